@@ -1,0 +1,24 @@
+"""Train a recurrent language model on your own text, sample from it, score sentences with it.
+
+>>> import charlm
+>>> lm = charlm.load("runs/stories")           # doctest: +SKIP
+>>> lm.score("a sentence").logprob_nats        # doctest: +SKIP
+-31.4
+"""
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["LanguageModel", "load", "train"]
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel, load, train
+
+
+def __getattr__(name: str) -> Any:
+    """Import the Python interface when it is first used, so that `import charlm` stays instant."""
+    if name in __all__:
+        import charlm.api
+
+        return getattr(charlm.api, name)
+    raise AttributeError(f"module 'charlm' has no attribute {name!r}")

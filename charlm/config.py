@@ -1,0 +1,216 @@
+"""Every setting once: its default, its one-line description and its allowed range.
+
+The command line, `--config run.toml`, the environment and Python all fill the same frozen dataclasses.
+`None` as a default means that charlm chooses, by the size of the corpus and the machine.
+"""
+
+import dataclasses
+import difflib
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from charlm.errors import UsageError
+
+Unit = Literal["char", "byte", "word", "subword"]
+Split = Literal["unicode", "whitespace"]
+Punctuation = Literal["keep", "drop"]
+SubwordModel = Literal["unigram", "bpe"]
+EncodingErrors = Literal["strict", "replace", "ignore"]
+Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
+InitialState = Literal["zero", "learned"]
+Mode = Literal["stream", "sentence"]
+OptimizerName = Literal["adamw", "sgd"]
+Precision = Literal["float32", "bfloat16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+PresetName = Literal["tiny", "small", "medium", "large"]
+
+Settings = TypeVar("Settings")
+
+
+def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None, panel: str) -> Any:
+    """A dataclass field with its description, its inclusive range and the panel of `--help` that shows it."""
+    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "panel": panel})
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextSettings:
+    """How a text becomes tokens. Everything that is counted is counted on the training part."""
+
+    unit: Unit = setting("char", "What one token is.", panel="Text")
+    vocab_size: int | None = setting(
+        None, "Most types kept, special symbols counted (words: 10,000; subwords: 4,000).", low=3, high=2**24, panel="Text"
+    )
+    min_count: int = setting(1, "Types seen less often become <unk>.", low=1, panel="Text")
+    split: Split = setting("unicode", "Words: by Unicode, lossless, or at white space, as it stands.", panel="Text")
+    punctuation: Punctuation = setting("keep", "Words: keep punctuation, or drop it (loses something).", panel="Text")
+    lowercase: bool = setting(False, "Lowercase the text (loses something).", panel="Text")
+    subword_model: SubwordModel = setting("unigram", "Subwords: sentencepiece's unigram model or BPE.", panel="Text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CorpusSettings:
+    """How a file is read and divided."""
+
+    valid_fraction: float = setting(
+        0.1, "Share of the text, at its end, kept for validation.", low=0.0, high=0.9, panel="Text"
+    )
+    encoding: str = setting("utf-8", "The text's encoding.", panel="Text")
+    encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that do not decode.", panel="Text")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelSettings:
+    """The network's shape."""
+
+    cell: Cell = setting("lstm", "The recurrent cell.", panel="Model")
+    num_layers: int | None = setting(None, "Recurrent layers.", low=1, high=64, panel="Model")
+    hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
+    embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
+    tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")
+    dropout: float | None = setting(
+        None, "On embeddings, between layers and before the output; one mask for all steps.", low=0.0, high=0.95, panel="Model"
+    )
+    initial_state: InitialState = setting("zero", "The state at a sentence's start.", panel="Model")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingSettings:
+    """How the network is trained."""
+
+    mode: Mode = setting("stream", "One running text, or each line on its own, shuffled.", panel="Training")
+    bptt: int | None = setting(None, "Tokens through which the gradient flows back.", low=1, high=65536, panel="Training")
+    batch_size: int | None = setting(None, "Parallel streams, or lines at once.", low=1, high=65536, panel="Training")
+    optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
+    learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
+    weight_decay: float = setting(0.01, "AdamW: decay of weight matrices.", low=0.0, high=10.0, panel="Training")
+    warmup_steps: int | None = setting(None, "Steps until the highest learning rate.", low=0, panel="Training")
+    clip_norm: float | None = setting(None, "Longest gradient (default 1).", low=1e-9, panel="Training")
+    clip_value: float | None = setting(None, "Largest gradient component, in place of the norm.", low=1e-9, panel="Training")
+    steps: int | None = setting(None, "Train for so many steps.", low=1, panel="Length")
+    epochs: float | None = setting(None, "Train for so many passes over the text.", low=1e-6, panel="Length")
+    time: str | None = setting(None, "Train for so long: 90s, 5m, 1h (default 5m).", panel="Length")
+    patience: int = setting(
+        8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length"
+    )
+    eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")
+    sample_every: int | None = setting(None, "Steps between short samples.", low=1, panel="Length")
+    save_every: int | None = setting(None, "Steps between saved states.", low=1, panel="Length")
+    seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1, panel="Machine")
+    device: Device = setting("auto", "Where to compute.", panel="Machine")
+    precision: Precision | None = setting(
+        None, "Of the products; weights stay float32 (default: bfloat16 where the processor has it).", panel="Machine"
+    )
+    threads: int | None = setting(None, "Processor threads.", low=1, high=1024, panel="Machine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """A model's shape and regularisation by name."""
+
+    num_layers: int
+    hidden_size: int
+    embedding_size: int
+    dropout: float
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "tiny": Preset(num_layers=1, hidden_size=128, embedding_size=64, dropout=0.1),
+    "small": Preset(num_layers=1, hidden_size=320, embedding_size=96, dropout=0.2),
+    "medium": Preset(num_layers=1, hidden_size=640, embedding_size=128, dropout=0.3),
+    "large": Preset(num_layers=2, hidden_size=1024, embedding_size=256, dropout=0.4),
+}
+
+SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+
+
+def flag(name: str) -> str:
+    return "--" + name.replace("_", "-")
+
+
+def check(settings: Any) -> None:
+    """Raise UsageError naming the first setting that is out of its range."""
+    for one in dataclasses.fields(settings):
+        value = getattr(settings, one.name)
+        low, high = one.metadata.get("low"), one.metadata.get("high")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not _inside(value, low, high):
+            raise UsageError(f"{flag(one.name)} {value} is out of range", to_do=f"give a number {_range(low, high)}")
+
+
+def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
+    """The settings of one kind out of a mixed mapping, types converted and ranges checked.
+
+    Raises UsageError for a value that is not of the setting's type or out of its range.
+    """
+    from pydantic import TypeAdapter, ValidationError
+
+    own = {one.name: values[one.name] for one in dataclasses.fields(kind) if one.name in values}  # type: ignore[arg-type]
+    try:
+        settings = TypeAdapter(kind).validate_python(own)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = str(first["loc"][0])
+        raise UsageError(f"{flag(name)} {own[name]!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+    check(settings)
+    return settings
+
+
+def gather(flags: Mapping[str, Any], config: Path | None = None) -> dict[str, Any]:
+    """All given settings in one mapping: flags beat `CHARLM_*` variables, which beat the file, which beats the preset.
+
+    Flags that are None were not given. Raises UsageError for an unknown key, naming the nearest known one.
+    """
+    known = {one.name for kind in SETTINGS for one in dataclasses.fields(kind)} | {"preset"}
+    from_file = _read_toml(config) if config else {}
+    for key in from_file:
+        if key not in known:
+            raise UsageError(f"unknown setting {key!r}", str(config), _nearest(key, known))
+    from_environment = {name: os.environ[_variable(name)] for name in known if os.environ.get(_variable(name))}
+    given = {**from_file, **from_environment, **{name: value for name, value in flags.items() if value is not None}}
+    preset = given.pop("preset", None)
+    if preset is None:
+        return given
+    if preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}", to_do="choose from " + ", ".join(PRESETS))
+    return {**dataclasses.asdict(PRESETS[preset]), **given}
+
+
+def seconds(duration: str) -> float:
+    """'90', '90s', '5m', '1.5h' in seconds. Raises UsageError for anything else."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", duration.strip())
+    value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    if value <= 0:
+        raise UsageError(f"--time {duration} is not a duration", to_do="write it as 90s, 5m or 1h")
+    return value
+
+
+def _inside(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)  # False for nan
+
+
+def _range(low: float | None, high: float | None) -> str:
+    if low is None or high is None:
+        return f"of {low:g} or more" if high is None else f"of {high:g} or less"
+    return f"from {low:g} to {high:g}"
+
+
+def _variable(name: str) -> str:
+    return "CHARLM_" + name.upper()
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"cannot read the configuration: {error.strerror}", str(path)) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"not a TOML file: {error}", str(path)) from error
+
+
+def _nearest(key: str, known: set[str]) -> str:
+    close = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else "see `charlm train --help` for all settings"
