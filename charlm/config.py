@@ -43,7 +43,11 @@ class TextSettings:
 
     unit: Unit = setting("char", "What one token is.", panel="Text")
     vocab_size: int | None = setting(
-        None, "Most types kept, special symbols counted (words: 10,000; subwords: 4,000).", low=3, high=2**24, panel="Text"
+        None,
+        "Most types kept, special symbols counted (words: 10,000; subwords: 4,000).",
+        low=3,
+        high=2**24,
+        panel="Text",
     )
     min_count: int = setting(1, "Types seen less often become <unk>.", low=1, panel="Text")
     split: Split = setting("unicode", "Words: by Unicode, lossless, or at white space, as it stands.", panel="Text")
@@ -73,7 +77,11 @@ class ModelSettings:
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
     tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")
     dropout: float | None = setting(
-        None, "On embeddings, between layers and before the output; one mask for all steps.", low=0.0, high=0.95, panel="Model"
+        None,
+        "On embeddings, between layers and before the output; one mask for all steps.",
+        low=0.0,
+        high=0.95,
+        panel="Model",
     )
     initial_state: InitialState = setting("zero", "The state at a sentence's start.", panel="Model")
 
@@ -83,20 +91,22 @@ class TrainingSettings:
     """How the network is trained."""
 
     mode: Mode = setting("stream", "One running text, or each line on its own, shuffled.", panel="Training")
-    bptt: int | None = setting(None, "Tokens through which the gradient flows back.", low=1, high=65536, panel="Training")
+    bptt: int | None = setting(
+        None, "Tokens through which the gradient flows back.", low=1, high=65536, panel="Training"
+    )
     batch_size: int | None = setting(None, "Parallel streams, or lines at once.", low=1, high=65536, panel="Training")
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
     learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
     weight_decay: float = setting(0.01, "AdamW: decay of weight matrices.", low=0.0, high=10.0, panel="Training")
     warmup_steps: int | None = setting(None, "Steps until the highest learning rate.", low=0, panel="Training")
     clip_norm: float | None = setting(None, "Longest gradient (default 1).", low=1e-9, panel="Training")
-    clip_value: float | None = setting(None, "Largest gradient component, in place of the norm.", low=1e-9, panel="Training")
+    clip_value: float | None = setting(
+        None, "Largest gradient component, in place of the norm.", low=1e-9, panel="Training"
+    )
     steps: int | None = setting(None, "Train for so many steps.", low=1, panel="Length")
     epochs: float | None = setting(None, "Train for so many passes over the text.", low=1e-6, panel="Length")
     time: str | None = setting(None, "Train for so long: 90s, 5m, 1h (default 5m).", panel="Length")
-    patience: int = setting(
-        8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length"
-    )
+    patience: int = setting(8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length")
     eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")
     sample_every: int | None = setting(None, "Steps between short samples.", low=1, panel="Length")
     save_every: int | None = setting(None, "Steps between saved states.", low=1, panel="Length")

@@ -3,9 +3,10 @@
 import json
 import os
 import tempfile
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from charlm.errors import ResourceError
 
@@ -15,21 +16,30 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     Raises ResourceError when the place cannot be written or the disk is full; no stray file is left.
     """
+    with replacing(path, len(data)) as file:
+        file.write(data)
+
+
+@contextmanager
+def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
+    """The same for what is written bit by bit: `path` is replaced when the block ends, left alone when it fails."""
     temporary = None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
         with os.fdopen(descriptor, "wb") as file:
-            file.write(data)
+            yield file
             file.flush()
             os.fchmod(file.fileno(), 0o666 & ~_umask())  # mkstemp makes 0600; a model is shared like any file
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        temporary = None
         _sync_folder(path.parent)
     except OSError as error:
+        raise cannot_write(path, error, num_bytes) from error
+    finally:
         if temporary is not None:
             with suppress(OSError):
                 os.unlink(temporary)
-        raise cannot_write(path, error, len(data)) from error
 
 
 def write_json(path: Path, value: Any) -> None:

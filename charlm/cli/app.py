@@ -1,4 +1,4 @@
-"""The command `charlm`: one subcommand a file, each imported only when it runs or shows its help."""
+"""The command `charlm`: one subcommand a file; what is heavy is imported when a command runs, never for its help."""
 
 import importlib
 from typing import Annotated
@@ -8,9 +8,42 @@ import typer
 from charlm import __version__
 from charlm.cli.console import reporting_errors
 
-app = typer.Typer()
+HELP = """Train a recurrent language model on your own text; sample from it; score sentences with it.
+
+charlm train corpus.txt, then charlm sample --temp 0.8 and charlm score "a sentence"."""
+
+EXIT_CODES = """[bold]Exit codes[/]
+
+0 done; 1 unexpected; 2 options; 3 the text; 4 no run, or a damaged one; 5 training diverged; 6 memory or disk;
+130 and 143 interrupted, after saving.
+
+Settings: flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
+
+app = typer.Typer(
+    help=HELP,
+    epilog=EXIT_CODES,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 for _command in ("tokenize", "train", "sample", "score", "info"):
     importlib.import_module(f"charlm.cli.{_command}").register(app)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"charlm {__version__}")
+        raise typer.Exit
+
+
+@app.callback(help=HELP, epilog=EXIT_CODES)
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version, and no more.")
+    ] = False,
+) -> None:
+    """Options of `charlm` itself."""
 
 
 def main() -> None:

@@ -4,7 +4,8 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator
+import unicodedata
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -31,9 +32,20 @@ def write_json(value: dict[str, Any]) -> None:
     sys.stdout.flush()
 
 
-def write_text(text: str) -> None:
+def write_text(text: str, flush: bool = False) -> None:
     """Plain text on stdout, as it stands: no markup, no wrapping; what stdout cannot encode is escaped."""
     sys.stdout.write(text)
+    if flush:
+        sys.stdout.flush()
+
+
+def visible(text: str) -> str:
+    """Text that is safe on a terminal: control characters but newline and tab are shown by their escapes."""
+    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def show_error(error: CharlmError) -> None:
@@ -66,14 +78,14 @@ def reporting_errors() -> Iterator[None]:
         err.print("[bold red]error:[/] out of memory\n[dim]to do:[/] give a smaller text, model or batch")
         sys.exit(6)
     except OSError as error:
-        _unexpected(error, lambda: f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
+        _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
     except Exception as error:
-        _unexpected(error, lambda: f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
+        _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
 
 
-def _unexpected(error: Exception, message: Callable[[], str], exit_code: int) -> None:
+def _unexpected(error: Exception, message: str, exit_code: int) -> None:
     if os.environ.get("CHARLM_DEBUG"):
         raise error
-    err.print(f"[bold red]error:[/] {escape(message())}")
+    err.print(f"[bold red]error:[/] {escape(message)}")
     err.print("[dim]to do:[/] run it again with CHARLM_DEBUG=1 for the whole traceback")
     sys.exit(exit_code)

@@ -22,7 +22,9 @@ def takes(*kinds: type) -> Callable[[Command], Command]:
 
     def decorate(command: Command) -> Command:
         own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        options = [_option(one, typing.get_type_hints(kind)[one.name]) for kind in kinds for one in dataclasses.fields(kind)]
+        options = [
+            _option(one, typing.get_type_hints(kind)[one.name]) for kind in kinds for one in dataclasses.fields(kind)
+        ]
         command.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
         command.__annotations__ = {p.name: p.annotation for p in own + options}
         return command

@@ -1,0 +1,303 @@
+"""Python's door to charlm: text in, text and numbers out. It puts tokenizer and network together.
+
+Single sentences and samples run on `engine/` (NumPy, at once), batches on `model/` (torch).
+"""
+
+import dataclasses
+import secrets
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.cells import Shape
+from charlm.config import CorpusSettings
+from charlm.engine.stepper import Stepper, log_softmax
+from charlm.errors import RunError
+from charlm.run_directory import BEST, RunDirectory, find_run
+from charlm.sampling.generate import Ending, SampledToken, generate
+from charlm.sampling.strategies import Strategy
+from charlm.scoring.metrics import Tally
+from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
+from charlm.scoring.spelling import spelled_bytes, spelling_nats
+from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
+
+if TYPE_CHECKING:
+    from charlm.training.results import TrainResult
+
+LINES_AT_ONCE = 4096
+
+
+@dataclass(frozen=True)
+class TokenScore:
+    """One token of a scored text; `rank` 1 is the likeliest. Its text is the tokenizer's symbol."""
+
+    id: int
+    text: str
+    logprob_nats: float
+    rank: int
+
+
+@dataclass(frozen=True)
+class Score:
+    """A text's probability with all its counts; `tokens_scored` only where they were asked for."""
+
+    text: str
+    tally: Tally
+    tokens_scored: tuple[TokenScore, ...] = ()
+
+    @property
+    def logprob_nats(self) -> float:
+        return self.tally.logprob_nats
+
+    @property
+    def logprob10(self) -> float:
+        return self.tally.logprob10
+
+    @property
+    def perplexity(self) -> float:
+        return self.tally.perplexity
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.tally.bits_per_char
+
+
+@dataclass(frozen=True)
+class Sample:
+    """New text. `text` is without the prompt; `ids` and `logprob_nats` are of the sampled tokens alone."""
+
+    text: str
+    prompt: str
+    ids: list[int]
+    logprob_nats: float
+    stopped_by: str
+    per_token: list[SampledToken]
+
+
+class LanguageModel:
+    """A trained run, ready to use. Load it with `charlm.load`."""
+
+    def __init__(self, run: RunDirectory) -> None:
+        self.run = run
+        self.shape = _shape(run)
+        self.tokenizer: Tokenizer = load_tokenizer(run.path)
+        if self.tokenizer.vocab_size != self.shape.vocab_size:
+            raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        """The network in NumPy, for one token at a time."""
+        return Stepper(self.shape, self.run.load(BEST).tensors)
+
+    @cached_property
+    def runner(self) -> Network:
+        """The network in torch, for batches."""
+        import torch
+
+        from charlm.model.language_model import LanguageModelNetwork
+        from charlm.model.runner import Runner
+
+        network = LanguageModelNetwork(self.shape)
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
+        return Runner(network)
+
+    def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
+        """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
+
+        A context is read before the text and counts nothing itself. A newline within the text is one more `<eos>`.
+        """
+        encoded, before = self._encode(text), self._encode(context).ids
+        ids = np.append(encoded.ids, self.tokenizer.eos_id) if eos else encoded.ids
+        whole = np.concatenate([before, ids]).astype(np.int64)
+        if per_token:
+            tokens = tuple(self._step_through(whole))[len(before) :]
+            logprobs = np.array([token.logprob_nats for token in tokens])
+            return self._score(text, encoded, ids, logprobs, eos, tokens)
+        logprobs = score_sequence(self.stepper, whole, self.tokenizer.eos_id)[len(before) :]
+        return self._score(text, encoded, ids, logprobs, eos)
+
+    def score_lines(self, lines: Iterable[str], *, context: str = "", eos: bool = True) -> Iterator[Score]:
+        """Score many texts, in batches."""
+        before, remaining = self._encode(context).ids, iter(lines)
+        while batch := list(islice(remaining, LINES_AT_ONCE)):
+            encoded = [self._encode(line) for line in batch]
+            ids = [np.append(one.ids, self.tokenizer.eos_id) if eos else one.ids for one in encoded]
+            sequences = [np.concatenate([before, one]).astype(np.int64) for one in ids]
+            scores = score_sequences(self.runner, sequences, self.tokenizer.eos_id)
+            for line, one, own, logprobs in zip(batch, encoded, ids, scores, strict=True):
+                yield self._score(line, one, own, logprobs[len(before) :], eos)
+
+    def score_stream(self, source: str | Path, settings: CorpusSettings | None = None) -> Tally:
+        """A file as one running text, the state carried over its lines; `-` is standard input."""
+        from charlm.corpus.prepare import encoded_text
+
+        pieces = list(encoded_text(self.tokenizer, source, settings or CorpusSettings()))
+        ids = np.concatenate([piece.ids for piece in pieces])
+        logprobs = score_sequence(self.runner, ids, self.tokenizer.eos_id)
+        unknown = tuple(symbol for piece in pieces for symbol in piece.unknown)
+        characters, size = sum(piece.characters for piece in pieces), sum(piece.bytes for piece in pieces)
+        return self._tally(Encoded(ids, unknown, characters, size), ids, logprobs)
+
+    def next_tokens(self, context: str = "", count: int = 10) -> list[TokenScore]:
+        """The likeliest tokens after a context, the likeliest first."""
+        logits, state = None, self.stepper.initial_state()
+        for id in self._start(context).tolist():
+            logits, state = self.stepper.step(np.array([id]), state)
+        assert logits is not None
+        logprobs = log_softmax(logits[0])
+        best = np.argsort(-logprobs, kind="stable")[:count].tolist()
+        return [TokenScore(id, self.tokenizer.symbol(id), float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
+
+    def sample(
+        self,
+        prompt: str = "",
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        length: int = Ending.length,
+        until_eos: bool = False,
+        stop: str | None = None,
+        seed: int | None = None,
+        allow_unk: bool = False,
+    ) -> Sample:
+        """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it."""
+        strategy = Strategy(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        ending = Ending(length=length, until_eos=until_eos, stop=stop)
+        return collect(prompt, self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk))
+
+    def sample_tokens(
+        self,
+        prompt: str,
+        strategy: Strategy,
+        ending: Ending,
+        *,
+        seed: int | None = None,
+        number: int = 0,
+        allow_unk: bool = False,
+    ) -> Iterator[SampledToken]:
+        """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
+        return generate(
+            self.stepper,
+            self._start(prompt),
+            strategy,
+            ending,
+            np.random.default_rng([secrets.randbits(63) if seed is None else seed, number]),
+            self._decoder_after(prompt),
+            eos_id=self.tokenizer.eos_id,
+            forbidden=None if allow_unk else self.tokenizer.unk_id,
+        )
+
+    def unknown_in(self, text: str) -> tuple[str, ...]:
+        """The symbols of a text that the vocabulary lacks."""
+        return self._encode(text).unknown
+
+    def _encode(self, text: str) -> Encoded:
+        return self.tokenizer.encode_detailed(text_from_argument(text))
+
+    def _start(self, prompt: str) -> NDArray[np.int64]:
+        """What comes before the first sampled token: `<eos>`, then the prompt."""
+        return np.concatenate([[self.tokenizer.eos_id], self._encode(prompt).ids]).astype(np.int64)
+
+    def _decoder_after(self, prompt: str) -> Any:
+        """A decoder that has seen the prompt: a word after a word begins with a space."""
+        decoder = self.tokenizer.decoder()
+        for id in self._encode(prompt).ids.tolist():
+            decoder.feed(id)
+        return decoder
+
+    def _step_through(self, ids: NDArray[np.int64]) -> Iterator[TokenScore]:
+        """Each token's probability and rank, one step at a time."""
+        state, previous = self.stepper.initial_state(), self.tokenizer.eos_id
+        for id in ids.tolist():
+            logits, state = self.stepper.step(np.array([previous]), state)
+            rank = 1 + int((logits[0] > logits[0][id]).sum())
+            yield TokenScore(id, self.tokenizer.symbol(id), float(log_softmax(logits[0])[id]), rank)
+            previous = id
+
+    def _score(
+        self,
+        text: str,
+        encoded: Encoded,
+        ids: NDArray[Any],
+        logprobs: NDArray[np.float64],
+        eos: bool,
+        tokens: tuple[TokenScore, ...] = (),
+    ) -> Score:
+        tally = self._tally(encoded, ids, logprobs)
+        counted = dataclasses.replace(tally, characters=tally.characters + eos, bytes=tally.bytes + eos)
+        return Score(text, counted, tokens)
+
+    def _tally(self, encoded: Encoded, ids: NDArray[Any], logprobs: NDArray[np.float64]) -> Tally:
+        spelling = spelling_nats(sum(spelled_bytes(symbol) for symbol in encoded.unknown))
+        return Tally(
+            total_nats=-float(logprobs.sum()) + spelling,
+            tokens=len(ids),
+            characters=encoded.characters,
+            bytes=encoded.bytes,
+            unknown=len(encoded.unknown),
+            unknown_nats=unknown_nats(logprobs, ids == self.tokenizer.unk_id, len(encoded.unknown)) + spelling,
+        )
+
+
+def load(run: str | Path | None = None) -> LanguageModel:
+    """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError."""
+    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))))
+
+
+def train(
+    corpus: str | Path,
+    *,
+    run: str | None = None,
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    force: bool = False,
+    **settings: Any,
+) -> "TrainResult":
+    """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`."""
+    from charlm.config import gather
+    from charlm.training.results import measure
+    from charlm.training.session import TrainRequest, open_session
+
+    request = TrainRequest(
+        corpus=str(corpus),
+        run=run,
+        valid=Path(valid) if valid else None,
+        test=Path(test) if test else None,
+        force=force,
+        settings=gather(settings),
+    )
+    session = open_session(request)
+    for _ in session.events():
+        pass
+    return measure(session)
+
+
+def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
+    """A whole sample out of its tokens."""
+    per_token = list(tokens)
+    return Sample(
+        text="".join(token.text for token in per_token),
+        prompt=prompt,
+        ids=[token.id for token in per_token],
+        logprob_nats=sum(token.logprob_nats for token in per_token),
+        stopped_by=per_token[-1].stopped_by or "length",
+        per_token=per_token,
+    )
+
+
+def _shape(run: RunDirectory) -> Shape:
+    try:
+        return Shape(**run.config["model"])
+    except (KeyError, TypeError) as error:
+        raise RunError("damaged run: its configuration has no model", str(run.path / "config.json")) from error

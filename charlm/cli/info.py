@@ -1,0 +1,122 @@
+"""`charlm info`: the runs there are, or one of them."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from charlm.cli.console import out, say, write_json
+from charlm.errors import RunError
+
+EXAMPLES = """[bold]Examples[/]
+
+charlm info
+
+charlm info stories
+
+charlm info runs/stories --json"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("info", epilog=EXAMPLES)(info_cli)
+
+
+def info_cli(
+    run: Annotated[str | None, typer.Argument(help="A run; without one, all are listed.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
+) -> None:
+    """List the runs, or show one."""
+    from charlm.run_directory import find_run, list_runs
+
+    paths = [find_run(run)] if run else list_runs()
+    if not paths:
+        say("no runs yet: charlm train corpus.txt")
+    described = [_describe(path, skip_damaged=run is None) for path in paths]
+    records = [record for record in described if record]
+    if json:
+        for record in records:
+            write_json(record)
+    elif run:
+        _show_one(records[0])
+    else:
+        _show_all(records)
+
+
+def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
+    from charlm.cells import Shape, num_params
+    from charlm.run_directory import BEST, RunDirectory
+
+    directory = RunDirectory(path)
+    try:
+        config = directory.config
+        best = directory.load(BEST) if directory.has(BEST) else None
+    except RunError as error:
+        if not skip_damaged:
+            raise
+        say(f"{path}: {error.what}")
+        return None
+    return {
+        "run": str(path),
+        "created": config["created"],
+        "corpus": config["corpus"],
+        "model": config["model"],
+        "num_params": num_params(Shape(**config["model"])),
+        "training": config["training"],
+        "best_step": best.step if best else None,
+        "best_check_nats_per_token": best.scalars.get("nats_per_token") if best else None,
+        "versions": {"charlm": config["charlm"], **config["versions"]},
+        "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(timespec="seconds"),
+    }
+
+
+def _newest(path: Path) -> float:
+    return max(file.stat().st_mtime for file in path.iterdir())
+
+
+def _show_all(records: list[dict[str, Any]]) -> None:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    for heading in ("run", "unit", "model", "parameters", "nats/token, quick check", "saved"):
+        table.add_column(heading)
+    for record in records:
+        table.add_row(
+            escape(record["run"]),
+            record["corpus"]["unit"],
+            _model(record),
+            f"{record['num_params']:,}",
+            _figure(record["best_check_nats_per_token"]),
+            record["last_saved"],
+        )
+    if records:
+        out.print(table)
+
+
+def _show_one(record: dict[str, Any]) -> None:
+    corpus, training = record["corpus"], record["training"]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    rows = {
+        "run": record["run"],
+        "created": record["created"],
+        "saved": record["last_saved"],
+        "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
+        "model": f"{_model(record)}, embeddings of {record['model']['embedding_size']}",
+        "types": f"{record['model']['vocab_size']:,}",
+        "parameters": f"{record['num_params']:,}",
+        "best": f"step {record['best_step']}, {_figure(record['best_check_nats_per_token'])} nats/token (quick check)",
+        "training": ", ".join(f"{name} {value}" for name, value in training.items() if value is not None),
+        "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+    }
+    for name, value in rows.items():
+        table.add_row(name, escape(str(value)))
+    out.print(table)
+
+
+def _model(record: dict[str, Any]) -> str:
+    model = record["model"]
+    return f"{model['cell']} {model['num_layers']} x {model['hidden_size']}"
+
+
+def _figure(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4f}"

@@ -1,0 +1,107 @@
+"""`charlm sample`: new text from a trained model. Runs without torch."""
+
+import dataclasses
+import secrets
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charlm.cli.console import out, say, visible, write_json, write_text
+from charlm.device import one_thread_for_numpy
+from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from charlm.api import LanguageModel, Sample
+    from charlm.sampling.generate import SampledToken
+
+EXAMPLES = """[bold]Examples[/]
+
+charlm sample --temp 0.8
+
+charlm sample --prompt "Once upon a time" --top-p 0.9 --length 300
+
+charlm sample --until-eos --num-samples 5 --seed 1"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("sample", epilog=EXAMPLES)(sample_cli)
+
+
+def sample_cli(
+    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    temperature: Annotated[
+        float, typer.Option("--temp", "--temperature", help="Below 1 safer, above 1 wilder; 0 is the arg max.")
+    ] = 1.0,
+    argmax: Annotated[bool, typer.Option("--argmax", help="Always the likeliest token.")] = False,
+    top_k: Annotated[int | None, typer.Option(help="Only among the k likeliest.")] = None,
+    top_p: Annotated[float | None, typer.Option(help="Only among the likeliest that together hold p.")] = None,
+    min_p: Annotated[float | None, typer.Option(help="Only tokens p times as likely as the likeliest.")] = None,
+    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens of the text so far get rarer.")] = 1.0,
+    prompt: Annotated[str, typer.Option(help="Text to go on from.")] = "",
+    length: Annotated[int | None, typer.Option(help="Tokens (default 500; with --until-eos at most 5,000).")] = None,
+    until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
+    stop: Annotated[str | None, typer.Option(help="Stop before this text.")] = None,
+    num_samples: Annotated[int, typer.Option(help="How many samples.")] = 1,
+    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Let <unk> be sampled.")] = False,
+    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt first.")] = True,
+    threads: Annotated[int | None, typer.Option(help="Processor threads (default 1).")] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
+) -> None:
+    """Sample new text from a trained model."""
+    one_thread_for_numpy(threads)
+    from charlm.api import collect, load
+    from charlm.sampling.generate import Ending
+    from charlm.sampling.strategies import Strategy
+
+    strategy = Strategy(
+        temperature=0.0 if argmax else temperature,
+        top_k=top_k,
+        top_p=top_p,
+        min_p=min_p,
+        repetition_penalty=repetition_penalty,
+    )
+    ending = Ending(length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stop)
+    if num_samples < 1:
+        raise UsageError(f"--num-samples {num_samples} is out of range", to_do="give a number of 1 or more")
+    seed = secrets.randbits(32) if seed is None else seed
+    lm = load(run)
+    say(f"run: {lm.run.path}", quiet or run is not None)
+    _warn_of_unknown(lm, prompt)
+    for number in range(num_samples):
+        tokens = lm.sample_tokens(prompt, strategy, ending, seed=seed, number=number, allow_unk=allow_unk)
+        if json:
+            _write_json_sample(lm, collect(prompt, tokens), {"seed": seed, "number": number})
+            continue
+        _print_sample(tokens, prompt if echo else "", until_eos)
+        if number < num_samples - 1 and not until_eos:
+            write_text("\n")  # an empty line between longer samples
+
+
+def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> None:
+    """The prompt and what follows it, as it comes."""
+    show = visible if out.is_terminal else str
+    write_text(show(prompt))
+    last = prompt
+    for token in tokens:
+        write_text(show(token.text), flush=out.is_terminal)
+        last = token.text or last
+    if end_line or not last.endswith("\n"):
+        write_text("\n")
+
+
+def _write_json_sample(lm: "LanguageModel", sample: "Sample", more: dict[str, Any]) -> None:
+    tokens = [
+        {"id": token.id, "symbol": lm.tokenizer.symbol(token.id), "logprob_nats": token.logprob_nats}
+        for token in sample.per_token
+    ]
+    write_json({**dataclasses.asdict(sample), "per_token": tokens, **more})
+
+
+def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
+    unknown = dict.fromkeys(lm.unknown_in(prompt))
+    if unknown:
+        shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])
+        say(f"warning: never seen in training, read as <unk>: {shown}")

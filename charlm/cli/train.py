@@ -1,0 +1,134 @@
+"""`charlm train`: a model of your own text."""
+
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.markup import escape
+from rich.table import Table
+
+from charlm.cli.console import out, say, write_json
+from charlm.cli.options import takes
+from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
+
+if TYPE_CHECKING:
+    from charlm.training.results import TrainResult
+    from charlm.training.session import Session
+
+EXAMPLES = """[bold]Examples[/]
+
+charlm train corpus.txt
+
+charlm train corpus.txt --time 20m --preset large
+
+charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt --unit word --split whitespace"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("train", epilog=EXAMPLES)(train_cli)
+
+
+@takes(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+def train_cli(
+    corpus: Annotated[
+        str | None, typer.Argument(help="A text file, - for standard input, or what charlm tokenize -o wrote.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="Where the model goes (default: runs/<corpus name>).")] = None,
+    valid: Annotated[Path | None, typer.Option(help="A text to validate on.")] = None,
+    test: Annotated[Path | None, typer.Option(help="A text to test on, once, at the end.")] = None,
+    tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer made before: a run, or its file.")] = None,
+    preset: Annotated[PresetName | None, typer.Option(help="The model's size by name.")] = None,
+    config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Replace a run that exists.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say parameters, memory and time; train nothing.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    **flags: Any,
+) -> None:
+    """Train a language model on a text."""
+    settings = gather({**flags, "preset": preset}, config)
+    from charlm.training.session import TrainRequest, draft_session, open_session
+
+    request = TrainRequest(
+        corpus=corpus,
+        run=run,
+        valid=valid,
+        test=test,
+        tokenizer=tokenizer,
+        resume=resume,
+        force=force,
+        settings=settings,
+    )
+    if dry_run:
+        with draft_session(request) as session:
+            _show_estimate(session, json)
+        return
+    session = open_session(request)
+    for note in session.notes:
+        say(note, quiet)
+    result, signal_number = _train(session, json, quiet)
+    if json:
+        write_json(result.as_json())
+    else:
+        _show_result(result)
+    if signal_number is not None:
+        say(f"interrupted; go on with: charlm train --resume --run {session.run.path}")
+        raise typer.Exit(128 + signal_number)
+
+
+def _train(session: "Session", json: bool, quiet: bool) -> tuple["TrainResult", int | None]:
+    """Train with progress on stderr; the result and the signal that ended it, if one did."""
+    from charlm.cli.progress import following
+    from charlm.training.events import Finished
+    from charlm.training.results import measure
+
+    signal_number = None
+    with following(session, json, quiet) as show:
+        for event in session.events():
+            show(event)
+            if isinstance(event, Finished):
+                signal_number = event.signal
+                say("" if quiet else f"{event.reason}; measuring the best weights", quiet)
+    return measure(session), signal_number
+
+
+def _show_result(result: "TrainResult") -> None:
+    table = Table(title=escape(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "nats/char", "bits/char", "nats/token", "bits/token", "perplexity"):
+        table.add_column(heading, justify="right" if heading else "left")
+    tested = "test, line by line" if result.mode == "sentence" else "test, streamed"
+    measured = {
+        "validation, streamed": result.valid_streamed,
+        "validation, cold": result.valid_cold,
+        tested: result.test,
+    }
+    for name, tally in measured.items():
+        if tally is not None:
+            figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
+            table.add_row(name, *(f"{figure:.4f}" for figure in figures), f"{tally.perplexity:.2f}")
+            if tally.unknown:
+                known = f"{tally.perplexity_without_unknown:.2f}"
+                table.add_row(f"  without its {tally.unknown:,} unknown", "", "", "", "", known)
+    out.print(table)
+    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
+    out.print(f"{result.num_params:,} parameters, {seen}")
+
+
+def _show_estimate(session: "Session", json: bool) -> None:
+    from charlm.training.estimate import estimate
+
+    found = estimate(session)
+    if json:
+        write_json(dataclasses.asdict(found))
+        return
+    shape = session.shape
+    layers = f"{shape.num_layers} x {shape.hidden_size}"
+    out.print(f"{shape.cell} {layers}, embeddings of {shape.embedding_size}, {shape.vocab_size:,} types")
+    out.print(f"{found.num_params:,} parameters, about {found.memory_bytes / 2**20:,.0f} MB of memory in training")
+    out.print(
+        f"{found.steps:,} steps of {found.tokens_per_step:,} tokens at {found.tokens_per_second:,.0f} tokens/s: ",
+        end="",
+    )
+    out.print(f"about {found.seconds:,.0f} s, {found.passes:.1f} passes over the text")

@@ -1,0 +1,154 @@
+"""A text becomes a folder: the tokenizer's files, and the ids of each part. A few passes, none holds the whole text."""
+
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from charlm.config import CorpusSettings, TextSettings
+from charlm.corpus.reader import STDIN, Span, TextFile, check_encoding, open_text
+from charlm.corpus.store import IdsFile, write_ids
+from charlm.errors import RunError, TextError, UsageError
+from charlm.files import make_folder, write_atomically
+from charlm.text.interface import TOKENIZER_FILE, Encoded, Tokenizer
+from charlm.text.octets import OctetTokenizer
+from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
+
+TRAIN, VALID, TEST = "train.ids", "valid.ids", "test.ids"
+PROBE = 1 << 16  # bytes read at a time while looking for a second symbol
+
+
+@dataclass(frozen=True)
+class PreparedCorpus:
+    """A folder with a tokenizer and the ids of the parts of a text; `notes` are for the person who asked for it."""
+
+    folder: Path
+    tokenizer: Tokenizer
+    train: IdsFile
+    valid: IdsFile | None
+    test: IdsFile | None
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Part:
+    """Some bytes of an open text."""
+
+    text: TextFile
+    span: Span
+
+
+def prepare(
+    corpus: Path | str,
+    folder: Path,
+    text: TextSettings,
+    corpus_settings: CorpusSettings,
+    valid: Path | None = None,
+    test: Path | None = None,
+    tokenizer: Tokenizer | None = None,
+) -> PreparedCorpus:
+    """Read a text (`-`: standard input), learn its symbols unless a tokenizer is given, and write all as ids.
+
+    Without `valid` the end of the text is kept for validation: from character `int((1 - valid_fraction) * n)` for
+    characters and bytes, from the next line start for words and subwords. The folder is made only once the input
+    has been found good. Raises UsageError, TextError, ResourceError.
+    """
+    if tokenizer is None:
+        check_text_settings(text)
+    check_encoding(corpus_settings.encoding)
+    if [str(path) for path in (corpus, valid, test)].count(STDIN) > 1:
+        raise UsageError("only one text can come from standard input", to_do="give the others as files")
+    unit = tokenizer.unit if tokenizer else text.unit
+    notes: list[str] = []
+    with ExitStack() as opened:
+        texts = {
+            name: opened.enter_context(open_text(path, corpus_settings, raw=unit == "byte"))
+            for name, path in ((TRAIN, corpus), (VALID, valid), (TEST, test))
+            if path
+        }
+        for one in texts.values():
+            notes += one.notes
+        parts = _parts(texts, corpus_settings.valid_fraction, unit in ("word", "subword"), notes)
+        if tokenizer is None:
+            tokenizer = build_tokenizer(text, _strings(parts[TRAIN], _needs_lines(text)), notes)
+        _refuse_one_symbol(tokenizer, parts[TRAIN])
+        return _write(folder, tokenizer, parts, notes)
+
+
+def open_prepared(folder: Path) -> PreparedCorpus:
+    """What `prepare` wrote into a folder. Raises RunError when a file is missing or damaged."""
+    tokenizer = load_tokenizer(folder)
+    files = {name: IdsFile.open(folder / name) for name in (TRAIN, VALID, TEST) if (folder / name).exists()}
+    if TRAIN not in files:
+        raise RunError("no ids to train on", str(folder / TRAIN), "make them with charlm tokenize corpus.txt -o DIR")
+    fingerprint = tokenizer.sha256()
+    for file in files.values():
+        if file.header.tokenizer_sha256 != fingerprint:
+            raise RunError("these ids were made by another tokenizer", str(file.path), "make the folder again")
+        file.verify()
+    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), ())
+
+
+def is_prepared(path: Path) -> bool:
+    """Whether this is a folder that `prepare` wrote."""
+    return (path / TOKENIZER_FILE).is_file() and (path / TRAIN).is_file()
+
+
+def encoded_text(tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings) -> list[Encoded]:
+    """The whole of a text (`-`: standard input) as ids, in pieces. Raises TextError as `prepare` does."""
+    with open_text(source, settings, raw=tokenizer.unit == "byte") as text:
+        return list(_encoded(tokenizer, Part(text, text.span)))
+
+
+def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:
+    """What to train on, validate on and test on; the second is cut from the first unless it is a text of its own."""
+    parts = {name: Part(text, text.span) for name, text in texts.items()}
+    if VALID in parts or valid_fraction == 0:
+        return parts
+    corpus = texts[TRAIN]
+    train_span, valid_span = corpus.split(valid_fraction, at_line)
+    if not len(valid_span):
+        notes.append(f"{corpus.name}: no validation part, for no line starts in the last {valid_fraction:.0%}")
+        return parts
+    return {**parts, TRAIN: Part(corpus, train_span), VALID: Part(corpus, valid_span)}
+
+
+def _needs_lines(settings: TextSettings) -> bool:
+    return settings.unit in ("word", "subword") or settings.lowercase
+
+
+def _strings(part: Part, lines: bool, size: int | None = None) -> Iterable[str]:
+    read = part.text.lines if lines else part.text.chunks
+    return read(part.span, size) if size else read(part.span)
+
+
+def _encoded(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[Encoded]:
+    """A part's ids, some `size` bytes of text at a time."""
+    if isinstance(tokenizer, OctetTokenizer):
+        return map(tokenizer.encode_bytes, part.text.blocks(part.span, *([size] if size else [])))
+    return map(tokenizer.encode_detailed, _strings(part, tokenizer.needs_lines, size))
+
+
+def _refuse_one_symbol(tokenizer: Tokenizer, part: Part) -> None:
+    """Raise TextError unless the text has two different tokens besides `<eos>`."""
+    seen: set[int] = {tokenizer.eos_id}
+    for piece in _encoded(tokenizer, part, PROBE):
+        seen.update(np.unique(piece.ids).tolist())
+        if len(seen) > 2:
+            return
+    to_do = "give a longer text" if len(seen) == 1 else "give a text with more symbols"
+    what = "nothing" if len(seen) == 1 else "one symbol only"
+    raise TextError(f"the text to train on has {what}: nothing to learn", part.text.name, to_do)
+
+
+def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Part], notes: list[str]) -> PreparedCorpus:
+    make_folder(folder)
+    for name, content in tokenizer.files().items():
+        write_atomically(folder / name, content)
+    written = {name: write_ids(folder / name, tokenizer, _encoded(tokenizer, part)) for name, part in parts.items()}
+    kept = {name: file for name, file in written.items() if file.num_tokens}
+    for name in {VALID, TEST} - kept.keys():
+        (folder / name).unlink(missing_ok=True)  # without a token, or of a corpus prepared here before
+    return PreparedCorpus(folder, tokenizer, kept[TRAIN], kept.get(VALID), kept.get(TEST), tuple(notes))

@@ -1,0 +1,52 @@
+"""The machine: where to compute, in which precision, with how many threads."""
+
+import os
+from dataclasses import dataclass
+
+from charlm.config import TrainingSettings
+from charlm.errors import UsageError
+
+
+@dataclass(frozen=True)
+class Machine:
+    """What decides a default: the kind of device, its threads, and whether it multiplies bfloat16 natively."""
+
+    device: str
+    threads: int
+    bfloat16: bool
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def one_thread_for_numpy(threads: int | None) -> None:
+    """Let NumPy's BLAS use one thread, unless told otherwise, before NumPy is imported.
+
+    For one token at a time a second thread costs more than it gives.
+    """
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        if threads is not None:
+            os.environ[name] = str(threads)
+        else:
+            os.environ.setdefault(name, "1")
+
+
+def find_machine(settings: TrainingSettings) -> Machine:
+    """The machine as torch sees it, the user's choices applied. Raises UsageError for a device that is not there."""
+    import torch
+
+    torch.set_num_threads(settings.threads or cores())
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = settings.device if settings.device != "auto" else "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        raise UsageError(f"--device {device}: torch finds no such device here", to_do="leave --device out, or give cpu")
+    native = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and _processor_has_bfloat16()
+    return Machine(device, torch.get_num_threads(), native)
+
+
+def _processor_has_bfloat16() -> bool:
+    import torch
+
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())

@@ -1,0 +1,108 @@
+"""The network without torch, one step at a time, in NumPy: sampling and single scores start in a fraction of a second.
+
+`nn.LSTM` packs its weights anew on every call, which for one token costs far more than the arithmetic.
+Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.cells import CELLS, Array, Shape, State, Weights
+
+NetworkState = tuple[State, ...]  # one state a layer, each part (B, H)
+
+LARGEST_TABLE = 1024  # types for which the first layer's input product is computed once, at loading
+
+
+class NumpyOps:
+    """The operations of `cells.py` in NumPy."""
+
+    @staticmethod
+    def linear(x: Array, weight: Array, bias: Array) -> Array:
+        return x @ weight.T + bias
+
+    @staticmethod
+    def sigmoid(x: Array) -> Array:
+        return 0.5 * np.tanh(0.5 * x) + 0.5  # the logistic function, without overflow
+
+    @staticmethod
+    def tanh(x: Array) -> Array:
+        return np.tanh(x)
+
+    @staticmethod
+    def relu(x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    @staticmethod
+    def split(x: Array, parts: int) -> tuple[Array, ...]:
+        size = x.shape[-1] // parts
+        return tuple(x[..., start : start + size] for start in range(0, parts * size, size))
+
+
+class Stepper:
+    """Steps the network of `shape` with `weights` (names and shapes as in `cells.weight_shapes`)."""
+
+    def __init__(self, shape: Shape, weights: Mapping[str, NDArray[Any]]) -> None:
+        self.shape = shape
+        self._cell = CELLS[shape.cell]
+        self._embedding = weights["embedding.weight"]
+        self._layers = [_layer_weights(weights, layer) for layer in range(shape.num_layers)]
+        self._output = self._embedding if shape.tie_embeddings else weights["head.weight"]
+        self._projection = weights.get("head.projection")
+        self._bias = weights["head.bias"]
+        small = shape.vocab_size <= LARGEST_TABLE
+        self._table = self._cell.project(self._embedding, self._layers[0], NumpyOps) if small else None
+
+    def initial_state(self, batch_size: int = 1) -> NetworkState:
+        """The state before the first token: zero, or what was learned."""
+        return tuple(
+            tuple(self._initial(layer, part, batch_size) for part in self._cell.state_parts) for layer in self._layers
+        )
+
+    def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
+        """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
+        x, new_state = None, []
+        for layer, (weights, old) in enumerate(zip(self._layers, state, strict=True)):
+            x, new = self._cell.step(self._project(ids, x, layer), old, weights, NumpyOps)
+            new_state.append(new)
+        return self._head(x), tuple(new_state)
+
+    def logprobs(
+        self, inputs: NDArray[Any], targets: NDArray[Any], state: NetworkState
+    ) -> tuple[NDArray[np.float64], NetworkState]:
+        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state."""
+        result = np.empty(inputs.shape, np.float64)
+        rows = np.arange(len(inputs))
+        for t in range(inputs.shape[1]):
+            logits, state = self.step(inputs[:, t], state)
+            result[:, t] = log_softmax(logits)[rows, targets[:, t]]
+        return result, state
+
+    def _initial(self, weights: Weights, part: str, batch_size: int) -> NDArray[Any]:
+        zero = np.zeros((batch_size, self.shape.hidden_size), self._embedding.dtype)
+        learned = weights.get(f"initial_{part}")
+        return zero if learned is None else zero + learned
+
+    def _project(self, ids: NDArray[Any], x: Array, layer: int) -> Array:
+        if layer == 0 and self._table is not None:
+            return self._table[ids]
+        return self._cell.project(x if layer else self._embedding[ids], self._layers[layer], NumpyOps)
+
+    def _head(self, x: Array) -> Array:
+        if self._projection is not None:
+            x = x @ self._projection.T
+        return x @ self._output.T + self._bias
+
+
+def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """Normalised log-probabilities in nats along the last dimension, in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
+    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def _layer_weights(weights: Mapping[str, NDArray[Any]], layer: int) -> Weights:
+    prefix = f"layers.{layer}."
+    return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

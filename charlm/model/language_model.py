@@ -1,0 +1,99 @@
+"""The network in torch: embedding, recurrent layers, softmax. It knows ids, never text.
+
+Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
+"""
+
+import torch
+from torch import Tensor, nn
+
+from charlm.cells import Shape, State, weight_shapes
+from charlm.model.dropout import variational_dropout
+from charlm.model.recurrent import RecurrentLayer
+
+IGNORED = -100  # a target that is padding
+NetworkState = tuple[State, ...]
+
+
+class Head(nn.Module):
+    """The last layer: hidden state to logits, by its own weights or by the embeddings' (tied)."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        shapes = weight_shapes(shape)
+        self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
+        self.projection: nn.Parameter | None = _parameter(shapes.get("head.projection"))
+        self.weight: nn.Parameter | None = _parameter(shapes.get("head.weight"))
+
+    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        if self.projection is not None:
+            hidden = nn.functional.linear(hidden, self.projection)
+        return nn.functional.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
+
+
+class LanguageModelNetwork(nn.Module):
+    """Predicts each next token. State is an argument and a result; randomness is passed in."""
+
+    def __init__(self, shape: Shape) -> None:
+        super().__init__()
+        self.shape = shape
+        self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
+        sizes = [shape.embedding_size] + [shape.hidden_size] * (shape.num_layers - 1)
+        learned = shape.initial_state == "learned"
+        self.layers = nn.ModuleList(RecurrentLayer(shape.cell, size, shape.hidden_size, learned) for size in sizes)
+        self.head = Head(shape)
+
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the starting weights."""
+        # Tied embeddings are output weights too: with rows of length 1 the logits start near zero.
+        std = self.shape.embedding_size**-0.5 if self.shape.tie_embeddings else 1.0
+        nn.init.normal_(self.embedding.weight, std=std, generator=generator)
+        for layer in self.layers:
+            layer.initialise(generator)  # type: ignore[operator]
+        for weight in (self.head.projection, self.head.weight):
+            if weight is not None:
+                nn.init.xavier_uniform_(weight, generator=generator)
+
+    def initial_state(self, batch_size: int) -> NetworkState:
+        return tuple(layer.initial_state(batch_size) for layer in self.layers)  # type: ignore[operator]
+
+    def hidden(
+        self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NetworkState]:
+        """ids (T, B) -> the last layer's output (T, B, H) and the new state. Dropout only with a generator."""
+        rate = self.shape.dropout
+        x, new_state = self.embedding(ids), []
+        for layer, old in zip(self.layers, state, strict=True):
+            x, new = layer(variational_dropout(x, rate, dropout_generator), old)
+            new_state.append(new)
+        return variational_dropout(x, rate, dropout_generator), tuple(new_state)
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """(..., H) -> (..., V)"""
+        return self.head(hidden, self.embedding.weight)  # type: ignore[no-any-return]
+
+    def forward(self, ids: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
+        """ids (B, T) -> logits (B, T, V) and the new state."""
+        hidden, new_state = self.hidden(ids.T, state)
+        return self.logits(hidden).transpose(0, 1), new_state
+
+    def total_nats(
+        self, inputs: Tensor, targets: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
+    ) -> tuple[Tensor, NetworkState]:
+        """-log p of the targets (B, T), summed over all that are not IGNORED, and the new state."""
+        hidden, new_state = self.hidden(inputs.T, state, dropout_generator)
+        logits = self.logits(hidden).flatten(0, 1).float()
+        loss = nn.functional.cross_entropy(logits, targets.T.flatten(), ignore_index=IGNORED, reduction="sum")
+        return loss, new_state
+
+
+def reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:
+    """The initial state for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
+    where = reset.unsqueeze(-1)
+    return tuple(
+        tuple(torch.where(where, start, old.detach().to(start.dtype)) for old, start in zip(*parts, strict=True))
+        for parts in zip(state, initial, strict=True)
+    )
+
+
+def _parameter(size: tuple[int, ...] | None) -> nn.Parameter | None:
+    return None if size is None else nn.Parameter(torch.zeros(size))

@@ -1,0 +1,97 @@
+"""From logits to the logits that are sampled from: pure functions on a vector (V,). What is ruled out becomes -inf."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import UsageError
+
+Logits = NDArray[Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """How the next token is chosen. Temperature 0 is the arg max."""
+
+    temperature: float = 1.0
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    repetition_penalty: float = 1.0
+
+    def __post_init__(self) -> None:
+        _require(0 <= self.temperature <= 100, "--temperature", self.temperature, "from 0 (arg max) to 100")
+        _require(self.top_k is None or self.top_k >= 1, "--top-k", self.top_k, "of 1 or more")
+        _require(self.top_p is None or 0 < self.top_p <= 1, "--top-p", self.top_p, "above 0, at most 1")
+        _require(self.min_p is None or 0 <= self.min_p <= 1, "--min-p", self.min_p, "from 0 to 1")
+        _require(
+            0 < self.repetition_penalty <= 100, "--repetition-penalty", self.repetition_penalty, "above 0, at most 100"
+        )
+
+
+def keep_top_k(logits: Logits, k: int) -> Logits:
+    """The k likeliest stay; of equals at the border, those with the lowest ids."""
+    if k >= len(logits):
+        return logits
+    return _keep(logits, np.argsort(-logits, kind="stable")[:k])
+
+
+def keep_top_p(logits: Logits, p: float) -> Logits:
+    """The fewest tokens that together hold at least p stay (Holtzman et al. 2020, arXiv 1904.09751)."""
+    order = np.argsort(-logits, kind="stable")
+    before = np.cumsum(softmax(logits[order]))
+    return _keep(logits, order[: 1 + int(np.searchsorted(before, min(p, before[-1])))])
+
+
+def keep_min_p(logits: Logits, p: float) -> Logits:
+    """Tokens at least p times as likely as the likeliest stay (Nguyen et al. 2024, arXiv 2407.01082)."""
+    if p == 0:
+        return logits
+    return np.where(logits >= logits.max() + np.log(p), logits, -np.inf)
+
+
+def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> Logits:
+    """Log-probabilities of tokens seen already are multiplied by the penalty.
+
+    After Keskar et al. 2019, arXiv 1909.05858; on log-probabilities, which are never positive, so that adding a
+    constant to all logits changes nothing.
+    """
+    result: Logits = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    result[seen] *= penalty
+    return result
+
+
+def choose(logits: Logits, strategy: Strategy, seen: NDArray[Any], rng: np.random.Generator) -> int:
+    """The next id. Logits (V,) in any scale; `seen` holds the ids of the text so far."""
+    logits = logits.astype(np.float64)
+    if strategy.repetition_penalty != 1.0:
+        logits = penalise_repetition(logits, seen, strategy.repetition_penalty)
+    if strategy.temperature == 0:
+        return int(logits.argmax())
+    logits = (logits - logits.max()) / strategy.temperature
+    if strategy.top_k is not None:
+        logits = keep_top_k(logits, strategy.top_k)
+    if strategy.top_p is not None:
+        logits = keep_top_p(logits, strategy.top_p)
+    if strategy.min_p is not None:
+        logits = keep_min_p(logits, strategy.min_p)
+    cumulative = np.cumsum(np.exp(logits))
+    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+
+
+def softmax(logits: Logits) -> Logits:
+    weights = np.exp(logits - logits.max())
+    return np.asarray(weights / weights.sum())
+
+
+def _keep(logits: Logits, ids: NDArray[Any]) -> Logits:
+    result = np.full_like(logits, -np.inf)
+    result[ids] = logits[ids]
+    return result
+
+
+def _require(holds: bool, flag: str, value: Any, allowed: str) -> None:
+    if not holds:
+        raise UsageError(f"{flag} {value} is out of range", to_do=f"give a number {allowed}")

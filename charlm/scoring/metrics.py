@@ -1,0 +1,68 @@
+"""Sums and counts; each figure is divided only when it is read, and carries its unit in its name."""
+
+from dataclasses import astuple, dataclass
+from math import exp, inf, log
+
+
+@dataclass(frozen=True)
+class Tally:
+    """What was scored. An `<eos>` that is scored counts as one token, one character and one byte.
+
+    `total_nats` is -log p of everything, unknown symbols with their spelling; `unknown_nats` is their share of it.
+    """
+
+    total_nats: float = 0.0
+    tokens: int = 0
+    characters: int = 0
+    bytes: int = 0
+    unknown: int = 0
+    unknown_nats: float = 0.0
+
+    def __add__(self, other: "Tally") -> "Tally":
+        return Tally(*(a + b for a, b in zip(astuple(self), astuple(other), strict=True)))
+
+    @property
+    def logprob_nats(self) -> float:
+        return -self.total_nats
+
+    @property
+    def logprob10(self) -> float:
+        return -self.total_nats / log(10)
+
+    @property
+    def nats_per_token(self) -> float:
+        return _ratio(self.total_nats, self.tokens)
+
+    @property
+    def nats_per_char(self) -> float:
+        return _ratio(self.total_nats, self.characters)
+
+    @property
+    def bits_per_token(self) -> float:
+        return self.nats_per_token / log(2)
+
+    @property
+    def bits_per_char(self) -> float:
+        return self.nats_per_char / log(2)
+
+    @property
+    def bits_per_byte(self) -> float:
+        return _ratio(self.total_nats, self.bytes) / log(2)
+
+    @property
+    def perplexity(self) -> float:
+        """exp of the nats per token, unknown symbols with their spelling."""
+        return perplexity(self.nats_per_token)
+
+    @property
+    def perplexity_without_unknown(self) -> float:
+        """The same over the known tokens alone; they are still conditioned on the unknown ones before them."""
+        return perplexity(_ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown))
+
+
+def perplexity(nats_per_token: float) -> float:
+    return exp(nats_per_token) if nats_per_token < 700 else inf
+
+
+def _ratio(total: float, count: int) -> float:
+    return total / count if count else 0.0

@@ -1,0 +1,136 @@
+"""What every tokenizer promises: text <-> ids, lines ended by `<eos>`, nothing lost that is not declared lost."""
+
+import hashlib
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import TextSettings, Unit
+
+Ids = NDArray[np.uint32]
+
+EOS = "<eos>"
+UNK = "<unk>"
+TOKENIZER_FILE = "tokenizer.json"
+MODEL_FILE = "tokenizer.model"
+FORMAT = "charlm-tokenizer"
+FORMAT_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as ids, with what its numbers are divided by.
+
+    `unknown` holds, in order, what the text has in place of each token that became `<unk>` because the vocabulary
+    lacks it. `characters` and `bytes` (UTF-8) are those of the normalised text, each end of line counted as one.
+    """
+
+    ids: Ids
+    unknown: tuple[str, ...]
+    characters: int
+    bytes: int
+
+
+class Decoder(ABC):
+    """Ids to text, one at a time: what `feed` has returned is never taken back."""
+
+    @abstractmethod
+    def feed(self, id: int) -> str:
+        """The text that this id makes certain; empty while, say, a character's bytes are incomplete."""
+
+    def finish(self) -> str:
+        """What is left when no further id comes."""
+        return ""
+
+
+class Tokenizer(ABC):
+    """Text to ids and back. Every "\\n", and only that, becomes `eos_id`; all ids are below `vocab_size`."""
+
+    unit: Unit
+    vocab_size: int
+    eos_id: int
+    unk_id: int | None
+    lossless: bool
+    """Whether `decode(encode(text)) == text` for every text whose symbols are known."""
+    needs_lines: bool
+    """Whether a long text may be encoded in pieces only if they end at line ends."""
+
+    @classmethod
+    @abstractmethod
+    def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
+        """Learn the symbols of a text; what a person should know about that is appended to `notes`."""
+
+    @classmethod
+    @abstractmethod
+    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
+        """From the fields of `tokenizer.json`. Raises KeyError, TypeError or ValueError when they are damaged."""
+
+    @abstractmethod
+    def encode_detailed(self, text: str) -> Encoded:
+        """The ids of a text, and what has to be known to divide by characters and to price unknown symbols."""
+
+    @abstractmethod
+    def normalise(self, text: str) -> str:
+        """The text that the counts are of; the text itself when nothing is lost."""
+
+    @abstractmethod
+    def decoder(self) -> Decoder:
+        """A fresh streaming decoder; an unknown symbol is shown as `<unk>`."""
+
+    @abstractmethod
+    def symbol(self, id: int) -> str:
+        """How a type is shown to people, such as `<eos>`, `a`, a space."""
+
+    @abstractmethod
+    def files(self) -> dict[str, bytes]:
+        """All of it as files, by name, the same bytes each time."""
+
+    def encode(self, text: str) -> Ids:
+        return self.encode_detailed(text).ids
+
+    def decode(self, ids: Iterable[int]) -> str:
+        decoder = self.decoder()
+        return "".join([decoder.feed(int(id)) for id in ids]) + decoder.finish()
+
+    def sha256(self) -> str:
+        """A fingerprint: tokenizers with the same one give the same ids."""
+        digest = hashlib.sha256()
+        for name, content in sorted(self.files().items()):
+            digest.update(f"{name} {len(content)}\n".encode() + content)
+        return digest.hexdigest()
+
+
+class SymbolDecoder(Decoder):
+    """For units whose symbols are their own text, whatever stands beside them."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._texts = texts
+
+    def feed(self, id: int) -> str:
+        return self._texts[id]
+
+
+def text_from_argument(text: str) -> str:
+    """A command line's argument as real text: bytes of it that are not text (lone surrogates) become U+FFFD."""
+    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def to_json(unit: Unit, fields: Mapping[str, Any]) -> bytes:
+    """The content of `tokenizer.json`."""
+    content = {"format": FORMAT, "version": FORMAT_VERSION, "unit": unit, **fields}
+    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
+
+
+def flag_field(fields: Mapping[str, Any], name: str) -> bool:
+    """A boolean field. Raises ValueError when it is missing or something else."""
+    value = fields.get(name)
+    if not isinstance(value, bool):
+        raise ValueError(f"{name!r} is not true or false")
+    return value

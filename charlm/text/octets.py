@@ -1,0 +1,73 @@
+"""One token a byte of UTF-8 (or of whatever the file holds): its id is its value, and nothing is ever unknown."""
+
+import codecs
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, Self, final
+
+import numpy as np
+
+from charlm.config import TextSettings
+from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Tokenizer, to_json
+
+CONTINUATION = -65  # as signed numbers, UTF-8's continuation bytes are those up to here
+
+
+@final
+class OctetTokenizer(Tokenizer):
+    unit = "byte"
+    vocab_size = 256
+    eos_id = ord("\n")
+    unk_id = None
+    lossless = True
+    needs_lines = False
+
+    @classmethod
+    def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
+        return cls()
+
+    @classmethod
+    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
+        return cls()
+
+    def normalise(self, text: str) -> str:
+        return text
+
+    def encode_detailed(self, text: str) -> Encoded:
+        return self.encode_bytes(text.encode())
+
+    def encode_bytes(self, data: bytes) -> Encoded:
+        """The same for bytes that need not be UTF-8; a character is then any byte that does not continue one."""
+        ids = np.frombuffer(data, np.uint8).astype(np.uint32)
+        return Encoded(ids, (), count_characters(data), len(data))
+
+    def decoder(self) -> Decoder:
+        return OctetDecoder()
+
+    def symbol(self, id: int) -> str:
+        if id == self.eos_id:
+            return EOS
+        return chr(id) if 32 <= id < 127 else f"0x{id:02X}"
+
+    def files(self) -> dict[str, bytes]:
+        return {TOKENIZER_FILE: to_json(self.unit, {})}
+
+
+class OctetDecoder(Decoder):
+    """A character appears with its last byte; what is not UTF-8 becomes U+FFFD."""
+
+    def __init__(self) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, id: int) -> str:
+        return self._decoder.decode(bytes((id,)))
+
+    def finish(self) -> str:
+        return self._decoder.decode(b"", final=True)
+
+
+def count_characters(data: bytes) -> int:
+    """The characters that begin in these bytes of UTF-8."""
+    if data.isascii():
+        return len(data)
+    return int(np.count_nonzero(np.frombuffer(data, np.int8) > CONTINUATION))

@@ -1,0 +1,94 @@
+"""Training sentencepiece on any text, and on a sample of a huge one, without its ways of losing some of it."""
+
+import io
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator
+
+from charlm.config import SubwordModel
+from charlm.errors import TextError
+from charlm.text.interface import EOS, UNK
+from charlm.text.vocabulary import EOS_ID, UNK_ID
+
+DEFAULT_VOCAB_SIZE = 4_000
+NUM_RESERVED = 256 + 2  # bytes and special symbols
+SMALLEST_VOCABULARY = 300
+SAMPLE = 20_000_000  # characters
+LONGEST = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
+DROPPED_MARK = "\u2585"  # sentencepiece drops the lines that hold it
+SEED = 1
+NUM_THREADS = 4  # a fixed number, for the sums depend on it
+
+
+def train_model(chunks: Iterable[str], kind: SubwordModel, vocab_size: int | None, notes: list[str]) -> bytes:
+    """A sentencepiece model without normalisation, with byte fallback: it gives back every text without line ends.
+
+    Raises TextError when there is nothing but line ends.
+    """
+    from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
+
+    size = vocab_size or DEFAULT_VOCAB_SIZE
+    sample = _sample(chunks, notes)
+    if not sample:
+        raise TextError("the text has nothing but line ends: nothing to learn", to_do="give a text with more symbols")
+    written = io.BytesIO()
+    SentencePieceTrainer.train(
+        sentence_iterator=iter(sample),
+        model_writer=written,
+        model_type=kind,
+        vocab_size=size,
+        hard_vocab_limit=False,
+        normalization_rule_name="identity",
+        add_dummy_prefix=False,
+        remove_extra_whitespaces=False,
+        allow_whitespace_only_pieces=True,
+        byte_fallback=True,
+        character_coverage=_coverage(sample, (size - NUM_RESERVED) // 2, notes),
+        eos_id=EOS_ID,
+        eos_piece=EOS,
+        unk_id=UNK_ID,
+        unk_piece=UNK,
+        bos_id=-1,
+        pad_id=-1,
+        num_threads=NUM_THREADS,
+        minloglevel=2,
+    )
+    found = SentencePieceProcessor(model_proto=written.getvalue()).vocab_size()
+    if found < size:
+        notes.append(f"the text gives {found:,} subwords, not {size:,}")
+    return written.getvalue()
+
+
+def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
+    """The lines, long ones in pieces; of more than SAMPLE characters about half, a quarter ..., at random."""
+    generator = random.Random(SEED)
+    kept: list[str] = []
+    length, share = 0, 1.0
+    for line in _lines(chunks):
+        if share == 1 or generator.random() < share:
+            kept.append(line)
+            length += len(line)
+        if length > SAMPLE:
+            kept = [line for line in kept if generator.random() < 0.5]
+            length, share = sum(map(len, kept)), share / 2
+    if share < 1:
+        notes.append(f"the subwords were learnt from {share:.2%} of the lines")
+    return kept
+
+
+def _lines(chunks: Iterable[str]) -> Iterator[str]:
+    for chunk in chunks:
+        for line in chunk.replace(DROPPED_MARK, " ").split("\n"):
+            for start in range(0, len(line), LONGEST):
+                yield line[start : start + LONGEST]
+
+
+def _coverage(sample: list[str], most: int, notes: list[str]) -> float:
+    """The share of the text that its `most` most frequent characters make up; all if there are no more than these."""
+    counts: Counter[str] = Counter()
+    for line in sample:
+        counts.update(line)
+    if len(counts) <= most:
+        return 1.0
+    notes.append(f"of {len(counts):,} characters the {most:,} most frequent are kept, others are spelled in bytes")
+    return sum(count for _, count in counts.most_common(most)) / counts.total()

@@ -1,0 +1,215 @@
+"""One token a subword: sentencepiece, trained so that nothing is lost, or somebody's `.model` as it is."""
+
+import codecs
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cached_property
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, final
+
+import numpy as np
+
+from charlm.config import TextSettings
+from charlm.text.interface import (
+    EOS,
+    MODEL_FILE,
+    TOKENIZER_FILE,
+    UNK,
+    Decoder,
+    Encoded,
+    Ids,
+    Tokenizer,
+    flag_field,
+    to_json,
+)
+from charlm.text.subword_training import train_model
+
+if TYPE_CHECKING:
+    from sentencepiece import SentencePieceProcessor
+
+SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in bytes
+BATCH = 1 << 20  # characters encoded at a time
+LONG = 1 << 14  # characters; a longer line is cut, where that changes nothing: before a space after something else
+CUT = re.compile(r"(?<=[^ ]) ")
+PROBES = (
+    "a",
+    "a b",
+    "a  b ",
+    "  ",
+    "\ta\r\x00",
+    "ﬁ Å A\u030a \u00a0\u2028",
+    "東 😀 \u0378",
+    SPACE,
+    "\u2585",
+    "<unk> </s> <0x41>",
+)
+
+
+@final
+class SubwordTokenizer(Tokenizer):
+    """Lines are encoded on their own, `<eos>` between them, so that no model ever sees a line end.
+
+    The ids are the model's; a model without an end of sentence gets one behind its last id.
+    """
+
+    unit = "subword"
+    needs_lines = True
+
+    def __init__(self, model: bytes, lowercase: bool = False) -> None:
+        """Raises ValueError when this is no working sentencepiece model."""
+        self.model = model
+        self.lowercase = lowercase
+        self._pieces = _processor(model)
+        size = self._pieces.vocab_size()
+        has_eos = self._pieces.eos_id() >= 0
+        self.vocab_size = size if has_eos else size + 1
+        self.eos_id = self._pieces.eos_id() if has_eos else size
+        self.unk_id: int = self._pieces.unk_id()
+        self.adds_space = self._pieces.encode("a", out_type=str)[0].startswith(SPACE)
+        bytes_of_space = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
+        self._spelled_space = () if self.adds_space or self.unk_id in bytes_of_space else tuple(bytes_of_space)
+        self._keeps_text = all(self.decode(self._encode(text)) == text for text in PROBES)
+        self.lossless = self._keeps_text and not lowercase
+
+    @classmethod
+    def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
+        texts = (chunk.lower() for chunk in chunks) if settings.lowercase else chunks
+        return cls(train_model(texts, settings.subword_model, settings.vocab_size, notes), settings.lowercase)
+
+    @classmethod
+    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
+        try:
+            model = (folder / MODEL_FILE).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{MODEL_FILE}: {error.strerror}") from error
+        return cls(model, flag_field(fields, "lowercase"))
+
+    def normalise(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        return text if self._keeps_text else self._as_the_model_keeps_it(text, self._encode(text))
+
+    def encode_detailed(self, text: str) -> Encoded:
+        source = text.lower() if self.lowercase else text
+        ids = self._encode(source)
+        unknown = tuple(self._unknown(source)) if (ids == self.unk_id).any() else ()
+        kept = source if self._keeps_text else self._as_the_model_keeps_it(source, ids)
+        return Encoded(ids, unknown, len(kept), len(kept.encode()))
+
+    def _encode(self, text: str) -> Ids:
+        ids = np.concatenate([self._encode_lines(lines) for lines in _batches(text)])
+        return ids[:-1]  # the last line has no end
+
+    def _encode_lines(self, lines: list[str]) -> Ids:
+        """The ids of lines, each with its `<eos>`."""
+        parts: list[str] = []
+        following: list[tuple[int, ...]] = []
+        for line in lines:
+            for between in line.split(SPACE) if self._spelled_space else (line,):
+                cut = list(_cut(between)) if self._spelled_space else [between]
+                parts += cut
+                following += [()] * (len(cut) - 1) + [self._spelled_space]
+            following[-1] = (self.eos_id,)
+        encoded = self._pieces.encode(parts, num_threads=1)
+        return np.fromiter(chain.from_iterable(chain.from_iterable(zip(encoded, following, strict=True))), np.uint32)
+
+    def _unknown(self, text: str) -> Iterator[str]:
+        """What the text has in place of each unknown piece."""
+        for line in text.split("\n"):
+            for id, piece in zip(self._pieces.encode(line), self._pieces.encode(line, out_type=str), strict=True):
+                if id == self.unk_id:
+                    yield piece.replace(SPACE, " ")
+
+    def _as_the_model_keeps_it(self, text: str, ids: Ids) -> str:
+        unknown = self._unknown(text)
+        decoder = self.decoder()
+        kept = []
+        for id in ids.tolist():
+            decoded = decoder.feed(id)
+            kept.append(decoded.removesuffix(UNK) + next(unknown) if id == self.unk_id else decoded)
+        return "".join(kept) + decoder.finish()
+
+    def decoder(self) -> Decoder:
+        return SubwordDecoder(self)
+
+    @cached_property
+    def texts(self) -> list[str | bytes]:
+        """What each id stands for: a text, or a byte of one; nothing for the model's control symbols."""
+        texts = [self._text(id) for id in range(self._pieces.vocab_size())]
+        return [*texts, "\n"][: self.vocab_size]
+
+    def _text(self, id: int) -> str | bytes:
+        if id == self.unk_id:
+            return UNK
+        if self._pieces.is_control(id):
+            return "\n" if id == self.eos_id else ""
+        piece: str = self._pieces.id_to_piece(id)
+        return bytes([int(piece[1:-1], 16)]) if self._pieces.is_byte(id) else piece.replace(SPACE, " ")
+
+    def symbol(self, id: int) -> str:
+        if id in (self.eos_id, self.unk_id):
+            return EOS if id == self.eos_id else UNK
+        return str(self._pieces.id_to_piece(id))
+
+    def files(self) -> dict[str, bytes]:
+        return {TOKENIZER_FILE: to_json(self.unit, {"lowercase": self.lowercase}), MODEL_FILE: self.model}
+
+
+@final
+class SubwordDecoder(Decoder):
+    """Pieces as they come; a character spelled in bytes with its last byte."""
+
+    def __init__(self, tokenizer: SubwordTokenizer) -> None:
+        self._texts = tokenizer.texts
+        self._eos_id = tokenizer.eos_id
+        self._adds_space = tokenizer.adds_space
+        self._at_start = True
+        self._bytes = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def feed(self, id: int) -> str:
+        text = self._texts[id]
+        if isinstance(text, bytes):
+            self._at_start = False
+            return self._bytes.decode(text)
+        if self._adds_space and self._at_start:
+            text = text.removeprefix(" ")
+        self._at_start = id == self._eos_id
+        return self.finish() + text
+
+    def finish(self) -> str:
+        left = self._bytes.decode(b"", final=True)
+        self._bytes.reset()
+        return left
+
+
+def _processor(model: bytes) -> "SentencePieceProcessor":
+    from sentencepiece import SentencePieceProcessor
+
+    if not model:
+        raise ValueError("the sentencepiece model is empty")  # which sentencepiece would take, and fail later
+    try:
+        pieces = SentencePieceProcessor(model_proto=model)
+    except RuntimeError as error:
+        raise ValueError("not a sentencepiece model") from error
+    if pieces.vocab_size() < 2 or not pieces.encode("a"):
+        raise ValueError("a sentencepiece model that encodes nothing")
+    return pieces
+
+
+def _batches(text: str) -> Iterator[list[str]]:
+    """The lines of a text, some BATCH characters at a time."""
+    start = 0
+    while (end := text.find("\n", start + BATCH)) >= 0:
+        yield text[start:end].split("\n")
+        start = end + 1
+    yield text[start:].split("\n")
+
+
+def _cut(line: str) -> Iterator[str]:
+    start = 0
+    while len(line) - start > 2 * LONG:
+        space = CUT.search(line, start + LONG, start + 2 * LONG)
+        end = space.start() if space else start + 2 * LONG
+        yield line[start:end]
+        start = end
+    yield line[start:]

@@ -1,0 +1,41 @@
+"""How many steps a training takes: given, or as many as fit into a time."""
+
+from dataclasses import dataclass, field
+
+FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
+CORRECTION = 0.4  # ... and after which it is corrected, once
+SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
+FEWEST_STEPS = 10
+
+
+@dataclass
+class StepBudget:
+    """Total steps: fixed, or planned from the speed seen so far and at most `ceiling`."""
+
+    total_steps: int | None = None
+    seconds: float | None = None
+    ceiling: int | None = None
+    decisions: int = 0
+    _marks: list[tuple[int, float]] = field(default_factory=list)
+
+    @property
+    def total_or_guess(self) -> int:
+        """Steps in all; before the first decision something far away, so that the learning rate is still warming up."""
+        return self.total_steps or 10**9
+
+    def observe(self, step: int, seconds: float) -> bool:
+        """Take note of the time after a step; true when the plan has just changed."""
+        if self.seconds is None or self.decisions == 2:
+            return False
+        if step == SLOW_START_STEPS:
+            self._marks = [(step, seconds)]
+        due = self.seconds * (CORRECTION if self.decisions else FIRST_DECISION)
+        if step < FEWEST_STEPS + SLOW_START_STEPS or seconds < due:
+            return False
+        (first_step, first_seconds) = self._marks[0] if self._marks else (0, 0.0)
+        pace = (seconds - first_seconds) / (step - first_step)
+        total = step + max(1, int((self.seconds - seconds) / pace))
+        self.total_steps = min(total, self.ceiling or total)
+        self._marks = [(step, seconds)]
+        self.decisions += 1
+        return True

@@ -1,0 +1,58 @@
+"""Optimizers, clipping, and their state as named tensors."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from charlm.config import TrainingSettings
+
+Optimizer = torch.optim.Optimizer
+
+
+def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """AdamW decays matrices but neither biases, initial states nor embeddings' rows; SGD decays nothing."""
+    rate = settings.learning_rate
+    assert rate is not None
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(network.parameters(), lr=rate)
+    decayed = [p for name, p in network.named_parameters() if p.ndim == 2 and "embedding" not in name]
+    others = [p for name, p in network.named_parameters() if p.ndim != 2 or "embedding" in name]
+    groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
+
+
+def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate
+
+
+def clip(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Tensor:
+    """Clip gradients by their common norm, or each component; return the norm that they had."""
+    parameters = list(parameters)
+    if settings.clip_value is not None:
+        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        nn.utils.clip_grad_value_(parameters, settings.clip_value)
+        return norm
+    assert settings.clip_norm is not None
+    return nn.utils.clip_grad_norm_(parameters, settings.clip_norm)
+
+
+def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """The optimizer's state as tensors named by parameter number and kind."""
+    state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
+    return {
+        f"{number}.{kind}": value
+        for number, kinds in state.items()
+        for kind, value in kinds.items()
+        if torch.is_tensor(value)
+    }
+
+
+def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    state: dict[int, dict[str, Any]] = {}
+    for name, value in tensors.items():
+        number, kind = name.split(".", 1)
+        state.setdefault(int(number), {})[kind] = value
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

@@ -1,0 +1,72 @@
+"""What a training came to: the best weights, measured in float32 on everything that was kept for it."""
+
+from dataclasses import dataclass
+
+from charlm.cells import num_params
+from charlm.model.runner import Runner
+from charlm.scoring.metrics import Tally
+from charlm.scoring.score import score_sequence
+from charlm.training.evaluate import tally_cold, tally_streamed
+from charlm.training.session import Session
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """Streamed: one running text, the state carried over lines. Cold: each line from the initial state.
+
+    `train_nats_per_token` is streamed, without dropout, over as many tokens as the validation part has.
+    """
+
+    run: str
+    steps: int
+    tokens_seen: int
+    seconds: float
+    num_params: int
+    mode: str
+    train_nats_per_token: float
+    valid_streamed: Tally | None
+    valid_cold: Tally | None
+    test: Tally | None
+
+    @property
+    def valid(self) -> Tally | None:
+        """Measured in the manner of the training: streamed, or line by line in sentence mode; `test` likewise."""
+        return self.valid_cold if self.mode == "sentence" else self.valid_streamed
+
+    def as_json(self) -> dict[str, object]:
+        """The figures that scripts rely on. `valid_` and `test_` are streamed; in sentence mode, line by line."""
+        return {
+            "run": self.run,
+            "steps": self.steps,
+            "tokens_seen": self.tokens_seen,
+            "seconds": round(self.seconds, 3),
+            "mode": self.mode,
+            "train_nats_per_token": self.train_nats_per_token,
+            "valid_nats_per_token": self.valid.nats_per_token if self.valid else None,
+            "valid_nats_per_char": self.valid.nats_per_char if self.valid else None,
+            "valid_cold_nats_per_char": self.valid_cold.nats_per_char if self.valid_cold else None,
+            "test_nats_per_token": self.test.nats_per_token if self.test else None,
+            "num_params": self.num_params,
+        }
+
+
+def measure(session: Session) -> TrainResult:
+    """Load the best weights and measure them."""
+    session.load_best()
+    runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
+    eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
+    tally = tally_cold if session.training.mode == "sentence" else tally_streamed
+    size = corpus.valid.num_tokens if corpus.valid else corpus.train.num_tokens // 10
+    train_slice = corpus.train.ids[1 : 1 + max(1, size)]
+    return TrainResult(
+        run=str(session.run.path),
+        steps=progress.step,
+        tokens_seen=progress.tokens_seen,
+        seconds=progress.seconds,
+        num_params=num_params(session.shape),
+        mode=session.training.mode,
+        train_nats_per_token=-float(score_sequence(runner, train_slice, eos_id).mean()),
+        valid_streamed=tally_streamed(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
+        valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
+        test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
+    )

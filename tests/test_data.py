@@ -1,0 +1,227 @@
+"""The corpora of data/ are what their scripts make, and the grammar's probabilities are true."""
+
+import csv
+import importlib.util
+import math
+import re
+from fractions import Fraction
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+DATA = Path(__file__).parent.parent / "data"
+
+
+def load(name: str) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(f"data_{name}", DATA / f"{name}.py")
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+agreement, dna, names, tunes = map(load, ("agreement", "dna", "names", "tunes"))
+
+
+def read(name: str) -> str:
+    return (DATA / name).read_bytes().decode("ascii")
+
+
+def lines(name: str) -> list[str]:
+    *complete, last = read(name).split("\n")
+    assert last == "", f"{name} doesn't end with a newline"
+    return complete
+
+
+def read_pairs() -> list[dict[str, str]]:
+    return list(csv.DictReader(lines("agreement-pairs.tsv"), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+@pytest.mark.parametrize("script", [agreement, dna, names, tunes], ids=lambda script: script.__name__)
+def test_each_script_makes_the_files_beside_it_byte_for_byte(script: ModuleType, tmp_path: Path) -> None:
+    for name, content in script.files().items():
+        (tmp_path / name).write_bytes(content.encode("ascii"))
+        assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes()
+
+
+def test_data_stays_small() -> None:
+    assert sum(path.stat().st_size for path in DATA.iterdir() if path.is_file()) < 3_000_000
+
+
+# The grammar
+
+
+def test_every_line_of_agreement_has_a_probability_near_the_entropy_in_the_mean() -> None:
+    surprisals = [-agreement.log_probability(line) for line in lines("agreement.txt")]
+    assert len(surprisals) == agreement.LINES
+    assert max(surprisals) < math.inf
+    assert_mean(surprisals, agreement.entropy())
+
+
+def test_mean_length_and_entropy_of_fresh_draws_are_the_exact_ones() -> None:
+    drawn = list(agreement.sentences(seed=7, count=4000))
+    assert_mean([-agreement.log_probability(sentence) for sentence in drawn], agreement.entropy())
+    assert_mean([len(sentence) + 1 for sentence in drawn], agreement.mean_characters())
+
+
+def assert_mean(values: list[float], expected: float) -> None:
+    """The mean lies within four standard errors of what is expected."""
+    mean = sum(values) / len(values)
+    variance = sum((value - mean) ** 2 for value in values) / len(values)
+    assert abs(mean - expected) < 4 * math.sqrt(variance / len(values))
+
+
+def test_frequencies_of_the_commonest_sentences_agree_with_their_probabilities() -> None:
+    drawn = list(agreement.sentences(seed=8, count=20_000))
+    for sentence in ("Anna was full.", "The cat was full.", "The dogs were full."):
+        expected = len(drawn) * math.exp(agreement.log_probability(sentence))
+        assert expected > 1
+        assert abs(drawn.count(sentence) - expected) < 4 * math.sqrt(expected)
+
+
+def test_probabilities_of_each_symbol_sum_to_one() -> None:
+    for symbol, rules in agreement.RULES.items():
+        assert sum(probability for probability, _ in rules) == pytest.approx(1), symbol
+
+
+def test_grammar_is_unambiguous_and_finite() -> None:
+    sentences = [*agreement.sentences(seed=9, count=4000), *(row["good"] for row in read_pairs())]
+    assert {agreement.derivations(sentence) for sentence in sentences} == {1}
+    assert agreement.entropy() < math.inf  # the recursion over a grammar that isn't finite would not end
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "",
+        "The cat were full.",
+        "the cat was full.",
+        "The cat was full",
+        "The cat was full. ",
+        "The  cat was full.",
+        "The unicorn was full.",
+        '"The cat was full, said Anna.',
+        "The cat that the dogs likes was full.",
+        "The cats near the box that was red were full.",
+    ],
+)
+def test_outside_the_language(sentence: str) -> None:
+    assert agreement.log_probability(sentence) == -math.inf
+    assert agreement.derivations(sentence) == 0
+
+
+def test_words_are_read_back_from_what_was_written() -> None:
+    words = "`` after the rain , Anna was full , '' said the cook ."
+    sentence = '"After the rain, Anna was full," said the cook.'
+    assert agreement.written(words.split()) == sentence
+    assert agreement.words_of(sentence) == words.split()
+
+
+@pytest.mark.parametrize(
+    ("word", "with_s"), [("cat", "cats"), ("fox", "foxes"), ("watch", "watches"), ("pony", "ponies"), ("boy", "boys")]
+)
+def test_s_form(word: str, with_s: str) -> None:
+    assert agreement.s_form(word) == with_s
+
+
+# The pairs
+
+
+def test_good_is_in_the_language_and_bad_is_not_and_one_word_differs() -> None:
+    for row in read_pairs():
+        assert agreement.log_probability(row["good"]) > -math.inf
+        assert agreement.log_probability(row["bad"]) == -math.inf
+        words = zip(row["good"].split(), row["bad"].split(), strict=True)
+        assert sum(good != bad for good, bad in words) == 1, row
+
+
+def test_pairs_are_held_out_and_weigh_nothing() -> None:
+    known = set(lines("agreement.txt"))
+    rows = read_pairs()
+    assert not known & {row[side] for row in rows for side in ("good", "bad")}
+    assert sum(math.exp(agreement.log_probability(row["good"])) for row in rows) < 1e-4
+
+
+def test_distances_are_spread_and_numbers_even() -> None:
+    chosen = agreement.pairs()
+    assert len(chosen) > 1000
+    assert sum(pair.plural for pair in chosen) * 2 == len(chosen)
+    for distance in range(12):
+        assert sum(pair.distance == distance for pair in chosen) >= 84
+
+
+def test_distance_counts_the_words_between_noun_and_verb() -> None:
+    course = next(row for row in read_pairs() if row["good"] == agreement.COURSE[0].good)
+    between = re.sub("[,.]", "", course["good"]).split("cat ")[1].split(" was")[0]
+    assert int(course["distance"]) == len(between.split()) == 7
+
+
+def test_held_out_sentences_are_fresh() -> None:
+    known = set(lines("agreement.txt"))
+    fresh = agreement.held_out(200)
+    assert len(fresh) == 200
+    assert not known & set(fresh)
+    assert fresh == agreement.held_out(200) != agreement.held_out(200, seed=4)
+
+
+def test_readme_gives_the_exact_figures() -> None:
+    entropy, characters = agreement.entropy(), agreement.mean_characters()
+    text = read("README.md")
+    for figure in (
+        f"{entropy:.2f} nats per sentence",
+        f"{characters:.2f} characters",
+        f"{entropy / characters:.4f} nats",
+    ):
+        assert figure in text
+
+
+# The others
+
+
+def test_stories_are_paragraphs_of_plain_text_separated_by_one_blank_line() -> None:
+    text = read("stories.txt")
+    assert len(text) >= 35_000
+    assert "\n\n\n" not in text
+    assert all(paragraph == paragraph.strip() and "\n" not in paragraph for paragraph in text[:-1].split("\n\n"))
+    assert all(paragraph.count('"') % 2 == 0 for paragraph in text.split("\n\n"))
+    assert len(re.findall(r"\bsaid\b", text)) > 180
+
+
+def test_names_are_distinct_words() -> None:
+    listed = lines("names.txt")
+    assert len(set(listed)) == len(listed) == names.COUNT
+    assert all(re.fullmatch("[A-Z][a-z]{2,9}", name) for name in listed)
+
+
+def test_dna_holds_the_motifs_it_describes() -> None:
+    rows = lines("dna.txt")
+    strand = "".join(rows)
+    assert {len(row) for row in rows[:-1]} == {dna.WIDTH}
+    assert len(strand) == dna.LETTERS
+    codon = "(?!TAA|TAG|TGA)[ACGT]{3}"
+    gene = f"TATA[AT]A[AT][ACGT]{{{dna.GAP}}}ATG(?:{codon}){{40,120}}(?:TAA|TAG|TGA)"
+    genes = re.findall(gene, strand)
+    assert len(genes) > 400
+    assert strand.count(dna.PALINDROME) > len(genes) / 2
+    assert dna.PALINDROME[::-1].translate(str.maketrans("ACGT", "TGCA")) == dna.PALINDROME
+
+
+def test_bars_of_each_tune_add_up() -> None:
+    *listed, last = read("tunes.abc").split("\n\n")
+    assert (len(listed), last) == (tunes.COUNT, "")
+    for tune in listed:
+        assert_bars_add_up(tune)
+
+
+def assert_bars_add_up(tune: str) -> None:
+    rows = tune.split("\n")
+    head = dict(row.split(":") for row in rows[:5])
+    assert list(head) == list("XTMLK")
+    bars = [bar for bar in re.split("[|:]+", " ".join(rows[5:])) if bar.strip()]
+    assert len(bars) == 16
+    for bar in bars:
+        notes = re.findall(r"[A-Ga-g],?(\d*)", bar)
+        assert re.fullmatch(r"(?:[A-Ga-g],?\d*|\s)+", bar)
+        assert sum(int(length or 1) for length in notes) * Fraction(head["L"]) == Fraction(head["M"])
