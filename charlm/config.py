@@ -94,7 +94,9 @@ class TrainingSettings:
     bptt: int | None = setting(
         None, "Tokens through which the gradient flows back.", low=1, high=65536, panel="Training"
     )
-    batch_size: int | None = setting(None, "Parallel streams, or lines at once.", low=1, high=65536, panel="Training")
+    batch_size: int | None = setting(
+        None, "Parallel streams; a window of lines has batch-size * bptt tokens.", low=1, high=65536, panel="Training"
+    )
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
     learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
     weight_decay: float = setting(0.01, "AdamW: decay of weight matrices.", low=0.0, high=10.0, panel="Training")

@@ -16,7 +16,9 @@ from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError
 
 SCHEMA_VERSION = 1
 
-out = Console(highlight=False, soft_wrap=True)
+WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
+
+out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -42,6 +44,11 @@ def write_text(text: str, flush: bool = False) -> None:
 def visible(text: str) -> str:
     """Text that is safe on a terminal: control characters but newline and tab are shown by their escapes."""
     return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else _escaped(c) for c in text)
+
+
+def visible_symbol(symbol: str) -> str:
+    """A token as a table shows it: white space within quotes."""
+    return visible(symbol) if symbol.strip() else repr(symbol)
 
 
 def _escaped(character: str) -> str:

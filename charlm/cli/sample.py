@@ -9,7 +9,6 @@ import typer
 
 from charlm.cli.console import out, say, visible, write_json, write_text
 from charlm.device import one_thread_for_numpy
-from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Sample
@@ -42,11 +41,11 @@ def sample_cli(
     length: Annotated[int | None, typer.Option(help="Tokens (default 500; with --until-eos at most 5,000).")] = None,
     until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
     stop: Annotated[str | None, typer.Option(help="Stop before this text.")] = None,
-    num_samples: Annotated[int, typer.Option(help="How many samples.")] = 1,
-    seed: Annotated[int | None, typer.Option(help="The same seed gives the same text.")] = None,
+    num_samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 1,
+    seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Let <unk> be sampled.")] = False,
     echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt first.")] = True,
-    threads: Annotated[int | None, typer.Option(help="Processor threads (default 1).")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads (default 1).")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
 ) -> None:
@@ -64,8 +63,6 @@ def sample_cli(
         repetition_penalty=repetition_penalty,
     )
     ending = Ending(length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stop)
-    if num_samples < 1:
-        raise UsageError(f"--num-samples {num_samples} is out of range", to_do="give a number of 1 or more")
     seed = secrets.randbits(32) if seed is None else seed
     lm = load(run)
     say(f"run: {lm.run.path}", quiet or run is not None)

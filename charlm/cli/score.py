@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, visible, write_json
+from charlm.cli.console import out, say, visible, visible_symbol, write_json
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
 
@@ -40,18 +40,18 @@ def score_cli(
     file: Annotated[str | None, typer.Option(help="A sentence a line; - is standard input.")] = None,
     stream: Annotated[str | None, typer.Option(help="A file as one running text; total only.")] = None,
     context: Annotated[str, typer.Option(help="Text before, which counts nothing itself.")] = "",
-    next_tokens: Annotated[int | None, typer.Option("--next", help="The likeliest tokens after --context.")] = None,
+    next_tokens: Annotated[
+        int | None, typer.Option("--next", min=1, help="The likeliest tokens after --context.")
+    ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Each token's probability.")] = False,
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end of the sentence.")] = True,
-    threads: Annotated[int | None, typer.Option(help="Processor threads.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results.")] = False,
 ) -> None:
     """Score sentences: how probable is this text?"""
-    if file is None and stream is None:
+    if threads or not (file or stream):
         one_thread_for_numpy(threads)
-    if next_tokens is not None and next_tokens < 1:
-        raise UsageError(f"--next {next_tokens} is out of range", to_do="give a number of 1 or more")
     given = [sentences, file, stream, next_tokens]
     if sum(bool(one) for one in given) != 1:
         raise UsageError("give sentences, or --file, or --stream, or --next", to_do='charlm score "a sentence"')
@@ -146,7 +146,9 @@ def _show_tokens(score: "Score") -> None:
     table = _table("token", "p", "surprisal (bits)", "rank")
     for token in score.tokens_scored:
         surprisal = f"{-token.logprob_nats / math.log(2):.3f}"
-        table.add_row(Text(visible(token.text)), f"{math.exp(token.logprob_nats):.6f}", surprisal, f"{token.rank:,}")
+        table.add_row(
+            Text(visible_symbol(token.text)), f"{math.exp(token.logprob_nats):.6f}", surprisal, f"{token.rank:,}"
+        )
     out.print(table)
 
 
@@ -156,7 +158,7 @@ def _show_next(tokens: "list[TokenScore]", json: bool) -> None:
         return
     table = _table("", "p", "token")
     for token in tokens:
-        table.add_row(f"{token.rank}.", f"{math.exp(token.logprob_nats):.6f}", Text(visible(token.text)))
+        table.add_row(f"{token.rank}.", f"{math.exp(token.logprob_nats):.6f}", Text(visible_symbol(token.text)))
     out.print(table)
 
 
@@ -182,11 +184,16 @@ def _tally_record(tally: "Tally") -> dict[str, Any]:
         "characters": tally.characters,
         "bytes": tally.bytes,
         "unknown": tally.unknown,
-        "perplexity": tally.perplexity,
-        "perplexity_without_unknown": tally.perplexity_without_unknown,
+        "perplexity": _number(tally.perplexity),
+        "perplexity_without_unknown": _number(tally.perplexity_without_unknown),
         "bits_per_char": tally.bits_per_char,
         "nats_per_char": tally.nats_per_char,
     }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no infinity: null stands for it."""
+    return value if math.isfinite(value) else None
 
 
 def _token_record(token: "TokenScore") -> dict[str, Any]:

@@ -13,6 +13,7 @@ from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 
 if TYPE_CHECKING:
+    from charlm.training.events import Finished
     from charlm.training.results import TrainResult
     from charlm.training.session import Session
 
@@ -49,6 +50,7 @@ def train_cli(
 ) -> None:
     """Train a language model on a text."""
     settings = gather({**flags, "preset": preset}, config)
+    from charlm.training.results import measure
     from charlm.training.session import TrainRequest, draft_session, open_session
 
     request = TrainRequest(
@@ -68,30 +70,27 @@ def train_cli(
     session = open_session(request)
     for note in session.notes:
         say(note, quiet)
-    result, signal_number = _train(session, json, quiet)
+    finished = _train(session, json, quiet)
+    if finished.signal is not None:
+        say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
+        say(f"go on with: charlm train --resume --run {session.run.path}")
+        raise typer.Exit(128 + finished.signal)
+    say(f"{finished.reason}; measuring the best weights", quiet)
+    result = measure(session)
     if json:
         write_json(result.as_json())
     else:
         _show_result(result)
-    if signal_number is not None:
-        say(f"interrupted; go on with: charlm train --resume --run {session.run.path}")
-        raise typer.Exit(128 + signal_number)
 
 
-def _train(session: "Session", json: bool, quiet: bool) -> tuple["TrainResult", int | None]:
-    """Train with progress on stderr; the result and the signal that ended it, if one did."""
+def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
+    """Train with progress on stderr; how it ended."""
     from charlm.cli.progress import following
-    from charlm.training.events import Finished
-    from charlm.training.results import measure
 
-    signal_number = None
     with following(session, json, quiet) as show:
         for event in session.events():
             show(event)
-            if isinstance(event, Finished):
-                signal_number = event.signal
-                say("" if quiet else f"{event.reason}; measuring the best weights", quiet)
-    return measure(session), signal_number
+    return session.finished
 
 
 def _show_result(result: "TrainResult") -> None:

@@ -162,7 +162,7 @@ def _open(path: Path | str, name: str) -> BinaryIO:
         return _spooled(sys.stdin.buffer)
     try:
         if Path(path).is_dir():
-            raise TextError("this is a folder, not a text file", name, "give a text file (or what tokenize -o wrote)")
+            raise TextError("this is a folder, not a text file", name, "give a text file")
         file = open(path, "rb")  # noqa: SIM115 (closed by TextFile)
     except FileNotFoundError as error:
         raise TextError("no such file", name, "check the path") from error

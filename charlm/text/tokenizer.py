@@ -56,7 +56,7 @@ def check_text_settings(settings: TextSettings) -> None:
     default = TextSettings()
     for name, units in USES.items():
         if getattr(settings, name) != getattr(default, name) and settings.unit not in units:
-            to_do = f"it is for --unit {' and '.join(units)}"
+            to_do = f"it is for --unit {', '.join(units)}"
             raise UsageError(f"{flag(name)} does nothing with --unit {settings.unit}", to_do=to_do)
     if settings.unit == "subword" and settings.vocab_size is not None and settings.vocab_size < SMALLEST_VOCABULARY:
         to_do = f"give {SMALLEST_VOCABULARY} or more: 256 bytes and two special symbols come first"

@@ -89,7 +89,7 @@ class WordTokenizer(Tokenizer):
         size = int(self._sizes[ids].sum()) + sum(map(_num_bytes, unknown))
         return Encoded(ids, unknown, characters + literal + spaces, size + literal + spaces)
 
-    def _encode_segment(self, segment: str) -> tuple[Ids, Iterable[str]]:
+    def _encode_segment(self, segment: str) -> tuple[Ids, list[str]]:
         """The ids, and what the text has where they are `<unk>`."""
         pieces = PIECES[self.split](segment)
         if self.split == "whitespace" and self.punctuation == "keep":  # one token each: no look at their inside
@@ -97,7 +97,7 @@ class WordTokenizer(Tokenizer):
             words = (pieces[at] for at in np.flatnonzero(ids == UNK_ID))
             return ids, [word for word in words if word != UNK]
         ids = np.fromiter(chain.from_iterable(map(self._remembered.__getitem__, pieces)), np.uint32)
-        return ids, self._unknown(pieces) if (ids == UNK_ID).any() else ()
+        return ids, list(self._unknown(pieces)) if (ids == UNK_ID).any() else []
 
     def _unknown(self, pieces: list[str]) -> Iterator[str]:
         spelled, known = SPELL[self.split, self.punctuation], self._ids

@@ -34,6 +34,14 @@ WORD_SIZES = (
     Size(float("inf"), 640, 256, 0.1),
 )
 
+# Tokens of a window and how many windows at once, by mode and whether a token is a character. A line is whole in most.
+WINDOWS = {
+    ("stream", True): (64, 64),
+    ("stream", False): (35, 32),
+    ("sentence", True): (256, 16),
+    ("sentence", False): (64, 32),
+}
+
 
 def decide_shape(model: ModelSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine) -> Shape:
     """The network's shape: what was asked for, and for the rest what suits `num_tokens` of training text."""
@@ -53,11 +61,12 @@ def decide_training(
 ) -> tuple[TrainingSettings, list[str]]:
     """Every number of the training decided, and notes on what had to differ from what was asked for."""
     notes = []
-    bptt = training.bptt or (64 if unit in ("char", "byte") else 35)
+    length, streams = WINDOWS[training.mode, unit in ("char", "byte")]
+    bptt = training.bptt or length
     if bptt >= num_tokens:
         bptt = max(1, num_tokens - 1)
         notes.append(f"the text has only {num_tokens:,} tokens: the window shrinks to {bptt}")
-    batch_size = training.batch_size or max(1, min(64 if num_tokens > 500_000 else 32, num_tokens // (4 * bptt)))
+    batch_size = training.batch_size or max(1, min(streams, num_tokens // (4 * bptt)))
     if batch_size * bptt > num_tokens:
         batch_size = max(1, num_tokens // bptt)
         notes.append(f"the text has only {num_tokens:,} tokens: {batch_size} parallel streams")

@@ -30,7 +30,7 @@ from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
-from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, new_run_path
+from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs, new_run_path
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
@@ -72,6 +72,7 @@ class Session:
     machine: Machine
     trainer: Trainer
     notes: list[str]
+    finished: Finished = field(init=False)  # how it ended, once it has
 
     @property
     def network(self) -> LanguageModelNetwork:
@@ -88,6 +89,7 @@ class Session:
                 if isinstance(event, StepDone) and event.step % self.trainer.save_every() == 0:
                     yield self._save_last()
                 if isinstance(event, Finished):
+                    self.finished = event
                     yield self._save_last()
                     if self.corpus.valid is None or not self.run.has(BEST):
                         self._save_best()
@@ -170,7 +172,10 @@ def _create(request: TrainRequest, folder: Path) -> Session:
 
 def _resume(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
-    run = RunDirectory(find_run(request.run))
+    name = request.run
+    if name is None and request.corpus is not None:
+        name = _newest_run_of(request.corpus)
+    run = RunDirectory(find_run(name))
     stored = {name: value for name, value in run.config["training"].items() if value is not None}
     length = {name: value for name, value in request.settings.items() if name in LENGTH}
     for name, value in request.settings.items():
@@ -188,6 +193,11 @@ def _resume(request: TrainRequest) -> Session:
         session.notes.append("nothing was saved yet: starting from the beginning")
         run.cut_metrics(0)
     return session
+
+
+def _newest_run_of(corpus: str) -> str:
+    paths = [path for path in list_runs() if RunDirectory(path).config["corpus"]["name"] == Path(corpus).name]
+    return str(paths[0]) if paths else _corpus_name(corpus)
 
 
 def _restore(session: Session, replan: bool) -> None:
