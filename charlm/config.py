@@ -138,6 +138,7 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+EXCLUSIVE = (("steps", "epochs", "time"), ("clip_norm", "clip_value"))
 
 
 def flag(name: str) -> str:
@@ -172,23 +173,35 @@ def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
 
 
 def gather(flags: Mapping[str, Any], config: Path | None = None) -> dict[str, Any]:
-    """All given settings in one mapping: flags beat `CHARLM_*` variables, which beat the file, which beats the preset.
+    """All given settings in one mapping: flags beat `CHARLM_*` variables, which beat the file.
 
-    Flags that are None were not given. Raises UsageError for an unknown key, naming the nearest known one.
+    Flags that are None were not given. A preset stands for its sizes, at the place where it is given.
+    Raises UsageError for an unknown name, naming the nearest known one, and for settings that exclude each other.
     """
     known = {one.name for kind in SETTINGS for one in dataclasses.fields(kind)} | {"preset"}
-    from_file = _read_toml(config) if config else {}
-    for key in from_file:
+    variables = {name: os.environ[_variable(name)] for name in known if os.environ.get(_variable(name))}
+    given: dict[str, Any] = {}
+    for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, "environment"), (flags, "")):
+        _override(given, {name: value for name, value in layer.items() if value is not None}, where, known)
+    return given
+
+
+def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: set[str]) -> None:
+    """Put a layer of settings over those below it; one of an exclusive group takes the others away."""
+    for key in layer:
         if key not in known:
-            raise UsageError(f"unknown setting {key!r}", str(config), _nearest(key, known))
-    from_environment = {name: os.environ[_variable(name)] for name in known if os.environ.get(_variable(name))}
-    given = {**from_file, **from_environment, **{name: value for name, value in flags.items() if value is not None}}
-    preset = given.pop("preset", None)
-    if preset is None:
-        return given
-    if preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}", to_do="choose from " + ", ".join(PRESETS))
-    return {**dataclasses.asdict(PRESETS[preset]), **given}
+            raise UsageError(f"unknown setting {key!r}", where, _nearest(key, known))
+    for group in EXCLUSIVE:
+        both = [name for name in group if name in layer]
+        if len(both) > 1:
+            raise UsageError(f"{flag(both[0])} and {flag(both[1])} exclude each other", where, "give one of them")
+        if both:
+            for name in group:
+                given.pop(name, None)
+    preset = layer.pop("preset", None)
+    if preset is not None and preset not in PRESETS:
+        raise UsageError(f"unknown preset {preset!r}", where, "choose from " + ", ".join(PRESETS))
+    given.update({**(dataclasses.asdict(PRESETS[preset]) if preset else {}), **layer})
 
 
 def seconds(duration: str) -> float:

@@ -12,7 +12,23 @@ from charlm.config import TextSettings, Unit
 from charlm.errors import RunError, UsageError
 from charlm.text.tokenizer import TOKENIZERS, Tokenizer, build_tokenizer, load_tokenizer, text_from_argument
 
-ODD = ["", "\n", "\n\n", " ", "  ", "a  b ", " \n \n", "\r\n", "a\rb", "\0", "\u2028x\u0085", "\ufeffé", "e\u0301", "▁", "▅"]
+ODD = [
+    "",
+    "\n",
+    "\n\n",
+    " ",
+    "  ",
+    "a  b ",
+    " \n \n",
+    "\r\n",
+    "a\rb",
+    "\0",
+    "\u2028x\u0085",
+    "\ufeffé",
+    "e\u0301",
+    "▁",
+    "▅",
+]
 TRAINING_TEXT = "The cat, which ate, was “full”.\nThe cats  didn't; they 'were'.\n\n\tSo: naïve 東京\r\n" * 3
 texts = st.text() | st.text("ab ▁▅￭'’\n\t\r,.é<>unkeos0x41/") | st.sampled_from(ODD)
 SETTINGS = {
@@ -74,9 +90,7 @@ def test_a_text_can_be_encoded_in_pieces_of_whole_lines(
 
 @settings(deadline=None, max_examples=50)
 @given(text=texts, data=st.data())
-def test_a_streaming_decoder_never_takes_back_a_character(
-    tokenizer: Tokenizer, text: str, data: st.DataObject
-) -> None:
+def test_a_streaming_decoder_never_takes_back_a_character(tokenizer: Tokenizer, text: str, data: st.DataObject) -> None:
     ids = data.draw(st.lists(st.integers(0, tokenizer.vocab_size - 1), max_size=20))
     decoder = tokenizer.decoder()
     streamed = "".join(decoder.feed(id) for id in ids) + decoder.finish()

@@ -67,18 +67,14 @@ def show_error(error: CharlmError) -> None:
 def reporting_errors() -> Iterator[None]:
     """Turn every way in which a command can end into a message and its exit code."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    when_the_reader_goes(signal.SIG_DFL)
     try:
         yield
-        sys.stdout.flush()
     except CharlmError as error:
         if os.environ.get("CHARLM_DEBUG"):
             raise
         show_error(error)
         sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # The reader has gone (`| head -1`): end quietly, and keep Python from complaining while it shuts down.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except MemoryError:
@@ -88,6 +84,12 @@ def reporting_errors() -> Iterator[None]:
         _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
     except Exception as error:
         _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
+
+
+def when_the_reader_goes(action: signal.Handlers) -> None:
+    """A closed pipe (`| head -1`) ends most commands at once and quietly; what must save first ignores the signal."""
+    if hasattr(signal, "SIGPIPE"):
+        signal.signal(signal.SIGPIPE, action)
 
 
 def _unexpected(error: Exception, message: str, exit_code: int) -> None:

@@ -1,6 +1,7 @@
 """`charlm train`: a model of your own text."""
 
 import dataclasses
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from charlm.cli.console import out, say, write_json
+from charlm.cli.console import out, say, when_the_reader_goes, write_json
 from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 
@@ -49,6 +50,7 @@ def train_cli(
     **flags: Any,
 ) -> None:
     """Train a language model on a text."""
+    when_the_reader_goes(signal.SIG_IGN)
     settings = gather({**flags, "preset": preset}, config)
     from charlm.training.results import measure
     from charlm.training.session import TrainRequest, draft_session, open_session

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -71,9 +72,13 @@ def prepare(
         for one in texts.values():
             notes += one.notes
         parts = _parts(texts, corpus_settings.valid_fraction, unit in ("word", "subword"), notes)
+        train = parts[TRAIN]
+        if unit != "byte":
+            _refuse_one_symbol(train, map(set, _strings(train, lines=False, size=PROBE)), "\n")
         if tokenizer is None:
-            tokenizer = build_tokenizer(text, _strings(parts[TRAIN], _needs_lines(text)), notes)
-        _refuse_one_symbol(tokenizer, parts[TRAIN])
+            tokenizer = build_tokenizer(text, _strings(train, _needs_lines(text)), notes)
+        encoded = _encoded(tokenizer, train, PROBE)
+        _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in encoded), tokenizer.eos_id)
         return _write(folder, tokenizer, parts, notes)
 
 
@@ -120,27 +125,25 @@ def _needs_lines(settings: TextSettings) -> bool:
 
 
 def _strings(part: Part, lines: bool, size: int | None = None) -> Iterable[str]:
-    read = part.text.lines if lines else part.text.chunks
-    return read(part.span, size) if size else read(part.span)
+    return part.text.lines(part.span, size) if lines else part.text.chunks(part.span, size)
 
 
 def _encoded(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[Encoded]:
     """A part's ids, some `size` bytes of text at a time."""
     if isinstance(tokenizer, OctetTokenizer):
-        return map(tokenizer.encode_bytes, part.text.blocks(part.span, *([size] if size else [])))
+        return map(tokenizer.encode_bytes, part.text.blocks(part.span, size))
     return map(tokenizer.encode_detailed, _strings(part, tokenizer.needs_lines, size))
 
 
-def _refuse_one_symbol(tokenizer: Tokenizer, part: Part) -> None:
-    """Raise TextError unless the text has two different tokens besides `<eos>`."""
-    seen: set[int] = {tokenizer.eos_id}
-    for piece in _encoded(tokenizer, part, PROBE):
-        seen.update(np.unique(piece.ids).tolist())
-        if len(seen) > 2:
+def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None:
+    """Raise TextError unless the pieces of a text have two different symbols besides its line's `end`."""
+    seen: set[Any] = set()
+    for piece in pieces:
+        seen |= piece - {end}
+        if len(seen) > 1:
             return
-    to_do = "give a longer text" if len(seen) == 1 else "give a text with more symbols"
-    what = "nothing" if len(seen) == 1 else "one symbol only"
-    raise TextError(f"the text to train on has {what}: nothing to learn", part.text.name, to_do)
+    what = "the text to train on has fewer than two different symbols: nothing to learn"
+    raise TextError(what, part.text.name, "give a longer text, or another one")
 
 
 def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Part], notes: list[str]) -> PreparedCorpus:

@@ -8,6 +8,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Iterator
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
@@ -60,19 +61,19 @@ class TextFile:
     ) -> None:
         self.file.close()
 
-    def blocks(self, span: Span | None = None, size: int = CHUNK) -> Iterator[bytes]:
-        """The bytes of a part, `size` at a time."""
-        part = span or self.span
-        for start in range(part.start, part.stop, size):
-            yield os.pread(self.file.fileno(), min(size, part.stop - start), start)
+    def blocks(self, span: Span | None = None, size: int | None = None) -> Iterator[bytes]:
+        """The bytes of a part (default: all), `size` at a time (default: CHUNK)."""
+        part, step = self.span if span is None else span, size or CHUNK
+        for start in range(part.start, part.stop, step):
+            yield os.pread(self.file.fileno(), min(step, part.stop - start), start)
 
-    def chunks(self, span: Span | None = None, size: int = CHUNK) -> Iterator[str]:
+    def chunks(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
         """The text of a part, cut between any two characters. The part begins and ends between characters."""
         decoder = codecs.getincrementaldecoder("utf-8")()
         for block in self.blocks(span, size):
             yield decoder.decode(block)
 
-    def lines(self, span: Span | None = None, size: int = CHUNK) -> Iterator[str]:
+    def lines(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
         """The text of a part, cut only after line ends: chunks as long as `chunks` gives, or as the longest line."""
         pending: list[str] = []
         for chunk in self.chunks(span, size):
@@ -126,22 +127,18 @@ def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> 
 
     Raises TextError when it is missing, unreadable, empty or does not decode; UsageError for an unknown encoding.
     """
-    if not raw:
-        check_encoding(settings.encoding)
+    check_encoding(settings.encoding)
     name = "standard input" if str(path) == STDIN else str(path)
     file = _open(path, name)
+    text = TextFile(name, file, Span(0, os.fstat(file.fileno()).st_size))
     try:
-        size = os.fstat(file.fileno()).st_size
-        if size == 0:
-            raise TextError("the text is empty", name, "give a file with some text in it")
-        text = TextFile(name, file, Span(0, size))
         if not raw:
             _to_checked_utf8(text, settings)
-            if not len(text.span):
-                raise TextError("the text is empty", name, "give a file with some text in it")
+        if not len(text.span):
+            raise TextError("the text is empty", name, "give a file with some text in it")
         text.count()
     except BaseException:
-        file.close()
+        text.file.close()
         raise
     return text
 
@@ -229,13 +226,15 @@ def _byte_order_mark(text: TextFile) -> bytes:
 
 def _transcode(text: TextFile, encoding: str, errors: str) -> None:
     """Replace the file by a temporary copy in UTF-8."""
-    copy = _temporary_file()
-    for chunk in _decoded(text, encoding, errors):
-        try:
-            copy.write(text_from_argument(chunk).encode())
-        except OSError as error:
-            raise _no_room(error) from error
-    copy.flush()
+    with ExitStack() as stack:
+        copy = stack.enter_context(_temporary_file())
+        for chunk in _decoded(text, encoding, errors):
+            try:
+                copy.write(text_from_argument(chunk).encode())
+            except OSError as error:
+                raise _no_room(error) from error
+        copy.flush()
+        stack.pop_all()
     text.file.close()
     text.file, text.span = copy, Span(0, copy.tell())
 

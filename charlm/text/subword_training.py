@@ -15,7 +15,7 @@ NUM_RESERVED = 256 + 2  # bytes and special symbols
 SMALLEST_VOCABULARY = 300
 SAMPLE = 20_000_000  # characters
 LONGEST = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
-DROPPED_MARK = "\u2585"  # sentencepiece drops the lines that hold it
+NOT_SEEN = str.maketrans("\u2585\0", "  ")  # sentencepiece drops the lines that hold the one, and the other itself
 SEED = 1
 NUM_THREADS = 4  # a fixed number, for the sums depend on it
 
@@ -33,7 +33,7 @@ def train_model(chunks: Iterable[str], kind: SubwordModel, vocab_size: int | Non
         raise TextError("the text has nothing but line ends: nothing to learn", to_do="give a text with more symbols")
     written = io.BytesIO()
     SentencePieceTrainer.train(
-        sentence_iterator=iter(sample),
+        sentence_iterator=iter(_without_rare(sample, (size - NUM_RESERVED) // 2, notes)),
         model_writer=written,
         model_type=kind,
         vocab_size=size,
@@ -43,7 +43,7 @@ def train_model(chunks: Iterable[str], kind: SubwordModel, vocab_size: int | Non
         remove_extra_whitespaces=False,
         allow_whitespace_only_pieces=True,
         byte_fallback=True,
-        character_coverage=_coverage(sample, (size - NUM_RESERVED) // 2, notes),
+        character_coverage=1.0,
         eos_id=EOS_ID,
         eos_piece=EOS,
         unk_id=UNK_ID,
@@ -78,17 +78,21 @@ def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
     for chunk in chunks:
-        for line in chunk.replace(DROPPED_MARK, " ").split("\n"):
+        for line in chunk.translate(NOT_SEEN).split("\n"):
             for start in range(0, len(line), LONGEST):
                 yield line[start : start + LONGEST]
 
 
-def _coverage(sample: list[str], most: int, notes: list[str]) -> float:
-    """The share of the text that its `most` most frequent characters make up; all if there are no more than these."""
+def _without_rare(sample: list[str], most: int, notes: list[str]) -> list[str]:
+    """The sample with a space for each character but the `most` most frequent ones.
+
+    sentencepiece makes every character of its text a subword, and fails when there are more of them than subwords.
+    """
     counts: Counter[str] = Counter()
     for line in sample:
         counts.update(line)
     if len(counts) <= most:
-        return 1.0
+        return sample
     notes.append(f"of {len(counts):,} characters the {most:,} most frequent are kept, others are spelled in bytes")
-    return sum(count for _, count in counts.most_common(most)) / counts.total()
+    rare = {ord(character): " " for character, _ in counts.most_common()[most:]}
+    return [line.translate(rare) for line in sample]

@@ -205,8 +205,8 @@ def _restore(session: Session, replan: bool) -> None:
     saved = session.run.load_newest()
     trainer, budget = session.trainer, session.trainer.budget
     trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
-    stored: dict[str, Any] = saved.scalars["progress"]
-    trainer.progress = Progress(**{name: math.inf if value is None else value for name, value in stored.items()})
+    numbers: dict[str, Any] = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
+    trainer.progress = Progress(**numbers)
     if not replan:
         budget.total_steps, budget.decisions = saved.scalars["total_steps"], saved.scalars["decisions"]
     elif budget.seconds is not None:

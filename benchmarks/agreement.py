@@ -1,0 +1,68 @@
+"""How well a model knows the grammar behind data/agreement.txt: the right verb, and nats against the truth.
+
+    python benchmarks/agreement.py [RUN]
+
+Nats are those of the validation part (the last tenth of agreement.txt, line by line) and of fresh draws from the
+grammar; the truth is the mean of -log p of the very same sentences under the grammar.
+"""
+
+import csv
+import importlib.util
+import sys
+from collections import defaultdict
+from pathlib import Path
+from types import ModuleType
+
+import charlm
+from charlm.scoring.metrics import Tally
+
+DATA = Path(__file__).parents[1] / "data"
+FRESH = 1000  # sentences
+FRESH_SEED = 20261120
+
+
+def main() -> None:
+    lm = charlm.load(sys.argv[1] if len(sys.argv) > 1 else None)
+    grammar = load_grammar()
+    show_pairs(lm)
+    text = (DATA / "agreement.txt").read_text()
+    lines = text[text.index("\n", int(0.9 * len(text))) + 1 :].split("\n")[:-1]
+    show_nats(lm, grammar, "validation part", lines)
+    show_nats(lm, grammar, "fresh draws", list(grammar.sentences(FRESH_SEED, FRESH)))
+
+
+def load_grammar() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("agreement", DATA / "agreement.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules["agreement"] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+def show_pairs(lm: charlm.LanguageModel) -> None:
+    """Accuracy by the number of words between noun and verb."""
+    with (DATA / "agreement-pairs.tsv").open() as file:
+        pairs = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
+    good = [score.logprob_nats for score in lm.score_lines(pair["good"] for pair in pairs)]
+    bad = [score.logprob_nats for score in lm.score_lines(pair["bad"] for pair in pairs)]
+    right = defaultdict(list)
+    for pair, better, worse in zip(pairs, good, bad, strict=True):
+        right[int(pair["distance"])].append(better > worse)
+    total = sum(map(sum, right.values()))
+    print(f"the right verb: {total} of {len(pairs)} pairs, {total / len(pairs):.2%}")
+    print("by distance: " + ", ".join(f"{d}: {sum(r) / len(r):.1%}" for d, r in sorted(right.items())))
+
+
+def show_nats(lm: charlm.LanguageModel, grammar: ModuleType, name: str, sentences: list[str]) -> None:
+    tally = sum((score.tally for score in lm.score_lines(sentences)), Tally())
+    truth = -sum(map(grammar.log_probability, sentences))
+    print(
+        f"{name}, {len(sentences):,} sentences: {tally.nats_per_token:.4f} nats/token, "
+        f"the grammar itself {truth / tally.tokens:.4f}: {tally.total_nats / truth - 1:+.2%}"
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,87 @@
+"""A small corpus, and tiny models trained on it once a session."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import charlm
+from charlm.api import LanguageModel
+
+SUBJECTS = ("the cat", "a dog", "my old friend", "the café", "she", "the captain", "nobody here")
+VERBS = ("sees", "likes", "doesn't hear", "follows", "remembers", "asks for")
+OBJECTS = ("the sea", "two apples", "a small house", "the pear", "what you said", "her crème brûlée", "it")
+ENDS = (".", ".", ".", "!", "?", "; that is all.", ", as always.")
+TINY = {
+    "hidden_size": 24,
+    "embedding_size": 10,
+    "num_layers": 1,
+    "dropout": 0.1,
+    "bptt": 17,
+    "batch_size": 5,
+    "warmup_steps": 3,
+    "learning_rate": 0.02,
+    "precision": "float32",
+    "threads": 1,
+    "device": "cpu",
+}
+UNITS = {
+    "char": {"steps": 60},
+    "byte": {"steps": 40},
+    "word": {"steps": 40, "vocab_size": 60},
+    "subword": {"steps": 40, "vocab_size": 300},
+}
+
+
+def english(lines: int, seed: int = 1) -> str:
+    """Lines of made-up English, an empty one now and then."""
+    rng = random.Random(seed)
+    parts = (SUBJECTS, VERBS, OBJECTS)
+    sentences = [" ".join(rng.choice(part) for part in parts).capitalize() + rng.choice(ENDS) for _ in range(lines)]
+    return "".join(f"{sentence}\n" if rng.random() > 0.05 else "\n" for sentence in sentences)
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """About 7 KB of text; not to be changed."""
+    path = tmp_path_factory.mktemp("corpus") / "english.txt"
+    path.write_bytes(english(210).encode())
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The run of a tiny model by unit, trained when first asked for; not to be changed."""
+    folder = tmp_path_factory.mktemp("trained") / "runs"
+    runs: dict[str, Path] = {}
+
+    def run(unit: str) -> Path:
+        if unit not in runs:
+            runs[unit] = Path(charlm.train(corpus, run=str(folder / unit), unit=unit, **TINY, **UNITS[unit]).run)
+        return runs[unit]
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def models(trained: Callable[[str], Path]) -> Callable[[str], LanguageModel]:
+    """The tiny models themselves, by unit."""
+    loaded: dict[str, LanguageModel] = {}
+
+    def model(unit: str) -> LanguageModel:
+        return loaded.setdefault(unit, charlm.load(trained(unit)))
+
+    return model
+
+
+@pytest.fixture(scope="session")
+def lm(models: Callable[[str], LanguageModel]) -> LanguageModel:
+    """The tiny character model."""
+    return models("char")
+
+
+@pytest.fixture(params=list(UNITS))
+def any_lm(request: pytest.FixtureRequest, models: Callable[[str], LanguageModel]) -> LanguageModel:
+    """Each of the tiny models."""
+    return models(request.param)

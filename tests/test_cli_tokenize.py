@@ -1,0 +1,98 @@
+"""`charlm tokenize` as a person runs it."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TEXT = "the cat [bold] sat\non the mat,\twhere it slept\n" * 30
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Path:
+    path = tmp_path / "corpus.txt"
+    path.write_text(TEXT)
+    return path
+
+
+def charlm(*arguments: object, folder: Path, stdin: bytes = b"") -> subprocess.CompletedProcess[bytes]:
+    command = [sys.executable, "-m", "charlm", "tokenize", *map(str, arguments)]
+    return subprocess.run(command, input=stdin, capture_output=True, cwd=folder, check=False)
+
+
+def test_a_table_and_nothing_left_on_disk(corpus: Path, tmp_path: Path) -> None:
+    ended = charlm(corpus, "--unit", "word", folder=tmp_path)
+    output = ended.stdout.decode()
+    assert ended.returncode == 0, ended.stderr
+    for expected in ("54", "types", "coverage", "unknown there", "￭]", "'￭\\t￭'", "<eos>"):
+        assert expected in output, expected
+    assert list(tmp_path.iterdir()) == [corpus]
+
+
+def test_json_of_standard_input(tmp_path: Path) -> None:
+    ended = charlm("-", "--json", folder=tmp_path, stdin=b"abc\0\r\n" * 10)
+    (line,) = ended.stdout.decode().splitlines()
+    result = json.loads(line)
+    assert result["schema_version"] == 1
+    assert (result["tokens"], result["valid_tokens"], result["types"]) == (54, 6, 7)
+    assert (result["lines"], result["coverage"], result["folder"]) == (9, 1.0, None)
+    assert ["\0", 9] in result["frequent"]
+
+
+def test_written_tokens_are_found_again(corpus: Path, tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    assert charlm(corpus, "--unit", "subword", "--vocab-size", 300, "-o", tokens, folder=tmp_path).returncode == 0
+    files = {"tokenizer.json", "tokenizer.model", "train.ids", "valid.ids"}
+    assert {path.name for path in tokens.iterdir()} == files
+    refused = charlm(corpus, "-o", tokens, folder=tmp_path)
+    assert refused.returncode == 2
+    assert {path.name for path in tokens.iterdir()} == files
+    assert charlm(corpus, "-o", tokens, "--force", folder=tmp_path).returncode == 0
+    ended = charlm("--tokenizer", tokens, "--text", "the [bold] ö", "--json", folder=tmp_path)
+    result = json.loads(ended.stdout)
+    assert result["tokens"] == ["t", "h", "e", " ", "[", "b", "o", "l", "d", "]", " ", "<unk>"]
+    assert len(result["ids"]) == result["characters"] == result["bytes"] - 1 == 12
+    assert result["unknown"] == ["ö"]
+
+
+def test_the_tokens_of_a_text(corpus: Path, tmp_path: Path) -> None:
+    ended = charlm(corpus, "--unit", "word", "--text", "the [bold], ox", folder=tmp_path)
+    words = [line.split()[-1] for line in ended.stdout.decode().splitlines()[3:] if line.strip()]
+    assert words[:5] == ["the", "[￭", "bold", "￭]", "￭,"]
+    assert ended.stdout.decode().rstrip().endswith("unknown: ox")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "exit_code"),
+    [
+        (["missing.txt"], 3),
+        (["one.txt"], 3),
+        (["bad.txt"], 3),
+        (["good.txt", "--unit", "syllable"], 2),
+        (["good.txt", "--vocab-size", "1"], 2),
+        (["good.txt", "--split", "whitespace"], 2),
+        (["good.txt", "--encoding", "klingon"], 2),
+        (["good.txt", "--tokenizer", "good.txt", "--unit", "word"], 2),
+        (["--text", "a"], 2),
+        (["good.txt", "--tokenizer", "good.txt"], 4),
+        (["good.txt", "--run", "none"], 4),
+        (["good.txt", "-o", "/proc/none"], 6),
+    ],
+)
+def test_refusals(tmp_path: Path, arguments: list[str], exit_code: int) -> None:
+    (tmp_path / "one.txt").write_text("aaaa")
+    (tmp_path / "bad.txt").write_bytes(b"ab\xff")
+    (tmp_path / "good.txt").write_text(TEXT)
+    ended = charlm(*arguments, *([] if "-o" in arguments else ["-o", "out"]), folder=tmp_path)
+    assert ended.returncode == exit_code, ended.stderr.decode()
+    assert ended.stderr
+    assert not ended.stdout
+    assert not (tmp_path / "out").exists()
+
+
+def test_settings_from_a_file(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "run.toml").write_text('unit = "word"\nlowercase = true\n')
+    result = json.loads(charlm(corpus, "--config", "run.toml", "--json", folder=tmp_path).stdout)
+    assert (result["unit"], result["lossless"]) == ("word", False)

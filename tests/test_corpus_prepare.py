@@ -1,0 +1,206 @@
+"""From a text to ids on disk."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from charlm.config import CorpusSettings, TextSettings, Unit
+from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
+from charlm.corpus.store import HEADER_SIZE, IdsFile, write_ids
+from charlm.errors import ResourceError, RunError, TextError, UsageError
+from charlm.text.tokenizer import build_tokenizer
+
+CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
+UNITS: tuple[Unit, ...] = ("char", "byte", "word", "subword")
+TEXT = "".join(f"Line {n}: the cat, which ate {n % 7} mice, was “full”.\n" for n in range(200))
+
+
+def prepared(tmp_path: Path, text: str | bytes, corpus: CorpusSettings | None = None, **kind: object) -> PreparedCorpus:
+    path = tmp_path / "corpus.txt"
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return prepare(path, tmp_path / "folder", TextSettings(**kind), corpus or CorpusSettings())  # type: ignore[arg-type]
+
+
+def text_of(corpus: PreparedCorpus, file: IdsFile | None) -> str:
+    assert file is not None
+    return corpus.tokenizer.decode(file.ids[1:].tolist())
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_parts_make_up_the_text(tmp_path: Path, unit: Unit) -> None:
+    corpus = prepared(tmp_path, TEXT, unit=unit)
+    place = int(0.9 * len(TEXT))
+    if unit in ("word", "subword"):
+        place = TEXT.index("\n", place - 1) + 1
+    assert corpus.tokenizer.unit == unit
+    for file, text in ((corpus.train, TEXT[:place]), (corpus.valid, TEXT[place:])):
+        assert file is not None
+        header = file.header
+        assert file.ids[0] == corpus.tokenizer.eos_id
+        assert len(file.ids) == file.num_tokens + 1 == header.count
+        expected = corpus.tokenizer.encode_detailed(text)
+        assert file.ids[1:].tolist() == expected.ids.tolist()
+        assert header.num_characters == len(text)
+        assert header.num_bytes == len(text.encode())
+        assert header.num_lines == text.count("\n") + (not text.endswith("\n"))
+        assert header.num_unknown == len(expected.unknown)
+        assert header.unknown_bytes == sum(len(word.encode()) + 1 for word in expected.unknown)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_prepared_folder_is_opened_again(tmp_path: Path, unit: Unit) -> None:
+    corpus = prepared(tmp_path, TEXT, unit=unit)
+    assert is_prepared(corpus.folder)
+    assert not is_prepared(tmp_path)
+    again = open_prepared(corpus.folder)
+    assert again.tokenizer.sha256() == corpus.tokenizer.sha256()
+    assert text_of(again, again.valid) == text_of(corpus, corpus.valid)
+    assert again.train.header == corpus.train.header
+    assert again.test is None
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize(
+    "text",
+    ["a\r\nb\rc\r\n" * 20, "a\0b\n" * 20, "a\u2028b\u0085\n" * 20, "ab ▁▅\n" * 20, "\ufeffx\ufeffy\n" * 20, "ab"],
+)
+def test_odd_texts(tmp_path: Path, unit: Unit, text: str) -> None:
+    if unit in ("word", "subword") and text == "ab":
+        return  # one word, perhaps one subword: nothing to learn
+    corpus = prepared(tmp_path, text, CorpusSettings(valid_fraction=0.0), unit=unit)
+    assert text_of(corpus, corpus.train) == (text if unit == "byte" else text.removeprefix("\ufeff"))
+    assert corpus.valid is None
+
+
+def test_bytes_need_not_be_text(tmp_path: Path) -> None:
+    data = bytes(range(256)) * 2
+    corpus = prepared(tmp_path, data, CorpusSettings(valid_fraction=0.0), unit="byte")
+    assert corpus.train.ids[1:].astype(np.uint8).tobytes() == data
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("text", ["", "\n\n\n", "aaaaaaaa" * 9, "a\n" * 99])
+def test_a_text_of_one_symbol_is_refused_and_nothing_written(tmp_path: Path, unit: Unit, text: str) -> None:
+    with pytest.raises(TextError):
+        prepared(tmp_path, text, unit=unit)
+    assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
+
+
+def test_the_vocabulary_comes_from_the_training_part_alone(tmp_path: Path) -> None:
+    corpus = prepared(tmp_path, "ab" * 45 + "é" * 10)
+    assert corpus.valid is not None
+    assert corpus.tokenizer.vocab_size == 4
+    assert (corpus.valid.header.num_unknown, corpus.valid.header.unknown_bytes) == (10, 30)
+    assert corpus.valid.ids.tolist() == [0] + [1] * 10
+
+
+def test_files_of_their_own_for_validation_and_test(tmp_path: Path) -> None:
+    for name, text in (("v", "b a\n"), ("t", "a c\n"), ("c", "a b\n" * 20)):
+        (tmp_path / name).write_text(text)
+    corpus = prepare(tmp_path / "c", tmp_path / "x", TextSettings(), CorpusSettings(), tmp_path / "v", tmp_path / "t")
+    assert text_of(corpus, corpus.train) == "a b\n" * 20
+    assert text_of(corpus, corpus.valid) == "b a\n"
+    assert text_of(corpus, corpus.test) == "a <unk>\n"
+    without = prepare(tmp_path / "c", tmp_path / "x", TextSettings(), CorpusSettings(valid_fraction=0.0))
+    assert without.valid is None
+    assert open_prepared(tmp_path / "x").test is None, "files of a corpus prepared there before are gone"
+    with pytest.raises(UsageError):
+        prepare("-", tmp_path / "y", TextSettings(), CorpusSettings(), Path("-"))
+
+
+def test_one_line_of_words_has_no_validation_part(tmp_path: Path) -> None:
+    corpus = prepared(tmp_path, "to be or not to be " * 20, unit="word")
+    assert corpus.valid is None
+    assert any("no validation part" in note for note in corpus.notes)
+
+
+def test_a_given_tokenizer_is_kept(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(TextSettings(), ["abc "])
+    (tmp_path / "c").write_text("ab d\n" * 9)
+    corpus = prepare(tmp_path / "c", tmp_path / "x", TextSettings(), CorpusSettings(), tokenizer=tokenizer)
+    assert open_prepared(corpus.folder).tokenizer.files() == tokenizer.files()
+    assert corpus.train.header.num_unknown == 8
+
+
+def test_a_text_in_chunks_gives_what_the_whole_gives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for index, kind in enumerate([{"unit": unit} for unit in UNITS] + [{"unit": "char", "lowercase": True}]):
+        whole = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
+        expected = whole.train.ids.tolist(), whole.train.header
+        with monkeypatch.context() as patch:
+            patch.setattr("charlm.corpus.reader.CHUNK", 11)
+            chunked = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
+        assert (chunked.train.ids.tolist(), chunked.train.header) == expected, index
+
+
+@pytest.mark.parametrize("vocab_size", [1 << 16, (1 << 16) + 1])
+def test_ids_take_two_bytes_while_they_fit(tmp_path: Path, vocab_size: int) -> None:
+    text = "".join(map(chr, range(0x10000, 0x10000 + vocab_size - 2)))
+    tokenizer = build_tokenizer(TextSettings(), [text])
+    file = write_ids(tmp_path / "x.ids", tokenizer, [tokenizer.encode_detailed(text)])
+    assert file.header.dtype == ("uint16" if vocab_size == 1 << 16 else "uint32")
+    assert IdsFile.open(file.path).ids.max() == vocab_size - 1
+    assert tokenizer.decode(file.ids[1:].tolist()) == text
+
+
+def test_damage_is_found(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, TEXT).folder
+    train = folder / "train.ids"
+    good = train.read_bytes()
+    header = json.loads(good[:HEADER_SIZE].split(b"\n")[1])
+    other_count = json.dumps({**header, "count": -5}).encode()
+    damaged = [
+        b"",
+        good[:100],
+        good[:-1],
+        good + b"\0",
+        b"x" + good[1:],
+        good[:20] + b"!" + good[21:],
+        good[:-3] + bytes([good[-3] ^ 1]) + good[-2:],
+        good.replace(good[13:HEADER_SIZE], other_count.ljust(HEADER_SIZE - 13)),
+    ]
+    for content in damaged:
+        train.write_bytes(content)
+        with pytest.raises(RunError) as caught:
+            open_prepared(folder)
+        assert str(train) in caught.value.where
+    train.unlink()
+    with pytest.raises(RunError):
+        open_prepared(folder)
+
+
+def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
+    folder = prepared(tmp_path, TEXT).folder
+    for name, content in build_tokenizer(TextSettings(), ["abc"]).files().items():
+        (folder / name).write_bytes(content)
+    with pytest.raises(RunError):
+        open_prepared(folder)
+
+
+def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "folder").write_text("a file is in the way")
+    with pytest.raises(ResourceError):
+        prepared(tmp_path, TEXT)
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs ../shared/corpora")
+def test_the_split_of_tinyshakespeare(tmp_path: Path) -> None:
+    for unit in ("char", "byte"):
+        settings = TextSettings(unit=unit)
+        corpus = prepare(CORPORA / "tinyshakespeare.txt", tmp_path / unit, settings, CorpusSettings())
+        assert corpus.valid is not None
+        assert (corpus.train.num_tokens, corpus.valid.num_tokens) == (1_003_854, 111_540)
+
+
+@pytest.mark.skipif(not CORPORA.is_dir(), reason="needs ../shared/corpora")
+def test_the_counts_of_penn_treebank(tmp_path: Path) -> None:
+    files = [CORPORA / f"ptb.{part}.txt" for part in ("train", "valid", "test")]
+    settings = TextSettings(unit="word", split="whitespace", vocab_size=10_000)
+    corpus = prepare(files[0], tmp_path, settings, CorpusSettings(), files[1], files[2])
+    assert corpus.valid is not None
+    assert corpus.test is not None
+    parts = corpus.train, corpus.valid, corpus.test
+    assert [part.num_tokens for part in parts] == [929_589, 73_760, 82_430]
+    assert [part.header.num_unknown for part in parts] == [0, 0, 0]
+    assert corpus.tokenizer.vocab_size == 10_000

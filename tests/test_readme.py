@@ -1,0 +1,69 @@
+"""Every command of the README runs, on a smaller model and for fewer steps."""
+
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+from charlm.cli.app import main
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+LENGTHS = ("--time", "--steps", "--epochs", "--preset")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+
+
+def commands() -> list[str]:
+    """The commands of all `console` blocks: the lines after a $."""
+    return [line[2:] for block in blocks("console") for line in block.split("\n") if line.startswith("$ ")]
+
+
+def shortened(arguments: list[str]) -> list[str]:
+    """A training without its length and size: the environment gives small ones."""
+    kept, skip = [], False
+    for argument in arguments:
+        if not skip and argument not in LENGTHS:
+            kept.append(argument)
+        skip = argument in LENGTHS
+    return kept
+
+
+def test_every_charlm_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARLM_STEPS", "4")
+    monkeypatch.setenv("CHARLM_HIDDEN_SIZE", "8")
+    monkeypatch.setenv("CHARLM_VOCAB_SIZE", "")
+    shutil.copytree(ROOT / "data", "data")
+    story = Path("data/stories.txt").read_text()
+    Path("corpus.txt").write_text(story[:12_000])
+    Path("sentences.txt").write_text("The cat was full.\nThe cats were full.\n")
+    ran = [shlex.split(command) for command in commands() if command.startswith("charlm ")]
+    for command in ran:
+        monkeypatch.setattr(sys, "argv", shortened(command) if command[1] == "train" else command)
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code in (0, None), command
+    assert {command[1] for command in ran} >= {"tokenize", "train", "sample", "score", "info"}
+
+
+def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CHARLM_STEPS", "4")
+    monkeypatch.setenv("CHARLM_HIDDEN_SIZE", "8")
+    Path("corpus.txt").write_text((ROOT / "data" / "stories.txt").read_text()[:12_000])
+    for block in blocks("python"):
+        exec(compile(block.replace(', time="2m"', ""), "README.md", "exec"), {})
+
+
+def test_the_make_targets_of_the_readme_are_there() -> None:
+    makefile = (ROOT / "Makefile").read_text()
+    targets = {command.split()[1] for command in commands() if command.startswith("make ")}
+    assert {"demo", "test"} <= targets
+    for target in targets:
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), target

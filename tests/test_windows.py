@@ -1,0 +1,326 @@
+"""Windows cover the text, go on where they stopped, start over at line starts, and can be put back."""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from charlm.corpus.windows import IGNORED, RareTypes, SentenceWindows, StreamWindows, Window
+
+EOS, UNK = 0, 1
+Ids = Any
+
+
+def text_ids(lengths: Iterable[int], ended: bool = True) -> Ids:
+    """Lines of so many tokens, each token but <eos> occurring once: its id is its place."""
+    lines = [[EOS]] + [[1] * length + [EOS] for length in lengths]
+    flat = np.array([id for line in lines for id in line])
+    ids = np.where(flat == EOS, EOS, np.arange(len(flat)))
+    return ids if ended else ids[:-1]
+
+
+def without_rare(ids: Ids) -> RareTypes:
+    return RareTypes(ids, int(ids.max()) + 1, EOS, None, 1)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A text and the windows' settings. At least one token more than a window, and no more windows than tokens."""
+
+    ids: Ids
+    batch_size: int
+    bptt: int
+    seed: int
+
+    def streams(self, **changes: int) -> StreamWindows:
+        seed = changes.get("seed", self.seed)
+        return StreamWindows(self.ids, EOS, self.batch_size, self.bptt, seed, without_rare(self.ids))
+
+    def sentences(self, **changes: int) -> SentenceWindows:
+        seed = changes.get("seed", self.seed)
+        return SentenceWindows(self.ids, EOS, self.batch_size, self.bptt, seed, without_rare(self.ids))
+
+
+@st.composite
+def cases(draw: st.DrawFn, shortest: int = 1) -> Case:
+    lengths = draw(st.lists(st.integers(shortest, 15), min_size=1, max_size=40))
+    ids = text_ids(lengths, draw(st.booleans()))
+    batch_size, bptt = draw(st.integers(1, 5)), draw(st.integers(1, 12))
+    assume(bptt < len(ids) - 1 and batch_size * bptt <= len(ids) - 1)
+    return Case(ids, batch_size, bptt, draw(st.integers(0, 2**63 - 1)))
+
+
+def take(windows: Any, passes: int = 1) -> list[Window]:
+    return [windows.next() for _ in range(passes * windows.windows_per_pass)]
+
+
+def one_pass(windows: Any) -> list[Window]:
+    """From the beginning of a pass to its end; sentence mode's passes differ in length."""
+    before, taken = windows.position()["pass_and_step"], []
+    assert before[1] == 0
+    while windows.position()["pass_and_step"][0] == before[0]:
+        taken.append(windows.next())
+    return taken
+
+
+def start_of(inputs: Ids, targets: Ids) -> int:
+    """The place in the text of a row's first input, from its first token that is no <eos>."""
+    row = np.append(inputs, targets[-1:])
+    column = int(np.flatnonzero(row > 0)[0])
+    return int(row[column]) - column
+
+
+def starts_of(window: Window) -> list[int]:
+    return [start_of(*rows) for rows in zip(window.inputs, window.targets, strict=True)]
+
+
+def same(one: Window, other: Window) -> bool:
+    return (
+        np.array_equal(one.inputs, other.inputs)
+        and np.array_equal(one.targets, other.targets)
+        and np.array_equal(one.reset, other.reset)
+    )
+
+
+both_modes = pytest.mark.parametrize("mode", ["streams", "sentences"])
+
+
+def prose(ended: bool = True) -> Case:
+    """A longer text: 400 lines, some long ones."""
+    rng = np.random.default_rng(3)
+    return Case(text_ids(rng.integers(1, 60, 400).tolist(), ended), batch_size=7, bptt=11, seed=5)
+
+
+# Stream mode
+
+
+def times_seen(case: Case, windows: list[Window]) -> list[int]:
+    """How often each token of the text was a target."""
+    starts = (start for window in windows for start in starts_of(window))
+    seen = Counter((start + t) % (len(case.ids) - 1) for start in starts for t in range(case.bptt))
+    return [seen[place] for place in range(len(case.ids) - 1)]
+
+
+@pytest.mark.parametrize("ended", [True, False])
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_but_for_restarts_each_pass_covers_every_token_and_nearly_all_once(
+    ended: bool, batch_size: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.corpus.windows.RESTART_RATE", 0.0)
+    case = Case(prose(ended).ids, batch_size, 11, 5)
+    streams = case.streams()
+    for _ in range(3):
+        seen = times_seen(case, one_pass(streams))
+        assert [place for place, times in enumerate(seen) if times == 0] == []
+        assert sum(times == 1 for times in seen) >= 0.8 * len(seen)
+
+
+@pytest.mark.parametrize("batch_size", [1, 7, 32])
+def test_restarts_cost_a_pass_few_tokens_and_no_token_is_left_out_for_good(batch_size: int) -> None:
+    case = Case(prose().ids, batch_size, 11, 5)
+    streams = case.streams()
+    passes = [times_seen(case, one_pass(streams)) for _ in range(8)]
+    assert all(sum(times == 0 for times in seen) <= 0.1 * len(seen) for seen in passes)
+    assert min(map(sum, zip(*passes, strict=True))) >= 1
+
+
+@given(cases())
+def test_streams_are_pieces_of_the_text_and_targets_are_the_next_inputs(case: Case) -> None:
+    for window in take(case.streams(), passes=3):
+        assert window.inputs.shape == window.targets.shape == (case.batch_size, case.bptt)
+        for start, inputs, targets in zip(starts_of(window), window.inputs, window.targets, strict=True):
+            assert np.array_equal(inputs, case.ids[start : start + case.bptt])
+            assert np.array_equal(targets, case.ids[start + 1 : start + 1 + case.bptt])
+
+
+@given(cases())
+def test_a_stream_goes_on_where_it_stopped_unless_it_is_reset(case: Case) -> None:
+    windows = take(case.streams(), passes=3)
+    assert windows[0].reset.all()
+    for before, after in pairwise(windows):
+        for stream, (start, next_start) in enumerate(zip(starts_of(before), starts_of(after), strict=True)):
+            assert after.reset[stream] or next_start == start + case.bptt
+
+
+@given(cases())
+def test_a_reset_stream_begins_with_eos_where_the_text_has_line_ends(case: Case) -> None:
+    assume(np.count_nonzero(case.ids == EOS) > 1)
+    for window in take(case.streams(), passes=4):
+        assert (window.inputs[window.reset, 0] == EOS).all()
+
+
+def test_streams_start_over_at_a_line_start_now_and_then() -> None:
+    windows = take(prose().streams(), passes=3)
+    rate = np.mean([window.reset.mean() for window in windows[1:]])
+    assert 0.01 < rate < 0.2
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_a_text_without_line_ends_is_covered_too(batch_size: int) -> None:
+    ids = text_ids([500], ended=False)
+    case = Case(ids, batch_size, 9, 2)
+    assert min(times_seen(case, take(case.streams(), passes=4))) >= 1
+
+
+# Sentence mode
+
+
+def lines_read(windows: list[Window]) -> list[tuple[int, ...]]:
+    """The lines of one pass, put together from the windows that they are read in."""
+    done: list[tuple[int, ...]] = []
+    open_lines: list[list[int]] = []
+    for window in windows:
+        if window.reset.all():
+            done += map(tuple, open_lines)
+            open_lines = [[] for _ in window.reset]
+        assert window.reset.all() or not window.reset.any()
+        assert len(open_lines) == len(window.reset)
+        for line, inputs, targets in zip(open_lines, window.inputs, window.targets, strict=True):
+            read = targets[targets != IGNORED].tolist()
+            assert targets[: len(read)].tolist() == read, "padding only behind a line"
+            if read:
+                assert inputs[: len(read)].tolist() == [line[-1] if line else EOS, *read[:-1]]
+            line += read
+    return done + [tuple(line) for line in open_lines]
+
+
+def lines_of(ids: Ids) -> list[tuple[int, ...]]:
+    lines, line = [], []
+    for id in ids[1:].tolist():
+        line.append(id)
+        if id == EOS:
+            lines.append(tuple(line))
+            line = []
+    return lines + ([tuple(line)] if line else [])
+
+
+@given(cases(shortest=0))
+@settings(deadline=None)
+def test_each_line_is_read_once_a_pass_with_its_eos_from_a_reset_state(case: Case) -> None:
+    sentences = case.sentences()
+    for _ in range(2):
+        assert sorted(lines_read(one_pass(sentences))) == sorted(lines_of(case.ids))
+
+
+@given(cases(shortest=0))
+def test_a_window_holds_no_more_tokens_than_asked_for_nor_longer_rows(case: Case) -> None:
+    for window in take(case.sentences()):
+        assert window.inputs.shape == window.targets.shape
+        assert window.inputs.shape[1] <= case.bptt
+        assert window.inputs.size <= case.batch_size * case.bptt
+        assert (window.targets != IGNORED).any()
+
+
+def test_lines_of_like_length_share_a_window() -> None:
+    windows = take(prose().sentences())
+    padded = sum(int((window.targets == IGNORED).sum()) for window in windows)
+    assert padded < 0.1 * sum(window.targets.size for window in windows)
+
+
+def test_lines_are_shuffled_anew_each_pass() -> None:
+    sentences = prose().sentences()
+    first, second = lines_read(one_pass(sentences)), lines_read(one_pass(sentences))
+    assert first != second
+    assert sorted(first) == sorted(second)
+
+
+# Both
+
+
+@both_modes
+@given(case=cases(), steps=st.integers(0, 40))
+@settings(deadline=None)
+def test_a_position_put_back_gives_the_same_windows(mode: str, case: Case, steps: int) -> None:
+    straight, other = getattr(case, mode)(), getattr(case, mode)()
+    for _ in range(steps):
+        straight.next()
+    position = {name: value.copy() for name, value in straight.position().items()}
+    expected = [straight.next() for _ in range(12)]
+    other.next()
+    other.restore(position)
+    assert all(same(other.next(), window) for window in expected)
+
+
+@both_modes
+@given(case=cases())
+@settings(deadline=None)
+def test_the_same_seed_gives_the_same_windows(mode: str, case: Case) -> None:
+    first, again = (take(getattr(case, mode)(), passes=2) for _ in range(2))
+    assert all(same(one, other) for one, other in zip(first, again, strict=True))
+
+
+@both_modes
+def test_another_seed_and_another_pass_give_other_windows(mode: str) -> None:
+    case = prose()
+    windows = getattr(case, mode)()
+    first, second, other = one_pass(windows), one_pass(windows), one_pass(getattr(case, mode)(seed=case.seed + 1))
+    assert not all(same(one, another) for one, another in zip(first, second, strict=False))
+    assert not all(same(one, another) for one, another in zip(first, other, strict=False))
+
+
+# Rare types
+
+
+def zipfian(size: int = 30_000, vocab_size: int = 400, seed: int = 1) -> Ids:
+    rng = np.random.default_rng(seed)
+    types = np.minimum(rng.zipf(1.4, size) + 1, vocab_size - 1)
+    return np.concatenate([[EOS], np.where(rng.random(size) < 0.1, EOS, types)])
+
+
+def replaced(ids: Ids, rare: RareTypes, pass_number: int) -> Ids:
+    return rare.replace(ids, np.arange(len(ids)), pass_number) != ids
+
+
+def test_each_type_becomes_unk_about_once_in_ten_passes_whatever_its_count() -> None:
+    ids, passes = zipfian(), 60
+    rare = RareTypes(ids, 400, EOS, UNK, 3)
+    counts = np.bincount(ids, minlength=400)
+    times = sum(np.bincount(ids[replaced(ids, rare, n)], minlength=400) for n in range(passes))
+    for group in (counts == 1, (counts > 1) & (counts <= 5), (counts > 5) & (counts <= 50), counts > 50):
+        group[[EOS, UNK]] = False
+        assert times[group].mean() / passes == pytest.approx(0.1, abs=0.04)
+    frequent = int(counts[2:].argmax()) + 2
+    assert times[frequent] / (passes * counts[frequent]) < 0.001
+
+
+def test_eos_is_never_replaced_and_everything_else_only_by_unk() -> None:
+    ids = zipfian()
+    rare = RareTypes(ids, 400, EOS, UNK, 3)
+    for pass_number in range(20):
+        result = rare.replace(ids, np.arange(len(ids)), pass_number)
+        changed = result != ids
+        assert (result[changed] == UNK).all()
+        assert (ids[changed] != EOS).all()
+
+
+def test_overlapping_windows_agree_and_passes_differ() -> None:
+    ids = zipfian()
+    rare, places = RareTypes(ids, 400, EOS, UNK, 3), np.arange(len(ids))
+    whole = rare.replace(ids, places, 2)
+    assert np.array_equal(rare.replace(ids[1000:3000], places[1000:3000], 2), whole[1000:3000])
+    assert not np.array_equal(rare.replace(ids, places, 3), whole)
+    assert np.array_equal(RareTypes(ids, 400, EOS, UNK, 3).replace(ids, places, 2), whole)
+
+
+@both_modes
+def test_a_rare_type_is_unk_as_a_target_and_as_the_next_input_alike(mode: str) -> None:
+    ids = zipfian(3000)
+    kind = {"streams": StreamWindows, "sentences": SentenceWindows}[mode]
+    windows = take(kind(ids, EOS, 4, 9, 1, RareTypes(ids, 400, EOS, UNK, 3)), passes=3)
+    assert any((window.targets == UNK).any() for window in windows)
+    for window in windows:
+        known = window.targets[:, :-1] != IGNORED
+        assert (window.targets[:, :-1] == window.inputs[:, 1:])[known].all()
+
+
+@pytest.mark.parametrize("unk_id", [None, UNK])
+def test_nothing_is_replaced_where_unk_is_there_already_or_does_not_exist(unk_id: int | None) -> None:
+    ids = zipfian()
+    ids[5:2000:7] = UNK
+    assert not replaced(ids, RareTypes(ids, 400, EOS, unk_id, 3), 0).any()
