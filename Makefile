@@ -11,8 +11,14 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
+# The sentences are the course's: was or were, with a clause in between. Neither stands in data/agreement.txt.
 demo: $(INSTALLED)
-	$(BIN)/python data/demo.py
+	$(BIN)/charlm train data/agreement.txt --run demo --force --mode sentence --preset small --batch-size 8 --steps 2500
+	$(BIN)/charlm sample --run demo --temp 0.8 --until-eos --num-samples 5
+	$(BIN)/charlm score --run demo "The cat, which already ate a bunch of fish, was full." \
+	    "The cat, which already ate a bunch of fish, were full."
+	$(BIN)/charlm score --run demo "The cats, which already ate a bunch of fish, was full." \
+	    "The cats, which already ate a bunch of fish, were full."
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest

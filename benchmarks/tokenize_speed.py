@@ -2,7 +2,7 @@
 
     python benchmarks/tokenize_speed.py --megabytes 50 --json speed.json
 
-The text is made here, from a seed: words with Zipf's frequencies, in sentences with punctuation. One process; the best
+The text is made here, from a seed: words of English length with Zipf's frequencies, in sentences. One process; the best
 of `--repeat` runs, in megabytes of text a second, by the wall and by the processor's own clock.
 """
 
@@ -16,6 +16,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from charlm.config import CorpusSettings, TextSettings
 from charlm.corpus.prepare import prepare
@@ -98,22 +99,21 @@ def make_sentences(generator: np.random.Generator, num_characters: int) -> str:
     types = ["".join(LETTERS[row[: 1 + length]]) for row, length in zip(*_letters(generator), strict=True)]
     shares = 1 / np.arange(2, NUM_TYPES + 2)
     words = iter([types[at] for at in generator.choice(NUM_TYPES, num_characters // 4, p=shares / shares.sum())])
-    parts, length = [], 0
-    for number in itertools.count():
-        if length >= num_characters:
-            return "".join(parts)
-        template = SENTENCES[number % len(SENTENCES)]
-        sentence = template.format(*itertools.islice(words, template.count("{}"))) + "\n "[number % 4 > 0]
-        parts.append(sentence)
-        length += len(sentence)
-    raise AssertionError
+    parts: list[str] = []
+    length = 0
+    while length < num_characters:
+        template = SENTENCES[len(parts) % len(SENTENCES)]
+        sentence = template.format(*itertools.islice(words, template.count("{}")))
+        parts.append(sentence + "\n "[len(parts) % 4 > 0])
+        length += len(sentence) + 1
+    return "".join(parts)
 
 
-def _letters(generator: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+def _letters(generator: np.random.Generator) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Letters and lengths of the types: frequent letters are frequent here, too, and frequent types short."""
     shares = np.linspace(3, 0.2, len(LETTERS))
     letters = generator.choice(len(LETTERS), (NUM_TYPES, 12), p=shares / shares.sum())
-    lengths = np.minimum(11, generator.poisson(1 + np.log10(np.arange(1, NUM_TYPES + 1)) * 1.3))
+    lengths = np.minimum(11, generator.poisson(2 + np.log10(np.arange(1, NUM_TYPES + 1)) * 1.4))
     return letters, lengths
 
 

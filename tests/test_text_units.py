@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from charlm.config import TextSettings
 from charlm.errors import RunError, TextError
 from charlm.text.characters import count_characters
-from charlm.text.joining import chunks_of, spell, unjoin
+from charlm.text.joining import chunks_of, spell, spell_any, unjoin
 from charlm.text.octets import OctetTokenizer
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer, load_tokenizer
@@ -81,8 +81,9 @@ def test_lines_of_words() -> None:
 
 
 @settings(max_examples=500)
-@given(st.text("ab￭'’,é\u0301“", min_size=1))
+@given(st.text("ab￭'’,é\u0301“_-", min_size=1) | st.from_regex(r"\w+\W?", fullmatch=True))
 def test_symbols_of_a_chunk_are_unambiguous(chunk: str) -> None:
+    assert list(spell(chunk)) == list(spell_any(chunk))
     text, joined = "", True
     for symbol in spell(chunk):
         inside, left, right = unjoin(symbol)

@@ -69,15 +69,16 @@ def one_pass(windows: Any) -> list[Window]:
     return taken
 
 
-def start_of(inputs: Ids, targets: Ids) -> int:
-    """The place in the text of a row's first input, from its first token that is no <eos>."""
-    row = np.append(inputs, targets[-1:])
-    column = int(np.flatnonzero(row > 0)[0])
-    return int(row[column]) - column
+def circle(ids: Ids) -> Ids:
+    """The text twice: a stream that comes to its end may go on at its beginning."""
+    return np.concatenate([ids, ids[1:]])
 
 
-def starts_of(window: Window) -> list[int]:
-    return [start_of(*rows) for rows in zip(window.inputs, window.targets, strict=True)]
+def starts_of(window: Window, num_tokens: int) -> list[int]:
+    """The place in the text of each row's first input, from its first token that is no <eos>."""
+    rows = np.concatenate([window.inputs, window.targets[:, -1:]], axis=1)
+    columns = [int(np.flatnonzero(row > 0)[0]) for row in rows]
+    return [int(row[column] - column) % num_tokens for row, column in zip(rows, columns, strict=True)]
 
 
 def same(one: Window, other: Window) -> bool:
@@ -102,7 +103,7 @@ def prose(ended: bool = True) -> Case:
 
 def times_seen(case: Case, windows: list[Window]) -> list[int]:
     """How often each token of the text was a target."""
-    starts = (start for window in windows for start in starts_of(window))
+    starts = (start for window in windows for start in starts_of(window, len(case.ids) - 1))
     seen = Counter((start + t) % (len(case.ids) - 1) for start in starts for t in range(case.bptt))
     return [seen[place] for place in range(len(case.ids) - 1)]
 
@@ -126,26 +127,28 @@ def test_restarts_cost_a_pass_few_tokens_and_no_token_is_left_out_for_good(batch
     case = Case(prose().ids, batch_size, 11, 5)
     streams = case.streams()
     passes = [times_seen(case, one_pass(streams)) for _ in range(8)]
-    assert all(sum(times == 0 for times in seen) <= 0.1 * len(seen) for seen in passes)
+    assert all(sum(times == 0 for times in seen) <= 0.15 * len(seen) for seen in passes)
     assert min(map(sum, zip(*passes, strict=True))) >= 1
 
 
 @given(cases())
 def test_streams_are_pieces_of_the_text_and_targets_are_the_next_inputs(case: Case) -> None:
+    text = circle(case.ids)
     for window in take(case.streams(), passes=3):
         assert window.inputs.shape == window.targets.shape == (case.batch_size, case.bptt)
-        for start, inputs, targets in zip(starts_of(window), window.inputs, window.targets, strict=True):
-            assert np.array_equal(inputs, case.ids[start : start + case.bptt])
-            assert np.array_equal(targets, case.ids[start + 1 : start + 1 + case.bptt])
+        places = starts_of(window, len(case.ids) - 1)
+        for place, inputs, targets in zip(places, window.inputs, window.targets, strict=True):
+            assert np.array_equal(inputs, text[place : place + case.bptt])
+            assert np.array_equal(targets, text[place + 1 : place + 1 + case.bptt])
 
 
 @given(cases())
 def test_a_stream_goes_on_where_it_stopped_unless_it_is_reset(case: Case) -> None:
-    windows = take(case.streams(), passes=3)
+    windows, n = take(case.streams(), passes=3), len(case.ids) - 1
     assert windows[0].reset.all()
     for before, after in pairwise(windows):
-        for stream, (start, next_start) in enumerate(zip(starts_of(before), starts_of(after), strict=True)):
-            assert after.reset[stream] or next_start == start + case.bptt
+        for stream, (start, next_start) in enumerate(zip(starts_of(before, n), starts_of(after, n), strict=True)):
+            assert after.reset[stream] or next_start == (start + case.bptt) % n
 
 
 @given(cases())

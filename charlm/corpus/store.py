@@ -117,7 +117,7 @@ def _write(
         size += piece.bytes
         lines += int(np.count_nonzero(ids == tokenizer.eos_id))
         unknown += len(piece.unknown)
-        unknown_bytes += sum(len(symbol.encode()) + 1 for symbol in piece.unknown)
+        unknown_bytes += len("".join(piece.unknown).encode()) + len(piece.unknown)
     return Header(
         dtype=dtype,
         count=tokens + 1,

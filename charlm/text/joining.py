@@ -6,7 +6,8 @@ these touch, one of them carries a joiner: the right one if it is no word ("￭,
 So `“Hi,” he said` is “￭ Hi ￭, ￭” he said, and a word is the same type wherever it stands.
 """
 
-from collections.abc import Iterator
+import string
+from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from regex import Pattern
 
 JOINER = "\uffed"
+ASCII_PUNCTUATION = frozenset(string.punctuation) - {"_"}
 # A joiner in the text counts as a letter, but for what joins words, so that no word looks like a joined character.
 WORD = rf"[\w\p{{M}}{JOINER}]+(?:(?<!{JOINER})['’](?!{JOINER})[\w\p{{M}}{JOINER}]+)*"
 
@@ -28,8 +30,17 @@ def chunks_of(text: str) -> list[str]:
     return chunks
 
 
-def spell(chunk: str) -> Iterator[str]:
+def spell(chunk: str) -> Iterable[str]:
     """The symbols of a chunk."""
+    if chunk.isalpha():
+        return (chunk,)
+    if chunk[-1:] in ASCII_PUNCTUATION and chunk[:-1].isalpha():
+        return (chunk[:-1], JOINER + chunk[-1])
+    return spell_any(chunk)
+
+
+def spell_any(chunk: str) -> Iterator[str]:
+    """The same without the short cuts for a word, alone or before a comma, that most chunks are."""
     pending = None
     for piece in _pieces().finditer(chunk):
         text, is_word = piece[0], piece[1] is not None
@@ -44,8 +55,10 @@ def spell(chunk: str) -> Iterator[str]:
     yield pending or ""
 
 
-def words_of(chunk: str) -> Iterator[str]:
+def words_of(chunk: str) -> Iterable[str]:
     """The words of a chunk alone."""
+    if chunk.isalpha():
+        return (chunk,)
     return (piece[0] for piece in _pieces().finditer(chunk) if piece[1] is not None)
 
 

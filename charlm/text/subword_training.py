@@ -13,7 +13,7 @@ from charlm.text.vocabulary import EOS_ID, UNK_ID
 DEFAULT_VOCAB_SIZE = 4_000
 NUM_RESERVED = 256 + 2  # bytes and special symbols
 SMALLEST_VOCABULARY = 300
-SAMPLE = 20_000_000  # characters
+SAMPLE = 10_000_000  # characters
 LONGEST = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
 NOT_SEEN = str.maketrans("\u2585\0", "  ")  # sentencepiece drops the lines that hold the one, and the other itself
 SEED = 1

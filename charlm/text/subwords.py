@@ -32,6 +32,7 @@ SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in by
 BATCH = 1 << 20  # characters encoded at a time
 LONG = 1 << 14  # characters; a longer line is cut, where that changes nothing: before a space after something else
 CUT = re.compile(r"(?<=[^ ]) ")
+Part = tuple[str, tuple[int, ...]]  # what the model encodes at once, and the ids that follow it
 PROBES = (
     "a",
     "a b",
@@ -97,21 +98,27 @@ class SubwordTokenizer(Tokenizer):
         return Encoded(ids, unknown, len(kept), len(kept.encode()))
 
     def _encode(self, text: str) -> Ids:
-        ids = np.concatenate([self._encode_lines(lines) for lines in _batches(text)])
-        return ids[:-1]  # the last line has no end
+        return np.concatenate([self._encode_parts(batch) for batch in _batches(self._parts(text))])
 
-    def _encode_lines(self, lines: list[str]) -> Ids:
-        """The ids of lines, each with its `<eos>`."""
-        parts: list[str] = []
-        following: list[tuple[int, ...]] = []
+    def _encode_parts(self, parts: list[Part]) -> Ids:
+        encoded = self._pieces.encode([part for part, _ in parts], num_threads=1)
+        pairs = zip(encoded, (following for _, following in parts), strict=True)
+        return np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), np.uint32)
+
+    def _parts(self, text: str) -> Iterator[Part]:
+        *lines, last = text.split("\n")
         for line in lines:
-            for between in line.split(SPACE) if self._spelled_space else (line,):
-                cut = list(_cut(between)) if self._spelled_space else [between]
-                parts += cut
-                following += [()] * (len(cut) - 1) + [self._spelled_space]
-            following[-1] = (self.eos_id,)
-        encoded = self._pieces.encode(parts, num_threads=1)
-        return np.fromiter(chain.from_iterable(chain.from_iterable(zip(encoded, following, strict=True))), np.uint32)
+            yield from self._parts_of_line(line, (self.eos_id,))
+        yield from self._parts_of_line(last, ())
+
+    def _parts_of_line(self, line: str, following: tuple[int, ...]) -> Iterator[Part]:
+        if not self._spelled_space:
+            yield line, following
+            return
+        *before, last = line.split(SPACE)
+        for between in before:
+            yield from _cut(between, self._spelled_space)
+        yield from _cut(last, following)
 
     def _unknown(self, text: str) -> Iterator[str]:
         """What the text has in place of each unknown piece."""
@@ -196,20 +203,25 @@ def _processor(model: bytes) -> "SentencePieceProcessor":
     return pieces
 
 
-def _batches(text: str) -> Iterator[list[str]]:
-    """The lines of a text, some BATCH characters at a time."""
-    start = 0
-    while (end := text.find("\n", start + BATCH)) >= 0:
-        yield text[start:end].split("\n")
-        start = end + 1
-    yield text[start:].split("\n")
+def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
+    """Some BATCH characters at a time."""
+    batch, length = [], 0
+    for part in parts:
+        batch.append(part)
+        length += len(part[0]) + 1
+        if length >= BATCH:
+            yield batch
+            batch, length = [], 0
+    if batch:
+        yield batch
 
 
-def _cut(line: str) -> Iterator[str]:
+def _cut(text: str, following: tuple[int, ...]) -> Iterator[Part]:
+    """A text as one part, or a long one as several."""
     start = 0
-    while len(line) - start > 2 * LONG:
-        space = CUT.search(line, start + LONG, start + 2 * LONG)
+    while len(text) - start > 2 * LONG:
+        space = CUT.search(text, start + LONG, start + 2 * LONG)
         end = space.start() if space else start + 2 * LONG
-        yield line[start:end]
+        yield text[start:end], ()
         start = end
-    yield line[start:]
+    yield text[start:], following

@@ -86,7 +86,7 @@ class WordTokenizer(Tokenizer):
         spaces = _neighbours(ids)
         literal = (int(np.count_nonzero(ids == UNK_ID)) - len(unknown)) * len(UNK)
         characters = int(self._lengths[ids].sum()) + sum(map(len, unknown))
-        size = int(self._sizes[ids].sum()) + sum(map(_num_bytes, unknown))
+        size = int(self._sizes[ids].sum()) + _num_bytes("".join(unknown))
         return Encoded(ids, unknown, characters + literal + spaces, size + literal + spaces)
 
     def _encode_segment(self, segment: str) -> tuple[Ids, list[str]]:
@@ -96,14 +96,10 @@ class WordTokenizer(Tokenizer):
             ids = np.fromiter(map(self._ids.get, pieces, repeat(UNK_ID)), np.uint32, len(pieces))
             words = (pieces[at] for at in np.flatnonzero(ids == UNK_ID))
             return ids, [word for word in words if word != UNK]
+        if len(self._remembered) > MAX_REMEMBERED:
+            self._remembered.clear()
         ids = np.fromiter(chain.from_iterable(map(self._remembered.__getitem__, pieces)), np.uint32)
-        return ids, list(self._unknown(pieces)) if (ids == UNK_ID).any() else []
-
-    def _unknown(self, pieces: list[str]) -> Iterator[str]:
-        spelled, known = SPELL[self.split, self.punctuation], self._ids
-        for piece in pieces:
-            if UNK_ID in self._remembered[piece]:
-                yield from (symbol for symbol in spelled(piece) if symbol not in known and symbol != UNK)
+        return ids, list(self._remembered.unknown_in(pieces)) if (ids == UNK_ID).any() else []
 
     def decoder(self) -> Decoder:
         return WordDecoder(self.vocabulary, joins=self.split == "unicode")
@@ -142,19 +138,35 @@ class WordDecoder(Decoder):
 
 
 class _Remembered(dict[str, Iterable[int]]):
-    """The ids of each chunk, worked out once."""
+    """The ids of each chunk, worked out once; and what is unknown of it."""
 
     def __init__(self, spelled: Spell, ids: Mapping[str, int]) -> None:
         self._spelled, self._ids = spelled, ids
+        self._unknown: dict[str, tuple[str, ...]] = {}
 
     def __missing__(self, chunk: str) -> Iterable[int]:
         ids = map(self._ids.get, self._spelled(chunk), repeat(UNK_ID))
         if len(chunk) > LONGEST_REMEMBERED:
             return ids  # as they come: there may be millions
-        if len(self) >= MAX_REMEMBERED:
-            self.clear()
         self[chunk] = remembered = tuple(ids)
+        if UNK_ID in remembered:
+            self._unknown[chunk] = tuple(self._unknown_of(chunk))
         return remembered
+
+    def clear(self) -> None:
+        super().clear()
+        self._unknown.clear()
+
+    def unknown_in(self, chunks: list[str]) -> Iterator[str]:
+        """The unknown symbols of chunks whose ids have just been asked for."""
+        for chunk in chunks:
+            if chunk in self._unknown:
+                yield from self._unknown[chunk]
+            elif len(chunk) > LONGEST_REMEMBERED:
+                yield from self._unknown_of(chunk)
+
+    def _unknown_of(self, chunk: str) -> Iterator[str]:
+        return (symbol for symbol in self._spelled(chunk) if symbol not in self._ids and symbol != UNK)
 
 
 def _words_at_white_space(text: str) -> list[str]:

@@ -36,7 +36,7 @@ WORD_SIZES = (
 
 # Tokens of a window and how many windows at once, by mode and whether a token is a character. A line is whole in most.
 WINDOWS = {
-    ("stream", True): (64, 64),
+    ("stream", True): (64, 32),
     ("stream", False): (35, 32),
     ("sentence", True): (256, 16),
     ("sentence", False): (64, 32),

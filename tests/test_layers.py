@@ -1,0 +1,181 @@
+"""The plan of the house: imports only go down, and what starts at once loads nothing heavy."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "charlm"
+# From the top storey to the ground; what stands on one line may not import its neighbours.
+STOREYS = (
+    ("__main__",),
+    ("cli",),
+    ("api",),
+    ("tasks", "inspection"),
+    ("training",),
+    ("scoring", "sampling"),
+    ("model", "engine"),
+    ("cells",),
+    ("corpus",),
+    ("text", "formats"),
+    ("run_directory", "device"),
+    ("files", "lock", "interrupts", "config"),
+    ("errors",),
+)
+LEVELS = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
+# Networks and steppers are given to these from above: they need not know which one it is.
+INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells"}}
+HEAVY = ("torch", "numpy")
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+
+def room_of(path: Path) -> str:
+    """The folder of a module within charlm, or its own name."""
+    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+
+
+def imported_rooms(path: Path) -> Iterator[str]:
+    """The rooms of charlm that a module imports, anywhere but for type checking."""
+    for node in running(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+            assert node.level == 0, f"{path}: a relative import"
+        else:
+            continue
+        yield from (name.split(".")[1] for name in names if name.startswith("charlm.") and "__" not in name)
+
+
+def running(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes, without those under `if TYPE_CHECKING`."""
+    yield node
+    if not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+        for child in ast.iter_child_nodes(node):
+            yield from running(child)
+
+
+def test_every_room_has_its_storey() -> None:
+    rooms = {room_of(path) for path in SOURCES} - {"__init__"}
+    assert rooms <= LEVELS.keys()
+
+
+def test_imports_only_go_down() -> None:
+    upward = [
+        f"{path.relative_to(ROOT)} imports {room}"
+        for path in SOURCES
+        if (own := room_of(path)) != "__init__"
+        for room in imported_rooms(path)
+        if room != own and LEVELS[room] <= LEVELS[own]
+    ]
+    assert upward == []
+
+
+def test_what_is_given_from_above_is_not_imported() -> None:
+    known = [
+        f"{path.relative_to(ROOT)} imports {room}"
+        for path in SOURCES
+        for room in imported_rooms(path)
+        if room in INDEPENDENT.get(room_of(path), ())
+    ]
+    assert known == []
+
+
+def test_there_are_two_levels_of_folders_and_no_room_for_odds_and_ends() -> None:
+    for path in SOURCES:
+        parts = path.relative_to(PACKAGE).with_suffix("").parts
+        assert len(parts) <= 2
+        assert not {"utils", "helpers", "common", "misc"} & set(parts)
+
+
+def test_nothing_is_ever_unpickled() -> None:
+    for path in SOURCES:
+        assert not re.search(
+            r"torch\.(load|save)\b|\bpickle\b|\bmarshal\b|\beval\(|\bexec\(", path.read_text("utf-8")
+        ), path
+
+
+def test_text_scoring_and_sampling_know_no_torch() -> None:
+    for path in SOURCES:
+        if room_of(path) in ("text", "corpus", "scoring", "sampling", "engine", "formats"):
+            assert not re.search(r"^\s*(import|from) torch\b", path.read_text("utf-8"), re.MULTILINE), path
+
+
+def test_every_dependency_is_declared() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    declared = {re.split(r"[^a-zA-Z0-9-]", name)[0] for name in project["dependencies"]}
+    extras = {
+        re.split(r"[^a-zA-Z0-9-]", n)[0] for names in project.get("optional-dependencies", {}).values() for n in names
+    }
+    for path in SOURCES:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            outside = {module.split(".")[0] for module in modules} - set(sys.stdlib_module_names) - {"charlm"}
+            assert outside <= declared | extras, path
+
+
+# What a command loads
+
+RUN = """
+import sys
+from charlm.cli.app import main
+try:
+    main()
+finally:
+    sys.stdout.flush()
+    print("loaded:", *sorted(set(sys.modules) & {"torch", "numpy", "pydantic", "sentencepiece"}), file=sys.stderr)
+"""
+
+
+def loaded_by(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[str, set[str]]:
+    """What a fresh Python prints, and which heavy packages it has loaded at its end."""
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], cwd=cwd, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout, set(done.stderr.rsplit("loaded:", 1)[1].split())
+
+
+@pytest.mark.parametrize(
+    "module", ["charlm", "charlm.cli.app", "charlm.config", "charlm.cells", "charlm.run_directory"]
+)
+def test_importing_it_loads_nothing_heavy(module: str) -> None:
+    code = f"import sys, {module}; print('loaded:', *(set(sys.modules) & {{'torch', 'numpy'}}), file=sys.stderr)"
+    assert loaded_by(code)[1] == set()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["-h"], ["--version"], *([name, "--help"] for name in ("train", "sample", "score", "info"))],
+    ids=" ".join,
+)
+def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
+    printed, loaded = loaded_by(RUN, *arguments)
+    assert "charlm" in printed
+    assert not loaded & set(HEAVY)
+
+
+@pytest.mark.parametrize("unit", ["char", "word", "subword"])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["sample", "--length", "9", "--seed", "1"],
+        ["score", "The cat sees it.", "A dog"],
+        ["score", "--context", "The", "--next", "3"],
+    ],
+    ids=lambda arguments: " ".join(arguments[:2]),
+)
+def test_sampling_and_scoring_a_sentence_load_no_torch(
+    trained: Callable[[str], Path], unit: str, arguments: list[str]
+) -> None:
+    printed, loaded = loaded_by(RUN, *arguments, "--run", str(trained(unit)))
+    assert printed.strip()
+    assert "numpy" in loaded
+    assert "torch" not in loaded

@@ -1,0 +1,408 @@
+"""A run on disk: what is read back is what was written, damage is noticed, a failed write changes nothing."""
+
+import errno
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm.errors import ResourceError, RunError, UsageError
+from charlm.files import make_folder, replacing, write_atomically, write_json
+from charlm.lock import writing
+from charlm.run_directory import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    RunDirectory,
+    Weights,
+    find_run,
+    list_runs,
+    new_run_path,
+)
+
+CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
+
+
+def weights(step: int = 3) -> Weights:
+    rng = np.random.default_rng(step)
+    tensors = {
+        "layers.0.weight_hh": rng.normal(size=(7, 5)).astype(np.float32),
+        "dropout_generator": rng.integers(0, 255, 16).astype(np.uint8),
+        "position": np.array([step, 2**40], np.int64),
+        "empty": np.empty((0, 4), np.float32),
+    }
+    return Weights(tensors, step, {"nats_per_token": 1.25, "progress": {"step": step, "best": None}})
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    return RunDirectory.create(tmp_path / "runs" / "x", CONFIG, {"tokenizer.json": b'{"symbols": []}\n'})
+
+
+def assert_same(one: Weights, other: Weights) -> None:
+    assert (one.step, one.scalars, one.tensors.keys()) == (other.step, other.scalars, other.tensors.keys())
+    for name, value in one.tensors.items():
+        assert (value.dtype, value.shape) == (other.tensors[name].dtype, other.tensors[name].shape)
+        assert value.tobytes() == other.tensors[name].tobytes()
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
+
+
+# Written and read back
+
+
+def test_saving_and_loading_change_nothing(run: RunDirectory) -> None:
+    run.save(BEST, weights())
+    again = RunDirectory(run.path)
+    assert_same(again.load(BEST), weights())
+    assert again.config == run.config
+    assert {name: again.config[name] for name in CONFIG} == CONFIG
+
+
+def test_any_reader_of_safetensors_can_read_the_weights(run: RunDirectory) -> None:
+    from safetensors.numpy import load_file
+
+    run.save(BEST, weights())
+    loaded = load_file(run.path / "best.safetensors")
+    assert np.array_equal(loaded["layers.0.weight_hh"], weights().tensors["layers.0.weight_hh"])
+
+
+def test_two_runs_of_the_same_settings_have_different_ids(tmp_path: Path) -> None:
+    first, second = (RunDirectory.create(tmp_path / name, CONFIG, {}) for name in "ab")
+    assert first.config["run_id"] != second.config["run_id"]
+
+
+def test_the_state_before_the_last_is_kept(run: RunDirectory) -> None:
+    for step in (1, 2, 3):
+        run.save(LAST, weights(step))
+    assert_same(run.load(LAST), weights(3))
+    assert_same(run.load(PREVIOUS), weights(2))
+
+
+def test_where_there_are_no_links_the_state_before_the_last_is_kept_too(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*arguments: Any) -> None:
+        raise OSError(errno.EPERM, "no links here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    assert_same(run.load(PREVIOUS), weights(1))
+    assert not [name for name in files_in(run.path) if name.startswith(".")]
+
+
+# Damage
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def assert_damaged(read: Callable[[], object], name: str) -> None:
+    with pytest.raises(RunError, match=name.replace(".", r"\.")) as caught:
+        read()
+    assert caught.value.exit_code == 4
+    assert name in caught.value.what
+
+
+def test_a_flipped_bit_anywhere_in_a_weights_file_is_noticed(run: RunDirectory) -> None:
+    run.save(BEST, weights())
+    path, unnoticed = run.path / "best.safetensors", ""
+    whole = path.read_bytes()
+    for at, byte in enumerate(whole):
+        path.write_bytes(whole[:at] + bytes([byte ^ 4]) + whole[at + 1 :])
+        with suppress(RunError):
+            run.load(BEST)
+            unnoticed += chr(byte)
+    assert unnoticed == ""
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "MANIFEST.json"])
+def test_a_flipped_bit_anywhere_in_a_sealed_file_is_noticed(run: RunDirectory, name: str) -> None:
+    whole = (run.path / name).read_bytes()
+    for at in range(0, len(whole), 3):
+        flip(run.path / name, at)
+        with pytest.raises(RunError) as caught:
+            _ = RunDirectory(run.path).config
+        assert name in caught.value.what or name == "MANIFEST.json"
+        (run.path / name).write_bytes(whole)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 12, -2])
+def test_a_truncated_file_is_noticed(run: RunDirectory, length: int) -> None:
+    run.save(BEST, weights())
+    for name in ("best.safetensors", "config.json", "tokenizer.json", "MANIFEST.json"):
+        whole = (run.path / name).read_bytes()
+        (run.path / name).write_bytes(whole[:length])
+        assert_damaged(lambda: RunDirectory(run.path).load(BEST), name)
+        (run.path / name).write_bytes(whole)
+    assert_same(RunDirectory(run.path).load(BEST), weights())
+
+
+@pytest.mark.parametrize("name", ["best.safetensors", "config.json", "tokenizer.json", "MANIFEST.json"])
+def test_a_missing_file_is_named(run: RunDirectory, name: str) -> None:
+    run.save(BEST, weights())
+    (run.path / name).unlink()
+    assert_damaged(lambda: RunDirectory(run.path).load(BEST), name)
+
+
+def test_a_file_of_another_run_is_named(run: RunDirectory, tmp_path: Path) -> None:
+    other = RunDirectory.create(tmp_path / "other", CONFIG, {})
+    other.save(BEST, weights())
+    shutil.copy(other.path / "best.safetensors", run.path)
+    assert_damaged(lambda: run.load(BEST), "best.safetensors")
+
+
+def test_a_weights_file_of_another_tool_is_named(run: RunDirectory) -> None:
+    from safetensors.numpy import save_file
+
+    save_file({"a": np.zeros(3, np.float32)}, run.path / "best.safetensors")
+    assert_damaged(lambda: run.load(BEST), "best.safetensors")
+
+
+def test_a_manifest_that_lists_nothing_vouches_for_nothing(run: RunDirectory) -> None:
+    (run.path / "MANIFEST.json").write_text("{}")
+    with pytest.raises(RunError):
+        _ = RunDirectory(run.path).config
+
+
+@pytest.mark.parametrize("format", [2, None, "1"])
+def test_another_format_is_refused(run: RunDirectory, format: Any) -> None:
+    other = RunDirectory.create(run.path.parent / "y", {**CONFIG, "format": format}, {})
+    with pytest.raises(RunError, match="format"):
+        _ = other.config
+
+
+def test_the_newest_whole_state_is_loaded(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    assert run.load_newest().step == 2
+    flip(run.path / "last.safetensors", -5)
+    assert run.load_newest().step == 1
+    (run.path / "last.safetensors").unlink()
+    assert run.load_newest().step == 1
+    (run.path / "previous.safetensors").unlink()
+    assert_damaged(run.load_newest, "last.safetensors")
+
+
+@pytest.mark.parametrize("name", ["config.json", "tokenizer.json", "best.safetensors"])
+def test_a_damaged_model_is_not_loaded(trained: Callable[[str], Path], tmp_path: Path, name: str) -> None:
+    copy = shutil.copytree(trained("char"), tmp_path / "copy")
+    flip(copy / name, (copy / name).stat().st_size // 2)
+    with pytest.raises(RunError, match=name.replace(".", r"\.")):
+        charlm.load(copy).score("the sea")
+
+
+# The log
+
+
+def test_an_incomplete_last_line_of_the_log_is_ignored(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.append_metrics({"step": step, "text": "é\n\u2028"})
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 3, "te')
+    assert [record["step"] for record in run.metrics()] == [1, 2]
+    assert next(iter(run.metrics()))["text"] == "é\n\u2028"
+
+
+def test_the_log_is_cut_to_a_length_and_goes_on_there(run: RunDirectory) -> None:
+    run.append_metrics({"step": 1})
+    length = run.metrics_length()
+    run.append_metrics({"step": 2})
+    run.cut_metrics(length)
+    run.cut_metrics(10**6)
+    run.append_metrics({"step": 3})
+    assert [record["step"] for record in run.metrics()] == [1, 3]
+
+
+def test_without_a_log_there_is_nothing_to_read_or_cut(run: RunDirectory) -> None:
+    run.cut_metrics(0)
+    assert (list(run.metrics()), run.metrics_length()) == ([], 0)
+
+
+# Writing
+
+
+def fail_with(monkeypatch: pytest.MonkeyPatch, function: str) -> None:
+    def fail(*arguments: Any) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, function, fail)
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync", "fchmod"])
+def test_a_failed_write_leaves_the_old_file_and_no_stray(
+    run: RunDirectory, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.save(BEST, weights(1))
+    before = files_in(run.path)
+    with monkeypatch.context() as patch:
+        fail_with(patch, function)
+        with pytest.raises(ResourceError, match="No space left") as caught:
+            run.save(BEST, weights(2))
+        assert caught.value.exit_code == 6
+    assert files_in(run.path) == before
+
+
+@pytest.mark.parametrize("function", ["replace", "fsync"])
+def test_a_failed_save_of_the_last_state_leaves_a_whole_one(
+    run: RunDirectory, function: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    with monkeypatch.context() as patch:
+        fail_with(patch, function)
+        with pytest.raises(ResourceError):
+            run.save(LAST, weights(3))
+    assert run.load_newest().step == 2
+    assert not [name for name in files_in(run.path) if name.startswith(".")]
+
+
+def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
+    write_atomically(tmp_path / "a", b"old")
+    with suppress(ZeroDivisionError), replacing(tmp_path / "a") as file:
+        file.write(b"new" * 10**5)
+        _ = 1 / 0
+    assert files_in(tmp_path) == {"a": b"old"}
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for write in (
+        lambda: write_atomically(tmp_path / "nowhere" / "a", b""),
+        lambda: make_folder(tmp_path / "file" / "folder"),
+    ):
+        with pytest.raises(ResourceError, match=str(tmp_path)):
+            write()
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o027, 0o640), (0o077, 0o600), (0o002, 0o664)])
+def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
+    old = os.umask(mask)
+    try:
+        run = RunDirectory.create(tmp_path / "x", CONFIG, {"tokenizer.json": b"{}"})
+        run.save(BEST, weights())
+        run.append_metrics({})
+        assert os.umask(mask) == mask
+    finally:
+        os.umask(old)
+    assert {stat.S_IMODE(path.stat().st_mode) for path in run.path.iterdir()} == {mode}
+
+
+def test_json_is_written_as_people_read_it(tmp_path: Path) -> None:
+    write_json(tmp_path / "a.json", CONFIG)
+    text = (tmp_path / "a.json").read_text(encoding="utf-8")
+    assert json.loads(text) == CONFIG
+    assert "été" in text
+    assert text.endswith("}\n")
+
+
+# Names
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def usable(path: str, age: int = 0) -> Path:
+    run = RunDirectory.create(Path(path), CONFIG, {})
+    run.save(BEST, weights())
+    seconds = 10**9 - age
+    os.utime(run.path / "best.safetensors", (seconds, seconds))
+    return run.path
+
+
+def test_a_run_is_found_by_its_path_or_its_name_and_by_default_the_one_saved_last(here: Path) -> None:
+    for path, age in (("runs/old", 9), ("runs/new", 0), ("elsewhere/x", -9)):
+        usable(path, age)
+    RunDirectory.create(Path("runs/unfinished"), CONFIG, {})
+    assert find_run(None) == Path("runs/new")
+    assert find_run("old") == find_run("runs/old") == Path("runs/old")
+    assert find_run("elsewhere/x") == Path("elsewhere/x")
+    assert find_run(str(here / "runs/new")) == here / "runs/new"
+    assert list_runs() == [Path("runs/new"), Path("runs/old")]
+
+
+def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(here: Path) -> None:
+    with pytest.raises(RunError, match="charlm train"):
+        find_run(None)
+    usable("runs/pears")
+    with pytest.raises(RunError, match="pears") as caught:
+        find_run("pairs")
+    assert caught.value.exit_code == 4
+
+
+def test_new_runs_of_one_corpus_are_numbered(here: Path) -> None:
+    names = []
+    for _ in range(3):
+        names.append(new_run_path(None, "pears", force=False).name)
+        make_folder(Path("runs") / names[-1])
+    assert names == ["pears", "pears-2", "pears-3"]
+
+
+def test_an_explicit_run_that_exists_needs_force_and_what_is_no_run_is_never_replaced(here: Path) -> None:
+    usable("runs/pears")
+    make_folder(Path("photos"))
+    Path("photos/sea.jpg").touch()
+    assert new_run_path("pears", "x", force=True) == new_run_path("runs/pears", "x", force=True) == Path("runs/pears")
+    assert new_run_path("plums", "x", force=False) == Path("runs/plums")
+    for name, force in (("pears", False), ("./photos", False), ("./photos", True), ("photos/sea.jpg", True)):
+        with pytest.raises(UsageError):
+            new_run_path(name, "x", force=force)
+
+
+# One writer
+
+
+def test_a_second_writer_is_refused_naming_the_first(tmp_path: Path) -> None:
+    with writing(tmp_path), pytest.raises(UsageError, match=str(os.getpid())) as caught, writing(tmp_path):
+        pass
+    assert caught.value.exit_code == 2
+    with writing(tmp_path):
+        pass
+
+
+def test_the_lock_holds_between_processes_and_goes_with_its_process(tmp_path: Path) -> None:
+    holder = f"""
+        import sys, os
+        from pathlib import Path
+        from charlm.lock import writing
+        with writing(Path({str(tmp_path)!r})):
+            print("held", flush=True)
+            sys.stdin.read()
+    """
+    with subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(holder)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout
+        assert process.stdout.readline() == "held\n"
+        with pytest.raises(UsageError, match=str(process.pid)), writing(tmp_path):
+            pass
+        process.kill()
+    with writing(tmp_path):
+        pass
+
+
+def test_a_lock_is_let_go_when_training_fails(tmp_path: Path) -> None:
+    with pytest.raises(ZeroDivisionError), writing(tmp_path):
+        _ = 1 / 0
+    with writing(tmp_path):
+        pass

@@ -1,0 +1,707 @@
+"""Training: the loss falls, all of it can be repeated and taken up again, the best is kept, and it ends in time."""
+
+import dataclasses
+import math
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import charlm
+from charlm.cells import CELLS, Shape
+from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings
+from charlm.corpus.prepare import prepare
+from charlm.corpus.store import IdsFile
+from charlm.corpus.windows import RareTypes, StreamWindows
+from charlm.device import Machine
+from charlm.errors import DivergedError, TextError, UsageError
+from charlm.interrupts import StopRequest, catching_signals
+from charlm.lock import writing
+from charlm.model.language_model import LanguageModelNetwork
+from charlm.run_directory import BEST, LAST, RunDirectory
+from charlm.scoring.metrics import Tally
+from charlm.training import evaluate, loop, session
+from charlm.training.budget import StepBudget
+from charlm.training.defaults import decide_shape, decide_training
+from charlm.training.estimate import estimate
+from charlm.training.events import Evaluated, Finished, Planned, Sampled, Saved, StepDone
+from charlm.training.loop import Trainer
+from charlm.training.optimizer import clip
+from charlm.training.schedule import learning_rate_factor
+from charlm.training.session import Session, TrainRequest, draft_session, open_session
+
+MACHINE = Machine("cpu", 1, bfloat16=False)
+TINY: dict[str, Any] = {
+    "hidden_size": 12,
+    "embedding_size": 7,
+    "num_layers": 1,
+    "dropout": 0.3,
+    "bptt": 13,
+    "batch_size": 5,
+    "warmup_steps": 3,
+    "learning_rate": 0.02,
+    "steps": 24,
+    "eval_every": 7,
+    "save_every": 5,
+    "sample_every": 1000,
+    "precision": "float32",
+    "threads": 1,
+    "device": "cpu",
+}
+Start = Callable[..., Session]
+
+
+@pytest.fixture
+def start(corpus: Path, tmp_path: Path) -> Start:
+    """Open a session of a tiny model in a fresh place."""
+
+    def start(name: str = "run", *, resume: bool = False, force: bool = False, **settings: Any) -> Session:
+        run, given = str(tmp_path / "runs" / name), settings if resume else {**TINY, **settings}
+        text = given.pop("corpus", corpus)
+        return open_session(
+            TrainRequest(corpus=None if resume else str(text), run=run, resume=resume, force=force, settings=given)
+        )
+
+    return start
+
+
+@pytest.fixture
+def stop(monkeypatch: pytest.MonkeyPatch) -> StopRequest:
+    """What a session takes for the signals it catches."""
+    request = StopRequest()
+
+    @contextmanager
+    def catching() -> Iterator[StopRequest]:
+        yield request
+
+    monkeypatch.setattr(session, "catching_signals", catching)
+    return request
+
+
+def finish(training: Session) -> Session:
+    for _ in training.events():
+        pass
+    return training
+
+
+def interrupt_after(training: Session, stop: StopRequest, step: int) -> None:
+    for event in training.events():
+        if isinstance(event, StepDone) and event.step == step:
+            stop.signal = 2
+    stop.signal = None
+
+
+def tensors(training: Session, kind: str = BEST) -> dict[str, bytes]:
+    return {name: value.tobytes() for name, value in training.run.load(kind).tensors.items()}
+
+
+def logged(training: Session) -> list[tuple[str, int]]:
+    """What happened at which step; a resumed training has ended more than once."""
+    return [(one["event"], one["step"]) for one in training.run.metrics() if one["event"] != "Finished"]
+
+
+# The way to a better model
+
+
+@pytest.mark.parametrize("mode", ["stream", "sentence"])
+def test_the_loss_falls(start: Start, mode: str) -> None:
+    training = start(mode=mode, steps=60, dropout=0.0)
+    steps = [event.nats_per_token for event in training.events() if isinstance(event, StepDone)]
+    assert np.mean(steps[-10:]) < 0.87 * steps[0]
+    assert steps[0] == pytest.approx(math.log(training.shape.vocab_size), rel=0.3)
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_every_cell_learns_with_every_optimizer(start: Start, cell: str, optimizer: str) -> None:
+    rate = {"adamw": 0.02, "sgd": 1.0}[optimizer]
+    training = start(cell=cell, optimizer=optimizer, learning_rate=rate, steps=20, initial_state="learned")
+    checks = [event.nats_per_token for event in training.events() if isinstance(event, Evaluated)]
+    assert checks[-1] < math.log(training.shape.vocab_size)
+
+
+def test_events_come_in_order_and_count_what_was_seen(start: Start) -> None:
+    training = start()
+    events = list(training.events())
+    steps = [event for event in events if isinstance(event, StepDone)]
+    assert [event.step for event in steps] == list(range(1, 25))
+    assert all(event.tokens == 13 * 5 and event.gradient_norm > 0 for event in steps)
+    assert [event.step for event in events if isinstance(event, Evaluated)] == [7, 14, 21, 24]
+    assert [event.step for event in events if isinstance(event, Saved)] == [5, 10, 15, 20, 24]
+    assert isinstance(events[-2], Finished)
+    assert training.trainer.progress.tokens_seen == 24 * 13 * 5
+    rates = [event.learning_rate for event in steps]
+    assert max(rates) <= 0.02
+    assert rates[-1] < 0.002
+
+
+def test_a_short_sample_is_shown_now_and_then(start: Start) -> None:
+    samples = [event for event in start(sample_every=9).events() if isinstance(event, Sampled)]
+    assert [sample.step for sample in samples] == [9, 18]
+    assert all(sample.text and "<unk>" not in sample.text for sample in samples)
+
+
+def test_an_estimate_is_made_without_a_trace(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with draft_session(TrainRequest(corpus=str(corpus), settings=TINY)) as training:
+        found = estimate(training)
+        assert found.num_params == sum(value.numel() for value in training.network.parameters())
+        assert (found.steps, found.tokens_per_step) == (24, 13 * 5)
+        assert found.passes == pytest.approx(24 * 13 * 5 / training.corpus.train.num_tokens)
+        assert 0 < found.seconds < 60
+    assert list(tmp_path.iterdir()) == []
+
+
+# Again, and from where it stopped
+
+
+@pytest.mark.parametrize("settings", [{}, {"cell": "gru", "mode": "sentence"}, {"unit": "word", "vocab_size": 40}])
+def test_the_same_seed_gives_the_same_weights_byte_for_byte(start: Start, settings: dict[str, Any]) -> None:
+    first, again = (finish(start(name, **settings)) for name in ("first", "again"))
+    assert tensors(first) == tensors(again)
+    assert tensors(first, LAST) == tensors(again, LAST)
+    other = finish(start("other", seed=2, **settings))
+    assert tensors(first) != tensors(other)
+
+
+def test_sampling_and_saving_on_the_way_change_no_weight(start: Start) -> None:
+    plain, busy = finish(start("plain")), finish(start("busy", sample_every=2, save_every=1))
+    assert tensors(plain) == tensors(busy)
+
+
+@pytest.mark.parametrize("mode", ["stream", "sentence"])
+@pytest.mark.parametrize("step", [1, 7, 13])
+def test_stopped_and_resumed_equals_straight_through_byte_for_byte(
+    start: Start, stop: StopRequest, mode: str, step: int
+) -> None:
+    straight = finish(start("straight", mode=mode, initial_state="learned"))
+    interrupt_after(start("stopped", mode=mode, initial_state="learned"), stop, step)
+    resumed = start("stopped", resume=True)
+    assert resumed.trainer.progress.step == step
+    finish(resumed)
+    assert tensors(straight, LAST) == tensors(resumed, LAST)
+    assert tensors(straight) == tensors(resumed)
+    assert logged(straight) == logged(resumed)
+
+
+def test_a_killed_training_resumes_from_what_was_saved_last(start: Start) -> None:
+    straight = finish(start("straight"))
+    events = start("killed").events()
+    for event in events:
+        if isinstance(event, StepDone) and event.step == 18:
+            break
+    events.close()  # type: ignore[attr-defined]
+    resumed = start("killed", resume=True)
+    assert resumed.trainer.progress.step == 15
+    finish(resumed)
+    assert tensors(straight, LAST) == tensors(resumed, LAST)
+    assert tensors(straight) == tensors(resumed)
+    assert logged(straight) == logged(resumed)
+
+
+def test_a_damaged_last_state_is_made_good_by_the_one_before(start: Start) -> None:
+    straight = finish(start("straight"))
+    damaged = finish(start("damaged"))
+    path = damaged.run.path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    resumed = start("damaged", resume=True)
+    assert resumed.trainer.progress.step == 20
+    assert tensors(finish(resumed), LAST) == tensors(straight, LAST)
+
+
+def test_an_interrupted_training_has_a_best_and_says_why_it_ended(start: Start, stop: StopRequest) -> None:
+    training = start()
+    stop.signal = None
+    events = []
+    for event in training.events():
+        events.append(event)
+        if isinstance(event, StepDone) and event.step == 3:
+            stop.signal = 15
+    (finished,) = [event for event in events if isinstance(event, Finished)]
+    assert (finished.signal, finished.reason, finished.step) == (15, "interrupted", 3)
+    assert training.run.load(BEST).step == training.run.load(LAST).step == 3
+
+
+def test_resuming_goes_further_when_given_more_steps(start: Start) -> None:
+    finish(start())
+    resumed = finish(start(resume=True, steps=30))
+    assert resumed.trainer.progress.step == 30
+    assert resumed.run.load(LAST).step == 30
+
+
+def test_a_finished_training_resumed_stays_as_it_is(start: Start) -> None:
+    before = tensors(finish(start()))
+    assert tensors(finish(start(resume=True))) == before
+
+
+@pytest.mark.parametrize("other", [{"hidden_size": 48}, {"bptt": 14}, {"cell": "gru"}, {"seed": 7}, {"unit": "word"}])
+def test_resuming_with_another_model_or_text_is_refused(start: Start, other: dict[str, Any]) -> None:
+    finish(start(steps=3))
+    (name,) = other
+    with pytest.raises(UsageError, match="--" + name.replace("_", "-")):
+        start(resume=True, **other)
+
+
+def test_resuming_a_run_that_is_being_trained_is_refused_and_leaves_its_log_alone(start: Start) -> None:
+    training = finish(start())
+    training.run.append_metrics({"event": "StepDone", "step": 25})
+    before = (training.run.path / "metrics.jsonl").read_bytes()
+    with writing(training.run.path), pytest.raises(UsageError):
+        finish(start(resume=True))
+    assert (training.run.path / "metrics.jsonl").read_bytes() == before
+
+
+def test_the_first_signal_is_remembered_the_second_ends_at_once_and_the_old_handler_comes_back() -> None:
+    before = signal.getsignal(signal.SIGINT)
+    with catching_signals() as request:
+        assert request.signal is None
+        signal.raise_signal(signal.SIGINT)
+        assert request.signal == signal.SIGINT
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_training_works_outside_the_main_thread(start: Start) -> None:
+    training = start(steps=3)
+    thread = threading.Thread(target=finish, args=(training,))
+    thread.start()
+    thread.join()
+    assert training.run.load(BEST).step == 3
+
+
+# The best is kept
+
+
+def script_checks(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
+    remaining = list(values)
+    monkeypatch.setattr(session, "_check", lambda *arguments: lambda: remaining.pop(0))
+
+
+def test_the_best_weights_are_kept_not_the_last(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_checks(monkeypatch, [3.0, 2.0, 2.5, 2.0])
+    training = start()
+    at_best = {}
+    for event in training.events():
+        if isinstance(event, Evaluated) and event.step == 14:
+            at_best = {name: value.numpy().tobytes() for name, value in training.network.state_dict().items()}
+    best = training.run.load(BEST)
+    assert (best.step, best.scalars["nats_per_token"]) == (14, 2.0)
+    assert tensors(training) == at_best
+    training.load_best()
+    assert {name: value.numpy().tobytes() for name, value in training.network.state_dict().items()} == at_best
+
+
+def test_a_loss_that_is_not_a_number_is_never_the_best(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_checks(monkeypatch, [math.nan, 2.0, math.nan, math.inf])
+    assert finish(start()).run.load(BEST).step == 14
+
+
+def test_without_a_validation_part_the_best_is_the_last(start: Start) -> None:
+    training = finish(start(valid_fraction=0.0))
+    assert training.corpus.valid is None
+    assert training.run.load(BEST).step == 24
+    last = training.run.load(LAST).tensors
+    assert all(np.array_equal(last[f"network.{n}"], value) for n, value in training.run.load(BEST).tensors.items())
+
+
+def test_without_a_validation_part_a_killed_training_has_a_best_too(start: Start) -> None:
+    training = start(valid_fraction=0.0)
+    events = training.events()
+    for event in events:
+        if isinstance(event, StepDone) and event.step == 12:
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert training.run.load(BEST).step == training.run.load(LAST).step == 10
+
+
+def test_patience_ends_a_training_that_no_longer_improves(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_checks(monkeypatch, [3.0, 2.0, 2.1, 2.0, 2.2, 1.0])
+    training = start(eval_every=2, patience=3)
+    (finished,) = [event for event in training.events() if isinstance(event, Finished)]
+    assert finished.step == 10
+    assert "3 evaluations" in finished.reason
+
+
+def test_patience_0_never_ends_a_training(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    script_checks(monkeypatch, [float(n) for n in range(20)])
+    assert finish(start(eval_every=2, patience=0)).trainer.progress.step == 24
+
+
+# The schedule and the budget
+
+
+@pytest.mark.parametrize(("total", "warmup"), [(100, 10), (1000, 50), (7, 0), (2, 1)])
+def test_the_learning_rate_rises_in_the_warm_up_and_then_falls_to_zero(total: int, warmup: int) -> None:
+    factors = [learning_rate_factor(step, total, warmup) for step in range(total + 1)]
+    assert factors[: warmup + 1] == sorted(factors[: warmup + 1])
+    assert factors[warmup:] == sorted(factors[warmup:], reverse=True)
+    assert max(factors) == factors[warmup] == 1.0
+    assert factors[-1] == 0.0
+    assert all(factor > 0 for factor in factors[:-1])
+
+
+def test_values_of_the_schedule() -> None:
+    factors = [learning_rate_factor(step, 8, 3) for step in range(9)]
+    assert factors == pytest.approx([0.25, 0.5, 0.75, 1.0, 0.8, 0.6, 0.4, 0.2, 0.0])
+
+
+@pytest.mark.parametrize("steps", [1, 5, 30])
+def test_a_short_training_warms_up_for_less_so_that_its_rate_falls_too(corpus: Path, steps: int) -> None:
+    decided, _ = decide_training(TrainingSettings(steps=steps), "char", 7000, MACHINE)
+    assert decided.warmup_steps is not None
+    assert decided.warmup_steps <= steps // 2
+
+
+def run_clock(budget: StepBudget, seconds_per_step: Callable[[int], float]) -> tuple[int, float, list[int]]:
+    """Steps and seconds until the budget is used up, and the steps at which the plan changed."""
+    step, seconds, planned = 0, 0.0, []
+    while step < budget.total_or_guess:
+        step += 1
+        seconds += seconds_per_step(step)
+        if budget.observe(step, seconds):
+            planned.append(step)
+    return step, seconds, planned
+
+
+def test_the_budget_decides_early_corrects_once_and_keeps_to_its_time() -> None:
+    budget = StepBudget(seconds=60.0)
+    _, seconds, planned = run_clock(budget, lambda step: 1.0 if step <= 3 else 0.02 if step < 100 else 0.03)
+    assert len(planned) == 2
+    assert planned[0] <= 13
+    assert seconds == pytest.approx(60.0, rel=0.05)
+
+
+def test_the_first_slow_steps_do_not_count_for_the_speed() -> None:
+    budget = StepBudget(seconds=100.0)
+    step, seconds, (first, _) = run_clock(budget, lambda step: 1.0 if step <= 3 else 0.05)
+    assert seconds == pytest.approx(100.0, rel=0.02)
+    assert first < 0.1 * step
+
+
+@pytest.mark.parametrize("ceiling", [30, 500])
+def test_the_budget_respects_its_ceiling(ceiling: int) -> None:
+    step, _, _ = run_clock(StepBudget(seconds=60.0, ceiling=ceiling), lambda step: 0.02)
+    assert step == ceiling
+
+
+def test_a_fixed_number_of_steps_is_never_changed() -> None:
+    assert run_clock(StepBudget(total_steps=50), lambda step: 9.0)[::2] == (50, [])
+
+
+def test_time_is_kept_to_and_the_plan_is_stored_with_the_run(start: Start) -> None:
+    training = start(steps=None, eval_every=None, save_every=None, time="1.5s")
+    planned = [event for event in training.events() if isinstance(event, Planned)]
+    progress, last = training.trainer.progress, training.run.load(LAST)
+    assert 1 <= len(planned) <= 2
+    assert progress.step == planned[-1].total_steps == last.scalars["total_steps"]
+    assert last.scalars["decisions"] == len(planned)
+    assert progress.seconds < 3.0
+
+
+def test_epochs_are_passes_over_the_text(start: Start) -> None:
+    training = start(steps=None, epochs=1.5)
+    per_pass = training.trainer.windows.windows_per_pass
+    assert training.trainer.budget.total_steps == round(1.5 * per_pass)
+    tokens = training.corpus.train.num_tokens
+    assert finish(training).trainer.progress.tokens_seen == pytest.approx(1.5 * tokens, rel=0.05)
+
+
+# What goes wrong
+
+
+def tiny_trainer(check: Callable[[], float] | None = None, **settings: Any) -> Trainer:
+    """A trainer of its own on random ids, without a run."""
+    training, _ = decide_training(
+        TrainingSettings(steps=40, bptt=6, batch_size=4, warmup_steps=0, precision="float32", **settings),
+        "char",
+        500,
+        MACHINE,
+    )
+    cell = "rnn_relu"
+    shape = Shape(cell, 1, 7, 5, tie_embeddings=False, dropout=0.0, initial_state="zero", vocab_size=9)
+    network = LanguageModelNetwork(shape)
+    network.initialise(torch.Generator().manual_seed(1))
+    ids = np.random.default_rng(1).integers(0, 9, 501)
+    windows = StreamWindows(ids, 0, 4, 6, 1, RareTypes(ids, 9, 0, None, 1))
+    return Trainer(network, windows, training, StepBudget(total_steps=40), MACHINE, check)
+
+
+def weights_of(trainer: Trainer) -> list[bytes]:
+    return [value.detach().numpy().tobytes() for value in trainer.network.parameters()]
+
+
+def spoil_gradients(monkeypatch: pytest.MonkeyPatch, steps: set[int]) -> None:
+    """Make the gradient's norm infinite in these steps."""
+    calls = iter(range(1, 1000))
+
+    def spoiled(parameters: Any, settings: TrainingSettings) -> Any:
+        norm = clip(parameters, settings)
+        return norm * math.inf if next(calls) in steps else norm
+
+    monkeypatch.setattr(loop, "clip", spoiled)
+
+
+def test_a_step_without_a_finite_gradient_is_skipped(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_gradients(monkeypatch, {2})
+    trainer = tiny_trainer()
+    events = trainer.events(StopRequest())
+    next(events)
+    after_first = weights_of(trainer)
+    next(events)
+    assert weights_of(trainer) == after_first
+    next(events)
+    assert weights_of(trainer) != after_first
+
+
+def test_many_steps_in_a_row_without_a_finite_gradient_are_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_gradients(monkeypatch, set(range(5, 100)))
+    trainer = tiny_trainer()
+    with pytest.raises(DivergedError, match="learning-rate") as caught:
+        list(trainer.events(StopRequest()))
+    assert caught.value.exit_code == 5
+    assert 5 < trainer.progress.step < 30
+
+
+def test_now_and_then_a_step_without_a_finite_gradient_is_not_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_gradients(monkeypatch, set(range(0, 100, 2)))
+    trainer = tiny_trainer()
+    list(trainer.events(StopRequest()))
+    assert trainer.progress.step == 40
+
+
+def test_a_state_that_is_not_finite_is_not_carried_on() -> None:
+    trainer = tiny_trainer()
+    events = trainer.events(StopRequest())
+    next(events)
+    assert trainer._state is not None
+    trainer._state[0][0][1, 2] = math.inf
+    norms = [next(events).gradient_norm for _ in range(4)]  # type: ignore[union-attr]
+    assert not math.isfinite(norms[0])
+    assert all(math.isfinite(norm) for norm in norms[1:])
+
+
+def test_a_run_whose_training_diverged_keeps_its_last_good_state(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    spoil_gradients(monkeypatch, set(range(9, 100)))
+    training = start()
+    with pytest.raises(DivergedError):
+        finish(training)
+    assert training.run.load(BEST).step in (7, 14)
+    with writing(training.run.path):  # nobody holds it any more
+        assert all(np.isfinite(value).all() for value in training.run.load(LAST).tensors.values())
+
+
+@pytest.mark.parametrize(("setting", "limit"), [("clip_norm", 0.3), ("clip_value", 0.01)])
+def test_gradients_are_clipped_by_norm_or_by_value(setting: str, limit: float) -> None:
+    generator = torch.Generator().manual_seed(1)
+    parameters = [torch.nn.Parameter(torch.zeros(size)) for size in (7, 50)]
+    for parameter in parameters:
+        parameter.grad = torch.randn(parameter.shape, generator=generator)
+    before = torch.cat([parameter.grad.clone() for parameter in parameters if parameter.grad is not None])
+    norm = clip(parameters, TrainingSettings(**{setting: limit}))
+    after = torch.cat([parameter.grad for parameter in parameters if parameter.grad is not None])
+    assert float(norm) == pytest.approx(float(before.norm()), rel=1e-5)
+    if setting == "clip_norm":
+        torch.testing.assert_close(after, before * limit / before.norm(), rtol=1e-4, atol=1e-6)
+    else:
+        torch.testing.assert_close(after, before.clamp(-limit, limit))
+
+
+def test_a_gradient_within_the_limit_stays_as_it_is() -> None:
+    parameter = torch.nn.Parameter(torch.zeros(3))
+    parameter.grad = torch.tensor([0.1, -0.2, 0.3])
+    clip([parameter], TrainingSettings(clip_norm=5.0))
+    assert torch.equal(parameter.grad, torch.tensor([0.1, -0.2, 0.3]))
+
+
+# What is decided
+
+
+@pytest.mark.parametrize("num_tokens", [2, 9, 40, 1000])
+@pytest.mark.parametrize("asked", [{}, {"bptt": 5000}, {"batch_size": 900}, {"bptt": 300, "batch_size": 8}])
+def test_windows_fit_the_text_whatever_was_asked_for(num_tokens: int, asked: dict[str, int]) -> None:
+    decided, notes = decide_training(TrainingSettings(**asked), "char", num_tokens, MACHINE)
+    assert decided.bptt is not None
+    assert decided.batch_size is not None
+    assert decided.bptt * decided.batch_size <= num_tokens
+    assert all(getattr(decided, name) == value for name, value in asked.items()) or notes
+
+
+def test_what_was_given_is_not_decided_anew() -> None:
+    given = TrainingSettings(bptt=9, batch_size=3, learning_rate=0.5, warmup_steps=7, clip_value=2.0, steps=100)
+    decided, notes = decide_training(given, "word", 10**6, MACHINE)
+    asked = {name: value for name, value in dataclasses.asdict(given).items() if value is not None}
+    assert {name: getattr(decided, name) for name in asked} == asked
+    assert decided.clip_norm is None
+    assert notes == []
+
+
+@pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
+@pytest.mark.parametrize("num_tokens", [100, 10**5, 10**6, 10**9])
+def test_every_size_is_decided_for_every_text(unit: Any, num_tokens: int) -> None:
+    shape = decide_shape(ModelSettings(), unit, 77, num_tokens, MACHINE)
+    assert shape.vocab_size == 77
+    assert min(shape.hidden_size, shape.embedding_size, shape.num_layers) >= 1
+    given = ModelSettings(hidden_size=5, embedding_size=3, num_layers=2, dropout=0.0, tie_embeddings=True)
+    assert decide_shape(given, unit, 77, num_tokens, MACHINE) == Shape("lstm", 2, 5, 3, True, 0.0, "zero", 77)
+
+
+def test_a_text_shorter_than_a_window_shrinks_it_and_says_so(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "short.txt").write_text("the pear\nand the pair\n")
+    training = start(corpus=tmp_path / "short.txt", bptt=64, batch_size=3)
+    assert any("window shrinks" in note for note in training.notes)
+    assert finish(training).trainer.progress.step == 24
+
+
+def test_the_check_is_the_whole_of_a_small_part_and_a_spread_slice_of_a_large_one() -> None:
+    ids = np.arange(1, 200_000) % 50
+    assert [piece.tolist() for piece in evaluate.check_pieces(ids[:500], 0, line_by_line=False)] == [ids[:500].tolist()]
+    pieces = evaluate.check_pieces(ids, 0, line_by_line=False)
+    assert sum(map(len, pieces)) == evaluate.CHECK_TOKENS
+    assert np.array_equal(pieces[0], ids[: len(pieces[0])])
+    assert np.array_equal(pieces[-1], ids[-len(pieces[-1]) :])
+    lines = evaluate.check_pieces(ids[:500], 0, line_by_line=True)
+    assert sum(map(len, lines)) == 500
+    assert all(0 not in line[:-1] for line in lines)
+
+
+# The result, and where it goes
+
+
+def test_the_result_says_what_was_measured(corpus: Path, tmp_path: Path) -> None:
+    (tmp_path / "test.txt").write_text("The cat sees it.\nA dog likes the pear!\n")
+    run = str(tmp_path / "runs" / "x")
+    result = charlm.train(corpus, run=run, test=tmp_path / "test.txt", **TINY)
+    lm = charlm.load(run)
+    assert (result.run, result.steps, result.tokens_seen) == (run, 24, 24 * 13 * 5)
+    assert result.num_params == sum(value.size for value in lm.run.load(BEST).tensors.values())
+    assert 0 < result.seconds < 60
+    assert result.valid_streamed is not None
+    assert result.valid_cold is not None
+    assert result.test is not None
+    assert set(result.as_json()) >= {
+        "run",
+        "steps",
+        "tokens_seen",
+        "seconds",
+        "train_nats_per_token",
+        "valid_nats_per_token",
+        "valid_nats_per_char",
+        "valid_cold_nats_per_char",
+        "test_nats_per_token",
+        "num_params",
+    }
+    assert result.test.total_nats == pytest.approx(lm.score_stream(tmp_path / "test.txt").total_nats, rel=1e-6)
+    assert result.test.tokens == 39
+    assert 0 < result.train_nats_per_token < math.log(lm.shape.vocab_size)
+
+
+@pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
+def test_scoring_the_validation_part_as_a_stream_gives_the_number_that_training_gave(
+    corpus: Path, tmp_path: Path, unit: str
+) -> None:
+    text = corpus.read_text(encoding="utf-8")
+    part = text[int(0.9 * len(text)) :]
+    if unit in ("word", "subword"):
+        part = part[part.index("\n") + 1 :]
+    (tmp_path / "part.txt").write_text(part, encoding="utf-8")
+    result = charlm.train(
+        corpus, run=str(tmp_path / "runs" / "x"), unit=unit, vocab_size=None if unit != "subword" else 300, **TINY
+    )
+    streamed = charlm.load(result.run).score_stream(tmp_path / "part.txt")
+    assert result.valid_streamed is not None
+    assert streamed.total_nats == pytest.approx(result.valid_streamed.total_nats, rel=1e-6)
+    assert dataclasses.replace(streamed, total_nats=0, unknown_nats=0) == dataclasses.replace(
+        result.valid_streamed, total_nats=0, unknown_nats=0
+    )
+    lines = part.removesuffix("\n").split("\n")
+    cold = sum((score.tally for score in charlm.load(result.run).score_lines(lines)), start=Tally())
+    assert result.valid_cold is not None
+    assert cold.total_nats == pytest.approx(result.valid_cold.total_nats, rel=1e-6)
+
+
+def test_without_a_test_or_validation_part_their_figures_are_null(corpus: Path, tmp_path: Path) -> None:
+    record = charlm.train(corpus, run=str(tmp_path / "x"), valid_fraction=0.0, **TINY).as_json()
+    nulls = {"valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token"}
+    assert {name for name, value in record.items() if value is None} == nulls
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"hidden_size": 0},
+        {"dropout": 1.0},
+        {"dropout": math.nan},
+        {"steps": 0},
+        {"epochs": math.inf},
+        {"epochs": math.nan},
+        {"time": "0s"},
+        {"time": "soon"},
+        {"cell": "transformer"},
+        {"valid_fraction": -0.1},
+        {"learning_rate": "fast"},
+        {"hiden_size": 24},
+    ],
+    ids=str,
+)
+def test_a_setting_out_of_range_is_refused_naming_it_and_nothing_is_created(
+    corpus: Path, tmp_path: Path, wrong: dict[str, Any]
+) -> None:
+    given = {name: value for name, value in TINY.items() if not (wrong.keys() & {"epochs", "time"} and name == "steps")}
+    (name,) = wrong
+    with pytest.raises(UsageError, match=name.replace("_", ".")):
+        charlm.train(corpus, run=str(tmp_path / "runs" / "x"), **{**given, **wrong})
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("content", [b"", b"aaaa", b"\n\n\n", b"a\xff\xfeb\n"])
+def test_a_text_that_teaches_nothing_is_refused_and_nothing_is_created(tmp_path: Path, content: bytes) -> None:
+    text = tmp_path / "text.txt"
+    text.write_bytes(content)
+    with pytest.raises(TextError) as caught:
+        charlm.train(text, run=str(tmp_path / "runs" / "x"), **TINY)
+    assert caught.value.exit_code == 3
+    assert list(tmp_path.iterdir()) == [text]
+
+
+def test_a_run_that_exists_is_refused_and_replaced_by_force(start: Start) -> None:
+    first = finish(start(steps=3)).run
+    with pytest.raises(UsageError, match="--force"):
+        start(steps=3)
+    replaced = finish(start(steps=3, force=True)).run
+    assert replaced.path == first.path
+    assert replaced.config["run_id"] != first.config["run_id"]
+
+
+def test_force_with_a_bad_text_leaves_the_old_run_alone(start: Start, tmp_path: Path) -> None:
+    before = tensors(finish(start(steps=3)))
+    (tmp_path / "empty.txt").touch()
+    with pytest.raises(TextError):
+        start(corpus=tmp_path / "empty.txt", force=True)
+    after = RunDirectory(tmp_path / "runs" / "run").load(BEST).tensors
+    assert {name: value.tobytes() for name, value in after.items()} == before
+
+
+def test_force_does_not_replace_a_run_that_is_being_trained(start: Start) -> None:
+    training = finish(start(steps=3))
+    with writing(training.run.path), pytest.raises(UsageError):
+        start(force=True)
+    assert training.run.load(BEST).step == 3
+
+
+def test_a_prepared_folder_gives_the_same_training_as_its_text(start: Start, corpus: Path, tmp_path: Path) -> None:
+    prepare(corpus, tmp_path / "prepared", TextSettings(), CorpusSettings())
+    assert tensors(finish(start("text"))) == tensors(finish(start("folder", corpus=tmp_path / "prepared")))
+
+
+def test_a_run_holds_its_own_copy_of_the_ids(start: Start) -> None:
+    training = start()
+    stored = IdsFile.open(training.run.path / "corpus" / "train.ids")
+    assert stored.num_tokens == training.corpus.train.num_tokens
+    assert training.run.config["corpus"]["train_tokens"] == stored.num_tokens
