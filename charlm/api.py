@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from charlm.cells import Shape
 from charlm.config import CorpusSettings
 from charlm.engine.stepper import Stepper, log_softmax
-from charlm.errors import RunError
+from charlm.errors import RunError, UsageError
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, SampledToken, generate
 from charlm.sampling.strategies import Strategy
@@ -187,6 +187,8 @@ class LanguageModel:
         allow_unk: bool = False,
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
+        if seed is not None and seed < 0:
+            raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
         return generate(
             self.stepper,
             self._start(prompt),

@@ -100,13 +100,15 @@ class TrainingSettings:
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
     learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
     weight_decay: float = setting(0.01, "AdamW: decay of weight matrices.", low=0.0, high=10.0, panel="Training")
-    warmup_steps: int | None = setting(None, "Steps until the highest learning rate.", low=0, panel="Training")
-    clip_norm: float | None = setting(None, "Longest gradient (default 1).", low=1e-9, panel="Training")
-    clip_value: float | None = setting(
-        None, "Largest gradient component, in place of the norm.", low=1e-9, panel="Training"
+    warmup_steps: int | None = setting(
+        None, "Steps until the highest learning rate.", low=0, high=10**9, panel="Training"
     )
-    steps: int | None = setting(None, "Train for so many steps.", low=1, panel="Length")
-    epochs: float | None = setting(None, "Train for so many passes over the text.", low=1e-6, panel="Length")
+    clip_norm: float | None = setting(None, "Longest gradient (default 1).", low=1e-9, high=1e9, panel="Training")
+    clip_value: float | None = setting(
+        None, "Largest gradient component, in place of the norm.", low=1e-9, high=1e9, panel="Training"
+    )
+    steps: int | None = setting(None, "Train for so many steps.", low=1, high=10**9, panel="Length")
+    epochs: float | None = setting(None, "Train for so many passes over the text.", low=1e-6, high=1e6, panel="Length")
     time: str | None = setting(None, "Train for so long: 90s, 5m, 1h (default 5m).", panel="Length")
     patience: int = setting(8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length")
     eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")

@@ -57,7 +57,7 @@ class RunDirectory:
     def config(self) -> dict[str, Any]:
         """config.json, once the manifest has vouched for it. Raises RunError."""
         if self._config is None:
-            manifest = self._read_json(MANIFEST)
+            manifest = {CONFIG: None, **self._read_json(MANIFEST)}
             for name, expected in manifest.items():
                 if _fingerprint(self._read(name)) != expected:
                     raise self._damaged(name, "does not match its checksum")
@@ -75,7 +75,7 @@ class RunDirectory:
 
         tensors = dict(weights.tensors)
         metadata = {"run_id": self.config["run_id"], "step": str(weights.step), "scalars": json.dumps(weights.scalars)}
-        metadata["sha256"] = hashlib.sha256(_data_section(save(tensors))).hexdigest()
+        metadata["sha256"] = _checksum(save(tensors, metadata))
         if kind == LAST and self.has(LAST):
             self._keep_previous()
         write_atomically(self._weights_path(kind), save(tensors, metadata))
@@ -89,11 +89,11 @@ class RunDirectory:
         data = self._read(name)
         try:
             tensors = load(data)
-            metadata = json.loads(data[8 : _data_start(data)])["__metadata__"]
+            metadata = _header(data)["__metadata__"]
             scalars, step = json.loads(metadata["scalars"]), int(metadata["step"])
         except (SafetensorError, KeyError, ValueError, TypeError) as error:
             raise self._damaged(name, f"cannot be read: {error}") from error
-        if hashlib.sha256(_data_section(data)).hexdigest() != metadata.get("sha256"):
+        if _checksum(data) != metadata.get("sha256"):
             raise self._damaged(name, "does not match its checksum")
         if metadata.get("run_id") != self.config["run_id"]:
             raise self._damaged(name, "belongs to another run")
@@ -139,6 +139,7 @@ class RunDirectory:
             os.link(self._weights_path(LAST), link)
             os.replace(link, self._weights_path(PREVIOUS))
         except OSError:  # a file system without links
+            link.unlink(missing_ok=True)
             write_atomically(self._weights_path(PREVIOUS), self._weights_path(LAST).read_bytes())
 
     def _weights_path(self, kind: str) -> Path:
@@ -204,10 +205,20 @@ def _fingerprint(data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+def _header(data: bytes) -> dict[str, Any]:
+    header: dict[str, Any] = json.loads(data[8 : _data_start(data)])
+    return header
+
+
+def _checksum(data: bytes) -> str:
+    """sha256 of a safetensors file: its header but for the checksum itself, in one spelling, and its arrays."""
+    header = _header(data)
+    header["__metadata__"] = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
+    digest.update(memoryview(data)[_data_start(data) :])
+    return digest.hexdigest()
+
+
 def _data_start(data: bytes) -> int:
     """safetensors: 8 bytes of header length, the JSON header, then the arrays."""
     return 8 + int.from_bytes(data[:8], "little")
-
-
-def _data_section(data: bytes) -> memoryview:
-    return memoryview(data)[_data_start(data) :]

@@ -75,55 +75,58 @@ class StreamWindows:
     def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
         self._ids, self._eos_id, self._batch_size, self._bptt = ids, eos_id, batch_size, bptt
         self._seed, self._rare = seed, rare
-        self.windows_per_pass = -(-(len(ids) - 1) // (batch_size * bptt))
+        self._length = len(ids) - 1
+        self.windows_per_pass = -(-self._length // (batch_size * bptt))
         self._pass, self._step = 0, 0
-        self._places = np.zeros(batch_size, np.int64)
+        self._places, self._steps = self._plan_pass()
 
     def next(self) -> Window:
         rng = np.random.default_rng([self._seed, self._pass, self._step])
-        reset = self._begin_pass(rng) if self._step == 0 else self._restart_some(rng)
+        reset = np.ones(self._batch_size, np.bool_) if self._step == 0 else self._restart_some(rng)
         index = self._places[:, None] + np.arange(self._bptt + 1)
+        index = np.where(index > self._length, index - self._length, index)  # the text goes round
         tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
-        self._places = self._places + self._bptt
+        self._places = (self._places + self._bptt) % self._length
         self._step += 1
-        if self._step == self.windows_per_pass:
+        if self._step == self._steps:
             self._pass, self._step = self._pass + 1, 0
+            self._places, self._steps = self._plan_pass()
         return Window(tokens[:, :-1], tokens[:, 1:], reset)
 
     def position(self) -> dict[str, NDArray[np.int64]]:
         return {"places": self._places.copy(), "pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._places = position["places"].copy()
         self._pass, self._step = (int(n) for n in position["pass_and_step"])
+        _, self._steps = self._plan_pass()
+        self._places = position["places"].copy()
 
-    def _begin_pass(self, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """Spread the streams evenly, each at a line start; every pass but the first is turned by a random amount."""
-        stride = (len(self._ids) - 1) / self._batch_size
-        offset = rng.random() * stride if self._pass else 0.0
+    def _plan_pass(self) -> tuple[NDArray[np.int64], int]:
+        """Spread the streams evenly, each at a line start; every pass but the first is turned by a random amount.
+
+        The pass lasts until each stream has come to where the next one began.
+        """
+        stride = self._length / self._batch_size
+        offset = np.random.default_rng([self._seed, self._pass]).random() * stride if self._pass else 0.0
         wanted = (np.arange(self._batch_size) * stride + offset).astype(np.int64)
-        self._places = np.array([self._line_start_after(place) for place in wanted.tolist()])
-        self._wrap()
-        return np.ones(self._batch_size, np.bool_)
+        starts = np.array([self._line_start_after(place) for place in wanted.tolist()])
+        stretches = np.diff(np.append(starts, starts[0] + self._length))
+        return starts % self._length, max(1, -(-int(stretches.max()) // self._bptt))
 
     def _restart_some(self, rng: np.random.Generator) -> NDArray[np.bool_]:
         """A stream that restarts goes back to the start of the line that it is in, so no text is skipped."""
-        reset = self._wrap()
+        reset = np.zeros(self._batch_size, np.bool_)
         for stream in np.flatnonzero(rng.random(self._batch_size) < RESTART_RATE).tolist():
             start = self._line_start_before(int(self._places[stream]))
             if start is not None:
                 self._places[stream], reset[stream] = start, True
         return reset
 
-    def _wrap(self) -> NDArray[np.bool_]:
-        """A stream without a whole window left goes on at the beginning of the text."""
-        over = self._places + self._bptt + 1 > len(self._ids)
-        self._places[over] = 0
-        return over
-
     def _line_start_after(self, place: int) -> int:
         found = np.flatnonzero(self._ids[place : place + LINE_SEARCH] == self._eos_id)
-        return place + int(found[0]) if len(found) else place
+        if len(found):
+            return place + int(found[0])
+        return place if place + LINE_SEARCH < len(self._ids) else self._length
 
     def _line_start_before(self, place: int) -> int | None:
         first = max(0, place + 1 - 4 * self._bptt)

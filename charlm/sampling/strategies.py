@@ -70,7 +70,8 @@ def choose(logits: Logits, strategy: Strategy, seen: NDArray[Any], rng: np.rando
         logits = penalise_repetition(logits, seen, strategy.repetition_penalty)
     if strategy.temperature == 0:
         return int(logits.argmax())
-    logits = (logits - logits.max()) / strategy.temperature
+    with np.errstate(over="ignore"):  # a temperature next to 0 makes all but the likeliest -inf
+        logits = (logits - logits.max()) / strategy.temperature
     if strategy.top_k is not None:
         logits = keep_top_k(logits, strategy.top_k)
     if strategy.top_p is not None:

@@ -89,6 +89,8 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 def _score_padded(network: Network, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
     lengths = [len(ids) for ids in sequences]
+    if max(lengths) == 0:
+        return [np.empty(0) for _ in sequences]
     targets = np.full((len(sequences), max(lengths)), eos_id, np.int64)
     for row, ids in zip(targets, sequences, strict=True):
         row[: len(ids)] = ids
@@ -99,5 +101,5 @@ def _score_padded(network: Network, sequences: Sequence[Ids], eos_id: int) -> li
         chunk = slice(start, start + TIME_CHUNK)
         logprobs, state = network.logprobs(inputs[:, chunk], targets[:, chunk], state)
         scores.append(logprobs)
-    whole = np.concatenate(scores, axis=1) if scores else np.empty((len(sequences), 0))
+    whole = np.concatenate(scores, axis=1)
     return [row[:length] for row, length in zip(whole, lengths, strict=True)]

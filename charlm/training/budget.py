@@ -20,8 +20,8 @@ class StepBudget:
 
     @property
     def total_or_guess(self) -> int:
-        """Steps in all; before the first decision something far away, so that the learning rate is still warming up."""
-        return self.total_steps or 10**9
+        """Steps in all; before the first decision the most that they can be."""
+        return self.total_steps or self.ceiling or 10**9
 
     def observe(self, step: int, seconds: float) -> bool:
         """Take note of the time after a step; true when the plan has just changed."""

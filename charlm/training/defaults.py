@@ -63,20 +63,19 @@ def decide_training(
     notes = []
     length, streams = WINDOWS[training.mode, unit in ("char", "byte")]
     bptt = training.bptt or length
-    if bptt >= num_tokens:
-        bptt = max(1, num_tokens - 1)
+    if bptt > num_tokens:
+        bptt = num_tokens
         notes.append(f"the text has only {num_tokens:,} tokens: the window shrinks to {bptt}")
     batch_size = training.batch_size or max(1, min(streams, num_tokens // (4 * bptt)))
     if batch_size * bptt > num_tokens:
         batch_size = max(1, num_tokens // bptt)
         notes.append(f"the text has only {num_tokens:,} tokens: {batch_size} parallel streams")
-    default_rate = 0.004 if training.optimizer == "adamw" else 1.0
+    default_rate = 0.006 if training.optimizer == "adamw" else 1.0
     decided = dataclasses.replace(
         training,
         bptt=bptt,
         batch_size=batch_size,
         learning_rate=default_rate if training.learning_rate is None else training.learning_rate,
-        warmup_steps=50 if training.warmup_steps is None else training.warmup_steps,
         clip_norm=None if training.clip_value is not None else training.clip_norm or 1.0,
         precision=training.precision or ("bfloat16" if machine.bfloat16 else "float32"),
         threads=machine.threads,

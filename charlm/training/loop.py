@@ -25,7 +25,7 @@ from charlm.training.optimizer import (
     restore_optimizer,
     set_learning_rate,
 )
-from charlm.training.schedule import learning_rate_factor
+from charlm.training.schedule import default_warmup, learning_rate_factor
 
 NON_FINITE_IN_A_ROW = 10
 EVALUATIONS = 20  # evaluations in a training, unless told otherwise
@@ -120,7 +120,7 @@ class Trainer:
         (total / tokens).backward()  # type: ignore[no-untyped-call]
         norm = float(clip(self.network.parameters(), self.settings))
         learning_rate = self._update(norm)
-        self._state = tuple(tuple(part.detach() for part in parts) for parts in new_state)
+        self._state = None if self._non_finite else tuple(tuple(p.detach() for p in parts) for parts in new_state)
         self.progress.step += 1
         self.progress.tokens_seen += tokens
         return StepDone(
@@ -142,8 +142,8 @@ class Trainer:
     def _update(self, gradient_norm: float) -> float:
         """One step of the optimizer, unless the gradient is not finite: such a step is skipped, many are the end."""
         assert self.settings.learning_rate is not None
-        assert self.settings.warmup_steps is not None
-        factor = learning_rate_factor(self.progress.step, self.budget.total_or_guess, self.settings.warmup_steps)
+        total, warmup = self.budget.total_or_guess, self.settings.warmup_steps
+        factor = learning_rate_factor(self.progress.step, total, default_warmup(total) if warmup is None else warmup)
         learning_rate = self.settings.learning_rate * factor
         if math.isfinite(gradient_norm):
             self._non_finite = 0

@@ -1,5 +1,12 @@
 """The learning rate over time."""
 
+LONGEST_DEFAULT_WARMUP = 50  # steps
+
+
+def default_warmup(total_steps: int) -> int:
+    """A tenth of a short training, so that its learning rate falls too."""
+    return min(LONGEST_DEFAULT_WARMUP, total_steps // 10)
+
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
     """Linear from 0 to 1 in the warm-up, then linear to 0 at `total_steps`. The first step is step 0.

@@ -72,6 +72,7 @@ class Session:
     machine: Machine
     trainer: Trainer
     notes: list[str]
+    log_length: int = 0  # bytes of the log that belong to the state it begins with; the rest is cut
     finished: Finished = field(init=False)  # how it ended, once it has
 
     @property
@@ -81,18 +82,21 @@ class Session:
     def events(self) -> Iterator[Event]:
         """Train, save and log; the run directory always holds a usable `best`."""
         with writing(self.run.path), catching_signals() as stop:
+            self.run.cut_metrics(self.log_length)
             for event in self.trainer.events(stop):
                 yield event
                 self._log(event)
                 if isinstance(event, Evaluated) and event.improved:
                     self._save_best()
-                if isinstance(event, StepDone) and event.step % self.trainer.save_every() == 0:
-                    yield self._save_last()
                 if isinstance(event, Finished):
                     self.finished = event
+                if isinstance(event, Finished) or self._is_time_to_save(event):
                     yield self._save_last()
                     if self.corpus.valid is None or not self.run.has(BEST):
                         self._save_best()
+
+    def _is_time_to_save(self, event: Event) -> bool:
+        return isinstance(event, StepDone) and event.step % self.trainer.save_every() == 0
 
     def load_best(self) -> None:
         """Put the best weights into the network."""
@@ -176,10 +180,12 @@ def _resume(request: TrainRequest) -> Session:
     if name is None and request.corpus is not None:
         name = _newest_run_of(request.corpus)
     run = RunDirectory(find_run(name))
-    stored = {name: value for name, value in run.config["training"].items() if value is not None}
+    config = run.config
+    stored = {name: value for name, value in config["training"].items() if value is not None}
+    as_it_is = {**config["text"], **config["model"], **stored}
     length = {name: value for name, value in request.settings.items() if name in LENGTH}
     for name, value in request.settings.items():
-        if name not in LENGTH and stored.get(name) != value:
+        if name not in LENGTH and str(as_it_is.get(name)) != str(value):
             raise UsageError(
                 f"--resume goes on with the run as it is, without {flag(name)}", str(run.path), "leave it out"
             )
@@ -191,7 +197,6 @@ def _resume(request: TrainRequest) -> Session:
         _restore(session, replan=len(length) > 0)
     else:
         session.notes.append("nothing was saved yet: starting from the beginning")
-        run.cut_metrics(0)
     return session
 
 
@@ -211,7 +216,7 @@ def _restore(session: Session, replan: bool) -> None:
         budget.total_steps, budget.decisions = saved.scalars["total_steps"], saved.scalars["decisions"]
     elif budget.seconds is not None:
         budget.seconds += trainer.progress.seconds
-    session.run.cut_metrics(saved.scalars["metrics_length"])
+    session.log_length = saved.scalars["metrics_length"]
     session.notes.append(f"going on from step {saved.step:,}")
 
 
@@ -297,7 +302,8 @@ def _assembling(path: Path, replace: bool) -> Iterator[Path]:
     try:
         yield draft
         if replace and path.exists():
-            shutil.rmtree(path)
+            with writing(path):
+                shutil.rmtree(path)
         os.replace(draft, path)
     except OSError as error:
         raise cannot_write(path, error) from error
@@ -318,6 +324,7 @@ def _config(request: TrainRequest, corpus: PreparedCorpus, shape: Shape, trainin
             "train_tokens": corpus.train.num_tokens,
             "train_characters": corpus.train.header.num_characters,
         },
+        "text": {**dataclasses.asdict(fill(TextSettings, request.settings)), "unit": corpus.tokenizer.unit},
         "model": dataclasses.asdict(shape),
         "training": dataclasses.asdict(training),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
