@@ -543,11 +543,13 @@ def test_what_was_given_is_not_decided_anew() -> None:
 @pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
 @pytest.mark.parametrize("num_tokens", [100, 10**5, 10**6, 10**9])
 def test_every_size_is_decided_for_every_text(unit: Any, num_tokens: int) -> None:
-    shape = decide_shape(ModelSettings(), unit, 77, num_tokens, MACHINE)
+    shape = decide_shape(ModelSettings(), TrainingSettings(), unit, 77, num_tokens, MACHINE)
     assert shape.vocab_size == 77
     assert min(shape.hidden_size, shape.embedding_size, shape.num_layers) >= 1
     given = ModelSettings(hidden_size=5, embedding_size=3, num_layers=2, dropout=0.0, tie_embeddings=True)
-    assert decide_shape(given, unit, 77, num_tokens, MACHINE) == Shape("lstm", 2, 5, 3, True, 0.0, "zero", 77)
+    assert decide_shape(given, TrainingSettings(), unit, 77, num_tokens, MACHINE) == Shape(
+        "lstm", 2, 5, 3, True, 0.0, "zero", 77
+    )
 
 
 def test_a_text_shorter_than_a_window_shrinks_it_and_says_so(start: Start, tmp_path: Path) -> None:

@@ -1,40 +1,23 @@
-"""What charlm chooses where nothing was said: sizes by the corpus and the machine, never by the clock."""
+"""What charlm chooses where nothing was said: by the text, the machine and the length asked for, never by the clock."""
 
 import dataclasses
+import math
 
-from charlm.cells import Shape
-from charlm.config import ModelSettings, TrainingSettings, Unit
+from charlm.cells import Shape, num_params
+from charlm.config import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.device import Machine
 
-SIZE_FIELDS = ("num_layers", "hidden_size", "embedding_size", "dropout")
+DEFAULT_TIME = "5m"
 MOST_PASSES = 40  # over the text, where --time would allow more
+LEARNING_RATES = {"adamw": 0.006, "sgd": 1.0}
+WORD_LEARNING_RATE = 0.004  # AdamW's, where a token is a word or a piece of one
 
+# Up to so many tokens of text: hidden size and embedding size. A large network learns a small text by heart.
+CHARACTER_SIZES = {60_000: (256, 64), 300_000: (384, 96), 2_000_000: (512, 128), math.inf: (640, 128)}
+WORD_SIZES = {60_000: (128, 128), 300_000: (256, 256), 2_000_000: (512, 256), math.inf: (640, 256)}
 
-@dataclasses.dataclass(frozen=True)
-class Size:
-    """A model for texts of up to `tokens` tokens."""
-
-    tokens: float
-    hidden_size: int
-    embedding_size: int
-    dropout: float
-
-
-# A small text is learned by heart by a large network; a large one wants all that the time allows.
-CHARACTER_SIZES = (
-    Size(60_000, 256, 64, 0.4),
-    Size(300_000, 384, 96, 0.3),
-    Size(2_000_000, 512, 128, 0.1),
-    Size(float("inf"), 640, 128, 0.0),
-)
-WORD_SIZES = (
-    Size(60_000, 128, 128, 0.5),
-    Size(300_000, 256, 256, 0.5),
-    Size(2_000_000, 512, 256, 0.4),
-    Size(float("inf"), 640, 256, 0.1),
-)
-
-# Tokens of a window and how many windows at once, by mode and whether a token is a character. A line is whole in most.
+# Tokens of a window, and how many windows side by side, by mode and whether a token is a character. In sentence mode
+# most lines are whole in one window.
 WINDOWS = {
     ("stream", True): (64, 32),
     ("stream", False): (35, 32),
@@ -42,18 +25,52 @@ WINDOWS = {
     ("sentence", False): (64, 32),
 }
 
+# Arithmetic that one processor thread, or a GPU, typically gets done in training; only dropout depends on it.
+FLOPS = {("cpu", True): 9e10, ("cpu", False): 5e10, ("cuda", True): 2e13, ("cuda", False): 1e13, ("mps", False): 2e12}
 
-def decide_shape(model: ModelSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine) -> Shape:
+
+def decide_shape(
+    model: ModelSettings, training: TrainingSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine
+) -> Shape:
     """The network's shape: what was asked for, and for the rest what suits `num_tokens` of training text."""
-    characters = unit in ("char", "byte")
-    size = next(one for one in (CHARACTER_SIZES if characters else WORD_SIZES) if num_tokens <= one.tokens)
-    chosen = dataclasses.asdict(size) | {"num_layers": 1}
+    characters = is_character(unit)
+    sizes = CHARACTER_SIZES if characters else WORD_SIZES
+    hidden_size, embedding_size = next(size for most, size in sizes.items() if num_tokens <= most)
     if not machine.bfloat16 and num_tokens > 300_000:  # half the speed: a smaller network sees more text
-        chosen["hidden_size"] = chosen["hidden_size"] * 3 // 4
-    given = {name: getattr(model, name) for name in SIZE_FIELDS}
-    sizes = {name: chosen[name] if value is None else value for name, value in given.items()}
-    tie = model.tie_embeddings if model.tie_embeddings is not None else not characters
-    return Shape(cell=model.cell, initial_state=model.initial_state, tie_embeddings=tie, vocab_size=vocab_size, **sizes)
+        hidden_size = hidden_size * 3 // 4
+    shape = Shape(
+        cell=model.cell,
+        num_layers=model.num_layers or 1,
+        hidden_size=model.hidden_size or hidden_size,
+        embedding_size=model.embedding_size or embedding_size,
+        tie_embeddings=not characters if model.tie_embeddings is None else model.tie_embeddings,
+        dropout=model.dropout or 0.0,
+        initial_state=model.initial_state,
+        vocab_size=vocab_size,
+    )
+    if model.dropout is not None:
+        return shape
+    passes = expected_passes(shape, training, unit, num_tokens, machine)
+    return dataclasses.replace(shape, dropout=suitable_dropout(passes, characters))
+
+
+def suitable_dropout(passes: float, characters: bool) -> float:
+    """More the oftener the text is read: 0.1 for every doubling, a doubling later for characters; at most a half."""
+    doublings = math.log2(max(1.0, passes)) - (1.0 if characters else 0.0)
+    return round(min(0.5, max(0.0, 0.1 * doublings)), 2)
+
+
+def expected_passes(shape: Shape, training: TrainingSettings, unit: Unit, num_tokens: int, machine: Machine) -> float:
+    """How often the text will be read, about; from --time by what such a machine typically does."""
+    if training.epochs is not None:
+        return training.epochs
+    if training.steps is not None:
+        length, streams = WINDOWS[training.mode, is_character(unit)]
+        return training.steps * (training.bptt or length) * (training.batch_size or streams) / num_tokens
+    threads = machine.threads if machine.device == "cpu" else 1
+    flops_per_token = 6 * (num_params(shape) - (0 if shape.tie_embeddings else shape.vocab_size * shape.embedding_size))
+    tokens_per_second = FLOPS[machine.device, machine.bfloat16] * threads / flops_per_token
+    return min(MOST_PASSES, seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
 
 
 def decide_training(
@@ -61,7 +78,7 @@ def decide_training(
 ) -> tuple[TrainingSettings, list[str]]:
     """Every number of the training decided, and notes on what had to differ from what was asked for."""
     notes = []
-    length, streams = WINDOWS[training.mode, unit in ("char", "byte")]
+    length, streams = WINDOWS[training.mode, is_character(unit)]
     bptt = training.bptt or length
     if bptt > num_tokens:
         bptt = num_tokens
@@ -70,14 +87,20 @@ def decide_training(
     if batch_size * bptt > num_tokens:
         batch_size = max(1, num_tokens // bptt)
         notes.append(f"the text has only {num_tokens:,} tokens: {batch_size} parallel streams")
-    default_rate = 0.006 if training.optimizer == "adamw" else 1.0
+    rate = LEARNING_RATES[training.optimizer]
+    if training.optimizer == "adamw" and not is_character(unit):
+        rate = WORD_LEARNING_RATE
     decided = dataclasses.replace(
         training,
         bptt=bptt,
         batch_size=batch_size,
-        learning_rate=default_rate if training.learning_rate is None else training.learning_rate,
+        learning_rate=rate if training.learning_rate is None else training.learning_rate,
         clip_norm=None if training.clip_value is not None else training.clip_norm or 1.0,
         precision=training.precision or ("bfloat16" if machine.bfloat16 else "float32"),
         threads=machine.threads,
     )
     return decided, notes
+
+
+def is_character(unit: Unit) -> bool:
+    return unit in ("char", "byte")

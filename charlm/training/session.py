@@ -35,12 +35,11 @@ from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import MOST_PASSES, decide_shape, decide_training
+from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES, decide_shape, decide_training
 from charlm.training.evaluate import check_pieces, mean_nats
 from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, StepDone
 from charlm.training.loop import Progress, Trainer
 
-DEFAULT_TIME = "5m"
 LENGTH = ("steps", "epochs", "time", "patience", "threads")  # what --resume may be given anew
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
@@ -166,7 +165,7 @@ def _create(request: TrainRequest, folder: Path) -> Session:
     corpus = _prepare(request, folder / CORPUS)
     unit, num_tokens = corpus.tokenizer.unit, corpus.train.num_tokens
     model = fill(ModelSettings, request.settings)
-    shape = decide_shape(model, unit, corpus.tokenizer.vocab_size, num_tokens, machine)
+    shape = decide_shape(model, training, unit, corpus.tokenizer.vocab_size, num_tokens, machine)
     training, notes = decide_training(training, unit, num_tokens, machine)
     run = RunDirectory.create(folder, _config(request, corpus, shape, training), corpus.tokenizer.files())
     session = _open(run)
