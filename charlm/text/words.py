@@ -94,7 +94,7 @@ class WordTokenizer(Tokenizer):
         pieces = PIECES[self.split](segment)
         if self.split == "whitespace" and self.punctuation == "keep":  # one token each: no look at their inside
             ids = np.fromiter(map(self._ids.get, pieces, repeat(UNK_ID)), np.uint32, len(pieces))
-            words = (pieces[at] for at in np.flatnonzero(ids == UNK_ID))
+            words = [pieces[at] for at in np.flatnonzero(ids == UNK_ID).tolist()]
             return ids, [word for word in words if word != UNK]
         if len(self._remembered) > MAX_REMEMBERED:
             self._remembered.clear()
