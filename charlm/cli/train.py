@@ -14,6 +14,7 @@ from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 
 if TYPE_CHECKING:
+    from charlm.scoring.metrics import Tally
     from charlm.training.events import Finished
     from charlm.training.results import TrainResult
     from charlm.training.session import Session
@@ -99,13 +100,7 @@ def _show_result(result: "TrainResult") -> None:
     table = Table(title=escape(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "nats/char", "bits/char", "nats/token", "bits/token", "perplexity"):
         table.add_column(heading, justify="right" if heading else "left")
-    tested = "test, line by line" if result.mode == "sentence" else "test, streamed"
-    measured = {
-        "validation, streamed": result.valid_streamed,
-        "validation, cold": result.valid_cold,
-        tested: result.test,
-    }
-    for name, tally in measured.items():
+    for name, tally in _measured(result).items():
         if tally is not None:
             figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
             table.add_row(name, *(f"{figure:.4f}" for figure in figures), f"{tally.perplexity:.2f}")
@@ -115,6 +110,14 @@ def _show_result(result: "TrainResult") -> None:
     out.print(table)
     seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
     out.print(f"{result.num_params:,} parameters, {seen}")
+
+
+def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
+    """What was measured, in the manner of the training first."""
+    streamed, cold = ("validation, streamed", result.valid_streamed), ("validation, cold", result.valid_cold)
+    if result.mode == "sentence":  # lines were learned each on its own: a stream is foreign to such a model
+        return dict([cold, streamed, ("test, cold", result.test)])
+    return dict([streamed, cold, ("test, streamed", result.test)])
 
 
 def _show_estimate(session: "Session", json: bool) -> None:
