@@ -376,6 +376,19 @@ def test_the_budget_decides_early_corrects_once_and_keeps_to_its_time() -> None:
     assert seconds == pytest.approx(60.0, rel=0.05)
 
 
+def test_a_plan_made_while_the_machine_was_busy_is_corrected() -> None:
+    _, seconds, planned = run_clock(StepBudget(seconds=100.0), lambda step: 0.5 if step <= 14 else 0.02)
+    assert len(planned) == 2
+    assert seconds == pytest.approx(100.0, rel=0.1)
+
+
+def test_training_ends_when_the_machine_becomes_much_slower() -> None:
+    budget = StepBudget(seconds=100.0)
+    run_clock(budget, lambda step: 0.02)
+    assert not budget.is_overrun(110.0)
+    assert budget.is_overrun(130.0)
+
+
 def test_the_first_slow_steps_do_not_count_for_the_speed() -> None:
     budget = StepBudget(seconds=100.0)
     step, seconds, (first, _) = run_clock(budget, lambda step: 1.0 if step <= 3 else 0.05)

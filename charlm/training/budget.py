@@ -3,7 +3,8 @@
 from dataclasses import dataclass, field
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
-CORRECTION = 0.4  # ... and after which it is corrected, once
+CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
+OVERRUN = 1.2  # times the time: there training ends, done or not, should the machine have become slower since
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
 FEWEST_STEPS = 10
 
@@ -29,8 +30,7 @@ class StepBudget:
             return False
         if step == SLOW_START_STEPS:
             self._marks = [(step, seconds)]
-        due = self.seconds * (CORRECTION if self.decisions else FIRST_DECISION)
-        if step < FEWEST_STEPS + SLOW_START_STEPS or seconds < due:
+        if not self._is_due(step, seconds / self.seconds):
             return False
         (first_step, first_seconds) = self._marks[0] if self._marks else (0, 0.0)
         pace = (seconds - first_seconds) / (step - first_step)
@@ -39,3 +39,14 @@ class StepBudget:
         self._marks = [(step, seconds)]
         self.decisions += 1
         return True
+
+    def is_overrun(self, seconds: float) -> bool:
+        return self.seconds is not None and seconds > OVERRUN * self.seconds
+
+    def _is_due(self, step: int, share_of_time: float) -> bool:
+        """Whether it is time for the first decision, or for the correction."""
+        if step < FEWEST_STEPS + SLOW_START_STEPS:
+            return False
+        if self.decisions == 0:
+            return share_of_time >= FIRST_DECISION
+        return max(share_of_time, step / self.total_or_guess) >= CORRECTION

@@ -8,7 +8,7 @@ from charlm.config import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.device import Machine
 
 DEFAULT_TIME = "5m"
-MOST_PASSES = 40  # over the text, where --time would allow more
+MOST_PASSES = 80  # over the text, where --time would allow more
 LEARNING_RATES = {"adamw": 0.006, "sgd": 1.0}
 WORD_LEARNING_RATE = 0.004  # AdamW's, where a token is a word or a piece of one
 

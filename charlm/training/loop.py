@@ -76,7 +76,7 @@ class Trainer:
                 yield Planned(self.progress.step, self.budget.total_or_guess)
             yield from self._now_and_then()
             self.progress.seconds = time.perf_counter() - began
-            if self._out_of_patience():
+            if self._out_of_patience() or self.budget.is_overrun(self.progress.seconds):
                 break
         if self._check and stop.signal is None and not self._is_due(self._eval_every()):
             yield self._evaluate()
@@ -194,7 +194,7 @@ class Trainer:
             return "interrupted"
         if self._out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
-        return "all steps done"
+        return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"
 
 
 def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
