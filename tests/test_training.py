@@ -377,7 +377,7 @@ def test_the_budget_decides_early_corrects_once_and_keeps_to_its_time() -> None:
 
 
 def test_a_plan_made_while_the_machine_was_busy_is_corrected() -> None:
-    _, seconds, planned = run_clock(StepBudget(seconds=100.0), lambda step: 0.5 if step <= 14 else 0.02)
+    _, seconds, planned = run_clock(StepBudget(seconds=100.0), lambda step: 0.5 if step <= 13 else 0.02)
     assert len(planned) == 2
     assert seconds == pytest.approx(100.0, rel=0.1)
 
