@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.cells import Shape
-from charlm.config import CorpusSettings
-from charlm.engine.stepper import Stepper, log_softmax
+from charlm.config import CorpusSettings, Device
+from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
+from charlm.probability import log_softmax
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, SampledToken, generate
 from charlm.sampling.strategies import Strategy
@@ -35,12 +36,17 @@ LINES_AT_ONCE = 4096
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One token of a scored text; `rank` 1 is the likeliest. Its text is the tokenizer's symbol."""
+    """One token of a scored text; `rank` 1 is the likeliest. Its text is the tokenizer's symbol.
+
+    For a symbol that the vocabulary lacks, `unknown` is that symbol, and spelling it costs `spelling_nats` besides.
+    """
 
     id: int
     text: str
     logprob_nats: float
     rank: int
+    unknown: str = ""
+    spelling_nats: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -83,12 +89,15 @@ class Sample:
 class LanguageModel:
     """A trained run, ready to use. Load it with `charlm.load`."""
 
-    def __init__(self, run: RunDirectory) -> None:
-        self.run = run
+    def __init__(self, run: RunDirectory, device: Device = "auto") -> None:
+        self.run, self._device = run, device
         self.shape = _shape(run)
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
         if self.tokenizer.vocab_size != self.shape.vocab_size:
             raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
+        if not run.has(BEST):
+            to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
+            raise RunError("nothing of this run was saved yet", str(run.path), to_do)
 
     @cached_property
     def stepper(self) -> Stepper:
@@ -100,12 +109,13 @@ class LanguageModel:
         """The network in torch, for batches."""
         import torch
 
+        from charlm.device import find_device
         from charlm.model.language_model import LanguageModelNetwork
         from charlm.model.runner import Runner
 
         network = LanguageModelNetwork(self.shape)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
-        return Runner(network)
+        return Runner(network.to(find_device(self._device)))
 
     def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
         """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
@@ -118,7 +128,7 @@ class LanguageModel:
         if per_token:
             tokens = tuple(self._step_through(whole))[len(before) :]
             logprobs = np.array([token.logprob_nats for token in tokens])
-            return self._score(text, encoded, ids, logprobs, eos, tokens)
+            return self._score(text, encoded, ids, logprobs, eos, self._with_spelling(tokens, encoded.unknown))
         logprobs = score_sequence(self.stepper, whole, self.tokenizer.eos_id)[len(before) :]
         return self._score(text, encoded, ids, logprobs, eos)
 
@@ -227,6 +237,13 @@ class LanguageModel:
             yield TokenScore(id, self.tokenizer.symbol(id), float(log_softmax(logits[0])[id]), rank)
             previous = id
 
+    def _with_spelling(self, tokens: tuple[TokenScore, ...], unknown: tuple[str, ...]) -> tuple[TokenScore, ...]:
+        """The tokens, unknown ones with their symbols; a literal `<unk>` in the text leaves open which."""
+        if sum(token.id == self.tokenizer.unk_id for token in tokens) != len(unknown):
+            return tokens
+        symbols = iter(unknown)
+        return tuple(_spelled(token, next(symbols)) if token.id == self.tokenizer.unk_id else token for token in tokens)
+
     def _score(
         self,
         text: str,
@@ -252,36 +269,49 @@ class LanguageModel:
         )
 
 
-def load(run: str | Path | None = None) -> LanguageModel:
-    """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError."""
-    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))))
+def load(run: str | Path | None = None, device: Device = "auto") -> LanguageModel:
+    """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError.
+
+    The device is for scoring in batches; single sentences and samples are computed by the processor.
+    """
+    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))), device)
 
 
 def train(
-    corpus: str | Path,
+    corpus: str | Path | None = None,
     *,
     run: str | None = None,
     valid: str | Path | None = None,
     test: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    resume: bool = False,
     force: bool = False,
     **settings: Any,
 ) -> "TrainResult":
-    """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`."""
+    """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
+
+    Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
+    """
     from charlm.config import gather
+    from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
-    from charlm.training.session import TrainRequest, open_session
+    from charlm.training.session import open_session
 
     request = TrainRequest(
-        corpus=str(corpus),
+        corpus=None if corpus is None else str(corpus),
         run=run,
         valid=Path(valid) if valid else None,
         test=Path(test) if test else None,
+        tokenizer=Path(tokenizer) if tokenizer else None,
+        resume=resume,
         force=force,
         settings=gather(settings),
     )
     session = open_session(request)
     for _ in session.events():
         pass
+    if session.finished.signal is not None:
+        raise KeyboardInterrupt
     return measure(session)
 
 
@@ -296,6 +326,10 @@ def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
         stopped_by=per_token[-1].stopped_by or "length",
         per_token=per_token,
     )
+
+
+def _spelled(token: TokenScore, symbol: str) -> TokenScore:
+    return dataclasses.replace(token, unknown=symbol, spelling_nats=spelling_nats(spelled_bytes(symbol)))
 
 
 def _shape(run: RunDirectory) -> Shape:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 Array = Any  # a torch.Tensor or a numpy array: the same text runs on both
-State = tuple[Array, ...]
+State = tuple[Array, ...]  # of one layer
+NetworkState = tuple[State, ...]  # of all layers, each part (B, H)
 Weights = Mapping[str, Array]
 
 

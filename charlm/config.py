@@ -200,6 +200,8 @@ def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: s
         if both:
             for name in group:
                 given.pop(name, None)
+    if isinstance(layer.get("time"), (int, float)):
+        layer["time"] = str(layer["time"])
     preset = layer.pop("preset", None)
     if preset is not None and preset not in PRESETS:
         raise UsageError(f"unknown preset {preset!r}", where, "choose from " + ", ".join(PRESETS))

@@ -3,7 +3,7 @@
 import os
 from dataclasses import dataclass
 
-from charlm.config import TrainingSettings
+from charlm.config import Device, TrainingSettings
 from charlm.errors import UsageError
 
 
@@ -38,12 +38,20 @@ def find_machine(settings: TrainingSettings) -> Machine:
     import torch
 
     torch.set_num_threads(settings.threads or cores())
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    device = settings.device if settings.device != "auto" else "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
-        raise UsageError(f"--device {device}: torch finds no such device here", to_do="leave --device out, or give cpu")
+    device = find_device(settings.device)
     native = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and _processor_has_bfloat16()
     return Machine(device, torch.get_num_threads(), native)
+
+
+def find_device(wanted: Device) -> str:
+    """The device's name in torch; "auto" is a GPU of CUDA's where there is one. Raises UsageError."""
+    import torch
+
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = wanted if wanted != "auto" else "cuda" if there["cuda"] else "cpu"
+    if not there[device]:
+        raise UsageError(f"--device {device}: torch finds no such device here", to_do="leave --device out, or give cpu")
+    return device
 
 
 def _processor_has_bfloat16() -> bool:

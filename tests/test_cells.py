@@ -11,10 +11,11 @@ from torch.func import functional_call
 
 from charlm.cells import CELLS, Shape, num_params, weight_shapes
 from charlm.engine import stepper
-from charlm.engine.stepper import NumpyOps, Stepper, log_softmax
+from charlm.engine.stepper import NumpyOps, Stepper
 from charlm.model.dropout import variational_dropout
 from charlm.model.language_model import IGNORED, LanguageModelNetwork, reset_state
 from charlm.model.recurrent import RecurrentLayer
+from charlm.probability import log_softmax
 
 T, B, I, H = 7, 3, 5, 4  # noqa: E741
 GATES = {"rnn_tanh": "h", "rnn_relu": "h", "gru": "rzn", "lstm": "ifgo"}

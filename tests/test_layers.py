@@ -25,7 +25,7 @@ STOREYS = (
     ("corpus",),
     ("text", "formats"),
     ("run_directory", "device"),
-    ("files", "lock", "interrupts", "config"),
+    ("files", "lock", "interrupts", "config", "probability"),
     ("errors",),
 )
 LEVELS = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

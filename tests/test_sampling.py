@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.api import LanguageModel, collect
-from charlm.engine.stepper import log_softmax
 from charlm.errors import UsageError
+from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, HeldText, SampledToken, generate
 from charlm.sampling.strategies import (
     Strategy,

@@ -15,9 +15,10 @@ from hypothesis.extra.numpy import arrays
 
 from charlm.api import LanguageModel, Score
 from charlm.cells import CELLS, Shape, weight_shapes
-from charlm.engine.stepper import Stepper, log_softmax
+from charlm.engine.stepper import Stepper
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
+from charlm.probability import log_softmax
 from charlm.scoring import score as scoring
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import score_sequence, score_sequences, split_lines, unknown_nats

@@ -12,14 +12,25 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 
-from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError
+from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
 
 SCHEMA_VERSION = 1
+OUT_OF_MEMORY = ("out of memory", "alloc_cpu", "can't allocate memory")  # what torch's errors say
 
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
-err = Console(stderr=True, highlight=False, soft_wrap=True)
+
+class TerminalConsole(Console):
+    """A console whose reader may go away."""
+
+    def on_broken_pipe(self) -> None:
+        go_on_without_reader(2 if self.stderr else 1)
+
+
+if sys.stdout is None:  # closed by the shell (`>&-`)
+    sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open)
+out = TerminalConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
+err = TerminalConsole(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(message: str, quiet: bool = False) -> None:
@@ -30,8 +41,16 @@ def say(message: str, quiet: bool = False) -> None:
 
 def write_json(value: dict[str, Any]) -> None:
     """One JSON object as one line on stdout."""
-    sys.stdout.write(json.dumps({"schema_version": SCHEMA_VERSION, **value}, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
+    whole = {"schema_version": SCHEMA_VERSION, **value}
+    text = json.dumps(whole, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(whole)
+    try:
+        write_text(text + "\n", flush=True)
+    except BrokenPipeError:
+        go_on_without_reader(1)
 
 
 def write_text(text: str, flush: bool = False) -> None:
@@ -68,6 +87,9 @@ def reporting_errors() -> Iterator[None]:
     """Turn every way in which a command can end into a message and its exit code."""
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     when_the_reader_goes(signal.SIG_DFL)
+    for name in ("SIGTERM", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), _leave)
     try:
         yield
     except CharlmError as error:
@@ -78,12 +100,32 @@ def reporting_errors() -> Iterator[None]:
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
     except MemoryError:
-        err.print("[bold red]error:[/] out of memory\n[dim]to do:[/] give a smaller text, model or batch")
-        sys.exit(6)
+        _out_of_memory()
+    except RuntimeError as error:
+        if not any(sign in str(error) for sign in OUT_OF_MEMORY):
+            _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
+        _out_of_memory()
     except OSError as error:
         _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
     except Exception as error:
         _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
+
+
+def _leave(number: int, frame: object) -> None:
+    """Leave on a signal, through every clean-up on the way."""
+    sys.exit(128 + number)
+
+
+def _out_of_memory() -> None:
+    show_error(ResourceError("out of memory", to_do="give a smaller model, --batch-size or text"))
+    sys.exit(ResourceError.exit_code)
+
+
+def go_on_without_reader(descriptor: int) -> None:
+    """Nobody reads stdout (1) or stderr (2) any more: what is written there goes nowhere from now on."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, descriptor)
+    os.close(nowhere)
 
 
 def when_the_reader_goes(action: signal.Handlers) -> None:

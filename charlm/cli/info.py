@@ -11,6 +11,7 @@ from rich.table import Table
 from charlm.cli.console import out, say, write_json
 from charlm.errors import RunError
 
+MEASURED = ("valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token")
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -58,6 +59,7 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
             raise
         say(f"{path}: {error.what}")
         return None
+    measured = [record for record in directory.metrics() if record.get("event") == "Measured"]
     return {
         "run": str(path),
         "created": config["created"],
@@ -67,8 +69,9 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "training": config["training"],
         "best_step": best.step if best else None,
         "best_check_nats_per_token": best.scalars.get("nats_per_token") if best else None,
+        "measured": measured[-1] if measured else None,
         "versions": {"charlm": config["charlm"], **config["versions"]},
-        "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(timespec="seconds"),
+        "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(" ", timespec="minutes"),
     }
 
 
@@ -78,15 +81,15 @@ def _newest(path: Path) -> float:
 
 def _show_all(records: list[dict[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("run", "unit", "model", "parameters", "nats/token, quick check", "saved"):
-        table.add_column(heading)
+    for heading in ("run", "unit", "model", "parameters", "valid nats/char", "saved"):
+        table.add_column(heading, no_wrap=True)
     for record in records:
         table.add_row(
             escape(record["run"]),
             record["corpus"]["unit"],
             _model(record),
             f"{record['num_params']:,}",
-            _figure(record["best_check_nats_per_token"]),
+            _figure(_measured(record, "valid_nats_per_char")),
             record["last_saved"],
         )
     if records:
@@ -105,12 +108,19 @@ def _show_one(record: dict[str, Any]) -> None:
         "types": f"{record['model']['vocab_size']:,}",
         "parameters": f"{record['num_params']:,}",
         "best": f"step {record['best_step']}, {_figure(record['best_check_nats_per_token'])} nats/token (quick check)",
+        "measured": ", ".join(f"{name} {_figure(_measured(record, name))}" for name in MEASURED),
         "training": ", ".join(f"{name} {value}" for name, value in training.items() if value is not None),
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     for name, value in rows.items():
         table.add_row(name, escape(str(value)))
     out.print(table)
+
+
+def _measured(record: dict[str, Any], name: str) -> float | None:
+    """A figure of the final measuring, once there was one."""
+    value: float | None = (record["measured"] or {}).get(name)
+    return value
 
 
 def _model(record: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, visible, visible_symbol, write_json
+from charlm.config import CorpusSettings, Device, EncodingErrors
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
 
@@ -35,7 +36,9 @@ def register(app: typer.Typer) -> None:
 
 
 def score_cli(
-    sentences: Annotated[list[str] | None, typer.Argument(help="Sentences; several are ranked.")] = None,
+    sentences: Annotated[
+        list[str] | None, typer.Argument(help="Sentences; several are ranked. - alone is standard input, a line each.")
+    ] = None,
     run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
     file: Annotated[str | None, typer.Option(help="A sentence a line; - is standard input.")] = None,
     stream: Annotated[str | None, typer.Option(help="A file as one running text; total only.")] = None,
@@ -45,37 +48,49 @@ def score_cli(
     ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Each token's probability.")] = False,
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end of the sentence.")] = True,
+    encoding: Annotated[str, typer.Option(help="Of --file and --stream.")] = "utf-8",
+    encoding_errors: Annotated[EncodingErrors, typer.Option(help="For bytes that do not decode.")] = "strict",
+    device: Annotated[Device, typer.Option(help="Where to score a file.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results.")] = False,
 ) -> None:
     """Score sentences: how probable is this text?"""
+    if sentences == ["-"]:
+        sentences, file = None, "-"
     if threads or not (file or stream):
         one_thread_for_numpy(threads)
     given = [sentences, file, stream, next_tokens]
     if sum(bool(one) for one in given) != 1:
         raise UsageError("give sentences, or --file, or --stream, or --next", to_do='charlm score "a sentence"')
+    if stream and (context or not eos):
+        raise UsageError("--stream takes neither --context nor --no-eos", to_do="leave them out")
+    if per_token and not sentences:
+        raise UsageError(
+            "--per-token is for sentences given as arguments", to_do='charlm score --per-token "a sentence"'
+        )
+    settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
     from charlm.api import load
 
-    lm = load(run)
+    lm = load(run, device)
     say(f"run: {lm.run.path}", quiet or run is not None)
     if next_tokens:
         _show_next(lm.next_tokens(context, next_tokens), json)
     elif stream:
-        _show_total(lm.score_stream(stream), json)
+        _show_total(lm.score_stream(stream, settings), json)
     elif file:
-        _score_file(lm, file, context, eos, json)
+        _score_file(lm, _lines(file, settings), context, eos, json)
     else:
         scores = [lm.score(text, context=context, eos=eos, per_token=per_token) for text in sentences or []]
         _show_sentences(scores, json)
 
 
-def _score_file(lm: "LanguageModel", file: str, context: str, eos: bool, json: bool) -> None:
+def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bool, json: bool) -> None:
     """A line each as it comes, and the total."""
     from charlm.scoring.metrics import Tally
 
     total = Tally()
-    for score in lm.score_lines(_lines(file), context=context, eos=eos):
+    for score in lm.score_lines(lines, context=context, eos=eos):
         total += score.tally
         if json:
             write_json(_record(score))
@@ -84,12 +99,13 @@ def _score_file(lm: "LanguageModel", file: str, context: str, eos: bool, json: b
     _show_total(total, json)
 
 
-def _lines(file: str) -> Iterator[str]:
+def _lines(file: str, settings: CorpusSettings) -> Iterator[str]:
     """The lines of a file, ended by newlines alone."""
-    from charlm.config import CorpusSettings
     from charlm.corpus.reader import open_text
 
-    with open_text(file, CorpusSettings()) as text:
+    with open_text(file, settings) as text:
+        for note in text.notes:
+            say(note)
         for chunk in text.lines():
             yield from chunk.removesuffix("\n").split("\n")
 
@@ -136,7 +152,7 @@ def _figures(tally: "Tally") -> dict[str, str]:
         "unknown": f"{tally.unknown:,}",
     }
     if tally.unknown:
-        figures["perplexity without them"] = f"{tally.perplexity_without_unknown:.4f}"
+        figures["perplexity without them"] = f"{tally.perplexity_without_unknown:.4f}".replace("nan", "-")
     return figures
 
 
@@ -146,10 +162,12 @@ def _show_tokens(score: "Score") -> None:
     table = _table("token", "p", "surprisal (bits)", "rank")
     for token in score.tokens_scored:
         surprisal = f"{-token.logprob_nats / math.log(2):.3f}"
-        table.add_row(
-            Text(visible_symbol(token.text)), f"{math.exp(token.logprob_nats):.6f}", surprisal, f"{token.rank:,}"
-        )
+        table.add_row(Text(_shown(token)), f"{math.exp(token.logprob_nats):.6f}", surprisal, f"{token.rank:,}")
     out.print(table)
+
+
+def _shown(token: "TokenScore") -> str:
+    return visible_symbol(token.text) + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
 
 
 def _show_next(tokens: "list[TokenScore]", json: bool) -> None:
@@ -158,7 +176,7 @@ def _show_next(tokens: "list[TokenScore]", json: bool) -> None:
         return
     table = _table("", "p", "token")
     for token in tokens:
-        table.add_row(f"{token.rank}.", f"{math.exp(token.logprob_nats):.6f}", Text(visible_symbol(token.text)))
+        table.add_row(f"{token.rank}.", f"{math.exp(token.logprob_nats):.6f}", Text(_shown(token)))
     out.print(table)
 
 
@@ -197,7 +215,9 @@ def _number(value: float) -> float | None:
 
 
 def _token_record(token: "TokenScore") -> dict[str, Any]:
+    unknown = {"unknown": token.unknown, "spelling_nats": token.spelling_nats} if token.unknown else {}
     return {
+        **unknown,
         "id": token.id,
         "symbol": token.text,
         "logprob_nats": token.logprob_nats,

@@ -53,8 +53,9 @@ def train_cli(
     """Train a language model on a text."""
     when_the_reader_goes(signal.SIG_IGN)
     settings = gather({**flags, "preset": preset}, config)
+    from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
-    from charlm.training.session import TrainRequest, draft_session, open_session
+    from charlm.training.session import draft_session, open_session
 
     request = TrainRequest(
         corpus=corpus,
@@ -79,7 +80,11 @@ def train_cli(
         say(f"go on with: charlm train --resume --run {session.run.path}")
         raise typer.Exit(128 + finished.signal)
     say(f"{finished.reason}; measuring the best weights", quiet)
-    result = measure(session)
+    try:
+        result = measure(session)
+    except (KeyboardInterrupt, SystemExit):
+        say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
+        raise
     if json:
         write_json(result.as_json())
     else:
@@ -105,9 +110,13 @@ def _show_result(result: "TrainResult") -> None:
             figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
             table.add_row(name, *(f"{figure:.4f}" for figure in figures), f"{tally.perplexity:.2f}")
             if tally.unknown:
-                known = f"{tally.perplexity_without_unknown:.2f}"
+                known = f"{tally.perplexity_without_unknown:.2f}".replace("nan", "-")
                 table.add_row(f"  without its {tally.unknown:,} unknown", "", "", "", "", known)
     out.print(table)
+    if result.valid is None:
+        out.print(
+            f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
+        )
     seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
     out.print(f"{result.num_params:,} parameters, {seen}")
 

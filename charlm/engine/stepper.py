@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.cells import CELLS, Array, Shape, State, Weights
-
-NetworkState = tuple[State, ...]  # one state a layer, each part (B, H)
+from charlm.cells import CELLS, Array, NetworkState, Shape, Weights
+from charlm.probability import log_softmax
 
 LARGEST_TABLE = 1024  # types for which the first layer's input product is computed once, at loading
 
@@ -95,12 +94,6 @@ class Stepper:
         if self._projection is not None:
             x = x @ self._projection.T
         return x @ self._output.T + self._bias
-
-
-def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """Normalised log-probabilities in nats along the last dimension, in float64."""
-    shifted = logits.astype(np.float64) - logits.max(axis=-1, keepdims=True)
-    return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
 
 
 def _layer_weights(weights: Mapping[str, NDArray[Any]], layer: int) -> Weights:

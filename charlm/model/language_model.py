@@ -6,12 +6,10 @@ Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
 import torch
 from torch import Tensor, nn
 
-from charlm.cells import Shape, State, weight_shapes
+from charlm.cells import NetworkState, Shape, weight_shapes
+from charlm.corpus.windows import IGNORED
 from charlm.model.dropout import variational_dropout
 from charlm.model.recurrent import RecurrentLayer
-
-IGNORED = -100  # a target that is padding
-NetworkState = tuple[State, ...]
 
 
 class Head(nn.Module):

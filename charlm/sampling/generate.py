@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
+from charlm.probability import log_softmax
 from charlm.sampling.strategies import Strategy, choose
 
 StoppedBy = Literal["length", "eos", "stop"]
@@ -68,20 +69,20 @@ def generate(
     The `<eos>` or the stop text that ends a sample is not part of its text. `forbidden` is an id never sampled.
     """
     logits, state = _prime(network, start)
-    seen, held = start.tolist(), HeldText(ending.stop)
+    seen, held = set(start[1:].tolist()), HeldText(ending.stop)
     for position in range(ending.length):
         allowed = logits.copy()
         if forbidden is not None:
             allowed[forbidden] = -np.inf
-        chosen = choose(allowed, strategy, np.unique(seen[1:]).astype(np.int64), rng)
-        seen.append(chosen)
+        chosen = choose(allowed, strategy, seen, rng)
+        seen.add(chosen)
         ended = ending.until_eos and chosen == eos_id
         text = held.add("" if ended else decoder.feed(chosen))
         stopped: StoppedBy | None = "eos" if ended else "stop" if held.found else None
         stopped = stopped or ("length" if position == ending.length - 1 else None)
         if stopped is not None and not held.found:
             text += held.add(decoder.finish()) + held.rest()
-        yield SampledToken(chosen, _logprob(logits, chosen), text, stopped)
+        yield SampledToken(chosen, float(log_softmax(logits)[chosen]), text, stopped)
         if stopped is not None:
             return
         logits, state = _step(network, chosen, state)
@@ -122,8 +123,3 @@ def _prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
 def _step(network: Steps, id: int, state: Any) -> tuple[NDArray[Any], Any]:
     logits, state = network.step(np.array([id]), state)
     return logits[0], state
-
-
-def _logprob(logits: NDArray[Any], id: int) -> float:
-    exact = logits.astype(np.float64)
-    return float(exact[id] - exact.max() - np.log(np.exp(exact - exact.max()).sum()))

@@ -1,12 +1,14 @@
 """From logits to the logits that are sampled from: pure functions on a vector (V,). What is ruled out becomes -inf."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import UsageError
+from charlm.errors import DivergedError, UsageError
+from charlm.probability import log_softmax
 
 Logits = NDArray[Any]
 
@@ -58,16 +60,21 @@ def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> L
     After Keskar et al. 2019, arXiv 1909.05858; on log-probabilities, which are never positive, so that adding a
     constant to all logits changes nothing.
     """
-    result: Logits = logits - np.log(np.exp(logits - logits.max()).sum()) - logits.max()
+    result = log_softmax(logits)
     result[seen] *= penalty
     return result
 
 
-def choose(logits: Logits, strategy: Strategy, seen: NDArray[Any], rng: np.random.Generator) -> int:
-    """The next id. Logits (V,) in any scale; `seen` holds the ids of the text so far."""
+def choose(logits: Logits, strategy: Strategy, seen: Collection[int], rng: np.random.Generator) -> int:
+    """The next id. Logits (V,) in any scale; `seen` holds the different ids of the text so far.
+
+    Raises DivergedError when the logits are not numbers.
+    """
     logits = logits.astype(np.float64)
+    if np.isnan(logits).any():
+        raise DivergedError("the model's predictions are not numbers: its training diverged", to_do="train it again")
     if strategy.repetition_penalty != 1.0:
-        logits = penalise_repetition(logits, seen, strategy.repetition_penalty)
+        logits = penalise_repetition(logits, np.array(sorted(seen), np.int64), strategy.repetition_penalty)
     if strategy.temperature == 0:
         return int(logits.argmax())
     with np.errstate(over="ignore"):  # a temperature next to 0 makes all but the likeliest -inf
@@ -83,8 +90,7 @@ def choose(logits: Logits, strategy: Strategy, seen: NDArray[Any], rng: np.rando
 
 
 def softmax(logits: Logits) -> Logits:
-    weights = np.exp(logits - logits.max())
-    return np.asarray(weights / weights.sum())
+    return np.exp(log_softmax(logits))
 
 
 def _keep(logits: Logits, ids: NDArray[Any]) -> Logits:

@@ -1,7 +1,7 @@
 """Sums and counts; each figure is divided only when it is read, and carries its unit in its name."""
 
 from dataclasses import astuple, dataclass
-from math import exp, inf, log
+from math import exp, inf, log, nan
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,9 @@ class Tally:
 
     @property
     def perplexity_without_unknown(self) -> float:
-        """The same over the known tokens alone; they are still conditioned on the unknown ones before them."""
+        """The same over the known tokens alone, still conditioned on the unknown ones; nan where there are none."""
+        if self.unknown and self.unknown == self.tokens:
+            return nan
         return perplexity(_ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown))
 
 

@@ -13,7 +13,6 @@ class StepDone:
     gradient_norm: float
     learning_rate: float
     tokens: int
-    seconds: float
 
 
 @dataclass(frozen=True)
@@ -31,6 +30,13 @@ class Sampled:
 
     step: int
     text: str
+
+
+@dataclass(frozen=True)
+class SaveDue:
+    """Everything about this step is settled: the moment to save."""
+
+    step: int
 
 
 @dataclass(frozen=True)
@@ -58,4 +64,4 @@ class Finished:
     signal: int | None = None
 
 
-Event = StepDone | Evaluated | Sampled | Saved | Planned | Finished
+Event = StepDone | Evaluated | Sampled | SaveDue | Saved | Planned | Finished

@@ -9,14 +9,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from charlm.cells import NetworkState
 from charlm.config import TrainingSettings
 from charlm.corpus.windows import Windows
 from charlm.device import Machine
 from charlm.errors import DivergedError
 from charlm.interrupts import StopRequest
-from charlm.model.language_model import LanguageModelNetwork, NetworkState, reset_state
+from charlm.model.language_model import LanguageModelNetwork, reset_state
 from charlm.training.budget import StepBudget
-from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, StepDone
+from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, SaveDue, StepDone
 from charlm.training.optimizer import (
     Optimizer,
     clip,
@@ -30,6 +31,7 @@ from charlm.training.schedule import default_warmup, learning_rate_factor
 NON_FINITE_IN_A_ROW = 10
 EVALUATIONS = 20  # evaluations in a training, unless told otherwise
 SAMPLES = 5
+LONGEST_INTERVAL = 1000  # steps between evaluations, saved states and samples
 
 
 @dataclass
@@ -124,13 +126,7 @@ class Trainer:
         self.progress.step += 1
         self.progress.tokens_seen += tokens
         return StepDone(
-            self.progress.step,
-            self.budget.total_or_guess,
-            float(total.detach()) / tokens,
-            norm,
-            learning_rate,
-            tokens,
-            0.0,
+            self.progress.step, self.budget.total_or_guess, float(total.detach()) / tokens, norm, learning_rate, tokens
         )
 
     def _state_for(self, batch_size: int, reset: Tensor) -> NetworkState:
@@ -162,6 +158,8 @@ class Trainer:
     def _now_and_then(self) -> Iterator[Event]:
         if self._check and self._is_due(self._eval_every()):
             yield self._evaluate()
+        if self._is_due(self.settings.save_every or self._share(EVALUATIONS)):
+            yield SaveDue(self.progress.step)
         if self._sample and self._is_due(self.settings.sample_every or self._share(SAMPLES)):
             yield Sampled(self.progress.step, self._sample())
 
@@ -174,14 +172,11 @@ class Trainer:
         progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
         return Evaluated(progress.step, nats, improved)
 
-    def save_every(self) -> int:
-        return self.settings.save_every or self._share(EVALUATIONS)
-
     def _eval_every(self) -> int:
         return self.settings.eval_every or self._share(EVALUATIONS)
 
     def _share(self, times: int) -> int:
-        return max(1, self.budget.total_or_guess // times)
+        return max(1, min(LONGEST_INTERVAL, self.budget.total_or_guess // times))
 
     def _is_due(self, every: int) -> bool:
         return self.progress.step > 0 and self.progress.step % every == 0

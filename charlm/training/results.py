@@ -3,10 +3,12 @@
 from dataclasses import dataclass
 
 from charlm.cells import num_params
+from charlm.corpus.prepare import PreparedCorpus
 from charlm.model.runner import Runner
 from charlm.scoring.metrics import Tally
-from charlm.scoring.score import score_sequence
-from charlm.training.evaluate import tally_cold, tally_streamed
+from charlm.scoring.score import split_lines
+from charlm.scoring.spelling import spelling_nats
+from charlm.training.evaluate import mean_nats, tally_cold, tally_streamed
 from charlm.training.session import Session
 
 
@@ -14,7 +16,8 @@ from charlm.training.session import Session
 class TrainResult:
     """Streamed: one running text, the state carried over lines. Cold: each line from the initial state.
 
-    `train_nats_per_token` is streamed, without dropout, over as many tokens as the validation part has.
+    `train_nats_per_token` is measured in the manner of the training, without dropout, over as many tokens of the
+    training part as the validation part has; unknown symbols cost what they do in the mean of the training part.
     """
 
     run: str
@@ -56,17 +59,24 @@ def measure(session: Session) -> TrainResult:
     runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
     eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     tally = tally_cold if session.training.mode == "sentence" else tally_streamed
-    size = corpus.valid.num_tokens if corpus.valid else corpus.train.num_tokens // 10
-    train_slice = corpus.train.ids[1 : 1 + max(1, size)]
-    return TrainResult(
+    size = corpus.valid.num_tokens if corpus.valid else -(-corpus.train.num_tokens // 10)
+    result = TrainResult(
         run=str(session.run.path),
         steps=progress.step,
         tokens_seen=progress.tokens_seen,
         seconds=progress.seconds,
         num_params=num_params(session.shape),
         mode=session.training.mode,
-        train_nats_per_token=-float(score_sequence(runner, train_slice, eos_id).mean()),
+        train_nats_per_token=_train_nats(runner, corpus, size, session.training.mode == "sentence"),
         valid_streamed=tally_streamed(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
     )
+    session.run.append_metrics({"event": "Measured", **result.as_json()})
+    return result
+
+
+def _train_nats(runner: Runner, corpus: PreparedCorpus, size: int, line_by_line: bool) -> float:
+    ids, eos_id = corpus.train.ids[1 : 1 + size], corpus.tokenizer.eos_id
+    nats = mean_nats(runner, split_lines(ids, eos_id) if line_by_line else [ids], eos_id)
+    return nats + spelling_nats(corpus.train.header.unknown_bytes) / corpus.train.num_tokens

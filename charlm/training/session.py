@@ -1,12 +1,8 @@
-"""From a corpus to a run: opens or creates the run directory, trains and saves."""
+"""One training from its first step, or from where it stopped: the loop with its saving and its log."""
 
 import dataclasses
 import math
-import os
-import platform
-import shutil
 import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -17,47 +13,33 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm import __version__
 from charlm.cells import Shape
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
-from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
+from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows
 from charlm.device import Machine, find_machine
 from charlm.engine.stepper import Stepper
-from charlm.errors import UsageError
-from charlm.files import cannot_write
+from charlm.errors import DivergedError, RunError, UsageError
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
-from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs, new_run_path
+from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
-from charlm.text.tokenizer import Tokenizer, load_tokenizer
+from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES, decide_shape, decide_training
+from charlm.training.creation import TrainRequest, check_request, corpus_name, create_run, readable_name, write_run
+from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
 from charlm.training.evaluate import check_pieces, mean_nats
-from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, StepDone
+from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, SaveDue, StepDone
 from charlm.training.loop import Progress, Trainer
 
-LENGTH = ("steps", "epochs", "time", "patience", "threads")  # what --resume may be given anew
+STEPS = {"steps", "epochs", "time"}
+LENGTH = {*STEPS, "patience", "threads"}  # what --resume may be given anew
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
 RESERVED = 0.03  # share of --time kept for the last evaluation
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainRequest:
-    """What `charlm train` was asked for. `settings` holds only what was given; the rest is chosen."""
-
-    corpus: str | None = None
-    run: str | None = None
-    valid: Path | None = None
-    test: Path | None = None
-    tokenizer: Path | None = None
-    resume: bool = False
-    force: bool = False
-    settings: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass
@@ -89,13 +71,10 @@ class Session:
                     self._save_best()
                 if isinstance(event, Finished):
                     self.finished = event
-                if isinstance(event, Finished) or self._is_time_to_save(event):
+                if isinstance(event, (SaveDue, Finished)):
                     yield self._save_last()
                     if self.corpus.valid is None or not self.run.has(BEST):
                         self._save_best()
-
-    def _is_time_to_save(self, event: Event) -> bool:
-        return isinstance(event, StepDone) and event.step % self.trainer.save_every() == 0
 
     def load_best(self) -> None:
         """Put the best weights into the network."""
@@ -105,7 +84,7 @@ class Session:
     def _save_best(self) -> None:
         progress = self.trainer.progress
         scalars = {"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen}
-        self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
+        self.run.save(BEST, Weights(_sound(network_arrays(self.network)), progress.step, _finite(scalars)))
 
     def _save_last(self) -> Saved:
         trainer, budget = self.trainer, self.trainer.budget
@@ -115,7 +94,7 @@ class Session:
             "decisions": budget.decisions,
             "metrics_length": self.run.metrics_length(),
         }
-        arrays = {name: _array(tensor) for name, tensor in trainer.snapshot().items()}
+        arrays = _sound({name: _array(tensor) for name, tensor in trainer.snapshot().items()})
         self.run.save(LAST, Weights(arrays, trainer.progress.step, scalars))
         return Saved(trainer.progress.step)
 
@@ -130,12 +109,7 @@ def open_session(request: TrainRequest) -> Session:
     """Check everything, prepare the text, create the run. Raises a CharlmError before anything is created."""
     if request.resume:
         return _resume(request)
-    if request.corpus is None:
-        raise UsageError("no corpus given", to_do="charlm train corpus.txt")
-    _check_settings(request)
-    path = new_run_path(request.run, _corpus_name(request.corpus), request.force)
-    with _assembling(path, request.force) as draft:
-        notes = _create(request, draft).notes
+    path, notes = create_run(request)
     session = _open(RunDirectory(path))
     session.notes += notes
     return session
@@ -144,64 +118,51 @@ def open_session(request: TrainRequest) -> Session:
 @contextmanager
 def draft_session(request: TrainRequest) -> Iterator[Session]:
     """The same session in a temporary place, for a look at it."""
-    if request.corpus is None:
-        raise UsageError("no corpus given", to_do="charlm train corpus.txt --dry-run")
-    _check_settings(request)
+    check_request(request)
     with tempfile.TemporaryDirectory() as folder:
-        yield _create(request, Path(folder) / "draft")
-
-
-def _check_settings(request: TrainRequest) -> None:
-    for kind in (TextSettings, CorpusSettings, ModelSettings, TrainingSettings):
-        fill(kind, request.settings)
-    if "time" in request.settings:
-        seconds(request.settings["time"])
-
-
-def _create(request: TrainRequest, folder: Path) -> Session:
-    """Decide everything and write a new run's folder."""
-    training = fill(TrainingSettings, request.settings)
-    machine = find_machine(training)
-    corpus = _prepare(request, folder / CORPUS)
-    unit, num_tokens = corpus.tokenizer.unit, corpus.train.num_tokens
-    model = fill(ModelSettings, request.settings)
-    shape = decide_shape(model, training, unit, corpus.tokenizer.vocab_size, num_tokens, machine)
-    training, notes = decide_training(training, unit, num_tokens, machine)
-    run = RunDirectory.create(folder, _config(request, corpus, shape, training), corpus.tokenizer.files())
-    session = _open(run)
-    session.notes += [*corpus.notes, *notes]
-    return session
+        path = Path(folder) / "draft"
+        notes = write_run(request, path)
+        session = _open(RunDirectory(path))
+        session.notes += notes
+        yield session
 
 
 def _resume(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
+    for option, value in (("--valid", request.valid), ("--test", request.test), ("--tokenizer", request.tokenizer)):
+        if value is not None:
+            raise UsageError(f"--resume goes on with the run's own text, without {option}", to_do="leave it out")
     name = request.run
     if name is None and request.corpus is not None:
         name = _newest_run_of(request.corpus)
     run = RunDirectory(find_run(name))
-    config = run.config
+    config, given = run.config, request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
     stored = {name: value for name, value in config["training"].items() if value is not None}
-    as_it_is = {**config["text"], **config["model"], **stored}
-    length = {name: value for name, value in request.settings.items() if name in LENGTH}
-    for name, value in request.settings.items():
-        if name not in LENGTH and str(as_it_is.get(name)) != str(value):
-            raise UsageError(
-                f"--resume goes on with the run as it is, without {flag(name)}", str(run.path), "leave it out"
-            )
-    if {"steps", "epochs", "time"} & set(length):
-        stored = {name: value for name, value in stored.items() if name not in ("steps", "epochs", "time")}
-    training = fill(TrainingSettings, {**stored, **length})
-    session = _open(run, training)
+    as_it_is = {**config["model"], **config["text"], **stored}
+    for setting, value in given.items():
+        if setting not in LENGTH and as_it_is.get(setting) != value:
+            what = f"--resume goes on with the run as it is, without {flag(setting)}"
+            raise UsageError(what, str(run.path), "leave it out")
+    length = {name: value for name, value in given.items() if name in LENGTH}
+    replan = bool(STEPS & set(length))
+    kept = {name: value for name, value in stored.items() if not (replan and name in STEPS)}
+    session = _open(run, fill(TrainingSettings, {**kept, **length}))
     if run.has(LAST):
-        _restore(session, replan=len(length) > 0)
+        _restore(session, replan)
     else:
         session.notes.append("nothing was saved yet: starting from the beginning")
+    if length:
+        session.trainer.progress.evaluations_without_improvement = 0
     return session
 
 
 def _newest_run_of(corpus: str) -> str:
-    paths = [path for path in list_runs() if RunDirectory(path).config["corpus"]["name"] == Path(corpus).name]
-    return str(paths[0]) if paths else _corpus_name(corpus)
+    """The run of this corpus that was saved last; damaged runs are passed over."""
+    for path in list_runs():
+        with suppress(RunError):
+            if RunDirectory(path).config["corpus"]["name"] == readable_name(corpus):
+                return str(path)
+    return corpus_name(corpus)
 
 
 def _restore(session: Session, replan: bool) -> None:
@@ -225,6 +186,9 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     machine = find_machine(training)
     shape = Shape(**run.config["model"])
     corpus = open_prepared(run.path / CORPUS)
+    for name, part in (("valid", corpus.valid), ("test", corpus.test)):
+        if part is None and run.config["corpus"][f"{name}_tokens"]:
+            raise RunError(f"damaged run: {name}.ids is missing", str(corpus.folder), "restore it from a copy")
     network = LanguageModelNetwork(shape)
     network.initialise(torch.Generator().manual_seed(training.seed))
     network = network.to(machine.device)
@@ -284,54 +248,12 @@ def _array(tensor: torch.Tensor) -> NDArray[Any]:
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
 
 
-def _prepare(request: TrainRequest, folder: Path) -> PreparedCorpus:
-    assert request.corpus is not None
-    if is_prepared(Path(request.corpus)):
-        shutil.copytree(request.corpus, folder)
-        return open_prepared(folder)
-    tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
-    text, settings = fill(TextSettings, request.settings), fill(CorpusSettings, request.settings)
-    return prepare(request.corpus, folder, text, settings, request.valid, request.test, tokenizer)
-
-
-@contextmanager
-def _assembling(path: Path, replace: bool) -> Iterator[Path]:
-    """A draft folder beside `path` that becomes it in one rename, or vanishes when something goes wrong."""
-    draft = path.parent / f".{path.name}.{os.getpid()}"
-    try:
-        yield draft
-        if replace and path.exists():
-            with writing(path):
-                shutil.rmtree(path)
-        os.replace(draft, path)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-        with suppress(OSError):
-            path.parent.rmdir()  # only succeeds when nothing is in it
-
-
-def _config(request: TrainRequest, corpus: PreparedCorpus, shape: Shape, training: TrainingSettings) -> dict[str, Any]:
-    assert request.corpus is not None
-    return {
-        "charlm": __version__,
-        "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "corpus": {
-            "name": Path(request.corpus).name,
-            "unit": corpus.tokenizer.unit,
-            "train_tokens": corpus.train.num_tokens,
-            "train_characters": corpus.train.header.num_characters,
-        },
-        "text": {**dataclasses.asdict(fill(TextSettings, request.settings)), "unit": corpus.tokenizer.unit},
-        "model": dataclasses.asdict(shape),
-        "training": dataclasses.asdict(training),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
-    }
-
-
-def _corpus_name(corpus: str) -> str:
-    return Path(corpus).resolve().stem.lstrip(".") or "text" if corpus != "-" else "stdin"
+def _sound(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    """The arrays, all of whose numbers are finite; others are never saved. Raises DivergedError."""
+    for name, array in arrays.items():
+        if array.dtype.kind == "f" and not np.isfinite(array).all():
+            raise DivergedError("training diverged: a weight is not finite", name, "give a smaller --learning-rate")
+    return arrays
 
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:
