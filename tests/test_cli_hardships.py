@@ -1,0 +1,191 @@
+"""What goes wrong around a command, and what must not be lost then."""
+
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import charlm as package
+from charlm.errors import DivergedError
+from charlm.run_directory import RunDirectory
+from charlm.sampling.strategies import Strategy, choose
+from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
+
+__all__ = ["charlm", "trained"]  # fixtures
+
+
+def test_a_reader_that_goes_away_does_not_end_a_training(charlm: Charlm) -> None:
+    training = process("train", "corpus.txt", "--steps", "30", "--hidden-size", "8", "--eval-every", "5", "--json")
+    assert training.stdout is not None
+    training.stdout.readline()
+    training.stdout.close()
+    assert training.stderr is not None
+    training.stderr.read()
+    training.stderr.close()
+    assert training.wait(timeout=60) == 0
+    assert RunDirectory(Path("runs/corpus")).load("last").step == 30
+
+
+def test_a_signal_while_preparing_leaves_nothing(charlm: Charlm) -> None:
+    with open("long.txt", "w") as file:
+        file.writelines(f"line {number} of a long text\n" for number in range(600_000))
+    training = process("train", "long.txt", "--unit", "word")
+    deadline = time.monotonic() + 60
+    while not Path("runs").exists() and training.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.01)
+    training.send_signal(signal.SIGTERM)
+    training.communicate(timeout=60)
+    assert training.returncode == 128 + signal.SIGTERM
+    assert not Path("runs").exists()
+
+
+def test_a_refused_command_leaves_the_folders_of_others(charlm: Charlm) -> None:
+    Path("mine").mkdir()
+    assert charlm("train", "missing.txt", "--run", "mine/x").code == 3
+    assert charlm("train", "missing.txt", "--run", "new/folder/x").code == 3
+    assert sorted(os.listdir()) == ["corpus.txt", "mine"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("train", "tokens", "--unit", "byte"), "--unit"),
+        (("train", "tokens", "--test", "corpus.txt"), "--test"),
+        (("train", "tokens", "--valid-fraction", "0.2"), "--valid-fraction"),
+        (("train", "corpus.txt", "--tokenizer", "tokens", "--vocab-size", "77"), "--vocab-size"),
+        (("train", "--resume", "--run", "corpus", "--tokenizer", "tokens"), "--tokenizer"),
+        (("train", "--resume", "--run", "corpus", "--hidden-size", "10"), "--hidden-size"),
+        (("score", "--stream", "corpus.txt", "--no-eos"), "--no-eos"),
+        (("score", "--file", "corpus.txt", "--per-token"), "--per-token"),
+    ],
+)
+def test_options_that_would_do_nothing_are_refused(trained: Charlm, arguments: tuple[str, ...], named: str) -> None:
+    assert trained("tokenize", "corpus.txt", "-o", "tokens", "-q").code == 0
+    outcome = trained(*arguments)
+    assert (outcome.code, named in outcome.err) == (2, True)
+
+
+def test_a_tokenizer_that_loses_something_says_so(charlm: Charlm) -> None:
+    lossy = ("--unit", "word", "--split", "whitespace")
+    assert charlm("tokenize", "corpus.txt", *lossy, "-o", "tokens", "-q").code == 0
+    outcome = charlm("train", "corpus.txt", "--tokenizer", "tokens", *QUICK[:-1])
+    assert (outcome.code, "not lossless" in outcome.err) == (0, True)
+
+
+def test_a_run_that_ended_by_patience_goes_on(charlm: Charlm) -> None:
+    stubborn = ("--learning-rate", "0.9", "--patience", "1", "--eval-every", "1", "--hidden-size", "8", "--json", "-q")
+    first = records(charlm("train", "corpus.txt", "--steps", "60", *stubborn))[-1]
+    assert int(str(first["steps"])) < 60
+    again = records(charlm("train", "corpus.txt", "--resume", "--steps", "80", "--patience", "0", "--json", "-q"))[-1]
+    assert again["steps"] == 80
+
+
+def test_resume_takes_the_same_settings_again(charlm: Charlm) -> None:
+    Path("run.toml").write_text(
+        'hidden_size = 8\nlearning_rate = 1e-3\nunit = "char"\nvalid_fraction = 0.2\nsteps = 5\n'
+    )
+    assert charlm("train", "corpus.txt", "--config", "run.toml", "-q").code == 0
+    again = charlm("train", "corpus.txt", "--resume", "--config", "run.toml", "--steps", "7", "--json", "-q")
+    assert records(again)[-1]["steps"] == 7
+
+
+def test_more_threads_do_not_change_the_length(charlm: Charlm) -> None:
+    assert charlm("train", "corpus.txt", *QUICK).code == 0
+    again = charlm("train", "corpus.txt", "--resume", "--threads", "1", "--json", "-q")
+    assert records(again)[-1]["steps"] == 6
+
+
+def test_a_damaged_run_does_not_stand_in_the_way_of_another(trained: Charlm) -> None:
+    assert trained("train", "corpus.txt", *QUICK).code == 0
+    Path("runs/corpus-2/config.json").write_text("{}")
+    assert trained("train", "corpus.txt", "--resume", "--steps", "8", "-q").code == 0
+    assert trained("info").code == 0
+
+
+def test_a_lost_validation_part_is_noticed(trained: Charlm) -> None:
+    Path("runs/corpus/corpus/valid.ids").unlink()
+    outcome = trained("train", "--resume", "--run", "corpus", "--steps", "8")
+    assert (outcome.code, "valid.ids" in outcome.err) == (4, True)
+
+
+def test_a_run_before_its_first_saved_state_says_so(trained: Charlm) -> None:
+    Path("runs/corpus/best.safetensors").unlink()
+    outcome = trained("score", "x", "--run", "corpus")
+    assert (outcome.code, "saved yet" in outcome.err) == (4, True)
+
+
+def test_out_of_memory_has_its_exit_code(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: object, **options: object) -> None:
+        raise RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: not enough memory")
+
+    monkeypatch.setattr("charlm.api.LanguageModel.score", full)
+    outcome = trained("score", "x")
+    assert (outcome.code, "out of memory" in outcome.err) == (6, True)
+
+
+def test_a_file_name_that_is_no_text(charlm: Charlm) -> None:
+    os.rename("corpus.txt", b"b\xffd.txt")
+    assert charlm("train", os.fsdecode(b"b\xffd.txt"), *QUICK).code == 0
+    assert charlm("score", "the cat", "--json").code == 0
+
+
+def test_json_is_json_whatever_stdout_can_spell(trained: Charlm) -> None:
+    scoring = process("score", "café Ω 😀", "--json", env={**os.environ, "PYTHONIOENCODING": "ascii"})
+    out, _ = scoring.communicate(timeout=60)
+    assert json.loads(out)["text"] == "café Ω 😀"
+
+
+def test_ctrl_c_ends_a_training_from_python_too(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.training.loop.clip", lambda *_: signal.raise_signal(signal.SIGINT) or 1.0)
+    with pytest.raises(KeyboardInterrupt):
+        package.train("corpus.txt", steps=50, hidden_size=8, threads=1)
+    assert RunDirectory(Path("runs/corpus")).load("last").step == 1
+
+
+def test_logits_that_are_not_numbers_are_no_choice() -> None:
+    with pytest.raises(DivergedError):
+        choose(np.array([0.0, np.nan, 1.0]), Strategy(), (), np.random.default_rng(1))
+
+
+def test_unknown_tokens_show_what_they_are_and_what_their_spelling_costs(trained: Charlm) -> None:
+    (record,) = records(trained("score", "Ω the", "--per-token", "--json"))
+    tokens = record["per_token"]
+    assert isinstance(tokens, list)
+    assert (tokens[0]["symbol"], tokens[0]["unknown"]) == ("<unk>", "Ω")
+    total = sum(token["logprob_nats"] - token.get("spelling_nats", 0.0) for token in tokens)
+    assert total == pytest.approx(record["logprob_nats"])
+
+
+def test_where_nothing_is_known_there_is_no_perplexity_without_unknown(trained: Charlm) -> None:
+    (record,) = records(trained("score", "ΩΩ", "--no-eos", "--json"))
+    assert record["perplexity_without_unknown"] is None
+
+
+def test_score_reads_other_encodings(trained: Charlm) -> None:
+    Path("latin.txt").write_bytes("the café\n".encode("latin-1"))
+    assert trained("score", "--file", "latin.txt").code == 3
+    first, _ = records(trained("score", "--file", "latin.txt", "--encoding", "latin-1", "--json"))
+    assert first["text"] == "the café"
+
+
+def test_a_dash_alone_is_standard_input(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("corpus.txt", encoding="utf-8") as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        assert len(records(trained("score", "-", "--json"))) == 121
+
+
+def test_what_was_measured_is_kept(trained: Charlm) -> None:
+    (record,) = records(trained("info", "corpus", "--json"))
+    measured = record["measured"]
+    assert isinstance(measured, dict)
+    assert measured["valid_nats_per_char"] > 0
+
+
+def test_without_a_validation_part_the_training_text_is_measured(charlm: Charlm) -> None:
+    outcome = charlm("train", "corpus.txt", "--valid-fraction", "0", *QUICK)
+    assert (outcome.code, "no validation part" in outcome.out) == (0, True)
