@@ -4,10 +4,15 @@ import random
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 import charlm
 from charlm.api import LanguageModel
+
+# The same examples each time, and no stopwatch: a suite that fails by chance or by load is believed by nobody.
+hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 SUBJECTS = ("the cat", "a dog", "my old friend", "the café", "she", "the captain", "nobody here")
 VERBS = ("sees", "likes", "doesn't hear", "follows", "remembers", "asks for")
