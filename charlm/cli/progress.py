@@ -81,7 +81,7 @@ class TimeLeft(ProgressColumn):
         self._figures = figures
 
     def render(self, task: Task) -> Text:
-        return Text(_clock(self._figures.seconds_left))
+        return Text(f"{_clock(self._figures.seconds_left)} left")
 
 
 def _on_terminal(event: Event, figures: Figures, bar: Progress, task: object) -> None:
