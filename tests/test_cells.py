@@ -10,10 +10,11 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from charlm.cells import CELLS, Shape, num_params, weight_shapes
+from charlm.corpus.windows import IGNORED
 from charlm.engine import stepper
 from charlm.engine.stepper import NumpyOps, Stepper
 from charlm.model.dropout import variational_dropout
-from charlm.model.language_model import IGNORED, LanguageModelNetwork, reset_state
+from charlm.model.language_model import LanguageModelNetwork, reset_state
 from charlm.model.recurrent import RecurrentLayer
 from charlm.probability import log_softmax
 

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from charlm.cells import NetworkState, Shape, weight_shapes
-from charlm.corpus.windows import IGNORED
 from charlm.model.dropout import variational_dropout
+from charlm.model.loss import CrossEntropy
 from charlm.model.recurrent import RecurrentLayer
 
 
@@ -79,8 +79,7 @@ class LanguageModelNetwork(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """-log p of the targets (B, T), summed over all that are not IGNORED, and the new state."""
         hidden, new_state = self.hidden(inputs.T, state, dropout_generator)
-        logits = self.logits(hidden).flatten(0, 1).float()
-        loss = nn.functional.cross_entropy(logits, targets.T.flatten(), ignore_index=IGNORED, reduction="sum")
+        loss = CrossEntropy.apply(self.logits(hidden).flatten(0, 1), targets.T.flatten())  # type: ignore[no-untyped-call]
         return loss, new_state
 
 
