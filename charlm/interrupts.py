@@ -23,8 +23,9 @@ class StopRequest:
 def catching_signals() -> Iterator[StopRequest]:
     """Within this block the first signal is remembered, not raised. Outside the main thread nothing is caught."""
     request = StopRequest()
+    wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
     try:
-        old = {number: signal.signal(number, request) for number in SIGNALS}
+        old = {number: signal.signal(number, request) for number in wanted}
     except ValueError:  # not the main thread
         yield request
         return

@@ -6,6 +6,7 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,9 @@ from charlm.sampling.strategies import Strategy, choose
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures
+
+
+SMALL = ("--hidden-size", "8", "--save-every", "5", "--threads", "1", "--patience", "0")
 
 
 def test_a_reader_that_goes_away_does_not_end_a_training(charlm: Charlm) -> None:
@@ -42,6 +46,35 @@ def test_a_signal_while_preparing_leaves_nothing(charlm: Charlm) -> None:
     training.communicate(timeout=60)
     assert training.returncode == 128 + signal.SIGTERM
     assert not Path("runs").exists()
+
+
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(charlm: Charlm) -> None:
+    def ignore() -> None:  # what nohup does
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+
+    training = process("train", "corpus.txt", "--steps", "90", *SMALL, preexec_fn=ignore)
+    deadline = time.monotonic() + 60
+    while not Path("runs/corpus/last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    training.send_signal(signal.SIGHUP)
+    training.communicate(timeout=60)
+    assert training.returncode == 0
+    assert RunDirectory(Path("runs/corpus")).load("last").step == 90
+
+
+def test_a_place_taken_meanwhile_is_left_alone(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    from charlm.training import creation
+
+    write_run = creation.write_run
+
+    def slow(*arguments: Any) -> list[str]:
+        Path("runs/x").mkdir(parents=True)
+        Path("runs/x/precious").touch()
+        return write_run(*arguments)
+
+    monkeypatch.setattr(creation, "write_run", slow)
+    assert charlm("train", "corpus.txt", "--run", "x", *QUICK).code == 2
+    assert os.listdir("runs/x") == ["precious"]
 
 
 def test_a_refused_command_leaves_the_folders_of_others(charlm: Charlm) -> None:

@@ -88,7 +88,7 @@ def reporting_errors() -> Iterator[None]:
     sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
     when_the_reader_goes(signal.SIG_DFL)
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name):
+        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # as nohup does
             signal.signal(getattr(signal, name), _leave)
     try:
         yield

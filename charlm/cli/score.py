@@ -205,6 +205,7 @@ def _tally_record(tally: "Tally") -> dict[str, Any]:
         "perplexity": _number(tally.perplexity),
         "perplexity_without_unknown": _number(tally.perplexity_without_unknown),
         "bits_per_char": tally.bits_per_char,
+        "bits_per_byte": tally.bits_per_byte,
         "nats_per_char": tally.nats_per_char,
     }
 

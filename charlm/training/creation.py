@@ -54,9 +54,8 @@ def create_run(request: TrainRequest) -> tuple[Path, list[str]]:
     path = _destination(request)
     with _assembling(path) as draft:
         notes = write_run(request, draft)
-        if request.run is None and path.exists():  # another training of the same text was faster
-            path = _destination(request)
-        if path.exists() and any(path.iterdir()):
+        path = _destination(request)  # again: another training may have taken the place meanwhile
+        if request.force and path.exists():
             with writing(path):
                 shutil.rmtree(path)
         os.replace(draft, path)

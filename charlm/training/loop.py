@@ -42,7 +42,6 @@ class Progress:
     tokens_seen: int = 0
     seconds: float = 0.0
     best_nats_per_token: float = math.inf
-    best_step: int = 0
     evaluations_without_improvement: int = 0
 
 
@@ -168,7 +167,7 @@ class Trainer:
         nats, progress = self._check(), self.progress
         improved = nats < progress.best_nats_per_token
         if improved:
-            progress.best_nats_per_token, progress.best_step = nats, progress.step
+            progress.best_nats_per_token = nats
         progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
         return Evaluated(progress.step, nats, improved)
 
