@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.cells import Shape
 from charlm.config import CorpusSettings, Device
 from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
@@ -26,6 +25,7 @@ from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
+from charlm.shape import Shape
 from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
 
 if TYPE_CHECKING:

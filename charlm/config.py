@@ -21,8 +21,24 @@ Split = Literal["unicode", "whitespace"]
 Punctuation = Literal["keep", "drop"]
 SubwordModel = Literal["unigram", "bpe"]
 EncodingErrors = Literal["strict", "replace", "ignore"]
-Cell = Literal["rnn_tanh", "rnn_relu", "gru", "lstm"]
-InitialState = Literal["zero", "learned"]
+Cell = Literal[
+    "rnn_tanh",
+    "rnn_relu",
+    "indrnn",
+    "gru_simple",
+    "gru_reset_before",
+    "gru",
+    "lstm",
+    "lstm_peephole",
+    "lstm_peephole_previous",
+    "lstm_coupled",
+    "lstm_mogrifier",
+    "lstm_layernorm",
+    "lstm_projected",
+    "mingru",
+    "minlstm",
+]
+InitialState = Literal["zero", "learned", "random"]
 Mode = Literal["stream", "sentence"]
 OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
@@ -71,7 +87,7 @@ class CorpusSettings:
 class ModelSettings:
     """The network's shape."""
 
-    cell: Cell = setting("lstm", "The recurrent cell.", panel="Model")
+    cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` lists their equations.", panel="Model")
     num_layers: int | None = setting(None, "Recurrent layers.", low=1, high=64, panel="Model")
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
@@ -83,7 +99,19 @@ class ModelSettings:
         high=0.95,
         panel="Model",
     )
-    initial_state: InitialState = setting("zero", "The state at a sentence's start.", panel="Model")
+    initial_state: InitialState = setting(
+        "zero", "The state at a sentence's start; random: in training only.", panel="Model"
+    )
+    residual: bool = setting(False, "Add each layer's input to its output, where the sizes agree.", panel="Model")
+    head_layers: int = setting(0, "Feed-forward layers after the recurrent ones.", low=0, high=64, panel="Model")
+    head_size: int | None = setting(None, "Units in each of those.", low=1, high=65536, panel="Model")
+    proj_size: int | None = setting(
+        None, "lstm_projected: units of the output (half of the hidden ones).", low=1, high=65536, panel="Model"
+    )
+    mogrifier_rounds: int | None = setting(None, "lstm_mogrifier: rounds (5).", low=1, high=64, panel="Model")
+    mogrifier_rank: int | None = setting(
+        None, "lstm_mogrifier: rank of each round's matrix (an eighth of the units).", low=1, high=65536, panel="Model"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

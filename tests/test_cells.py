@@ -1,63 +1,47 @@
-"""Each cell's one equation: torch, NumPy, the kernels and torch.nn agree with a loop written gate by gate."""
+"""Each cell's one equation: torch, NumPy and torch.nn agree with a loop written gate by gate."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
-from charlm.cells import CELLS, Shape, num_params, weight_shapes
-from charlm.corpus.windows import IGNORED
-from charlm.engine import stepper
-from charlm.engine.stepper import NumpyOps, Stepper
-from charlm.model.dropout import variational_dropout
-from charlm.model.language_model import LanguageModelNetwork, reset_state
+from charlm.cells import CELLS
+from charlm.cells.cell import Sizes
+from charlm.config import ModelSettings
+from charlm.engine.stepper import NumpyOps
+from charlm.model.kernels import Kernel, kernel_for, unroll
+from charlm.model.operations import TorchOps
 from charlm.model.recurrent import RecurrentLayer
-from charlm.probability import log_softmax
 
-T, B, I, H = 7, 3, 5, 4  # noqa: E741
-GATES = {"rnn_tanh": "h", "rnn_relu": "h", "gru": "rzn", "lstm": "ifgo"}
+T, B, I, H, P, RANK = 7, 3, 5, 6, 4, 2  # noqa: E741
+SIZES = Sizes(input_size=I, hidden_size=H, proj_size=P, mogrifier_rounds=3, mogrifier_rank=RANK)
+# The order of the gates in the stacked weights: files of trained models rely on it.
+GATES = {
+    "rnn_tanh": ("h",),
+    "rnn_relu": ("h",),
+    "indrnn": ("h",),
+    "gru_simple": ("candidate", "u"),
+    "gru_reset_before": ("r", "u", "candidate"),
+    "gru": ("r", "z", "n"),
+    "lstm": ("i", "f", "g", "o"),
+    "lstm_peephole": ("i", "f", "g", "o"),
+    "lstm_peephole_previous": ("i", "f", "g", "o"),
+    "lstm_coupled": ("f", "g", "o"),
+    "lstm_mogrifier": ("i", "f", "g", "o"),
+    "lstm_layernorm": ("i", "f", "g", "o"),
+    "lstm_projected": ("i", "f", "g", "o"),
+    "mingru": ("z", "candidate"),
+    "minlstm": ("f", "i", "candidate"),
+}
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
 
+Array = Any
+State = tuple[Any, ...]
 Weights = dict[str, Any]
-
-
-def shape_of(cell: str, **changes: Any) -> Shape:
-    small = Shape(
-        cell=cell,
-        num_layers=1,
-        hidden_size=6,
-        embedding_size=5,
-        tie_embeddings=False,
-        dropout=0.0,
-        initial_state="zero",
-        vocab_size=11,
-    )
-    return dataclasses.replace(small, **changes)
-
-
-VARIANTS: dict[str, Weights] = {
-    "one layer": {},
-    "two layers, learned start": {"num_layers": 2, "initial_state": "learned"},
-    "three layers, tied": {"num_layers": 3, "tie_embeddings": True, "embedding_size": 6},
-    "two layers, tied by a projection, learned start": {
-        "num_layers": 2,
-        "tie_embeddings": True,
-        "initial_state": "learned",
-    },
-}
-every_variant = pytest.mark.parametrize("variant", list(VARIANTS))
-
-
-def random_layer(cell: str, seed: int = 1, dtype: torch.dtype = torch.float64) -> RecurrentLayer:
-    return fill(RecurrentLayer(cell, I, H, learned_initial_state=False), seed, dtype)
-
-
-def random_network(shape: Shape, seed: int = 1, dtype: torch.dtype = torch.float64) -> LanguageModelNetwork:
-    return fill(LanguageModelNetwork(shape), seed, dtype)
 
 
 def fill(module: Any, seed: int, dtype: torch.dtype) -> Any:
@@ -67,63 +51,28 @@ def fill(module: Any, seed: int, dtype: torch.dtype) -> Any:
     return module.to(dtype)
 
 
-def random_inputs(cell: str, seed: int = 2, dtype: torch.dtype = torch.float64) -> tuple[Tensor, tuple[Tensor, ...]]:
+def random_layer(cell: str, seed: int = 1, dtype: torch.dtype = torch.float64, sizes: Sizes = SIZES) -> RecurrentLayer:
+    return fill(RecurrentLayer(cell, sizes), seed, dtype)  # type: ignore[no-any-return]
+
+
+def random_weights(cell: str, sizes: Sizes = SIZES) -> Weights:
+    return {name: weight.detach() for name, weight in random_layer(cell, sizes=sizes).named_parameters()}
+
+
+def random_inputs(
+    cell: str, seed: int = 2, dtype: torch.dtype = torch.float64, sizes: Sizes = SIZES, steps: int = T
+) -> tuple[Tensor, State]:
     generator = torch.Generator().manual_seed(seed)
-    x = torch.randn(T, B, I, generator=generator, dtype=torch.float64).to(dtype)
-    state = (torch.randn(B, H, generator=generator, dtype=torch.float64).to(dtype) for _ in CELLS[cell].state_parts)
-    return x, tuple(state)
+
+    def draw(*size: int) -> Tensor:
+        return torch.randn(*size, generator=generator, dtype=torch.float64).to(dtype)
+
+    x = draw(steps, B, sizes.input_size)
+    return x, tuple(draw(B, size) for size in CELLS[cell].state_sizes(sizes).values())
 
 
 def arrays(module: nn.Module) -> Weights:
     return {name: value.detach().numpy() for name, value in module.state_dict().items()}
-
-
-def random_ids(*size: int, seed: int = 3, vocab_size: int = 11) -> Any:
-    return np.random.default_rng(seed).integers(0, vocab_size, size)
-
-
-# The naive twin
-
-
-def logistic(a: Any) -> Any:
-    return 1 / (1 + np.exp(-a))
-
-
-def step_gate_by_gate(cell: str, x: Any, state: tuple[Any, ...], weights: Weights) -> tuple[Any, tuple[Any, ...]]:
-    """One step from each gate's own matrices: x (B, I), each part of the state (B, H)."""
-
-    def block(name: str, gate: str) -> Any:
-        row = GATES[cell].index(gate) * H
-        return weights[name][row : row + H]
-
-    def of_input(gate: str) -> Any:
-        return x @ block("weight_ih", gate).T + block("bias_ih", gate)
-
-    def of_state(gate: str) -> Any:
-        return state[0] @ block("weight_hh", gate).T + block("bias_hh", gate)
-
-    def both(gate: str) -> Any:
-        return of_input(gate) + of_state(gate)
-
-    if cell == "lstm":
-        c = logistic(both("f")) * state[1] + logistic(both("i")) * np.tanh(both("g"))
-        h = logistic(both("o")) * np.tanh(c)
-        return h, (h, c)
-    if cell == "gru":
-        r, z = logistic(both("r")), logistic(both("z"))
-        n = np.tanh(of_input("n") + r * of_state("n"))
-        h = (1 - z) * n + z * state[0]
-    else:
-        h = {"rnn_tanh": np.tanh, "rnn_relu": lambda a: np.maximum(a, 0)}[cell](both("h"))
-    return h, (h,)
-
-
-def run_gate_by_gate(cell: str, x: Any, state: tuple[Any, ...], weights: Weights) -> tuple[Any, tuple[Any, ...]]:
-    outputs = []
-    for x_t in x:
-        output, state = step_gate_by_gate(cell, x_t, state, weights)
-        outputs.append(output)
-    return np.stack(outputs), state
 
 
 def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], tolerance: float) -> None:
@@ -132,254 +81,468 @@ def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], tolerance: float) 
         np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=tolerance)
 
 
+def run_cell(cell: str, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    return kernel_for(cell, "cpu")(CELLS[cell], x, state, weights)
+
+
+# The naive twin: from the equations as they are published, not from `charlm/cells`
+
+
+def logistic(a: Array) -> Array:
+    return 1 / (1 + np.exp(-a))
+
+
+class Gates:
+    """A layer's stacked weights, cut into each gate's own by name."""
+
+    def __init__(self, cell: str, weights: Weights) -> None:
+        self.names, self.weights = GATES[cell], weights
+
+    def cut(self, name: str, gate: str) -> Array:
+        row = self.names.index(gate) * H
+        return self.weights[name][row : row + H]
+
+    def bias(self, gate: str) -> Array:
+        return sum(self.cut(name, gate) for name in ("bias", "bias_ih", "bias_hh") if name in self.weights)
+
+    def of(self, gate: str, h: Array, x: Array) -> Array:
+        """W [h, x] + b"""
+        matrix = np.concatenate([self.cut("weight_hh", gate), self.cut("weight_ih", gate)], axis=1)
+        return np.concatenate([h, x], axis=1) @ matrix.T + self.bias(gate)
+
+    def of_input(self, gate: str, x: Array) -> Array:
+        """W x + b"""
+        return x @ self.cut("weight_ih", gate).T + self.bias(gate)
+
+
+def rnn_tanh(w: Gates, x: Array, h: Array) -> State:
+    return (np.tanh(w.of("h", h, x)),)
+
+
+def rnn_relu(w: Gates, x: Array, h: Array) -> State:
+    return (np.maximum(0, w.of("h", h, x)),)
+
+
+def indrnn(w: Gates, x: Array, h: Array) -> State:
+    return (np.maximum(0, w.of_input("h", x) + w.weights["recurrent"] * h),)
+
+
+def gru_simple(w: Gates, x: Array, c: Array) -> State:
+    candidate = np.tanh(w.of("candidate", c, x))
+    u = logistic(w.of("u", c, x))
+    return (u * candidate + (1 - u) * c,)
+
+
+def gru_reset_before(w: Gates, x: Array, c: Array) -> State:
+    r = logistic(w.of("r", c, x))
+    u = logistic(w.of("u", c, x))
+    matrix = np.concatenate([w.weights["weight_reset"], w.cut("weight_ih", "candidate")], axis=1)
+    candidate = np.tanh(np.concatenate([r * c, x], axis=1) @ matrix.T + w.bias("candidate"))
+    return (u * candidate + (1 - u) * c,)
+
+
+def gru(w: Gates, x: Array, h: Array) -> State:
+    r = logistic(w.of("r", h, x))
+    z = logistic(w.of("z", h, x))
+    of_x = x @ w.cut("weight_ih", "n").T + w.cut("bias_ih", "n")
+    of_h = h @ w.cut("weight_hh", "n").T + w.cut("bias_hh", "n")
+    n = np.tanh(of_x + r * of_h)
+    return ((1 - z) * n + z * h,)
+
+
+def lstm(w: Gates, x: Array, h: Array, c: Array) -> State:
+    i = logistic(w.of("i", h, x))
+    f = logistic(w.of("f", h, x))
+    o = logistic(w.of("o", h, x))
+    c = f * c + i * np.tanh(w.of("g", h, x))
+    return o * np.tanh(c), c
+
+
+def lstm_peephole(w: Gates, x: Array, h: Array, c: Array) -> State:
+    i = logistic(w.of("i", h, x) + c @ np.diag(w.weights["peephole_i"]))
+    f = logistic(w.of("f", h, x) + c @ np.diag(w.weights["peephole_f"]))
+    new_c = f * c + i * np.tanh(w.of("g", h, x))
+    o = logistic(w.of("o", h, x) + new_c @ np.diag(w.weights["peephole_o"]))
+    return o * np.tanh(new_c), new_c
+
+
+def lstm_peephole_previous(w: Gates, x: Array, h: Array, c: Array) -> State:
+    i, f, o = (logistic(w.of(gate, h, x) + c @ np.diag(w.weights[f"peephole_{gate}"])) for gate in "ifo")
+    new_c = f * c + i * np.tanh(w.of("g", h, x))
+    return o * np.tanh(new_c), new_c
+
+
+def lstm_coupled(w: Gates, x: Array, h: Array, c: Array) -> State:
+    f = logistic(w.of("f", h, x))
+    o = logistic(w.of("o", h, x))
+    c = f * c + (1 - f) * np.tanh(w.of("g", h, x))
+    return o * np.tanh(c), c
+
+
+def lstm_mogrifier(w: Gates, x: Array, h: Array, c: Array) -> State:
+    q1, r2, q3 = (w.weights[f"mogrifier_left_{k}"] @ w.weights[f"mogrifier_right_{k}"] for k in (1, 2, 3))
+    x = 2 * logistic(h @ q1.T) * x
+    h = 2 * logistic(x @ r2.T) * h
+    x = 2 * logistic(h @ q3.T) * x
+    return lstm(w, x, h, c)
+
+
+def lstm_layernorm(w: Gates, x: Array, h: Array, c: Array) -> State:
+    def normal(a: Array, among: Array) -> Array:
+        """a, by the mean and variance of all that it stands among."""
+        mean, variance = among.mean(axis=1)[:, None], among.var(axis=1)[:, None]
+        return (a - mean) / np.sqrt(variance + 1e-5)
+
+    def product(name: str, gate: str, y: Array) -> Array:
+        all_gates = np.concatenate([y @ w.cut(f"weight_{name}", one).T for one in "ifgo"], axis=1)
+        return w.cut(f"gain_{name}", gate) * normal(y @ w.cut(f"weight_{name}", gate).T, all_gates)
+
+    i, f, g, o = (product("ih", gate, x) + product("hh", gate, h) + w.bias(gate) for gate in "ifgo")
+    c = logistic(f) * c + logistic(i) * np.tanh(g)
+    return logistic(o) * np.tanh(w.weights["gain_c"] * normal(c, c) + w.weights["bias_c"]), c
+
+
+def lstm_projected(w: Gates, x: Array, h: Array, c: Array) -> State:
+    shown, c = lstm(w, x, h, c)
+    return shown @ w.weights["weight_hr"].T, c
+
+
+def mingru(w: Gates, x: Array, h: Array) -> State:
+    z = logistic(w.of_input("z", x))
+    return ((1 - z) * h + z * w.of_input("candidate", x),)
+
+
+def minlstm(w: Gates, x: Array, h: Array) -> State:
+    f = logistic(w.of_input("f", x))
+    i = logistic(w.of_input("i", x))
+    return (f / (f + i) * h + i / (f + i) * w.of_input("candidate", x),)
+
+
+NAIVE: dict[str, Callable[..., State]] = {
+    "rnn_tanh": rnn_tanh,
+    "rnn_relu": rnn_relu,
+    "indrnn": indrnn,
+    "gru_simple": gru_simple,
+    "gru_reset_before": gru_reset_before,
+    "gru": gru,
+    "lstm": lstm,
+    "lstm_peephole": lstm_peephole,
+    "lstm_peephole_previous": lstm_peephole_previous,
+    "lstm_coupled": lstm_coupled,
+    "lstm_mogrifier": lstm_mogrifier,
+    "lstm_layernorm": lstm_layernorm,
+    "lstm_projected": lstm_projected,
+    "mingru": mingru,
+    "minlstm": minlstm,
+}
+
+
+def run_gate_by_gate(cell: str, x: Tensor, state: State, layer: RecurrentLayer) -> tuple[Array, State]:
+    gates, outputs = Gates(cell, arrays(layer)), []
+    state = tuple(part.numpy() for part in state)
+    for x_t in x.numpy():
+        state = NAIVE[cell](gates, x_t, *state)
+        outputs.append(state[0])
+    return np.stack(outputs), state
+
+
 @every_cell
 def test_the_numpy_step_is_the_equation_gate_by_gate(cell: str) -> None:
-    weights = arrays(random_layer(cell))
-    x, state = random_inputs(cell)
-    projected = CELLS[cell].project(x.numpy(), weights, NumpyOps)
+    layer, (x, state) = random_layer(cell), random_inputs(cell)
+    projected = CELLS[cell].project(x.numpy(), arrays(layer), NumpyOps)
     new, outputs = tuple(part.numpy() for part in state), []
     for t in range(T):
-        output, new = CELLS[cell].step(projected[t], new, weights, NumpyOps)
-        outputs.append(output)
-    expected = run_gate_by_gate(cell, x.numpy(), tuple(part.numpy() for part in state), weights)
-    assert_same((np.stack(outputs), new), expected, 1e-9)
+        new = CELLS[cell].step(tuple(part[t] for part in projected), new, arrays(layer), NumpyOps)
+        outputs.append(new[0])
+    assert_same((np.stack(outputs), new), run_gate_by_gate(cell, x, state, layer), 1e-9)
 
 
 @every_cell
 @torch.no_grad()
-def test_the_kernel_is_the_equation_gate_by_gate(cell: str) -> None:
-    layer = random_layer(cell, dtype=torch.float32)
-    x, state = random_inputs(cell, dtype=torch.float32)
-    expected = run_gate_by_gate(cell, x.numpy(), tuple(part.numpy() for part in state), arrays(layer))
-    assert_same(layer(x, state), expected, 1e-5)
+def test_the_unrolled_equation_is_the_equation_gate_by_gate(cell: str) -> None:
+    layer, (x, state) = random_layer(cell), random_inputs(cell)
+    expected = run_gate_by_gate(cell, x, state, layer)
+    assert_same(unroll(layer.cell, x, state, layer.weights()), expected, 1e-9)
+
+
+@every_cell
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float64, 1e-9), (torch.float32, 1e-5)], ids=["float64", "float32"]
+)
+@torch.no_grad()
+def test_the_kernel_is_the_equation_gate_by_gate(cell: str, dtype: torch.dtype, tolerance: float) -> None:
+    layer, (x, state) = random_layer(cell, dtype=dtype), random_inputs(cell, dtype=dtype)
+    output, new = layer(x, state)
+    assert {part.dtype for part in (output, *new)} == {dtype}
+    assert_same((output, new), run_gate_by_gate(cell, x, state, layer), tolerance)
 
 
 @every_cell
 @torch.no_grad()
-def test_the_kernel_equals_the_unrolled_equation(cell: str) -> None:
+def test_the_output_is_the_states_first_part(cell: str) -> None:
     layer = random_layer(cell)
-    assert_same(layer(*random_inputs(cell)), layer.unrolled(*random_inputs(cell)), 1e-9)
+    output, new = layer(*random_inputs(cell))
+    assert torch.equal(output[-1], new[0])
+    assert output.shape == (T, B, CELLS[cell].output_size(SIZES))
+    assert [part.shape for part in new] == [(B, size) for size in CELLS[cell].state_sizes(SIZES).values()]
 
 
-@every_cell
-def test_the_kernels_gradient_equals_that_of_the_unrolled_equation(cell: str) -> None:
-    gradients = []
-    for run in ("forward", "unrolled"):
-        layer, (x, state) = random_layer(cell), random_inputs(cell)
-        leaves = [x, *state, *layer.parameters()]
-        output, new = getattr(layer, run)(*(x.requires_grad_(), tuple(part.requires_grad_() for part in state)))
-        total = (output * torch.arange(H)).sum() + sum((part**2).sum() for part in new)
-        gradients.append(torch.autograd.grad(total, leaves))
-    for kernel, unrolled in zip(*gradients, strict=True):
-        torch.testing.assert_close(kernel, unrolled, rtol=0, atol=1e-9)
+TORCH_NN: dict[str, Callable[[], nn.RNNBase]] = {
+    "rnn_tanh": lambda: nn.RNN(I, H, nonlinearity="tanh"),
+    "rnn_relu": lambda: nn.RNN(I, H, nonlinearity="relu"),
+    "gru": lambda: nn.GRU(I, H),
+    "lstm": lambda: nn.LSTM(I, H),
+    "lstm_projected": lambda: nn.LSTM(I, H, proj_size=P),
+}
 
 
-@every_cell
+@pytest.mark.parametrize("cell", list(TORCH_NN))
 @torch.no_grad()
 def test_a_layer_equals_torch_nn_with_the_same_weights(cell: str) -> None:
     layer, (x, state) = random_layer(cell), random_inputs(cell)
-    kinds: dict[str, Any] = {"lstm": nn.LSTM, "gru": nn.GRU}
-    module = kinds[cell](I, H) if cell in kinds else nn.RNN(I, H, nonlinearity=cell.removeprefix("rnn_"))
-    module.double().load_state_dict({f"{name}_l0": value for name, value in layer.state_dict().items()})
+    module = TORCH_NN[cell]().double()
+    module.load_state_dict({f"{name}_l0": value for name, value in layer.state_dict().items()})
     hx = tuple(part.unsqueeze(0) for part in state)
-    output, new = module(x, hx if cell == "lstm" else hx[0])
-    parts = new if cell == "lstm" else (new,)
+    output, new = module(x, hx if len(hx) > 1 else hx[0])
+    parts = new if len(hx) > 1 else (new,)
     assert_same(layer(x, state), (output, tuple(part.squeeze(0) for part in parts)), 1e-9)
 
 
-class Unrolled(nn.Module):
-    def __init__(self, layer: RecurrentLayer) -> None:
-        super().__init__()
-        self.layer = layer
-
-    def forward(self, x: Tensor, state: tuple[Tensor, ...]) -> Any:
-        return self.layer.unrolled(x, state)
+# Gradients
 
 
 @every_cell
-def test_the_equations_gradient_is_right_for_input_state_and_all_weights(cell: str) -> None:
-    module, (x, state) = Unrolled(random_layer(cell)), random_inputs(cell)
-    names, values = zip(*((name, value.detach()) for name, value in module.named_parameters()), strict=True)
+@pytest.mark.parametrize("run", ["unrolled", "kernel"])
+def test_the_equations_gradient_is_right_for_input_state_and_all_weights(cell: str, run: str) -> None:
+    weights, (x, state) = random_weights(cell), random_inputs(cell, steps=3)
+    kernel: Kernel = unroll if run == "unrolled" else kernel_for(cell, "cpu")
 
-    def run(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
-        weights = dict(zip(names, rest[len(state) :], strict=True))
-        output, new = functional_call(module, weights, (x, rest[: len(state)]))
+    def outputs(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
+        given = dict(zip(weights, rest[len(state) :], strict=True))
+        output, new = kernel(CELLS[cell], x, rest[: len(state)], given)
         return output, *new
 
-    leaves = [one[:3].contiguous() if one is x else one for one in (x, *state, *values)]
-    assert torch.autograd.gradcheck(run, [leaf.clone().requires_grad_() for leaf in leaves])
-
-
-# The network and its twin without torch
+    leaves = [leaf.clone().requires_grad_() for leaf in (x, *state, *weights.values())]
+    assert torch.autograd.gradcheck(outputs, leaves)
 
 
 @every_cell
-@every_variant
-@pytest.mark.parametrize("table", [0, 1024], ids=["no table", "table"])
-@torch.no_grad()
-def test_the_stepper_equals_the_network(cell: str, variant: str, table: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepper, "LARGEST_TABLE", table)
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    engine = Stepper(network.shape, arrays(network))
-    ids = random_ids(B, T)
-    expected, last = network(torch.from_numpy(ids), network.initial_state(B))
-    state, logits = engine.initial_state(B), []
-    for t in range(T):
-        step, state = engine.step(ids[:, t], state)
-        logits.append(step)
-    assert_same((np.stack(logits, axis=1), sum(state, ())), (expected, sum(last, ())), 1e-9)
+def test_every_weight_is_used(cell: str) -> None:
+    layer, (x, state) = random_layer(cell), random_inputs(cell)
+    output, _ = layer(x, state)
+    (output * torch.randn(output.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
+    unused = [name for name, weight in layer.named_parameters() if weight.grad is None or not weight.grad.any()]
+    assert unused == []
+
+
+# What the equations have in common
+
+
+def blocks(cell: str, weights: Weights, name: str) -> dict[str, Tensor]:
+    """A stacked weight's part for each gate."""
+    return dict(zip(GATES[cell], weights[name].split(H), strict=False))
+
+
+def as_lstm(weights: Weights) -> Weights:
+    """The weights that torch's LSTM shares with its relatives, under its names."""
+    return {
+        "weight_ih": weights["weight_ih"],
+        "weight_hh": weights["weight_hh"],
+        "bias_ih": weights["bias"],
+        "bias_hh": torch.zeros_like(weights["bias"]),
+    }
+
+
+def assert_cells_agree(one: str, one_weights: Weights, other: str, other_weights: Weights) -> None:
+    """Two cells with the same kind of state, on the same input, from the same state."""
+    x, state = random_inputs(other)
+    assert_same(run_cell(one, x, state, one_weights), run_cell(other, x, state, other_weights), 1e-9)
+
+
+@pytest.mark.parametrize("cell", ["lstm_peephole", "lstm_peephole_previous"])
+def test_closed_peepholes_leave_an_lstm(cell: str) -> None:
+    weights = random_weights(cell)
+    for name in ("peephole_i", "peephole_f", "peephole_o"):
+        weights[name] = torch.zeros(H, dtype=torch.float64)
+    assert_cells_agree(cell, weights, "lstm", as_lstm(weights))
+
+
+def test_the_two_kinds_of_peepholes_differ_in_the_output_gate_alone() -> None:
+    weights = random_weights("lstm_peephole")
+    weights["peephole_o"] = torch.zeros(H, dtype=torch.float64)
+    assert_cells_agree("lstm_peephole", weights, "lstm_peephole_previous", weights)
+
+
+def test_a_coupled_lstm_is_an_lstm_whose_input_gate_mirrors_the_forget_gate() -> None:
+    weights = random_weights("lstm_coupled")
+    mirrored = {name: torch.cat([-stacked[:H], stacked]) for name, stacked in weights.items()}
+    assert_cells_agree("lstm_coupled", weights, "lstm", as_lstm(mirrored))
+
+
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_rounds_whose_matrices_are_zero_leave_an_lstm(side: str) -> None:
+    weights = random_weights("lstm_mogrifier")
+    for name in weights:
+        if name.startswith(f"mogrifier_{side}"):
+            weights[name] = torch.zeros_like(weights[name])
+    assert_cells_agree("lstm_mogrifier", weights, "lstm", as_lstm(weights))
+
+
+def test_no_rounds_leave_an_lstm() -> None:
+    weights = random_weights("lstm_mogrifier", dataclasses.replace(SIZES, mogrifier_rounds=0))
+    assert_cells_agree("lstm_mogrifier", weights, "lstm", as_lstm(weights))
+
+
+def test_a_projection_by_the_identity_leaves_an_lstm() -> None:
+    weights = random_weights("lstm")
+    projected = {**weights, "weight_hr": torch.eye(H, dtype=torch.float64)}
+    assert_cells_agree("lstm_projected", projected, "lstm", weights)
+
+
+def test_a_layernorm_sees_no_shift_common_to_all_gates() -> None:
+    weights = random_weights("lstm_layernorm")
+    shifted = dict(weights)
+    for name in ("weight_ih", "weight_hh"):
+        shifted[name] = weights[name] + torch.arange(weights[name].shape[1])
+    assert_cells_agree("lstm_layernorm", weights, "lstm_layernorm", shifted)
+
+
+def test_a_reset_gate_held_open_leaves_the_simple_gru() -> None:
+    weights = random_weights("gru_reset_before")
+    weights["bias"][:H] = 1e3  # of r
+    input_parts, biases = (blocks("gru_reset_before", weights, name) for name in ("weight_ih", "bias"))
+    update = blocks("gru_reset_before", weights, "weight_hh")["u"]
+    simple = {
+        "weight_ih": torch.cat([input_parts["candidate"], input_parts["u"]]),
+        "weight_hh": torch.cat([weights["weight_reset"], update]),
+        "bias": torch.cat([biases["candidate"], biases["u"]]),
+    }
+    assert_cells_agree("gru_reset_before", weights, "gru_simple", simple)
+
+
+def torch_gru(reset_before: Weights, recurrent: Tensor) -> Weights:
+    """The weights of `gru` for those of `gru_reset_before`: z = 1 - u = s(-a) where u = s(a)."""
+    signs = torch.tensor([1.0, -1.0, 1.0], dtype=torch.float64).repeat_interleave(H)
+    return {
+        "weight_ih": signs.unsqueeze(1) * reset_before["weight_ih"],
+        "weight_hh": signs.unsqueeze(1) * torch.cat([reset_before["weight_hh"], recurrent]),
+        "bias_ih": signs * reset_before["bias"],
+        "bias_hh": torch.zeros_like(signs),
+    }
+
+
+def test_with_an_open_reset_gate_both_grus_are_one_whose_update_gates_point_opposite_ways() -> None:
+    weights = random_weights("gru_reset_before")
+    weights["bias"][:H] = 1e3  # of r
+    assert_cells_agree("gru_reset_before", weights, "gru", torch_gru(weights, weights["weight_reset"]))
+
+
+def test_with_a_diagonal_matrix_it_is_the_same_where_the_reset_gate_acts() -> None:
+    weights = random_weights("gru_reset_before")
+    weights["weight_reset"] = weights["weight_reset"].diagonal().diag()
+    assert_cells_agree("gru_reset_before", weights, "gru", torch_gru(weights, weights["weight_reset"]))
+
+
+def test_with_a_full_matrix_it_is_not_the_same_where_the_reset_gate_acts() -> None:
+    weights, (x, state) = random_weights("gru_reset_before"), random_inputs("gru")
+    before, _ = run_cell("gru_reset_before", x, state, weights)
+    after, _ = run_cell("gru", x, state, torch_gru(weights, weights["weight_reset"]))
+    assert not torch.allclose(before, after, atol=1e-3)
+
+
+def test_an_indrnn_is_a_relu_rnn_with_a_diagonal_matrix() -> None:
+    weights = random_weights("indrnn")
+    full = {
+        "weight_ih": weights["weight_ih"],
+        "weight_hh": weights["recurrent"].diag(),
+        "bias_ih": weights["bias"],
+        "bias_hh": torch.zeros_like(weights["bias"]),
+    }
+    assert_cells_agree("indrnn", weights, "rnn_relu", full)
+
+
+def test_a_minlstm_whose_gates_mirror_each_other_is_a_mingru() -> None:
+    weights = random_weights("mingru")
+    mirrored = {name: torch.cat([-stacked[:H], stacked]) for name, stacked in weights.items()}
+    assert_cells_agree("minlstm", mirrored, "mingru", weights)
+
+
+# Gates far from zero
+
+
+@pytest.mark.parametrize(
+    ("forget", "write", "kept"),
+    [(200, 200, 0.5), (-200, -200, 0.5), (200, -200, 1.0), (-200, 200, 0.0), (-200, -201, np.e / (1 + np.e))],
+)
+def test_minlstm_shares_out_the_whole_for_gates_however_far_from_zero(forget: float, write: float, kept: float) -> None:
+    bias = torch.tensor([forget, write, 1.0]).repeat_interleave(H)  # a candidate of 1, so that `new` is its share
+    weights = {"weight_ih": torch.zeros(3 * H, I), "bias": bias}
+    inputs = {name: weight.numpy() for name, weight in weights.items()}
+    x = torch.zeros(B, I)
+    in_torch = [part.numpy() for part in CELLS["minlstm"].project(x, weights, TorchOps)]
+    in_numpy = CELLS["minlstm"].project(x.numpy(), inputs, NumpyOps)
+    for keep, new in (in_torch, in_numpy):
+        assert keep.dtype == new.dtype == np.float32
+        np.testing.assert_allclose(keep, kept, rtol=0, atol=1e-5)
+        np.testing.assert_allclose(keep + new, 1.0, rtol=0, atol=1e-6)
 
 
 @every_cell
-@every_variant
-def test_the_steppers_logprobs_are_those_of_its_steps(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    engine = Stepper(network.shape, arrays(network))
-    inputs, targets = random_ids(B, T), random_ids(B, T, seed=4)
-    logprobs, _ = engine.logprobs(inputs, targets, engine.initial_state(B))
+@pytest.mark.parametrize("size", [1.0, -1.0])
+def test_preactivations_of_200_leave_values_and_gradients_finite(cell: str, size: float) -> None:
+    layer, (x, state) = random_layer(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
     with torch.no_grad():
-        logits, _ = network(torch.from_numpy(inputs), network.initial_state(B))
-    expected = logits.log_softmax(-1).gather(2, torch.from_numpy(targets).unsqueeze(2)).squeeze(2)
-    np.testing.assert_allclose(logprobs, expected, rtol=0, atol=1e-9)
+        for name, weight in layer.named_parameters():
+            if name.startswith("bias"):
+                weight.fill_(200 * size)
+    output, _ = layer(x, state)
+    output.sum().backward()
+    assert output.isfinite().all()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in layer.parameters())
+    projected = CELLS[cell].project(x.numpy(), arrays(layer), NumpyOps)
+    new = CELLS[cell].step(
+        tuple(part[0] for part in projected), tuple(part.numpy() for part in state), arrays(layer), NumpyOps
+    )
+    assert all(np.isfinite(part).all() for part in new)
+
+
+# What a cell says of itself
 
 
 @every_cell
-@every_variant
-@torch.no_grad()
-def test_chunks_with_carried_state_equal_the_whole(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    ids = torch.from_numpy(random_ids(B, T))
-    whole, end = network(ids, network.initial_state(B))
-    state, pieces = network.initial_state(B), []
-    for chunk in ids.split([3, 1, 3], dim=1):
-        logits, state = network(chunk, state)
-        pieces.append(logits)
-    assert_same((torch.cat(pieces, dim=1), sum(state, ())), (whole, sum(end, ())), 1e-9)
+def test_gates_stand_in_the_order_of_the_files(cell: str) -> None:
+    assert CELLS[cell].gates == GATES[cell]
+    assert CELLS[cell].weights(SIZES)["weight_ih"].size == (len(GATES[cell]) * H, I)
 
 
 @every_cell
-@every_variant
-@torch.no_grad()
-def test_a_batch_equals_its_sequences_one_by_one(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    ids = torch.from_numpy(random_ids(B, T))
-    batched, _ = network(ids, network.initial_state(B))
-    singles = [network(row.unsqueeze(0), network.initial_state(1))[0] for row in ids]
-    torch.testing.assert_close(batched, torch.cat(singles), rtol=0, atol=1e-9)
+def test_the_states_parts_are_named_as_in_the_files(cell: str) -> None:
+    names = {"lstm": ("h", "c"), "gru_simple": ("c",), "gru_reset_before": ("c",)}
+    expected = names["lstm"] if cell.startswith("lstm") else names.get(cell, ("h",))
+    sizes = {name: P if (cell, name) == ("lstm_projected", "h") else H for name in expected}
+    assert list(CELLS[cell].state_sizes(SIZES).items()) == list(sizes.items())
 
 
 @every_cell
-@torch.no_grad()
-def test_padding_behind_a_sequence_changes_nothing_before_it(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2))
-    ids = torch.from_numpy(random_ids(B, T))
-    padded = torch.cat([ids, torch.zeros(B, 4, dtype=torch.int64)], dim=1)
-    unpadded = network(ids, network.initial_state(B))[0]
-    torch.testing.assert_close(network(padded, network.initial_state(B))[0][:, :T], unpadded, rtol=0, atol=1e-9)
+def test_every_cell_says_its_equation_and_its_source(cell: str) -> None:
+    assert CELLS[cell].equation
+    assert all(line.strip() for line in CELLS[cell].equation)
+    assert CELLS[cell].source.strip()
 
 
 @every_cell
-@torch.no_grad()
-def test_ignored_targets_count_nothing(cell: str) -> None:
-    network = random_network(shape_of(cell))
-    inputs, targets = (torch.from_numpy(random_ids(B, T, seed=seed)) for seed in (3, 4))
-    targets[1, 4:] = IGNORED
-    total, _ = network.total_nats(inputs, targets, network.initial_state(B))
-    logprobs = network(inputs, network.initial_state(B))[0].log_softmax(-1).tolist()
-    kept = [(b, t) for b in range(B) for t in range(T) if targets[b, t] != IGNORED]
-    assert float(total) == pytest.approx(-sum(logprobs[b][t][targets[b, t]] for b, t in kept), abs=1e-4)
+def test_a_cells_own_settings_are_settings_of_the_model(cell: str) -> None:
+    assert set(CELLS[cell].settings) <= {one.name for one in dataclasses.fields(ModelSettings)}
 
 
 @every_cell
-def test_a_reset_sequence_begins_anew_and_no_gradient_reaches_the_old_state(cell: str) -> None:
-    network = random_network(shape_of(cell, initial_state="learned"))
-    _, old = network(torch.from_numpy(random_ids(B, T)), network.initial_state(B))
-    start, reset = network.initial_state(B), torch.tensor([True, False, True])
-    for new, before, fresh in zip(*(sum(one, ()) for one in (reset_state(old, start, reset), old, start)), strict=True):
-        assert torch.equal(new[reset], fresh[reset])
-        assert torch.equal(new[~reset], before[~reset])
-        assert torch.autograd.grad(new.sum(), before, retain_graph=True, allow_unused=True) == (None,)
+def test_a_cells_own_settings_are_the_sizes_that_its_weights_follow_from(cell: str) -> None:
+    for name in ("proj_size", "mogrifier_rounds", "mogrifier_rank"):
+        other = dataclasses.replace(SIZES, **{name: getattr(SIZES, name) + 1})
+        changes = CELLS[cell].weights(other) != CELLS[cell].weights(SIZES)
+        assert changes == (name in CELLS[cell].settings)
 
 
 @every_cell
-def test_the_learned_initial_state_is_learned(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, initial_state="learned"))
-    ids = torch.from_numpy(random_ids(B, T))
-    network.total_nats(ids, ids, network.initial_state(B))[0].backward()  # type: ignore[no-untyped-call]
-    learned = [value for name, value in network.named_parameters() if "initial_" in name]
-    assert len(learned) == 2 * len(CELLS[cell].state_parts)
-    assert all(value.grad is not None and value.grad.abs().sum() > 0 for value in learned)
-
-
-# Weights
-
-
-@every_cell
-@every_variant
-def test_the_declared_shapes_are_those_of_the_network(cell: str, variant: str) -> None:
-    shape = shape_of(cell, **VARIANTS[variant])
-    network = LanguageModelNetwork(shape)
-    assert weight_shapes(shape) == {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    assert num_params(shape) == sum(parameter.numel() for parameter in network.parameters())
-
-
-@every_cell
-def test_recurrent_matrices_start_orthogonal_and_the_forget_gate_open(cell: str) -> None:
-    network = LanguageModelNetwork(shape_of(cell, num_layers=2))
-    network.initialise(torch.Generator().manual_seed(5))
-    for layer in network.layers:
-        for block in layer.weight_hh.detach().chunk(len(GATES[cell])):
-            torch.testing.assert_close(block @ block.T, torch.eye(6), rtol=0, atol=1e-5)
-        biases = (layer.bias_ih + layer.bias_hh).detach().chunk(len(GATES[cell]))
-        for gate, bias in zip(GATES[cell], biases, strict=True):
-            assert torch.equal(bias, torch.full((6,), 1.0 if gate == "f" else 0.0))
-
-
-@every_variant
-def test_starting_weights_follow_from_the_generator_alone(variant: str) -> None:
-    first, again, other = (LanguageModelNetwork(shape_of("gru", **VARIANTS[variant])) for _ in range(3))
-    for network, seed in ((first, 5), (again, 5), (other, 6)):
-        network.initialise(torch.Generator().manual_seed(seed))
-    for name, value in first.state_dict().items():
-        assert torch.equal(value, again.state_dict()[name])
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)
-
-
-# Dropout
-
-
-def test_dropout_uses_one_mask_for_all_time_steps_and_keeps_the_mean() -> None:
-    dropped = variational_dropout(torch.ones(5, 40, 500), 0.3, torch.Generator().manual_seed(1))
-    assert all(torch.equal(dropped[0], one) for one in dropped)
-    assert torch.allclose(dropped[dropped > 0], torch.tensor(1 / 0.7))
-    assert float(dropped[0].mean()) == pytest.approx(1.0, abs=0.02)
-    assert not torch.equal(dropped[0, 0], dropped[0, 1])
-
-
-def test_without_a_generator_or_a_rate_nothing_is_dropped() -> None:
-    x = torch.randn(5, 4, 3)
-    assert torch.equal(variational_dropout(x, 0.5, None), x)
-    assert torch.equal(variational_dropout(x, 0.0, torch.Generator()), x)
-
-
-@torch.no_grad()
-def test_a_networks_dropout_follows_from_its_generator() -> None:
-    network = random_network(shape_of("lstm", num_layers=2, dropout=0.4))
-    ids = torch.from_numpy(random_ids(T, B))
-
-    def hidden(generator: torch.Generator | None) -> Tensor:
-        return network.hidden(ids, network.initial_state(B), generator)[0]
-
-    first, again, other = (hidden(torch.Generator().manual_seed(seed)) for seed in (1, 1, 2))
-    assert torch.equal(first, again)
-    assert not torch.equal(first, other)
-    assert torch.equal(hidden(None), hidden(None))
-    assert bool((hidden(None) != 0).all())
-
-
-def test_log_softmax_is_normalised_and_does_not_overflow() -> None:
-    logits = np.array([[1e4, 1e4 - 1, -1e4], [0.5, -2.0, 3.0]], np.float32)
-    logprobs = log_softmax(logits)
-    assert logprobs.dtype == np.float64
-    np.testing.assert_allclose(np.exp(logprobs).sum(axis=-1), 1.0, atol=1e-12)
-    np.testing.assert_allclose(logprobs[0, :2], [-np.log1p(np.exp(-1)), -1 - np.log1p(np.exp(-1))], atol=1e-9)
+def test_bounds_are_of_weights_that_the_cell_has(cell: str) -> None:
+    assert CELLS[cell].bounds.keys() <= CELLS[cell].weights(SIZES).keys()

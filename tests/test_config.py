@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import config
-from charlm.cells import CELLS
+from charlm.cells import CELLS, cell
 from charlm.config import (
     PRESETS,
     SETTINGS,
@@ -25,7 +25,7 @@ from charlm.config import (
     seconds,
 )
 from charlm.errors import UsageError
-from charlm.model.recurrent import KERNELS
+from charlm.model.recurrent import STARTS
 from charlm.text.tokenizer import TOKENIZERS
 from charlm.text.words import SPELL
 
@@ -222,11 +222,11 @@ def test_a_duration_is_a_number_and_its_unit(number: int, unit: str) -> None:
     ("literal", "names"),
     [
         (config.Cell, CELLS),
-        (config.Cell, KERNELS),
+        (cell.Start, STARTS),
         (config.Unit, TOKENIZERS),
         (config.PresetName, PRESETS),
     ],
-    ids=["cells", "kernels", "tokenizers", "presets"],
+    ids=["cells", "starts", "tokenizers", "presets"],
 )
 def test_a_literal_lists_the_keys_of_the_dict_that_implements_it(literal: Any, names: dict[str, Any]) -> None:
     assert set(get_args(literal)) == set(names)

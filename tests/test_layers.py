@@ -21,6 +21,7 @@ STOREYS = (
     ("training",),
     ("scoring", "sampling"),
     ("model", "engine"),
+    ("shape",),
     ("cells",),
     ("corpus",),
     ("text", "formats"),
@@ -30,7 +31,7 @@ STOREYS = (
 )
 LEVELS = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
 # Networks and steppers are given to these from above: they need not know which one it is.
-INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells"}}
+INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells", "shape"}}
 HEAVY = ("torch", "numpy")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -144,7 +145,7 @@ def loaded_by(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[str, set[st
 
 
 @pytest.mark.parametrize(
-    "module", ["charlm", "charlm.cli.app", "charlm.config", "charlm.cells", "charlm.run_directory"]
+    "module", ["charlm", "charlm.cli.app", "charlm.config", "charlm.cells", "charlm.shape", "charlm.run_directory"]
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print('loaded:', *(set(sys.modules) & {{'torch', 'numpy'}}), file=sys.stderr)"

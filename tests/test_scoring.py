@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
 from charlm.api import LanguageModel, Score
-from charlm.cells import CELLS, Shape, weight_shapes
+from charlm.cells import CELLS
 from charlm.engine.stepper import Stepper
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
@@ -23,6 +23,7 @@ from charlm.scoring import score as scoring
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import score_sequence, score_sequences, split_lines, unknown_nats
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
+from charlm.shape import Shape, weight_shapes
 
 EOS = 0
 LINES = ["The cat sees the sea.", "", "She likes it", "A dog doesn't hear two apples!", "Nobody, as always; it", "é"]

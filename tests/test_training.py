@@ -14,7 +14,7 @@ import pytest
 import torch
 
 import charlm
-from charlm.cells import CELLS, Shape
+from charlm.cells import CELLS
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings
 from charlm.corpus.prepare import prepare
 from charlm.corpus.store import IdsFile
@@ -26,6 +26,7 @@ from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.run_directory import BEST, LAST, RunDirectory
 from charlm.scoring.metrics import Tally
+from charlm.shape import Shape
 from charlm.training import evaluate, loop, session
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_shape, decide_training
@@ -126,6 +127,20 @@ def test_every_cell_learns_with_every_optimizer(start: Start, cell: str, optimiz
     assert checks[-1] < math.log(training.shape.vocab_size)
 
 
+def test_bounds_hold_after_every_update(start: Start) -> None:
+    training = start(cell="indrnn", learning_rate=0.5, optimizer="sgd", steps=6)
+    for _ in training.events():
+        recurrent = training.network.layers[0].get_parameter("recurrent")
+        assert float(recurrent.detach().abs().max()) <= 1.0
+
+
+def test_a_random_initial_state_is_drawn_anew_for_training_and_is_zero_otherwise(start: Start) -> None:
+    training = start(initial_state="random", steps=2)
+    draws = [training.trainer._state_for(5, torch.ones(5, dtype=torch.bool)) for _ in range(2)]
+    assert not torch.equal(draws[0][0][0], draws[1][0][0])
+    assert all(not part.any() for part in training.network.initial_state(5)[0])
+
+
 def test_events_come_in_order_and_count_what_was_seen(start: Start) -> None:
     training = start()
     events = list(training.events())
@@ -173,6 +188,16 @@ def test_the_same_seed_gives_the_same_weights_byte_for_byte(start: Start, settin
 def test_sampling_and_saving_on_the_way_change_no_weight(start: Start) -> None:
     plain, busy = finish(start("plain")), finish(start("busy", sample_every=2, save_every=1))
     assert tensors(plain) == tensors(busy)
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_every_cell_goes_on_from_where_it_stopped_byte_for_byte(start: Start, stop: StopRequest, cell: str) -> None:
+    shape = {"num_layers": 2, "residual": True, "head_layers": 1, "initial_state": "random"}
+    straight = finish(start("straight", cell=cell, steps=14, **shape))
+    interrupt_after(start("stopped", cell=cell, steps=14, **shape), stop, 6)
+    resumed = finish(start("stopped", resume=True))
+    assert tensors(straight, LAST) == tensors(resumed, LAST)
+    assert tensors(straight) == tensors(resumed)
 
 
 @pytest.mark.parametrize("mode", ["stream", "sentence"])

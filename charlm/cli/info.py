@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
@@ -10,6 +10,9 @@ from rich.table import Table
 
 from charlm.cli.console import out, say, write_json
 from charlm.errors import RunError
+
+if TYPE_CHECKING:
+    from charlm.shape import Shape
 
 MEASURED = ("valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token")
 EXAMPLES = """[bold]Examples[/]
@@ -47,8 +50,8 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.cells import Shape, num_params
     from charlm.run_directory import BEST, RunDirectory
+    from charlm.shape import num_params
 
     directory = RunDirectory(path)
     try:
@@ -65,7 +68,7 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "created": config["created"],
         "corpus": config["corpus"],
         "model": config["model"],
-        "num_params": num_params(Shape(**config["model"])),
+        "num_params": num_params(_shape(config["model"])),
         "training": config["training"],
         "best_step": best.step if best else None,
         "best_check_nats_per_token": best.scalars.get("nats_per_token") if best else None,
@@ -73,6 +76,12 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "versions": {"charlm": config["charlm"], **config["versions"]},
         "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(" ", timespec="minutes"),
     }
+
+
+def _shape(model: dict[str, Any]) -> "Shape":
+    from charlm.shape import Shape
+
+    return Shape(**model)
 
 
 def _newest(path: Path) -> float:
@@ -124,8 +133,15 @@ def _measured(record: dict[str, Any], name: str) -> float | None:
 
 
 def _model(record: dict[str, Any]) -> str:
-    model = record["model"]
-    return f"{model['cell']} {model['num_layers']} x {model['hidden_size']}"
+    shape = _shape(record["model"])
+    parts = {
+        f"{shape.cell} {shape.num_layers} x {shape.hidden_size}": True,
+        f"projected to {shape.proj_size}": shape.proj_size,
+        f"{shape.mogrifier_rounds} rounds of rank {shape.mogrifier_rank}": shape.mogrifier_rounds,
+        "residual": shape.residual,
+        f"feed-forward {shape.head_layers} x {shape.head_size}": shape.head_layers,
+    }
+    return ", ".join(text for text, present in parts.items() if present)
 
 
 def _figure(value: float | None) -> str:

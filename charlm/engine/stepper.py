@@ -10,18 +10,21 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.cells import CELLS, Array, NetworkState, Shape, Weights
+from charlm.cells import CELLS
+from charlm.cells.cell import Array, NetworkState, Projected, Weights
 from charlm.probability import log_softmax
+from charlm.shape import Shape
 
 LARGEST_TABLE = 1024  # types for which the first layer's input product is computed once, at loading
 
 
 class NumpyOps:
-    """The operations of `cells.py` in NumPy."""
+    """The operations of `cells/` in NumPy."""
 
     @staticmethod
-    def linear(x: Array, weight: Array, bias: Array) -> Array:
-        return x @ weight.T + bias
+    def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        product = x @ weight.T
+        return product if bias is None else product + bias
 
     @staticmethod
     def sigmoid(x: Array) -> Array:
@@ -36,19 +39,29 @@ class NumpyOps:
         return np.maximum(x, 0)
 
     @staticmethod
+    def softplus(x: Array) -> Array:
+        return np.logaddexp(0, x)
+
+    @staticmethod
+    def standardise(x: Array) -> Array:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
+
+    @staticmethod
     def split(x: Array, parts: int) -> tuple[Array, ...]:
         size = x.shape[-1] // parts
         return tuple(x[..., start : start + size] for start in range(0, parts * size, size))
 
 
 class Stepper:
-    """Steps the network of `shape` with `weights` (names and shapes as in `cells.weight_shapes`)."""
+    """Steps the network of `shape` with `weights` (names and shapes as in `shape.weight_shapes`)."""
 
     def __init__(self, shape: Shape, weights: Mapping[str, NDArray[Any]]) -> None:
         self.shape = shape
         self._cell = CELLS[shape.cell]
         self._embedding = weights["embedding.weight"]
-        self._layers = [_layer_weights(weights, layer) for layer in range(shape.num_layers)]
+        self._layers = [_weights_under(f"layers.{layer}.", weights) for layer in range(shape.num_layers)]
+        self._head_layers = [_weights_under(f"head.layers.{layer}.", weights) for layer in range(shape.head_layers)]
         self._output = self._embedding if shape.tie_embeddings else weights["head.weight"]
         self._projection = weights.get("head.projection")
         self._bias = weights["head.bias"]
@@ -58,14 +71,19 @@ class Stepper:
     def initial_state(self, batch_size: int = 1) -> NetworkState:
         """The state before the first token: zero, or what was learned."""
         return tuple(
-            tuple(self._initial(layer, part, batch_size) for part in self._cell.state_parts) for layer in self._layers
+            tuple(
+                self._initial(weights.get(f"initial_{part}"), batch_size, size)
+                for part, size in self._cell.state_sizes(sizes).items()
+            )
+            for weights, sizes in zip(self._layers, self.shape.layers(), strict=True)
         )
 
     def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
         """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
-        x, new_state = None, []
+        x, new_state = self._embedding[ids], []
         for layer, (weights, old) in enumerate(zip(self._layers, state, strict=True)):
-            x, new = self._cell.step(self._project(ids, x, layer), old, weights, NumpyOps)
+            new = self._cell.step(self._project(ids, x, layer), old, weights, NumpyOps)
+            x = x + new[0] if self.shape.residual and x.shape == new[0].shape else new[0]
             new_state.append(new)
         return self._head(x), tuple(new_state)
 
@@ -80,22 +98,22 @@ class Stepper:
             result[:, t] = log_softmax(logits)[rows, targets[:, t]]
         return result, state
 
-    def _initial(self, weights: Weights, part: str, batch_size: int) -> NDArray[Any]:
-        zero = np.zeros((batch_size, self.shape.hidden_size), self._embedding.dtype)
-        learned = weights.get(f"initial_{part}")
+    def _initial(self, learned: NDArray[Any] | None, batch_size: int, size: int) -> NDArray[Any]:
+        zero = np.zeros((batch_size, size), self._embedding.dtype)
         return zero if learned is None else zero + learned
 
-    def _project(self, ids: NDArray[Any], x: Array, layer: int) -> Array:
+    def _project(self, ids: NDArray[Any], x: Array, layer: int) -> Projected:
         if layer == 0 and self._table is not None:
-            return self._table[ids]
-        return self._cell.project(x if layer else self._embedding[ids], self._layers[layer], NumpyOps)
+            return tuple(part[ids] for part in self._table)
+        return self._cell.project(x, self._layers[layer], NumpyOps)
 
     def _head(self, x: Array) -> Array:
+        for layer in self._head_layers:
+            x = NumpyOps.relu(NumpyOps.linear(x, layer["weight"], layer["bias"]))
         if self._projection is not None:
             x = x @ self._projection.T
         return x @ self._output.T + self._bias
 
 
-def _layer_weights(weights: Mapping[str, NDArray[Any]], layer: int) -> Weights:
-    prefix = f"layers.{layer}."
+def _weights_under(prefix: str, weights: Mapping[str, NDArray[Any]]) -> Weights:
     return {name.removeprefix(prefix): value for name, value in weights.items() if name.startswith(prefix)}

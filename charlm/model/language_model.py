@@ -1,4 +1,4 @@
-"""The network in torch: embedding, recurrent layers, softmax. It knows ids, never text.
+"""The network in torch: embedding, recurrent layers, feed-forward layers if any, softmax. It knows ids, never text.
 
 Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
 """
@@ -6,23 +6,28 @@ Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
 import torch
 from torch import Tensor, nn
 
-from charlm.cells import NetworkState, Shape, weight_shapes
+from charlm.cells.cell import NetworkState
 from charlm.model.dropout import variational_dropout
 from charlm.model.loss import CrossEntropy
 from charlm.model.recurrent import RecurrentLayer
+from charlm.shape import Shape, weight_shapes
 
 
 class Head(nn.Module):
-    """The last layer: hidden state to logits, by its own weights or by the embeddings' (tied)."""
+    """Hidden state to logits: feed-forward layers, then the output's own weights or the embeddings' (tied)."""
 
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         shapes = weight_shapes(shape)
+        wide = [shapes[f"head.layers.{layer}.weight"] for layer in range(shape.head_layers)]
+        self.layers = nn.ModuleList(nn.Linear(size, hidden) for hidden, size in wide)
         self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
         self.projection: nn.Parameter | None = _parameter(shapes.get("head.projection"))
         self.weight: nn.Parameter | None = _parameter(shapes.get("head.weight"))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        for layer in self.layers:
+            hidden = layer(hidden).relu()
         if self.projection is not None:
             hidden = nn.functional.linear(hidden, self.projection)
         return nn.functional.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
@@ -35,9 +40,7 @@ class LanguageModelNetwork(nn.Module):
         super().__init__()
         self.shape = shape
         self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
-        sizes = [shape.embedding_size] + [shape.hidden_size] * (shape.num_layers - 1)
-        learned = shape.initial_state == "learned"
-        self.layers = nn.ModuleList(RecurrentLayer(shape.cell, size, shape.hidden_size, learned) for size in sizes)
+        self.layers = nn.ModuleList(RecurrentLayer(shape.cell, sizes, shape.initial_state) for sizes in shape.layers())
         self.head = Head(shape)
 
     def initialise(self, generator: torch.Generator) -> None:
@@ -47,12 +50,20 @@ class LanguageModelNetwork(nn.Module):
         nn.init.normal_(self.embedding.weight, std=std, generator=generator)
         for layer in self.layers:
             layer.initialise(generator)  # type: ignore[operator]
-        for weight in (self.head.projection, self.head.weight):
-            if weight is not None:
+        for weight in self.head.parameters():
+            if weight.ndim == 2:
                 nn.init.xavier_uniform_(weight, generator=generator)
+            else:
+                nn.init.zeros_(weight)
 
-    def initial_state(self, batch_size: int) -> NetworkState:
-        return tuple(layer.initial_state(batch_size) for layer in self.layers)  # type: ignore[operator]
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> NetworkState:
+        """The state before the first token. With a generator, as in training, a random one is drawn."""
+        return tuple(layer.initial_state(batch_size, generator) for layer in self.layers)  # type: ignore[operator]
+
+    def keep_bounds(self) -> None:
+        """Put weights back between the bounds that their cell sets, after an update."""
+        for layer in self.layers:
+            layer.keep_bounds()  # type: ignore[operator]
 
     def hidden(
         self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
@@ -61,7 +72,8 @@ class LanguageModelNetwork(nn.Module):
         rate = self.shape.dropout
         x, new_state = self.embedding(ids), []
         for layer, old in zip(self.layers, state, strict=True):
-            x, new = layer(variational_dropout(x, rate, dropout_generator), old)
+            output, new = layer(variational_dropout(x, rate, dropout_generator), old)
+            x = x + output if self.shape.residual and x.shape == output.shape else output
             new_state.append(new)
         return variational_dropout(x, rate, dropout_generator), tuple(new_state)
 

@@ -1,88 +1,94 @@
-"""A recurrent layer in torch: by the kernel that torch has for the cell, or by the cell's own equation, unrolled.
+"""A recurrent layer in torch: a cell's weights, how they start, and the cell run over time.
 
-Shapes: T time, B batch, I input, H hidden, G gates.
+Shapes: T time, B batch, I input, G gates.
 """
 
 from collections.abc import Callable
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from charlm.cells import CELLS, Array, State, Weights
+from charlm.cells import CELLS
+from charlm.cells.cell import Sizes, Start, State, Weights
+from charlm.model.kernels import kernel_for
 
-# Arguments after input, state and weights: has_biases, num_layers, dropout, train, bidirectional, batch_first.
-KERNELS: dict[str, Callable[..., Any]] = {
-    "rnn_tanh": torch.rnn_tanh,
-    "rnn_relu": torch.rnn_relu,
-    "gru": torch.gru,
-    "lstm": torch.lstm,
-}
-
-
-class TorchOps:
-    """The operations of `cells.py` in torch."""
-
-    linear = staticmethod(nn.functional.linear)
-    sigmoid = staticmethod(torch.sigmoid)
-    tanh = staticmethod(torch.tanh)
-    relu = staticmethod(torch.relu)
-
-    @staticmethod
-    def split(x: Array, parts: int) -> tuple[Array, ...]:
-        return tuple(x.chunk(parts, dim=-1))
+INITIAL_STATE_STD = 0.1  # of a random initial state: a tenth of what a state's parts can reach
 
 
 class RecurrentLayer(nn.Module):
-    """One layer of `cell`: (T, B, I) and a state -> (T, B, H) and the new state. It holds no state itself."""
+    """One layer of `cell`: (T, B, I) and a state -> (T, B, output size) and the new state. It holds no state itself."""
 
-    def __init__(self, cell: str, input_size: int, hidden_size: int, learned_initial_state: bool) -> None:
+    def __init__(self, cell: str, sizes: Sizes, initial_state: str = "zero") -> None:
         super().__init__()
-        self.cell_name, self.cell = cell, CELLS[cell]
-        rows = len(self.cell.gates) * hidden_size
-        self.weight_ih = nn.Parameter(torch.zeros(rows, input_size))
-        self.weight_hh = nn.Parameter(torch.zeros(rows, hidden_size))
-        self.bias_ih = nn.Parameter(torch.zeros(rows))
-        self.bias_hh = nn.Parameter(torch.zeros(rows))
-        self.hidden_size = hidden_size
-        if learned_initial_state:
-            for part in self.cell.state_parts:
-                self.register_parameter(f"initial_{part}", nn.Parameter(torch.zeros(hidden_size)))
+        self.cell_name, self.cell, self.sizes, self.kind_of_start = cell, CELLS[cell], sizes, initial_state
+        for name, weight in self.cell.weights(sizes).items():
+            self.register_parameter(name, nn.Parameter(torch.zeros(weight.size)))
+        if initial_state == "learned":
+            for part, size in self.cell.state_sizes(sizes).items():
+                self.register_parameter(f"initial_{part}", nn.Parameter(torch.zeros(size)))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Glorot-uniform input weights, orthogonal recurrent ones (Saxe et al. 2014), each gate's block on its own.
-
-        The LSTM's forget gate starts with bias 1 (Gers et al. 2000; Jozefowicz et al. 2015).
-        """
+        """Draw the starting weights, as the cell says."""
         with torch.no_grad():
-            for block in self.weight_ih.chunk(len(self.cell.gates)):
-                nn.init.xavier_uniform_(block, generator=generator)
-            for block in self.weight_hh.chunk(len(self.cell.gates)):
-                nn.init.orthogonal_(block, generator=generator)
-            if "f" in self.cell.gates:
-                self.bias_ih.chunk(len(self.cell.gates))[self.cell.gates.index("f")].fill_(1.0)
+            for name, weight in self.cell.weights(self.sizes).items():
+                STARTS[weight.start](self.get_parameter(name), self, generator)
 
     def weights(self) -> Weights:
         return dict(self.named_parameters())
 
-    def initial_state(self, batch_size: int) -> State:
-        """The state before the first token, each part (B, H): zero, or what was learned."""
-        zero = self.weight_hh.new_zeros(batch_size, self.hidden_size)
-        weights = self.weights()
-        return tuple(zero + weights.get(f"initial_{part}", 0.0) for part in self.cell.state_parts)
+    def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> State:
+        """The state before the first token, each part (B, size): zero, what was learned, or drawn.
+
+        It is drawn only with a generator: that is how a network is trained, as opposed to used.
+        """
+        weights, like = self.weights(), next(self.parameters())
+        state = []
+        for part, size in self.cell.state_sizes(self.sizes).items():
+            start = like.new_zeros(batch_size, size) + weights.get(f"initial_{part}", 0.0)
+            if self.kind_of_start == "random" and generator is not None:
+                start = start.normal_(std=INITIAL_STATE_STD, generator=generator)
+            state.append(start)
+        return tuple(state)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """By torch's kernel: oneDNN or native on a processor, cuDNN on a GPU."""
-        flat = [self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh]
-        parts = [part.unsqueeze(0) for part in state]
-        hx = parts if len(parts) > 1 else parts[0]
-        output, *new = KERNELS[self.cell_name](x, hx, flat, True, 1, 0.0, self.training, False, False)
-        return output, tuple(part.squeeze(0) for part in new)
+        return kernel_for(self.cell_name, x.device.type)(self.cell, x, state, self.weights())
 
-    def unrolled(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        """The same by the cell's equation, step by step: the slow twin that every kernel is held against."""
-        projected, outputs = self.cell.project(x, self.weights(), TorchOps), []
-        for t in range(len(x)):
-            output, state = self.cell.step(projected[t], state, self.weights(), TorchOps)
-            outputs.append(output)
-        return torch.stack(outputs), state
+    def keep_bounds(self) -> None:
+        """Put the weights back between the bounds that the cell sets."""
+        with torch.no_grad():
+            for name, bound in self.cell.bounds.items():
+                self.get_parameter(name).clamp_(-bound, bound)
+
+
+def _glorot(weight: Tensor, layer: RecurrentLayer, generator: torch.Generator) -> None:
+    """Glorot & Bengio 2010, uniform."""
+    nn.init.xavier_uniform_(weight, generator=generator)
+
+
+def _glorot_by_gate(weight: Tensor, layer: RecurrentLayer, generator: torch.Generator) -> None:
+    """The same, each gate's block on its own."""
+    for block in torch.split(weight, layer.sizes.hidden_size):
+        nn.init.xavier_uniform_(block, generator=generator)
+
+
+def _orthogonal_by_gate(weight: Tensor, layer: RecurrentLayer, generator: torch.Generator) -> None:
+    """Saxe et al. 2014, arXiv 1312.6120, each gate's block on its own."""
+    for block in torch.split(weight, layer.sizes.hidden_size):
+        nn.init.orthogonal_(block, generator=generator)
+
+
+def _forget_open(weight: Tensor, layer: RecurrentLayer, generator: torch.Generator) -> None:
+    """Biases of zero, but one for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
+    for gate, block in zip(layer.cell.gates, torch.split(weight, layer.sizes.hidden_size), strict=True):
+        nn.init.constant_(block, 1.0 if gate == "f" else 0.0)
+
+
+STARTS: dict[Start, Callable[[Tensor, RecurrentLayer, torch.Generator], object]] = {
+    "glorot": _glorot,
+    "glorot_by_gate": _glorot_by_gate,
+    "orthogonal_by_gate": _orthogonal_by_gate,
+    "forget_open": _forget_open,
+    "zero": lambda weight, layer, generator: nn.init.zeros_(weight),
+    "one": lambda weight, layer, generator: nn.init.ones_(weight),
+    "uniform": lambda weight, layer, generator: nn.init.uniform_(weight, generator=generator),
+}

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.cells import NetworkState
+from charlm.cells.cell import NetworkState
 from charlm.model.language_model import LanguageModelNetwork
 
 LOGITS_AT_ONCE = 2**24  # numbers of the softmax in memory at a time: 64 MB in float32

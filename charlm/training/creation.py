@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from charlm import __version__
-from charlm.cells import Shape
+from charlm.cells import CELLS
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.device import find_machine
@@ -23,6 +23,7 @@ from charlm.errors import UsageError
 from charlm.files import cannot_write
 from charlm.lock import writing
 from charlm.run_directory import CORPUS, RunDirectory, new_run_path
+from charlm.shape import Shape
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
 
@@ -70,6 +71,7 @@ def check_request(request: TrainRequest) -> None:
         fill(kind, request.settings)
     if "time" in request.settings:
         seconds(str(request.settings["time"]))
+    _check_model(fill(ModelSettings, request.settings), request.settings)
     prepared = is_prepared(Path(request.corpus))
     if not prepared and request.tokenizer is None:
         return
@@ -80,6 +82,16 @@ def check_request(request: TrainRequest) -> None:
         idle += [name for name, value in others.items() if value is not None]
     if idle:
         raise UsageError(f"{idle[0]} does nothing with {reason}", to_do="leave it out")
+
+
+def _check_model(model: ModelSettings, given: Mapping[str, Any]) -> None:
+    """Raise UsageError for a size that this network has no part for."""
+    for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
+        if name not in CELLS[model.cell].settings:
+            cells = ", ".join(other for other, cell in CELLS.items() if name in cell.settings)
+            raise UsageError(f"{flag(name)} does nothing with --cell {model.cell}", to_do=f"it belongs to {cells}")
+    if model.head_size and not model.head_layers:
+        raise UsageError("--head-size does nothing without --head-layers", to_do="give --head-layers 1")
 
 
 def write_run(request: TrainRequest, folder: Path) -> list[str]:

@@ -3,9 +3,9 @@
 import dataclasses
 import math
 
-from charlm.cells import Shape, num_params
 from charlm.config import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.device import Machine
+from charlm.shape import Shape, cell_sizes, num_params
 
 DEFAULT_TIME = "5m"
 MOST_PASSES = 80  # over the text, where --time would allow more
@@ -47,6 +47,10 @@ def decide_shape(
         dropout=model.dropout or 0.0,
         initial_state=model.initial_state,
         vocab_size=vocab_size,
+        residual=model.residual,
+        head_layers=model.head_layers,
+        head_size=(model.head_size or model.hidden_size or hidden_size) if model.head_layers else 0,
+        **cell_sizes(model.cell, model.hidden_size or hidden_size, dataclasses.asdict(model)),
     )
     if model.dropout is not None:
         return shape

@@ -3,8 +3,9 @@
 import time
 from dataclasses import dataclass
 
-from charlm.cells import CELLS, num_params
+from charlm.cells import CELLS
 from charlm.interrupts import StopRequest
+from charlm.shape import num_params
 from charlm.training.events import StepDone
 from charlm.training.session import Session
 

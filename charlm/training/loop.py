@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from charlm.cells import NetworkState
+from charlm.cells.cell import NetworkState
 from charlm.config import TrainingSettings
 from charlm.corpus.windows import Windows
 from charlm.device import Machine
@@ -46,7 +46,7 @@ class Progress:
 
 
 class Trainer:
-    """One network in training. All randomness of the loop is the dropout generator's; windows bring their own."""
+    """One network in training. Dropout and random initial states each have their generator; windows bring their own."""
 
     def __init__(
         self,
@@ -63,6 +63,7 @@ class Trainer:
         self._machine, self._check, self._sample = machine, check, sample
         self._optimizer: Optimizer = make_optimizer(network, settings)
         self._dropout = torch.Generator(machine.device).manual_seed(settings.seed)
+        self._starts = torch.Generator(machine.device).manual_seed(settings.seed)
         self._state: NetworkState | None = None
         self._non_finite = 0
 
@@ -89,6 +90,8 @@ class Trainer:
         tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self._optimizer).items()}
         tensors |= {f"windows.{name}": torch.from_numpy(value) for name, value in self.windows.position().items()}
         tensors["dropout_generator"] = self._dropout.get_state()
+        if self.network.shape.initial_state == "random":
+            tensors["starts_generator"] = self._starts.get_state()
         for layer, parts in enumerate(self._state or ()):
             tensors |= {f"state.{layer}.{n}": part.detach().float() for n, part in enumerate(parts)}
         return tensors
@@ -99,6 +102,8 @@ class Trainer:
         restore_optimizer(self._optimizer, _under("optimizer.", tensors))
         self.windows.restore({name: value.numpy() for name, value in _under("windows.", tensors).items()})
         self._dropout.set_state(tensors["dropout_generator"])
+        if self.network.shape.initial_state == "random":
+            self._starts.set_state(tensors["starts_generator"])
         parts = _under("state.", tensors)
         layers = range(len({name.split(".")[0] for name in parts}))
         device = self.network.head.bias.device
@@ -129,7 +134,7 @@ class Trainer:
         )
 
     def _state_for(self, batch_size: int, reset: Tensor) -> NetworkState:
-        initial = self.network.initial_state(batch_size)
+        initial = self.network.initial_state(batch_size, self._starts)
         if self._state is None or len(self._state[0][0]) != batch_size:
             return initial
         return reset_state(self._state, initial, reset)
@@ -144,6 +149,7 @@ class Trainer:
             self._non_finite = 0
             set_learning_rate(self._optimizer, learning_rate)
             self._optimizer.step()
+            self.network.keep_bounds()
             return learning_rate
         self._non_finite += 1
         if self._non_finite == NON_FINITE_IN_A_ROW:

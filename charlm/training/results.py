@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from charlm.cells import num_params
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.model.runner import Runner
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import split_lines
 from charlm.scoring.spelling import spelling_nats
+from charlm.shape import num_params
 from charlm.training.evaluate import mean_nats, tally_cold, tally_streamed
 from charlm.training.session import Session
 

@@ -13,7 +13,6 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.cells import Shape
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows
@@ -27,6 +26,7 @@ from charlm.model.runner import Runner
 from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
+from charlm.shape import Shape
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, check_request, corpus_name, create_run, readable_name, write_run

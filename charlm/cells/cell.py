@@ -1,0 +1,129 @@
+"""What a recurrent cell is: its equation as code that torch and NumPy both run, its weights, and where it is from.
+
+A cell is two functions. `project(x, weights, ops)` is all that depends on the input alone, so it can be computed for
+all time steps at once; `step(projected, state, weights, ops)` is one step of the recurrence and gives the new state,
+whose first part is the cell's output. `ops` brings the few operations that torch and NumPy spell differently.
+
+Shapes (leading dimensions free): x (..., I), each part of projected (..., its size), each part of the state likewise.
+Notation in equations: s() the logistic function, * elementwise, [a, b] concatenation; h and c are the state before the
+step, h' and c' after it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+Array = Any  # a torch.Tensor or a numpy array: the same text runs on both
+Projected = tuple[Array, ...]  # what a cell makes of its input
+State = tuple[Array, ...]  # of one layer; the first part is its output
+NetworkState = tuple[State, ...]  # of all layers, each part (B, size)
+Weights = Mapping[str, Array]
+
+
+class Ops(Protocol):
+    """The operations in which torch and NumPy differ. All but `split` keep the leading dimensions."""
+
+    def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
+        """x @ weight.T + bias"""
+
+    def sigmoid(self, x: Array) -> Array: ...
+
+    def tanh(self, x: Array) -> Array: ...
+
+    def relu(self, x: Array) -> Array: ...
+
+    def softplus(self, x: Array) -> Array:
+        """log(1 + e^x)"""
+
+    def standardise(self, x: Array) -> Array:
+        """(x - mean) / sqrt(variance + 1e-5), both over the last dimension."""
+
+    def split(self, x: Array, parts: int) -> tuple[Array, ...]:
+        """Equal parts along the last dimension."""
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """The sizes that one layer's weights follow from; the last three matter to one cell each."""
+
+    input_size: int
+    hidden_size: int
+    proj_size: int = 0
+    mogrifier_rounds: int = 0
+    mogrifier_rank: int = 0
+
+
+# How a weight starts; by gate: each gate's block of `hidden_size` rows on its own.
+Start = Literal["glorot", "glorot_by_gate", "orthogonal_by_gate", "zero", "one", "forget_open", "uniform"]
+
+
+@dataclass(frozen=True)
+class Weight:
+    """A weight's shape, and how it starts before training."""
+
+    size: tuple[int, ...]
+    start: Start
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A recurrent cell: its equation as code and as text, its weights and the parts of its state.
+
+    `gates` names the blocks of `hidden_size` rows in the order in which they stand in weight_ih and the biases.
+    `settings` are the model settings that this cell reads and others do not; `bounds` holds weights whose every number
+    training keeps between -bound and bound.
+    """
+
+    project: Callable[[Array, Weights, Ops], Projected]
+    step: Callable[[Projected, State, Weights, Ops], State]
+    weights: Callable[[Sizes], dict[str, Weight]]
+    state_sizes: Callable[[Sizes], dict[str, int]]
+    gates: tuple[str, ...]
+    equation: tuple[str, ...]
+    source: str
+    settings: tuple[str, ...] = ()
+    bounds: Mapping[str, float] = field(default_factory=dict)
+
+    def output_size(self, sizes: Sizes) -> int:
+        """Of the state's first part."""
+        return next(iter(self.state_sizes(sizes).values()))
+
+
+def project_input(x: Array, weights: Weights, ops: Ops) -> Projected:
+    """W_ih x + b, for all gates at once."""
+    return (ops.linear(x, weights["weight_ih"], weights["bias"]),)
+
+
+def project_input_with_both_biases(x: Array, weights: Weights, ops: Ops) -> Projected:
+    """W_ih x + b_ih + b_hh: torch gives these cells a bias for each product, though their sum alone matters."""
+    return (ops.linear(x, weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"]),)
+
+
+def gate_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+    """W [h, x] + b of each gate: weight_ih (G*H, I), weight_hh (G*H, H), bias (G*H)."""
+
+    def weights(sizes: Sizes) -> dict[str, Weight]:
+        rows = num_gates * sizes.hidden_size
+        return {
+            "weight_ih": Weight((rows, sizes.input_size), "glorot_by_gate"),
+            "weight_hh": Weight((rows, sizes.hidden_size), "orthogonal_by_gate"),
+            "bias": Weight((rows,), "forget_open"),
+        }
+
+    return weights
+
+
+def torch_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+    """The same under the names of torch.nn's layers, which have two biases, bias_ih and bias_hh."""
+
+    def weights(sizes: Sizes) -> dict[str, Weight]:
+        matrices = gate_weights(num_gates)(sizes)
+        bias = matrices.pop("bias")
+        return {**matrices, "bias_ih": bias, "bias_hh": Weight(bias.size, "zero")}
+
+    return weights
+
+
+def state_of_hidden_size(*parts: str) -> Callable[[Sizes], dict[str, int]]:
+    """A state all of whose parts have `hidden_size` units."""
+    return lambda sizes: dict.fromkeys(parts, sizes.hidden_size)

@@ -1,0 +1,68 @@
+"""Minimal cells, whose gates see the input alone: h' = keep * h + new, a recurrence that is linear in the state.
+
+So everything but that one line is computed for all time steps at once.
+"""
+
+from collections.abc import Callable
+
+from charlm.cells.cell import (
+    Array,
+    Cell,
+    Ops,
+    Projected,
+    Sizes,
+    State,
+    Weight,
+    Weights,
+    gate_weights,
+    state_of_hidden_size,
+)
+
+
+def step_linear(projected: Projected, state: State, weights: Weights, ops: Ops) -> State:
+    (keep, new), (h,) = projected, state
+    h = keep * h + new
+    return (h,)
+
+
+def project_mingru(x: Array, weights: Weights, ops: Ops) -> Projected:
+    """z near 1 takes the candidate."""
+    z, candidate = ops.split(ops.linear(x, weights["weight_ih"], weights["bias"]), 2)
+    return ops.sigmoid(-z), ops.sigmoid(z) * candidate
+
+
+def project_minlstm(x: Array, weights: Weights, ops: Ops) -> Projected:
+    """f / (f + i) and i / (f + i) of two logistic gates, by way of log(f / i): small gates never end in 0 / 0."""
+    f, i, candidate = ops.split(ops.linear(x, weights["weight_ih"], weights["bias"]), 3)
+    log_ratio = ops.softplus(-i) - ops.softplus(-f)
+    return ops.sigmoid(log_ratio), ops.sigmoid(-log_ratio) * candidate
+
+
+def input_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+    """W x + b of each gate."""
+
+    def weights(sizes: Sizes) -> dict[str, Weight]:
+        return {name: weight for name, weight in gate_weights(num_gates)(sizes).items() if name != "weight_hh"}
+
+    return weights
+
+
+MINGRU = Cell(
+    project_mingru,
+    step_linear,
+    input_weights(2),
+    state_of_hidden_size("h"),
+    gates=("z", "candidate"),
+    equation=("z = s(Wz x + bz)", "h~ = Wh x + bh", "h' = (1 - z) * h + z * h~"),
+    source="Feng et al. 2024, arXiv 2410.01201",
+)
+
+MINLSTM = Cell(
+    project_minlstm,
+    step_linear,
+    input_weights(3),
+    state_of_hidden_size("h"),
+    gates=("f", "i", "candidate"),
+    equation=("f = s(Wf x + bf)", "i = s(Wi x + bi)", "h~ = Wh x + bh", "h' = f / (f + i) * h + i / (f + i) * h~"),
+    source="Feng et al. 2024, arXiv 2410.01201",
+)

@@ -1,0 +1,104 @@
+"""Ways to run a layer's cell over all time steps. Each computes the cell's equation; they differ in speed alone.
+
+`unroll` is the equation itself, step by step, and the twin that all others are held against.
+Shapes: T time, B batch, I input, H hidden; each part of the state (B, size).
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charlm.cells.cell import Cell, Ops, Projected, State, Weights
+from charlm.model.operations import GatheredWeight, GatheringOps, TorchOps
+
+Kernel = Callable[[Cell, Tensor, State, Weights], tuple[Tensor, State]]
+
+
+def unroll(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    """The equation step by step, differentiated by autograd: x (T, B, I) -> output (T, B, its size) and new state."""
+    return _steps(cell, cell.project(x, weights, TorchOps), state, weights, TorchOps)
+
+
+def unroll_gathered(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    """The same, with each matrix's gradient as one product over all steps.
+
+    Vectors are widened to the batch, so that their gradients too are summed over it once, after the last step.
+    """
+    batch_size = x.shape[1]
+    shared = {
+        name: GatheredWeight(weight, len(x)) if weight.ndim == 2 else weight.expand(batch_size, -1)
+        for name, weight in weights.items()
+    }
+    projected = cell.project(x, weights, TorchOps)
+    with torch.autocast(x.device.type, enabled=False):  # each `GatheredWeight` knows the type of its products
+        return _steps(cell, projected, state, shared, GatheringOps)
+
+
+def run_linear(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    """Cells whose step is h' = keep * h + new: everything but that line at once, and that line in a bare loop."""
+    keep, new = cell.project(x, weights, TorchOps)
+    output = LinearRecurrence.apply(keep, new, state[0])  # type: ignore[no-untyped-call]
+    return output, (output[-1],)
+
+
+class LinearRecurrence(torch.autograd.Function):
+    """h[t] = keep[t] * h[t-1] + new[t]: keep and new (T, B, H), h[-1] (B, H) -> h (T, B, H)."""
+
+    @staticmethod
+    def forward(ctx: Any, keep: Tensor, new: Tensor, h: Tensor) -> Tensor:
+        result = torch.empty_like(new)
+        ctx.save_for_backward(keep, h, result)
+        for keep_t, new_t, out in zip(keep.unbind(), new.unbind(), result.unbind(), strict=True):
+            h = torch.addcmul(new_t, keep_t, h, out=out)
+        return result
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        keep, h, result = ctx.saved_tensors
+        gradient = output_gradient.clone(memory_format=torch.contiguous_format)
+        steps, factors = gradient.unbind(), keep.unbind()
+        for t in range(len(steps) - 1, 0, -1):
+            steps[t - 1].addcmul_(factors[t], steps[t])
+        before = torch.cat([h.unsqueeze(0), result[:-1]])
+        return gradient * before, gradient, factors[0] * steps[0]
+
+
+def torch_kernel(function: Callable[..., Any]) -> Kernel:
+    """A layer of torch.nn: oneDNN or native on a processor, cuDNN on a GPU."""
+
+    def run(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+        flat = [weights[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
+        parts = [part.unsqueeze(0) for part in state]
+        hx = parts if len(parts) > 1 else parts[0]
+        # After the weights: has_biases, num_layers, dropout, train, bidirectional, batch_first.
+        output, *new = function(x, hx, flat, True, 1, 0.0, torch.is_grad_enabled(), False, False)
+        return output, tuple(part.squeeze(0) for part in new)
+
+    return run
+
+
+KERNELS: dict[str, Kernel] = {"lstm": torch_kernel(torch.lstm), "mingru": run_linear, "minlstm": run_linear}
+# On a processor torch's loops for these are slower than `unroll_gathered`.
+ACCELERATOR_KERNELS: dict[str, Kernel] = {
+    "rnn_tanh": torch_kernel(torch.rnn_tanh),
+    "rnn_relu": torch_kernel(torch.rnn_relu),
+    "gru": torch_kernel(torch.gru),
+}
+
+
+def kernel_for(cell_name: str, device: str) -> Kernel:
+    """The fastest way to run a cell on a kind of device."""
+    kernels = KERNELS if device == "cpu" else {**KERNELS, **ACCELERATOR_KERNELS}
+    return kernels.get(cell_name, unroll_gathered)
+
+
+def _steps(cell: Cell, projected: Projected, state: State, weights: Weights, ops: Ops) -> tuple[Tensor, State]:
+    outputs = []
+    for now in zip(*(part.unbind() for part in projected), strict=True):
+        state = cell.step(now, state, weights, ops)
+        outputs.append(state[0])
+    return torch.stack(outputs), state

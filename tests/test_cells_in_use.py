@@ -1,0 +1,82 @@
+"""Every cell from the command's settings to a run directory and back: what was trained is what is used."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import charlm
+from charlm.cells import CELLS
+from charlm.config import ModelSettings, TrainingSettings
+from charlm.device import Machine
+from charlm.errors import UsageError
+from charlm.model.language_model import LanguageModelNetwork
+from charlm.run_directory import BEST, RunDirectory
+from charlm.shape import Shape
+from charlm.training.defaults import decide_shape
+from tests.conftest import TINY
+
+every_cell = pytest.mark.parametrize("cell", list(CELLS))
+OWN_SIZES = [(cell, name) for cell in CELLS for name in CELLS[cell].settings]
+TEXT = "The café sees my old friend.\nNobody here likes it.\n"
+
+
+@every_cell
+def test_a_trained_cell_comes_back_from_its_run(cell: str, corpus: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**TINY, "num_layers": 2, "residual": True, "head_layers": 1, "steps": 12}
+    run = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, initial_state="learned", **settings).run
+    model = charlm.load(run)
+    assert (model.shape.cell, model.shape.residual, model.shape.head_layers) == (cell, True, 1)
+    network = LanguageModelNetwork(Shape(**RunDirectory(Path(run)).config["model"]))
+    saved = RunDirectory(Path(run)).load(BEST).tensors
+    network.load_state_dict({name: torch.from_numpy(value) for name, value in saved.items()})
+    ids = np.array([[model.tokenizer.eos_id, *model.tokenizer.encode(TEXT)]])
+    with torch.no_grad():
+        logprobs = network(torch.from_numpy(ids[:, :-1]).long(), network.initial_state(1))[0].log_softmax(-1)
+    expected = logprobs.gather(2, torch.from_numpy(ids[:, 1:]).long().unsqueeze(2)).squeeze(2)
+    for way in (model.stepper, model.runner):
+        found, _ = way.logprobs(ids[:, :-1], ids[:, 1:], way.initial_state(1))
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
+    assert len(model.sample(length=20, seed=1).text) > 0
+
+
+@every_cell
+def test_what_a_cell_costs_is_what_its_run_has(cell: str, corpus: Path, tmp_path: Path) -> None:
+    result = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, **{**TINY, "steps": 2})
+    saved = RunDirectory(Path(result.run)).load(BEST).tensors
+    assert result.num_params == sum(value.size for value in saved.values())
+
+
+@pytest.mark.parametrize(("cell", "name"), OWN_SIZES)
+def test_a_size_of_one_cell_is_decided_for_it_alone_unless_it_is_given(cell: str, name: str) -> None:
+    def decided(**settings: Any) -> Shape:
+        model, machine = ModelSettings(hidden_size=40, **settings), Machine("cpu", 1, bfloat16=False)
+        return decide_shape(model, TrainingSettings(), "char", 70, 10**5, machine)
+
+    assert getattr(decided(cell=cell), name) > 0
+    assert getattr(decided(cell=cell, **{name: 7}), name) == 7
+    assert getattr(decided(cell="gru"), name) == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "named"),
+    [
+        ({"proj_size": 5}, "--proj-size does nothing with --cell lstm"),
+        ({"cell": "gru", "mogrifier_rank": 5}, "--mogrifier-rank does nothing with --cell gru"),
+        ({"cell": "lstm_projected", "mogrifier_rounds": 2}, "--mogrifier-rounds does nothing"),
+        ({"head_size": 5}, "--head-size does nothing without --head-layers"),
+    ],
+    ids=str,
+)
+def test_a_size_without_its_part_is_refused(settings: dict[str, Any], named: str, corpus: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=named):
+        charlm.train(corpus, run=str(tmp_path / "run"), **{**TINY, **settings})
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_size_may_come_with_its_cell(corpus: Path, tmp_path: Path) -> None:
+    settings: dict[str, Any] = {**TINY, "steps": 2, "cell": "lstm_projected", "proj_size": 5, "num_layers": 2}
+    model = charlm.load(charlm.train(corpus, run=str(tmp_path / "run"), **settings).run)
+    assert model.shape.output_size == 5
