@@ -25,6 +25,15 @@ every_dtype = pytest.mark.parametrize(
 needs_packing = pytest.mark.skipif(not operations._can_pack(torch.float32), reason="this torch has no packed products")
 
 
+SMALL = operations.SMALL
+
+
+@pytest.fixture(autouse=True)
+def _every_matrix_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The matrices of these tests are small."""
+    monkeypatch.setattr(operations, "SMALL", 1)
+
+
 def ways(cell: str) -> dict[str, Kernel]:
     """All that may run a cell, here or on a GPU."""
     named = {
@@ -172,7 +181,7 @@ def matrix_and_inputs(rows: int, columns: int, steps: int, dtype: torch.dtype) -
 @pytest.mark.parametrize("used", [range(T), [1], [0, 4, 5]], ids=["all steps", "one step", "some steps"])
 def test_a_gathered_gradient_equals_the_plain_one(dtype: torch.dtype, tolerance: float, used: Any) -> None:
     matrix, inputs = matrix_and_inputs(H, I, T, dtype)
-    gathered = GatheredWeight(matrix, T)
+    gathered = GatheredWeight(matrix, T, B)
     found, expected = (
         torch.autograd.grad(sum((outputs[t] ** 3).sum() for t in used), [matrix, *(inputs[t] for t in used)])
         for outputs in (
@@ -187,13 +196,13 @@ def test_a_gathered_gradient_equals_the_plain_one(dtype: torch.dtype, tolerance:
 def test_a_gathered_product_takes_a_bias() -> None:
     matrix, (x,) = matrix_and_inputs(H, I, 1, torch.float64)
     bias = torch.arange(float(H), dtype=torch.float64)
-    product = GatheringOps.linear(x, GatheredWeight(matrix, 1), bias)
+    product = GatheringOps.linear(x, GatheredWeight(matrix, 1, B), bias)
     torch.testing.assert_close(product, TorchOps.linear(x, matrix, bias), rtol=0, atol=1e-12)
 
 
 def test_a_pass_back_to_the_input_alone_leaves_the_weights_next_gradient_right() -> None:
     matrix, inputs = matrix_and_inputs(H, I, T, torch.float64)
-    gathered = GatheredWeight(matrix, T)
+    gathered = GatheredWeight(matrix, T, B)
     total = sum((GatheringOps.linear(x, gathered) ** 2).sum() for x in inputs)
     assert isinstance(total, Tensor)
     expected = torch.autograd.grad(total, matrix, retain_graph=True)[0]
@@ -247,14 +256,24 @@ def test_a_packed_product_is_the_product(dtype: torch.dtype, tolerance: float, p
 
 
 @needs_packing
-@pytest.mark.parametrize(
-    ("size", "steps", "worthwhile"), [(256, 12, True), (256, 11, False), (255, 12, False)], ids=str
-)
-def test_a_matrix_is_packed_where_it_is_large_and_often_used(
-    size: int, steps: int, worthwhile: bool, packed: list[tuple[int, ...]]
+@pytest.mark.parametrize(("steps", "worthwhile"), [(12, True), (11, False)], ids=str)
+def test_a_matrix_is_packed_where_it_is_often_used(steps: int, worthwhile: bool, packed: list[tuple[int, ...]]) -> None:
+    operations._multiplication(torch.zeros(256, 255), steps)
+    assert ((256, 255) in packed) == worthwhile
+
+
+@pytest.mark.parametrize(("rows", "gathered"), [(256, True), (255, False)])
+def test_a_large_matrix_is_gathered_and_a_small_one_left_to_autograd(
+    rows: int, gathered: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    operations._multiplication(torch.zeros(256, size), steps)
-    assert ((256, size) in packed) == worthwhile
+    monkeypatch.setattr(operations, "SMALL", SMALL)
+    shared = operations.shared_by_steps(torch.zeros(rows, 256), T, B)
+    assert isinstance(shared, GatheredWeight) == gathered
+
+
+def test_nothing_is_kept_for_a_gradient_that_nobody_wants() -> None:
+    with torch.no_grad():
+        assert GatheredWeight(torch.zeros(H, I), T, B).debt is None
 
 
 @pytest.mark.parametrize("can_pack", [True, False], ids=["packed", "packing unavailable"])
@@ -306,9 +325,8 @@ def test_packing_is_called_impossible_where_torch_lacks_it_or_gets_it_wrong(monk
 def test_in_bfloat16_values_and_gradients_are_near_those_of_float32(
     cell: str, way: str, narrow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if narrow:
-        monkeypatch.setattr(operations, "SMALL", 1)
-        monkeypatch.setattr(operations, "FEWEST_PACKED", 1)
+    monkeypatch.setattr(operations, "SMALL", 1 if narrow else SMALL)
+    monkeypatch.setattr(operations, "FEWEST_PACKED", 1 if narrow else MANY_STEPS)
     layer = RecurrentLayer(cell, SIZES)
     layer.initialise(torch.Generator().manual_seed(8))
     x, state = random_inputs(cell, dtype=torch.float32)
@@ -330,8 +348,8 @@ def test_in_bfloat16_values_and_gradients_are_near_those_of_float32(
 @pytest.mark.parametrize("narrow", [False, True], ids=["small matrices stay wide", "all matrices narrow"])
 @torch.no_grad()
 def test_in_bfloat16_products_alone_are_narrow(cell: str, narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    if narrow:
-        monkeypatch.setattr(operations, "SMALL", 1)
+    if not narrow:
+        monkeypatch.setattr(operations, "SMALL", SMALL)
     layer, (x, state) = random_layer(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
     for kernel in (unroll, unroll_gathered, *([run_linear] if cell in ("mingru", "minlstm") else [])):
         with torch.autocast("cpu", torch.bfloat16):
@@ -398,12 +416,12 @@ def test_a_gathered_pass_lives_no_longer_than_its_output(
 ) -> None:
     gathered: list[weakref.ref[Any]] = []
 
-    def record(weight: Tensor, steps: int) -> GatheredWeight:
-        one = GatheredWeight(weight, steps)
-        gathered.append(weakref.ref(one))
-        return one
+    def record(weight: Tensor, num_steps: int, batch_size: int) -> Any:
+        shared = operations.shared_by_steps(weight, num_steps, batch_size)
+        gathered.append(weakref.ref(shared))
+        return shared
 
-    monkeypatch.setattr(kernels, "GatheredWeight", record)
+    monkeypatch.setattr(kernels, "shared_by_steps", record)
     layer, (x, state) = random_layer(cell), random_inputs(cell)
     layer.requires_grad_(backward != "with frozen weights")
     output, new = unroll_gathered(layer.cell, x.requires_grad_(), state, layer.weights())

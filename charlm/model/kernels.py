@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from charlm.cells.cell import Cell, Ops, Projected, State, Weights
-from charlm.model.operations import GatheredWeight, GatheringOps, TorchOps
+from charlm.model.operations import GatheringOps, TorchOps, shared_by_steps
 
 Kernel = Callable[[Cell, Tensor, State, Weights], tuple[Tensor, State]]
 
@@ -23,17 +23,10 @@ def unroll(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tenso
 
 
 def unroll_gathered(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-    """The same, with each matrix's gradient as one product over all steps.
-
-    Vectors are widened to the batch, so that their gradients too are summed over it once, after the last step.
-    """
-    batch_size = x.shape[1]
-    shared = {
-        name: GatheredWeight(weight, len(x)) if weight.ndim == 2 else weight.expand(batch_size, -1)
-        for name, weight in weights.items()
-    }
+    """The same, with each large matrix's gradient as one product over all steps."""
+    shared = {name: shared_by_steps(weight, len(x), x.shape[1]) for name, weight in weights.items()}
     projected = cell.project(x, weights, TorchOps)
-    with torch.autocast(x.device.type, enabled=False):  # each `GatheredWeight` knows the type of its products
+    with torch.autocast(x.device.type, enabled=False):  # each weight has its products' type already
         return _steps(cell, projected, state, shared, GatheringOps)
 
 

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from functools import cache, cached_property
-from itertools import count
 from typing import Any
 
 import torch
@@ -11,11 +10,8 @@ from torch.autograd.function import once_differentiable
 
 from charlm.cells.cell import Array
 
-SMALL = 2**16  # numbers; a matrix of fewer gains nothing by autocast's type, nor by being packed
+SMALL = 2**16  # numbers; for a matrix of fewer autograd alone is quicker, and so are products without autocast's type
 FEWEST_PACKED = 12  # products; packing a matrix takes about as long as it saves in so many
-
-
-Owed = dict[int, tuple[Tensor, Tensor]]  # for each product, by number: gradient of its output, and its input
 
 
 class TorchOps:
@@ -40,57 +36,85 @@ class TorchOps:
 
 
 class GatheringOps(TorchOps):
-    """The same for the steps of one pass through a layer, whose matrices are `GatheredWeight`s."""
+    """The same for the steps of one pass through time, with weights from `shared_by_steps`."""
 
     @staticmethod
     def linear(x: Array, weight: Any, bias: Array | None = None) -> Array:
+        if not isinstance(weight, GatheredWeight):
+            return TorchOps.linear(x, weight) if bias is None else TorchOps.linear(x, weight) + bias
         product = _Product.apply(x, weight.matrix, weight)  # type: ignore[no-untyped-call]
         return product if bias is None else product + bias
 
 
+def shared_by_steps(weight: Tensor, num_steps: int, batch_size: int) -> Any:
+    """A weight as the steps of one pass see it, so that little is left to do for its gradient at each of them.
+
+    A vector is widened to the batch: its gradient is summed over the batch once, after the last step.
+    """
+    if weight.ndim == 1:
+        return weight.expand(batch_size, -1)
+    return weight if weight.numel() < SMALL else GatheredWeight(weight, num_steps, batch_size)
+
+
 class GatheredWeight:
-    """A matrix for many products in a row, whose gradient is one product over all of them.
+    """A matrix for the products of one pass through time, one a step, whose gradient is one product over all of them.
 
     Autograd alone takes a small product a step for it, reads and writes the whole gradient each time, and converts the
     matrix to autocast's type at every step; here that is done once, as is the packing that oneDNN wants.
     After a backward pass that was kept from the weight (`torch.autograd.grad` to the input alone), the next one must
-    come to at least the same products.
+    come to at least the same steps.
     """
 
-    def __init__(self, weight: Tensor, num_products: int) -> None:
-        self._num_products = num_products
-        self.numbers = count()
-        self.owed: Owed = {}
-        self.matrix: Tensor = _Gather.apply(weight, self.owed)  # type: ignore[no-untyped-call]
+    def __init__(self, weight: Tensor, num_steps: int, batch_size: int) -> None:
+        kind = weight.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        self._num_steps = num_steps
+        self.debt = _Debt(weight, dtype, num_steps, batch_size) if torch.is_grad_enabled() else None
+        self.matrix: Tensor = _Gather.apply(weight, dtype, self.debt)  # type: ignore[no-untyped-call]
 
     @cached_property
     def multiply(self) -> Callable[[Tensor], Tensor]:
         """x -> x @ matrix.T"""
-        return _multiplication(self.matrix.detach(), self._num_products)
+        return _multiplication(self.matrix.detach(), self._num_steps)
 
     @cached_property
     def multiply_back(self) -> Callable[[Tensor], Tensor]:
         """y -> y @ matrix"""
-        return _multiplication(self.matrix.detach().T, self._num_products)
+        return _multiplication(self.matrix.detach().T, self._num_steps)
+
+
+class _Debt:
+    """What a weight's gradient will be made of: each step's input and its product's gradient, as they come."""
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype, num_steps: int, batch_size: int) -> None:
+        outputs, inputs = weight.shape
+        self._inputs = weight.new_empty(num_steps, batch_size, inputs, dtype=dtype)
+        self._gradients = weight.new_empty(num_steps, batch_size, outputs, dtype=dtype)
+        self.inputs, self.gradients = self._inputs.unbind(), self._gradients.unbind()
+        self.steps = iter(range(num_steps))
+        self.owed: set[int] = set()
+
+    def paid(self) -> Tensor:
+        """The weight's gradient; steps that the backward pass did not come to add nothing to it."""
+        for step in set(range(len(self.gradients))) - self.owed:
+            self.gradients[step].zero_()
+        self.owed.clear()
+        return self._gradients.flatten(0, 1).T @ self._inputs.flatten(0, 1)
 
 
 class _Gather(torch.autograd.Function):
     """The weight in the products' type; on the way back, which autograd takes after all products, its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, weight: Tensor, owed: Owed) -> Tensor:
+    def forward(ctx: Any, weight: Tensor, dtype: torch.dtype, debt: _Debt | None) -> Tensor:
         ctx.set_materialize_grads(False)
-        ctx.owed, ctx.dtype = owed, weight.dtype
-        kind = weight.device.type
-        narrow = torch.is_autocast_enabled(kind) and weight.numel() >= SMALL
-        return weight.to(torch.get_autocast_dtype(kind) if narrow else weight.dtype)
+        ctx.debt, ctx.dtype = debt, weight.dtype
+        return weight.to(dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, _: None) -> tuple[Tensor, None]:
-        output_gradients, inputs = (torch.cat(part) for part in zip(*ctx.owed.values(), strict=True))
-        ctx.owed.clear()
-        return (output_gradients.T @ inputs).to(ctx.dtype), None
+    def backward(ctx: Any, _: None) -> tuple[Tensor, None, None]:
+        return ctx.debt.paid().to(ctx.dtype), None, None
 
 
 class _Product(torch.autograd.Function):
@@ -98,23 +122,23 @@ class _Product(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, matrix: Tensor, weight: GatheredWeight) -> Tensor:
-        ctx.weight, ctx.number = weight, next(weight.numbers)
-        ctx.input = x.detach().to(matrix.dtype)  # without its graph, which would keep itself alive by way of `owed`
-        return weight.multiply(ctx.input).to(x.dtype)
+        if weight.debt is None:
+            return weight.multiply(x.to(matrix.dtype)).to(x.dtype)
+        ctx.weight, ctx.step = weight, next(weight.debt.steps)
+        return weight.multiply(weight.debt.inputs[ctx.step].copy_(x)).to(x.dtype)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor, None, None]:
-        narrow = output_gradient.to(ctx.input.dtype)
-        if ctx.needs_input_grad[1]:
-            ctx.weight.owed[ctx.number] = narrow, ctx.input
+        debt = ctx.weight.debt
+        debt.owed.add(ctx.step)
+        narrow = debt.gradients[ctx.step].copy_(output_gradient)
         return ctx.weight.multiply_back(narrow).to(output_gradient.dtype), None, None
 
 
 def _multiplication(matrix: Tensor, num_products: int) -> Callable[[Tensor], Tensor]:
     """x -> x @ matrix.T for many x (B, I) of few rows."""
-    worthwhile = matrix.device.type == "cpu" and num_products >= FEWEST_PACKED and matrix.numel() >= SMALL
-    if worthwhile and _can_pack(matrix.dtype):
+    if matrix.device.type == "cpu" and num_products >= FEWEST_PACKED and _can_pack(matrix.dtype):
         return _packed_multiplication(matrix)
     return lambda x: x @ matrix.T
 
