@@ -54,7 +54,7 @@ def main() -> None:
         parser.error("a corpus is needed")
     vocab_size = count_types(options.corpus)
     print("| cell | layers x units | parameters | nats/char | tokens/s | tokens seen | sampling, tokens/s |")
-    print("| --- | --- | --- | --- | --- | --- | --- |")
+    print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for cell in chosen or (AT_EQUAL_TOKENS if options.part == "tokens" else CELLS):
         length = ("--time", f"{options.seconds}s") if options.part == "time" else ("--steps", str(options.steps))
         print(train(options.corpus, shape_of(cell, vocab_size), length), flush=True)
@@ -65,7 +65,7 @@ def main() -> None:
 
 def count_types(corpus: str) -> int:
     done = subprocess.run([CHARLM, "tokenize", corpus, "--json"], check=True, capture_output=True, text=True)
-    return int(json.loads(done.stdout)["vocab_size"])
+    return int(json.loads(done.stdout)["types"])
 
 
 def shape_of(cell: str, vocab_size: int) -> Shape:
@@ -110,14 +110,18 @@ def train(corpus: str, shape: Shape, length: tuple[str, str]) -> str:
     )
 
 
-def sampling_speed(run: str, tokens: int = 2000) -> float:
-    """By the time that 2,000 tokens take longer than 1, so that starting does not count."""
-    seconds = []
+def sampling_speed(run: str, tokens: int = 10_000) -> float:
+    """By the time that 10,000 tokens take longer than 1, so that starting does not count; medians of three."""
+    medians = []
     for length in (1, tokens + 1):
-        began = time.perf_counter()
-        subprocess.run([CHARLM, "sample", "--run", run, "--length", str(length), "-q"], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - began)
-    return tokens / (seconds[1] - seconds[0])
+        command = [CHARLM, "sample", "--run", run, "--length", str(length), "-q"]
+        seconds = []
+        for _ in range(3):
+            began = time.perf_counter()
+            subprocess.run(command, check=True, capture_output=True)
+            seconds.append(time.perf_counter() - began)
+        medians.append(statistics.median(seconds))
+    return tokens / (medians[1] - medians[0])
 
 
 # Speed

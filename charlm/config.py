@@ -110,7 +110,11 @@ class ModelSettings:
     )
     mogrifier_rounds: int | None = setting(None, "lstm_mogrifier: rounds (5).", low=1, high=64, panel="Model")
     mogrifier_rank: int | None = setting(
-        None, "lstm_mogrifier: rank of each round's matrix (an eighth of the units).", low=1, high=65536, panel="Model"
+        None,
+        "lstm_mogrifier: rank of each round's matrix (a sixteenth of the units).",
+        low=1,
+        high=65536,
+        panel="Model",
     )
 
 

@@ -46,7 +46,7 @@ def cell_sizes(cell: str, hidden_size: int, wanted: Mapping[str, int | None]) ->
     suitable = {
         "proj_size": max(1, hidden_size // 2),
         "mogrifier_rounds": 5,
-        "mogrifier_rank": max(1, hidden_size // 8),
+        "mogrifier_rank": max(1, hidden_size // 16),
     }
     return {name: wanted.get(name) or suitable[name] for name in CELLS[cell].settings}
 

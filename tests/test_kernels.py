@@ -256,19 +256,40 @@ def test_a_packed_product_is_the_product(dtype: torch.dtype, tolerance: float, p
 
 
 @needs_packing
-@pytest.mark.parametrize(("steps", "worthwhile"), [(12, True), (11, False)], ids=str)
-def test_a_matrix_is_packed_where_it_is_often_used(steps: int, worthwhile: bool, packed: list[tuple[int, ...]]) -> None:
-    operations._multiplication(torch.zeros(256, 255), steps)
-    assert ((256, 255) in packed) == worthwhile
-
-
-@pytest.mark.parametrize(("rows", "gathered"), [(256, True), (255, False)])
-def test_a_large_matrix_is_gathered_and_a_small_one_left_to_autograd(
-    rows: int, gathered: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("size", "steps", "worthwhile"), [(256, 12, True), (256, 11, False), (255, 12, False)], ids=str
+)
+def test_a_matrix_is_packed_where_it_is_large_and_often_used(
+    size: int, steps: int, worthwhile: bool, packed: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "SMALL", SMALL)
-    shared = operations.shared_by_steps(torch.zeros(rows, 256), T, B)
-    assert isinstance(shared, GatheredWeight) == gathered
+    operations._multiplication(torch.zeros(256, size), steps)
+    assert ((256, size) in packed) == worthwhile
+
+
+@pytest.mark.parametrize(("rows", "dtype"), [(256, torch.bfloat16), (255, torch.float32)], ids=str)
+def test_autocast_narrows_a_large_matrix_and_leaves_a_small_one(
+    rows: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(operations, "SMALL", SMALL)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert operations.shared_by_steps(torch.zeros(rows, 256), T, B).matrix.dtype == dtype
+
+
+@every_dtype
+def test_a_low_rank_products_gradients_are_those_of_two_products(dtype: torch.dtype, tolerance: float) -> None:
+    right, inputs = matrix_and_inputs(2, I, T, dtype)
+    left, _ = matrix_and_inputs(H, 2, 1, dtype)
+    gathered = [GatheredWeight(matrix, T, B) for matrix in (right, left)]
+    found, expected = (
+        torch.autograd.grad(sum((output**3).sum() for output in outputs), [right, left, *inputs])
+        for outputs in (
+            [GatheringOps.low_rank(x, *gathered) for x in inputs],
+            [x @ (left @ right).T for x in inputs],
+        )
+    )
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
 
 
 def test_nothing_is_kept_for_a_gradient_that_nobody_wants() -> None:

@@ -26,6 +26,9 @@ class Ops(Protocol):
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         """x @ weight.T + bias"""
 
+    def low_rank(self, x: Array, right: Array, left: Array) -> Array:
+        """x @ (left @ right).T, by way of the narrow middle."""
+
     def sigmoid(self, x: Array) -> Array: ...
 
     def tanh(self, x: Array) -> Array: ...

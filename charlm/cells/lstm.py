@@ -76,8 +76,8 @@ def step_lstm_mogrifier(projected: Projected, state: State, weights: Weights, op
     (x,), (h, c) = projected, state
     for number in range(1, _rounds(weights) + 1):
         seen = h if number % 2 else x
-        narrow = ops.linear(seen, weights[f"mogrifier_right_{number}"])
-        gate = 2 * ops.sigmoid(ops.linear(narrow, weights[f"mogrifier_left_{number}"]))
+        right, left = weights[f"mogrifier_right_{number}"], weights[f"mogrifier_left_{number}"]
+        gate = 2 * ops.sigmoid(ops.low_rank(seen, right, left))
         x, h = (gate * x, h) if number % 2 else (x, gate * h)
     gates = ops.linear(x, weights["weight_ih"]) + ops.linear(h, weights["weight_hh"]) + weights["bias"]
     i, f, g, o = ops.split(gates, 4)

@@ -27,6 +27,10 @@ class NumpyOps:
         return product if bias is None else product + bias
 
     @staticmethod
+    def low_rank(x: Array, right: Array, left: Array) -> Array:
+        return x @ right.T @ left.T
+
+    @staticmethod
     def sigmoid(x: Array) -> Array:
         return 0.5 * np.tanh(0.5 * x) + 0.5  # the logistic function, without overflow
 

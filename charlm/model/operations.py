@@ -10,7 +10,7 @@ from torch.autograd.function import once_differentiable
 
 from charlm.cells.cell import Array
 
-SMALL = 2**16  # numbers; for a matrix of fewer autograd alone is quicker, and so are products without autocast's type
+SMALL = 2**16  # numbers; a matrix of fewer gains nothing by autocast's type, nor by being packed
 FEWEST_PACKED = 12  # products; packing a matrix takes about as long as it saves in so many
 
 
@@ -27,6 +27,10 @@ class TorchOps:
         return nn.functional.linear(x, weight, bias).to(weight.dtype)
 
     @staticmethod
+    def low_rank(x: Array, right: Array, left: Array) -> Array:
+        return TorchOps.linear(TorchOps.linear(x, right), left)
+
+    @staticmethod
     def standardise(x: Array) -> Array:
         return nn.functional.layer_norm(x, x.shape[-1:])
 
@@ -40,10 +44,12 @@ class GatheringOps(TorchOps):
 
     @staticmethod
     def linear(x: Array, weight: Any, bias: Array | None = None) -> Array:
-        if not isinstance(weight, GatheredWeight):
-            return TorchOps.linear(x, weight) if bias is None else TorchOps.linear(x, weight) + bias
-        product = _Product.apply(x, weight.matrix, weight)  # type: ignore[no-untyped-call]
+        product = _Product.apply(x, (weight,), weight.matrix)  # type: ignore[no-untyped-call]
         return product if bias is None else product + bias
+
+    @staticmethod
+    def low_rank(x: Array, right: Any, left: Any) -> Array:
+        return _Product.apply(x, (right, left), right.matrix, left.matrix)  # type: ignore[no-untyped-call]
 
 
 def shared_by_steps(weight: Tensor, num_steps: int, batch_size: int) -> Any:
@@ -51,9 +57,7 @@ def shared_by_steps(weight: Tensor, num_steps: int, batch_size: int) -> Any:
 
     A vector is widened to the batch: its gradient is summed over the batch once, after the last step.
     """
-    if weight.ndim == 1:
-        return weight.expand(batch_size, -1)
-    return weight if weight.numel() < SMALL else GatheredWeight(weight, num_steps, batch_size)
+    return weight.expand(batch_size, -1) if weight.ndim == 1 else GatheredWeight(weight, num_steps, batch_size)
 
 
 class GatheredWeight:
@@ -67,19 +71,29 @@ class GatheredWeight:
 
     def __init__(self, weight: Tensor, num_steps: int, batch_size: int) -> None:
         kind = weight.device.type
-        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else weight.dtype
+        narrow = torch.is_autocast_enabled(kind) and weight.numel() >= SMALL
+        dtype = torch.get_autocast_dtype(kind) if narrow else weight.dtype
         self._num_steps = num_steps
+        self.steps = iter(range(num_steps))
         self.debt = _Debt(weight, dtype, num_steps, batch_size) if torch.is_grad_enabled() else None
         self.matrix: Tensor = _Gather.apply(weight, dtype, self.debt)  # type: ignore[no-untyped-call]
 
+    def multiply(self, x: Tensor, step: int) -> Tensor:
+        """x @ matrix.T, with x kept for the gradient."""
+        return self._forward(x.to(self.matrix.dtype) if self.debt is None else self.debt.inputs[step].copy_(x))
+
+    def multiply_back(self, gradient: Tensor, step: int) -> Tensor:
+        """The gradient of the input, from that of the output, which is left owing to the weight."""
+        assert self.debt is not None
+        self.debt.owed.add(step)
+        return self._backward(self.debt.gradients[step].copy_(gradient))
+
     @cached_property
-    def multiply(self) -> Callable[[Tensor], Tensor]:
-        """x -> x @ matrix.T"""
+    def _forward(self) -> Callable[[Tensor], Tensor]:
         return _multiplication(self.matrix.detach(), self._num_steps)
 
     @cached_property
-    def multiply_back(self) -> Callable[[Tensor], Tensor]:
-        """y -> y @ matrix"""
+    def _backward(self) -> Callable[[Tensor], Tensor]:
         return _multiplication(self.matrix.detach().T, self._num_steps)
 
 
@@ -91,7 +105,6 @@ class _Debt:
         self._inputs = weight.new_empty(num_steps, batch_size, inputs, dtype=dtype)
         self._gradients = weight.new_empty(num_steps, batch_size, outputs, dtype=dtype)
         self.inputs, self.gradients = self._inputs.unbind(), self._gradients.unbind()
-        self.steps = iter(range(num_steps))
         self.owed: set[int] = set()
 
     def paid(self) -> Tensor:
@@ -118,29 +131,32 @@ class _Gather(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """x @ matrix.T, x (B, I) and matrix (O, I), for which the weight's gradient is left owing."""
+    """x (B, I) times one matrix (O, I) transposed, or several in a row, whose weights' gradients are left owing."""
 
     @staticmethod
-    def forward(ctx: Any, x: Tensor, matrix: Tensor, weight: GatheredWeight) -> Tensor:
-        if weight.debt is None:
-            return weight.multiply(x.to(matrix.dtype)).to(x.dtype)
-        ctx.weight, ctx.step = weight, next(weight.debt.steps)
-        return weight.multiply(weight.debt.inputs[ctx.step].copy_(x)).to(x.dtype)
+    def forward(ctx: Any, x: Tensor, weights: tuple[GatheredWeight, ...], *matrices: Tensor) -> Tensor:
+        ctx.weights, ctx.step = weights, next(weights[0].steps)
+        product = x
+        for weight in weights:
+            product = weight.multiply(product, ctx.step)
+        return product.to(x.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor, None, None]:
-        debt = ctx.weight.debt
-        debt.owed.add(ctx.step)
-        narrow = debt.gradients[ctx.step].copy_(output_gradient)
-        return ctx.weight.multiply_back(narrow).to(output_gradient.dtype), None, None
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
+        gradient = output_gradient
+        for weight in reversed(ctx.weights):
+            gradient = weight.multiply_back(gradient, ctx.step)
+        return gradient.to(output_gradient.dtype), None, *(None for _ in ctx.weights)
 
 
 def _multiplication(matrix: Tensor, num_products: int) -> Callable[[Tensor], Tensor]:
     """x -> x @ matrix.T for many x (B, I) of few rows."""
-    if matrix.device.type == "cpu" and num_products >= FEWEST_PACKED and _can_pack(matrix.dtype):
+    worthwhile = matrix.device.type == "cpu" and num_products >= FEWEST_PACKED and matrix.numel() >= SMALL
+    if worthwhile and _can_pack(matrix.dtype):
         return _packed_multiplication(matrix)
-    return lambda x: x @ matrix.T
+    transposed = matrix.T
+    return lambda x: x @ transposed
 
 
 def _packed_multiplication(matrix: Tensor) -> Callable[[Tensor], Tensor]:
