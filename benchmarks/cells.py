@@ -22,11 +22,10 @@ from charlm.cells import CELLS
 from charlm.model import kernels
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.shape import Shape, cell_sizes, num_params
+from charlm.training.defaults import suitable_layers
 
 CHARLM = str(Path(sys.executable).with_name("charlm"))
 EMBEDDING, PARAMETERS = 128, 1_000_000
-# One layer each, but for the cells whose gates do not see the state: only depth lets them do so.
-DEEP = {"indrnn": 3, "mingru": 3, "minlstm": 3}
 AT_EQUAL_TOKENS = ("rnn_tanh", "gru", "lstm", "minlstm")
 # What a cell's own way of running is held against: the kernel that torch has, and the plain loop under autograd.
 OTHER_WAYS: dict[str, tuple[str, kernels.Kernel]] = {
@@ -82,14 +81,13 @@ def shape_of(cell: str, vocab_size: int) -> Shape:
 def of_size(cell: str, hidden_size: int, vocab_size: int) -> Shape:
     return Shape(
         cell=cell,
-        num_layers=DEEP.get(cell, 1),
+        num_layers=suitable_layers(cell),
         hidden_size=hidden_size,
         embedding_size=EMBEDDING,
         tie_embeddings=False,
         dropout=0.0,
         initial_state="zero",
         vocab_size=vocab_size,
-        residual=cell in DEEP,
         **cell_sizes(cell, hidden_size, {}),
     )
 
@@ -98,8 +96,7 @@ def train(corpus: str, shape: Shape, length: tuple[str, str]) -> str:
     """Train by the command, and one line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         command = [CHARLM, "train", corpus, "--cell", shape.cell, "--hidden-size", str(shape.hidden_size)]
-        command += ["--embedding-size", str(EMBEDDING), "--num-layers", str(shape.num_layers), *length]
-        command += ["--run", f"{folder}/run", "--json", "-q", *(["--residual"] if shape.residual else [])]
+        command += ["--embedding-size", str(EMBEDDING), *length, "--run", f"{folder}/run", "--json", "-q"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         result = json.loads(done.stdout.splitlines()[-1])
         sampled = sampling_speed(f"{folder}/run")

@@ -88,7 +88,9 @@ class ModelSettings:
     """The network's shape."""
 
     cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` lists their equations.", panel="Model")
-    num_layers: int | None = setting(None, "Recurrent layers.", low=1, high=64, panel="Model")
+    num_layers: int | None = setting(
+        None, "Recurrent layers (1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"
+    )
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
     tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")

@@ -15,12 +15,17 @@ from charlm.errors import UsageError
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.run_directory import BEST, RunDirectory
 from charlm.shape import Shape
-from charlm.training.defaults import decide_shape
+from charlm.training.defaults import decide_shape, suitable_layers
 from tests.conftest import TINY
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
 OWN_SIZES = [(cell, name) for cell in CELLS for name in CELLS[cell].settings]
 TEXT = "The café sees my old friend.\nNobody here likes it.\n"
+
+
+def decided(**settings: Any) -> Shape:
+    model, machine = ModelSettings(hidden_size=40, **settings), Machine("cpu", 1, bfloat16=False)
+    return decide_shape(model, TrainingSettings(), "char", 70, 10**5, machine)
 
 
 @every_cell
@@ -51,13 +56,17 @@ def test_what_a_cell_costs_is_what_its_run_has(cell: str, corpus: Path, tmp_path
 
 @pytest.mark.parametrize(("cell", "name"), OWN_SIZES)
 def test_a_size_of_one_cell_is_decided_for_it_alone_unless_it_is_given(cell: str, name: str) -> None:
-    def decided(**settings: Any) -> Shape:
-        model, machine = ModelSettings(hidden_size=40, **settings), Machine("cpu", 1, bfloat16=False)
-        return decide_shape(model, TrainingSettings(), "char", 70, 10**5, machine)
-
     assert getattr(decided(cell=cell), name) > 0
     assert getattr(decided(cell=cell, **{name: 7}), name) == 7
     assert getattr(decided(cell="gru"), name) == 0
+
+
+@every_cell
+def test_a_cell_without_a_recurrent_matrix_is_deep_unless_told_otherwise(cell: str) -> None:
+    alone = cell in ("indrnn", "mingru", "minlstm")
+    assert suitable_layers(cell) == (3 if alone else 1)
+    assert decided(cell=cell).num_layers == suitable_layers(cell)
+    assert decided(cell=cell, num_layers=2).num_layers == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 import dataclasses
 import math
 
+from charlm.cells import CELLS
+from charlm.cells.cell import Sizes
 from charlm.config import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.device import Machine
 from charlm.shape import Shape, cell_sizes, num_params
@@ -40,7 +42,7 @@ def decide_shape(
         hidden_size = hidden_size * 3 // 4
     shape = Shape(
         cell=model.cell,
-        num_layers=model.num_layers or 1,
+        num_layers=model.num_layers or suitable_layers(model.cell),
         hidden_size=model.hidden_size or hidden_size,
         embedding_size=model.embedding_size or embedding_size,
         tie_embeddings=not characters if model.tie_embeddings is None else model.tie_embeddings,
@@ -56,6 +58,11 @@ def decide_shape(
         return shape
     passes = expected_passes(shape, training, unit, num_tokens, machine)
     return dataclasses.replace(shape, dropout=suitable_dropout(passes, characters))
+
+
+def suitable_layers(cell: str) -> int:
+    """One; three for a cell without a recurrent matrix, whose units see each other's states only from a layer above."""
+    return 1 if "weight_hh" in CELLS[cell].weights(Sizes(1, 1)) else 3
 
 
 def suitable_dropout(passes: float, characters: bool) -> float:
