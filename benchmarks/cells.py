@@ -29,7 +29,7 @@ EMBEDDING, PARAMETERS = 128, 1_000_000
 AT_EQUAL_TOKENS = ("rnn_tanh", "gru", "lstm", "minlstm")
 # What a cell's own way of running is held against: the kernel that torch has, and the plain loop under autograd.
 OTHER_WAYS: dict[str, tuple[str, kernels.Kernel]] = {
-    "gru, by torch.nn.GRU's kernel": ("gru", kernels.torch_kernel(torch.gru)),
+    "gru, by torch.nn.GRU's kernel": ("gru", kernels.TORCH_LOOPS["gru"]),
     "lstm, unrolled by autograd": ("lstm", kernels.unroll),
 }
 

@@ -82,7 +82,7 @@ def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], tolerance: float) 
 
 
 def run_cell(cell: str, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-    return kernel_for(cell, "cpu")(CELLS[cell], x, state, weights)
+    return kernel_for(cell, "cpu", H)(CELLS[cell], x, state, weights)
 
 
 # The naive twin: from the equations as they are published, not from `charlm/cells`
@@ -315,7 +315,7 @@ def test_a_layer_equals_torch_nn_with_the_same_weights(cell: str) -> None:
 @pytest.mark.parametrize("run", ["unrolled", "kernel"])
 def test_the_equations_gradient_is_right_for_input_state_and_all_weights(cell: str, run: str) -> None:
     weights, (x, state) = random_weights(cell), random_inputs(cell, steps=3)
-    kernel: Kernel = unroll if run == "unrolled" else kernel_for(cell, "cpu")
+    kernel: Kernel = unroll if run == "unrolled" else kernel_for(cell, "cpu", H)
 
     def outputs(x: Tensor, *rest: Tensor) -> tuple[Tensor, ...]:
         given = dict(zip(weights, rest[len(state) :], strict=True))

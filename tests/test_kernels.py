@@ -37,8 +37,8 @@ def _every_matrix_is_gathered(monkeypatch: pytest.MonkeyPatch) -> None:
 def ways(cell: str) -> dict[str, Kernel]:
     """All that may run a cell, here or on a GPU."""
     named = {
-        "on a processor": kernel_for(cell, "cpu"),
-        "on a GPU": kernel_for(cell, "cuda"),
+        "on a processor": kernel_for(cell, "cpu", H),
+        "on a GPU": kernel_for(cell, "cuda", H),
         "gathered": unroll_gathered,
     }
     return {

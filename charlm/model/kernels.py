@@ -75,18 +75,20 @@ def torch_kernel(function: Callable[..., Any]) -> Kernel:
 
 
 KERNELS: dict[str, Kernel] = {"lstm": torch_kernel(torch.lstm), "mingru": run_linear, "minlstm": run_linear}
-# On a processor torch's loops for these are slower than `unroll_gathered`.
-ACCELERATOR_KERNELS: dict[str, Kernel] = {
+TORCH_LOOPS: dict[str, Kernel] = {
     "rnn_tanh": torch_kernel(torch.rnn_tanh),
     "rnn_relu": torch_kernel(torch.rnn_relu),
     "gru": torch_kernel(torch.gru),
 }
+FEWEST_GATHERED = 512  # units; in training, from here on, `unroll_gathered` overtakes torch's loops on a processor
 
 
-def kernel_for(cell_name: str, device: str) -> Kernel:
-    """The fastest way to run a cell on a kind of device."""
-    kernels = KERNELS if device == "cpu" else {**KERNELS, **ACCELERATOR_KERNELS}
-    return kernels.get(cell_name, unroll_gathered)
+def kernel_for(cell_name: str, device: str, hidden_size: int) -> Kernel:
+    """The fastest way to run a cell, as measured; without gradients torch's loops are always faster."""
+    if cell_name in KERNELS:
+        return KERNELS[cell_name]
+    gathered = device == "cpu" and hidden_size >= FEWEST_GATHERED and torch.is_grad_enabled()
+    return unroll_gathered if gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
 
 
 def _steps(cell: Cell, projected: Projected, state: State, weights: Weights, ops: Ops) -> tuple[Tensor, State]:

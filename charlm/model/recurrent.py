@@ -51,7 +51,8 @@ class RecurrentLayer(nn.Module):
         return tuple(state)
 
     def forward(self, x: Tensor, state: State) -> tuple[Tensor, State]:
-        return kernel_for(self.cell_name, x.device.type)(self.cell, x, state, self.weights())
+        kernel = kernel_for(self.cell_name, x.device.type, self.sizes.hidden_size)
+        return kernel(self.cell, x, state, self.weights())
 
     def keep_bounds(self) -> None:
         """Put the weights back between the bounds that the cell sets."""
