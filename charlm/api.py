@@ -25,7 +25,7 @@ from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
-from charlm.shape import Shape
+from charlm.shape import shape_from
 from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ class LanguageModel:
 
     def __init__(self, run: RunDirectory, device: Device = "auto") -> None:
         self.run, self._device = run, device
-        self.shape = _shape(run)
+        self.shape = shape_from(run.config, str(run.path / "config.json"))
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
         if self.tokenizer.vocab_size != self.shape.vocab_size:
             raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
@@ -330,10 +330,3 @@ def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
 
 def _spelled(token: TokenScore, symbol: str) -> TokenScore:
     return dataclasses.replace(token, unknown=symbol, spelling_nats=spelling_nats(spelled_bytes(symbol)))
-
-
-def _shape(run: RunDirectory) -> Shape:
-    try:
-        return Shape(**run.config["model"])
-    except (KeyError, TypeError) as error:
-        raise RunError("damaged run: its configuration has no model", str(run.path / "config.json")) from error

@@ -96,7 +96,7 @@ class ModelSettings:
     tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")
     dropout: float | None = setting(
         None,
-        "On embeddings, between layers and before the output; one mask for all steps.",
+        "On embeddings and on each recurrent layer's output; one mask for all steps.",
         low=0.0,
         high=0.95,
         panel="Model",

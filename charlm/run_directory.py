@@ -21,7 +21,7 @@ from charlm.errors import ResourceError, RunError, UsageError
 from charlm.files import cannot_write, make_folder, write_atomically, write_json
 
 RUNS = Path("runs")
-FORMAT = 1
+FORMAT, OLDEST_FORMAT = 2, 1  # 2: the network may have parts that charlm 0.1 did not know
 CONFIG, MANIFEST, METRICS, CORPUS = "config.json", "MANIFEST.json", "metrics.jsonl", "corpus"
 BEST, LAST, PREVIOUS = "best", "last", "previous"
 
@@ -62,8 +62,9 @@ class RunDirectory:
                 if _fingerprint(self._read(name)) != expected:
                     raise self._damaged(name, "does not match its checksum")
             self._config = self._read_json(CONFIG)
-            if self._config.get("format") != FORMAT:
-                raise self._damaged(CONFIG, f"has format {self._config.get('format')}, this charlm reads {FORMAT}")
+            version = self._config.get("format")
+            if version not in range(OLDEST_FORMAT, FORMAT + 1):
+                raise self._damaged(CONFIG, f"has format {version}, this charlm reads up to {FORMAT}")
         return self._config
 
     def has(self, kind: str) -> bool:

@@ -3,9 +3,11 @@
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
+from charlm.errors import RunError
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,14 @@ def cell_sizes(cell: str, hidden_size: int, wanted: Mapping[str, int | None]) ->
         "mogrifier_rank": max(1, hidden_size // 16),
     }
     return {name: wanted.get(name) or suitable[name] for name in CELLS[cell].settings}
+
+
+def shape_from(config: Mapping[str, Any], where: str) -> Shape:
+    """The shape in a run's configuration, whose older versions lack the newer parts. Raises RunError."""
+    try:
+        return Shape(**config["model"])
+    except (KeyError, TypeError) as error:
+        raise RunError("damaged run: its configuration has no model that this charlm knows", where) from error
 
 
 def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:

@@ -1,5 +1,6 @@
 """Every cell from the command's settings to a run directory and back: what was trained is what is used."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,12 @@ from charlm.config import ModelSettings, TrainingSettings
 from charlm.device import Machine
 from charlm.errors import UsageError
 from charlm.model.language_model import LanguageModelNetwork
-from charlm.run_directory import BEST, RunDirectory
+from charlm.run_directory import BEST, CONFIG, MANIFEST, RunDirectory, _fingerprint
 from charlm.shape import Shape
+from charlm.training.creation import TrainRequest
 from charlm.training.defaults import decide_shape, suitable_layers
+from charlm.training.events import StepDone
+from charlm.training.session import open_session
 from tests.conftest import TINY
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
@@ -83,6 +87,22 @@ def test_a_size_without_its_part_is_refused(settings: dict[str, Any], named: str
     with pytest.raises(UsageError, match=named):
         charlm.train(corpus, run=str(tmp_path / "run"), **{**TINY, **settings})
     assert not list(tmp_path.iterdir())
+
+
+def test_a_run_of_charlm_0_1_is_read_scored_and_gone_on_with(corpus: Path, tmp_path: Path) -> None:
+    """Its config.json has format 1 and knows none of the parts that came later."""
+    run = Path(charlm.train(corpus, run=str(tmp_path / "run"), cell="gru", **{**TINY, "steps": 4}).run)
+    expected = charlm.load(run).score(TEXT).logprob_nats
+    config = json.loads((run / CONFIG).read_text())
+    for part in ("residual", "head_layers", "head_size", "proj_size", "mogrifier_rounds", "mogrifier_rank"):
+        del config["model"][part]
+    (run / CONFIG).write_text(json.dumps({**config, "format": 1}))
+    manifest = json.loads((run / MANIFEST).read_text())
+    manifest[CONFIG] = _fingerprint((run / CONFIG).read_bytes())
+    (run / MANIFEST).write_text(json.dumps(manifest))
+    assert charlm.load(run).score(TEXT).logprob_nats == expected
+    resumed = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 6, "residual": False}))
+    assert [event.step for event in resumed.events() if isinstance(event, StepDone)] == [5, 6]
 
 
 def test_a_size_may_come_with_its_cell(corpus: Path, tmp_path: Path) -> None:

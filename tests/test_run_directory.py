@@ -182,7 +182,7 @@ def test_a_manifest_that_lists_nothing_vouches_for_nothing(run: RunDirectory) ->
         _ = RunDirectory(run.path).config
 
 
-@pytest.mark.parametrize("format", [2, None, "1"])
+@pytest.mark.parametrize("format", [0, 3, None, "1"])
 def test_another_format_is_refused(run: RunDirectory, format: Any) -> None:
     other = RunDirectory.create(run.path.parent / "y", {**CONFIG, "format": format}, {})
     with pytest.raises(RunError, match="format"):

@@ -128,10 +128,25 @@ def test_every_cell_learns_with_every_optimizer(start: Start, cell: str, optimiz
 
 
 def test_bounds_hold_after_every_update(start: Start) -> None:
-    training = start(cell="indrnn", learning_rate=0.5, optimizer="sgd", steps=6)
-    for _ in training.events():
-        recurrent = training.network.layers[0].get_parameter("recurrent")
-        assert float(recurrent.detach().abs().max()) <= 1.0
+    training = start(cell="indrnn", steps=3)
+    recurrent = training.network.layers[0].get_parameter("recurrent")
+    recurrent.data = torch.tensor([5.0, -5.0] * 6)
+    for event in training.events():
+        if isinstance(event, StepDone):
+            assert float(recurrent.detach().abs().max()) <= 1.0
+
+
+@pytest.mark.parametrize(("embedding_size", "noted"), [(7, True), (12, False)])
+def test_residual_that_does_nothing_is_noted(start: Start, embedding_size: int, noted: bool) -> None:
+    training = start(residual=True, num_layers=1, embedding_size=embedding_size)
+    assert any("--residual does nothing here" in note for note in training.notes) == noted
+
+
+@pytest.mark.parametrize("cell", list(CELLS))
+def test_an_estimate_is_made_for_every_cell(corpus: Path, cell: str) -> None:
+    settings = {**TINY, "cell": cell, "num_layers": 2, "head_layers": 1, "residual": True}
+    with draft_session(TrainRequest(corpus=str(corpus), settings=settings)) as training:
+        assert estimate(training).num_params == sum(value.numel() for value in training.network.parameters())
 
 
 def test_a_random_initial_state_is_drawn_anew_for_training_and_is_zero_otherwise(start: Start) -> None:

@@ -21,7 +21,7 @@ Weights = Mapping[str, Array]
 
 
 class Ops(Protocol):
-    """The operations in which torch and NumPy differ. All but `split` keep the leading dimensions."""
+    """The operations in which torch and NumPy differ. Leading dimensions stay as they are."""
 
     def linear(self, x: Array, weight: Array, bias: Array | None = None) -> Array:
         """x @ weight.T + bias"""
@@ -61,7 +61,7 @@ Start = Literal["glorot", "glorot_by_gate", "orthogonal_by_gate", "zero", "one",
 
 
 @dataclass(frozen=True)
-class Weight:
+class NewWeight:
     """A weight's shape, and how it starts before training."""
 
     size: tuple[int, ...]
@@ -79,7 +79,7 @@ class Cell:
 
     project: Callable[[Array, Weights, Ops], Projected]
     step: Callable[[Projected, State, Weights, Ops], State]
-    weights: Callable[[Sizes], dict[str, Weight]]
+    weights: Callable[[Sizes], dict[str, NewWeight]]
     state_sizes: Callable[[Sizes], dict[str, int]]
     gates: tuple[str, ...]
     equation: tuple[str, ...]
@@ -102,27 +102,31 @@ def project_input_with_both_biases(x: Array, weights: Weights, ops: Ops) -> Proj
     return (ops.linear(x, weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"]),)
 
 
-def gate_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+def gate_weights(num_gates: int) -> Callable[[Sizes], dict[str, NewWeight]]:
     """W [h, x] + b of each gate: weight_ih (G*H, I), weight_hh (G*H, H), bias (G*H)."""
 
-    def weights(sizes: Sizes) -> dict[str, Weight]:
+    def weights(sizes: Sizes) -> dict[str, NewWeight]:
         rows = num_gates * sizes.hidden_size
         return {
-            "weight_ih": Weight((rows, sizes.input_size), "glorot_by_gate"),
-            "weight_hh": Weight((rows, sizes.hidden_size), "orthogonal_by_gate"),
-            "bias": Weight((rows,), "forget_open"),
+            "weight_ih": NewWeight((rows, sizes.input_size), "glorot_by_gate"),
+            "weight_hh": NewWeight((rows, sizes.hidden_size), "orthogonal_by_gate"),
+            "bias": NewWeight((rows,), "forget_open"),
         }
 
     return weights
 
 
-def torch_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+def torch_weights(num_gates: int) -> Callable[[Sizes], dict[str, NewWeight]]:
     """The same under the names of torch.nn's layers, which have two biases, bias_ih and bias_hh."""
 
-    def weights(sizes: Sizes) -> dict[str, Weight]:
-        matrices = gate_weights(num_gates)(sizes)
-        bias = matrices.pop("bias")
-        return {**matrices, "bias_ih": bias, "bias_hh": Weight(bias.size, "zero")}
+    def weights(sizes: Sizes) -> dict[str, NewWeight]:
+        rows = num_gates * sizes.hidden_size
+        return {
+            "weight_ih": NewWeight((rows, sizes.input_size), "glorot_by_gate"),
+            "weight_hh": NewWeight((rows, sizes.hidden_size), "orthogonal_by_gate"),
+            "bias_ih": NewWeight((rows,), "forget_open"),
+            "bias_hh": NewWeight((rows,), "zero"),
+        }
 
     return weights
 

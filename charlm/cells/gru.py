@@ -12,11 +12,11 @@
 from charlm.cells.cell import (
     Array,
     Cell,
+    NewWeight,
     Ops,
     Projected,
     Sizes,
     State,
-    Weight,
     Weights,
     gate_weights,
     project_input,
@@ -45,12 +45,12 @@ def step_gru_reset_before(projected: Projected, state: State, weights: Weights, 
     return (c,)
 
 
-def gru_reset_before_weights(sizes: Sizes) -> dict[str, Weight]:
+def gru_reset_before_weights(sizes: Sizes) -> dict[str, NewWeight]:
     hidden = sizes.hidden_size
     return {
         **gate_weights(3)(sizes),
-        "weight_hh": Weight((2 * hidden, hidden), "orthogonal_by_gate"),
-        "weight_reset": Weight((hidden, hidden), "orthogonal_by_gate"),
+        "weight_hh": NewWeight((2 * hidden, hidden), "orthogonal_by_gate"),
+        "weight_reset": NewWeight((hidden, hidden), "orthogonal_by_gate"),
     }
 
 
@@ -65,7 +65,7 @@ def step_gru(projected: Projected, state: State, weights: Weights, ops: Ops) -> 
     h_r, h_z, h_n = ops.split(ops.linear(h, weights["weight_hh"], weights["bias_hh"]), 3)
     r, z = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
     n = ops.tanh(x_n + r * h_n)
-    h = n + z * (h - n)  # (1 - z) * n + z * h in fewer operations
+    h = n + z * (h - n)  # (1 - z) * n + z * h by three operations in place of four
     return (h,)
 
 
@@ -76,7 +76,7 @@ GRU_SIMPLE = Cell(
     state_of_hidden_size("c"),
     gates=("candidate", "u"),
     equation=("c~ = tanh(Wc [c, x] + bc)", "u = s(Wu [c, x] + bu)", "c' = u * c~ + (1 - u) * c"),
-    source="the GRU of Cho et al. 2014, arXiv 1406.1078, without its reset gate, as courses introduce it",
+    source="the GRU of Cho et al. 2014, arXiv 1406.1078, without its reset gate (their update gate is 1 - u)",
 )
 
 GRU_RESET_BEFORE = Cell(

@@ -6,11 +6,11 @@ Gates stand in torch's order: i the input gate, f the forget gate, g the candida
 from charlm.cells.cell import (
     Array,
     Cell,
+    NewWeight,
     Ops,
     Projected,
     Sizes,
     State,
-    Weight,
     Weights,
     gate_weights,
     project_input,
@@ -52,8 +52,8 @@ def step_lstm_peephole_previous(projected: Projected, state: State, weights: Wei
     return h, c
 
 
-def peephole_weights(sizes: Sizes) -> dict[str, Weight]:
-    return {**gate_weights(4)(sizes), **dict.fromkeys(PEEPHOLES, Weight((sizes.hidden_size,), "zero"))}
+def peephole_weights(sizes: Sizes) -> dict[str, NewWeight]:
+    return {**gate_weights(4)(sizes), **dict.fromkeys(PEEPHOLES, NewWeight((sizes.hidden_size,), "zero"))}
 
 
 def step_lstm_coupled(projected: Projected, state: State, weights: Weights, ops: Ops) -> State:
@@ -79,19 +79,17 @@ def step_lstm_mogrifier(projected: Projected, state: State, weights: Weights, op
         right, left = weights[f"mogrifier_right_{number}"], weights[f"mogrifier_left_{number}"]
         gate = 2 * ops.sigmoid(ops.low_rank(seen, right, left))
         x, h = (gate * x, h) if number % 2 else (x, gate * h)
-    gates = ops.linear(x, weights["weight_ih"]) + ops.linear(h, weights["weight_hh"]) + weights["bias"]
-    i, f, g, o = ops.split(gates, 4)
-    c = ops.sigmoid(f) * c + ops.sigmoid(i) * ops.tanh(g)
-    h = ops.sigmoid(o) * ops.tanh(c)
-    return h, c
+    return step_lstm((ops.linear(x, weights["weight_ih"], weights["bias"]),), (h, c), weights, ops)
 
 
-def mogrifier_weights(sizes: Sizes) -> dict[str, Weight]:
+def mogrifier_weights(sizes: Sizes) -> dict[str, NewWeight]:
     weights = gate_weights(4)(sizes)
     for number in range(1, sizes.mogrifier_rounds + 1):
-        gated, seen = (sizes.input_size, sizes.hidden_size)[:: 1 if number % 2 else -1]
-        weights[f"mogrifier_left_{number}"] = Weight((gated, sizes.mogrifier_rank), "glorot")
-        weights[f"mogrifier_right_{number}"] = Weight((sizes.mogrifier_rank, seen), "glorot")
+        gated, seen = sizes.input_size, sizes.hidden_size
+        if number % 2 == 0:
+            gated, seen = seen, gated
+        weights[f"mogrifier_left_{number}"] = NewWeight((gated, sizes.mogrifier_rank), "glorot")
+        weights[f"mogrifier_right_{number}"] = NewWeight((sizes.mogrifier_rank, seen), "glorot")
     return weights
 
 
@@ -116,14 +114,14 @@ def step_lstm_layernorm(projected: Projected, state: State, weights: Weights, op
     return h, c
 
 
-def layernorm_weights(sizes: Sizes) -> dict[str, Weight]:
+def layernorm_weights(sizes: Sizes) -> dict[str, NewWeight]:
     rows = 4 * sizes.hidden_size
     return {
         **gate_weights(4)(sizes),
-        "gain_ih": Weight((rows,), "one"),
-        "gain_hh": Weight((rows,), "one"),
-        "gain_c": Weight((sizes.hidden_size,), "one"),
-        "bias_c": Weight((sizes.hidden_size,), "zero"),
+        "gain_ih": NewWeight((rows,), "one"),
+        "gain_hh": NewWeight((rows,), "one"),
+        "gain_c": NewWeight((sizes.hidden_size,), "one"),
+        "bias_c": NewWeight((sizes.hidden_size,), "zero"),
     }
 
 
@@ -133,11 +131,11 @@ def step_lstm_projected(projected: Projected, state: State, weights: Weights, op
     return ops.linear(h, weights["weight_hr"]), c
 
 
-def projected_weights(sizes: Sizes) -> dict[str, Weight]:
+def projected_weights(sizes: Sizes) -> dict[str, NewWeight]:
     return {
         **torch_weights(4)(sizes),
-        "weight_hh": Weight((4 * sizes.hidden_size, sizes.proj_size), "orthogonal_by_gate"),
-        "weight_hr": Weight((sizes.proj_size, sizes.hidden_size), "glorot"),
+        "weight_hh": NewWeight((4 * sizes.hidden_size, sizes.proj_size), "orthogonal_by_gate"),
+        "weight_hr": NewWeight((sizes.proj_size, sizes.hidden_size), "glorot"),
     }
 
 
@@ -193,7 +191,7 @@ LSTM_COUPLED = Cell(
     state_of_hidden_size("h", "c"),
     gates=("f", "g", "o"),
     equation=("f, o = s(W [h, x] + b)", "g = tanh(Wg [h, x] + bg)", "c' = f * c + (1 - f) * g", "h' = o * tanh(c')"),
-    source="Greff et al. 2015, arXiv 1503.04069 (CIFG)",
+    source="Greff et al. 2015, arXiv 1503.04069 (CIFG), without its peepholes",
 )
 
 LSTM_MOGRIFIER = Cell(
@@ -219,8 +217,8 @@ LSTM_LAYERNORM = Cell(
     gates=("i", "f", "g", "o"),
     equation=(
         "N(a) = (a - mean a) / sqrt(var a + 1e-5)",
-        "i, f, o = s(q * N(W x) + r * N(U h) + b)",
-        "g = tanh(qg * N(W x)g + rg * N(U h)g + bg)",
+        "a = q * N(W x) + r * N(U h) + b, over all gates at once",
+        "i, f, o = s(a); g = tanh(a), each its block",
         "c' = f * c + i * g",
         "h' = o * tanh(w * N(c') + v)",
     ),

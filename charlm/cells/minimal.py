@@ -8,13 +8,12 @@ from collections.abc import Callable
 from charlm.cells.cell import (
     Array,
     Cell,
+    NewWeight,
     Ops,
     Projected,
     Sizes,
     State,
-    Weight,
     Weights,
-    gate_weights,
     state_of_hidden_size,
 )
 
@@ -38,11 +37,15 @@ def project_minlstm(x: Array, weights: Weights, ops: Ops) -> Projected:
     return ops.sigmoid(log_ratio), ops.sigmoid(-log_ratio) * candidate
 
 
-def input_weights(num_gates: int) -> Callable[[Sizes], dict[str, Weight]]:
+def input_weights(num_gates: int) -> Callable[[Sizes], dict[str, NewWeight]]:
     """W x + b of each gate."""
 
-    def weights(sizes: Sizes) -> dict[str, Weight]:
-        return {name: weight for name, weight in gate_weights(num_gates)(sizes).items() if name != "weight_hh"}
+    def weights(sizes: Sizes) -> dict[str, NewWeight]:
+        rows = num_gates * sizes.hidden_size
+        return {
+            "weight_ih": NewWeight((rows, sizes.input_size), "glorot_by_gate"),
+            "bias": NewWeight((rows,), "forget_open"),
+        }
 
     return weights
 
@@ -54,7 +57,7 @@ MINGRU = Cell(
     state_of_hidden_size("h"),
     gates=("z", "candidate"),
     equation=("z = s(Wz x + bz)", "h~ = Wh x + bh", "h' = (1 - z) * h + z * h~"),
-    source="Feng et al. 2024, arXiv 2410.01201",
+    source="Feng et al. 2024, arXiv 2410.01201, in its plain form, not by logarithms",
 )
 
 MINLSTM = Cell(
@@ -64,5 +67,5 @@ MINLSTM = Cell(
     state_of_hidden_size("h"),
     gates=("f", "i", "candidate"),
     equation=("f = s(Wf x + bf)", "i = s(Wi x + bi)", "h~ = Wh x + bh", "h' = f / (f + i) * h + i / (f + i) * h~"),
-    source="Feng et al. 2024, arXiv 2410.01201",
+    source="Feng et al. 2024, arXiv 2410.01201, in its plain form, not by logarithms",
 )

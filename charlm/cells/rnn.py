@@ -2,11 +2,11 @@
 
 from charlm.cells.cell import (
     Cell,
+    NewWeight,
     Ops,
     Projected,
     Sizes,
     State,
-    Weight,
     Weights,
     project_input,
     project_input_with_both_biases,
@@ -31,18 +31,18 @@ def step_indrnn(projected: Projected, state: State, weights: Weights, ops: Ops) 
     """Each unit sees of the state itself alone: u is a vector, and training keeps it between -1 and 1.
 
     The paper's bound is a little above 1 for windows of a known length; here the state of a long text is carried on
-    without end, and a unit with |u| > 1 would grow without end too.
+    without end, and a unit with |u| > 1 would grow exponentially.
     """
     (x,), (h,) = projected, state
     h = ops.relu(x + weights["recurrent"] * h)
     return (h,)
 
 
-def indrnn_weights(sizes: Sizes) -> dict[str, Weight]:
+def indrnn_weights(sizes: Sizes) -> dict[str, NewWeight]:
     return {
-        "weight_ih": Weight((sizes.hidden_size, sizes.input_size), "glorot"),
-        "recurrent": Weight((sizes.hidden_size,), "uniform"),
-        "bias": Weight((sizes.hidden_size,), "zero"),
+        "weight_ih": NewWeight((sizes.hidden_size, sizes.input_size), "glorot"),
+        "recurrent": NewWeight((sizes.hidden_size,), "uniform"),
+        "bias": NewWeight((sizes.hidden_size,), "zero"),
     }
 
 

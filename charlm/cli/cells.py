@@ -1,12 +1,17 @@
 """`charlm cells`: every recurrent cell with its equation, its size and where it is from. Runs without torch."""
 
+import math
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
+from charlm.cells import CELLS
+from charlm.cells.cell import Sizes
 from charlm.cli.console import out, write_json
+from charlm.config import flag
 from charlm.errors import UsageError
+from charlm.shape import cell_sizes
 
 NOTATION = """x: input; h, c: state before the step; h', c': after it; s(): logistic function; *: elementwise;
 [a, b]: concatenation."""
@@ -30,8 +35,6 @@ def cells_cli(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a cell.")] = False,
 ) -> None:
     """List the recurrent cells: equation, parameters of one layer, source."""
-    from charlm.cells import CELLS
-
     for name in cells or CELLS:
         if name not in CELLS:
             raise UsageError(f"unknown cell {name!r}", to_do="choose from " + ", ".join(CELLS))
@@ -48,18 +51,13 @@ def cells_cli(
 
 
 def _describe(name: str, input_size: int, hidden_size: int) -> dict[str, Any]:
-    import math
-
-    from charlm.cells import CELLS
-    from charlm.cells.cell import Sizes
-    from charlm.shape import cell_sizes
-
     cell = CELLS[name]
     own = cell_sizes(name, hidden_size, {})
     weights = cell.weights(Sizes(input_size, hidden_size, **own))
     return {
         "cell": name,
         "equation": list(cell.equation),
+        "gates": list(cell.gates),
         "input_size": input_size,
         "hidden_size": hidden_size,
         **own,
@@ -69,7 +67,7 @@ def _describe(name: str, input_size: int, hidden_size: int) -> dict[str, Any]:
 
 
 def _show(one: dict[str, Any]) -> None:
-    own = ", ".join(f"--{name.replace('_', '-')} {one[name]}" for name in one if name.startswith(("proj", "mogrifier")))
+    own = ", ".join(f"{flag(name)} {one[name]}" for name in CELLS[one["cell"]].settings)
     out.print(f"\n[bold]{one['cell']}[/]  {one['layer_params']:,} parameters{f' ({own})' if own else ''}")
     for line in one["equation"]:
         out.print(f"    {escape(line)}")

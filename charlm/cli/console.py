@@ -7,12 +7,15 @@ import sys
 import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
 
 from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
+
+if TYPE_CHECKING:
+    from charlm.shape import Shape
 
 SCHEMA_VERSION = 1
 OUT_OF_MEMORY = ("out of memory", "alloc_cpu", "can't allocate memory")  # what torch's errors say
@@ -68,6 +71,21 @@ def visible(text: str) -> str:
 def visible_symbol(symbol: str) -> str:
     """A token as a table shows it: white space within quotes."""
     return visible(symbol) if symbol.strip() else repr(symbol)
+
+
+def describe(shape: "Shape") -> str:
+    """A network in words: every part that it has."""
+    parts = [f"{shape.cell} {shape.num_layers} x {shape.hidden_size}"]
+    if shape.proj_size:
+        parts.append(f"projected to {shape.proj_size}")
+    if shape.mogrifier_rounds:
+        parts.append(f"{shape.mogrifier_rounds} rounds of rank {shape.mogrifier_rank}")
+    if shape.residual:
+        parts.append("residual")
+    if shape.head_layers:
+        parts.append(f"feed-forward {shape.head_layers} x {shape.head_size}")
+    parts.append(f"embeddings of {shape.embedding_size}")
+    return ", ".join(parts)
 
 
 def _escaped(character: str) -> str:

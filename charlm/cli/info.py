@@ -2,17 +2,14 @@
 
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 from rich.table import Table
 
-from charlm.cli.console import out, say, write_json
+from charlm.cli.console import describe, out, say, write_json
 from charlm.errors import RunError
-
-if TYPE_CHECKING:
-    from charlm.shape import Shape
 
 MEASURED = ("valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token")
 EXAMPLES = """[bold]Examples[/]
@@ -51,11 +48,12 @@ def info_cli(
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
     from charlm.run_directory import BEST, RunDirectory
-    from charlm.shape import num_params
+    from charlm.shape import num_params, shape_from
 
     directory = RunDirectory(path)
     try:
         config = directory.config
+        shape = shape_from(config, str(path / "config.json"))
         best = directory.load(BEST) if directory.has(BEST) else None
     except RunError as error:
         if not skip_damaged:
@@ -68,7 +66,8 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "created": config["created"],
         "corpus": config["corpus"],
         "model": config["model"],
-        "num_params": num_params(_shape(config["model"])),
+        "network": describe(shape),
+        "num_params": num_params(shape),
         "training": config["training"],
         "best_step": best.step if best else None,
         "best_check_nats_per_token": best.scalars.get("nats_per_token") if best else None,
@@ -76,12 +75,6 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "versions": {"charlm": config["charlm"], **config["versions"]},
         "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(" ", timespec="minutes"),
     }
-
-
-def _shape(model: dict[str, Any]) -> "Shape":
-    from charlm.shape import Shape
-
-    return Shape(**model)
 
 
 def _newest(path: Path) -> float:
@@ -113,7 +106,7 @@ def _show_one(record: dict[str, Any]) -> None:
         "created": record["created"],
         "saved": record["last_saved"],
         "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
-        "model": f"{_model(record)}, embeddings of {record['model']['embedding_size']}",
+        "model": record["network"],
         "types": f"{record['model']['vocab_size']:,}",
         "parameters": f"{record['num_params']:,}",
         "best": f"step {record['best_step']}, {_figure(record['best_check_nats_per_token'])} nats/token (quick check)",
@@ -133,15 +126,8 @@ def _measured(record: dict[str, Any], name: str) -> float | None:
 
 
 def _model(record: dict[str, Any]) -> str:
-    shape = _shape(record["model"])
-    parts = {
-        f"{shape.cell} {shape.num_layers} x {shape.hidden_size}": True,
-        f"projected to {shape.proj_size}": shape.proj_size,
-        f"{shape.mogrifier_rounds} rounds of rank {shape.mogrifier_rank}": shape.mogrifier_rounds,
-        "residual": shape.residual,
-        f"feed-forward {shape.head_layers} x {shape.head_size}": shape.head_layers,
-    }
-    return ", ".join(text for text, present in parts.items() if present)
+    model = record["model"]
+    return f"{model['cell']} {model['num_layers']} x {model['hidden_size']}"
 
 
 def _figure(value: float | None) -> str:

@@ -9,7 +9,7 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
-from charlm.cli.console import out, say, when_the_reader_goes, write_json
+from charlm.cli.console import describe, out, say, when_the_reader_goes, write_json
 from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 
@@ -136,9 +136,7 @@ def _show_estimate(session: "Session", json: bool) -> None:
     if json:
         write_json(dataclasses.asdict(found))
         return
-    shape = session.shape
-    layers = f"{shape.num_layers} x {shape.hidden_size}"
-    out.print(f"{shape.cell} {layers}, embeddings of {shape.embedding_size}, {shape.vocab_size:,} types")
+    out.print(f"{describe(session.shape)}, {session.shape.vocab_size:,} types")
     out.print(f"{found.num_params:,} parameters, about {found.memory_bytes / 2**20:,.0f} MB of memory in training")
     out.print(
         f"{found.steps:,} steps of {found.tokens_per_step:,} tokens at {found.tokens_per_second:,.0f} tokens/s: ",

@@ -34,7 +34,7 @@ def run_linear(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[T
     """Cells whose step is h' = keep * h + new: everything but that line at once, and that line in a bare loop."""
     keep, new = cell.project(x, weights, TorchOps)
     output = LinearRecurrence.apply(keep, new, state[0])  # type: ignore[no-untyped-call]
-    return output, (output[-1],)
+    return output, (output[-1].clone(),)  # not a view, which would keep all of it alive
 
 
 class LinearRecurrence(torch.autograd.Function):

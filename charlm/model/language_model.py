@@ -19,8 +19,8 @@ class Head(nn.Module):
     def __init__(self, shape: Shape) -> None:
         super().__init__()
         shapes = weight_shapes(shape)
-        wide = [shapes[f"head.layers.{layer}.weight"] for layer in range(shape.head_layers)]
-        self.layers = nn.ModuleList(nn.Linear(size, hidden) for hidden, size in wide)
+        sizes = [shapes[f"head.layers.{layer}.weight"] for layer in range(shape.head_layers)]
+        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for outputs, inputs in sizes)
         self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
         self.projection: nn.Parameter | None = _parameter(shapes.get("head.projection"))
         self.weight: nn.Parameter | None = _parameter(shapes.get("head.weight"))

@@ -20,7 +20,7 @@ class RecurrentLayer(nn.Module):
 
     def __init__(self, cell: str, sizes: Sizes, initial_state: str = "zero") -> None:
         super().__init__()
-        self.cell_name, self.cell, self.sizes, self.kind_of_start = cell, CELLS[cell], sizes, initial_state
+        self.cell_name, self.cell, self.sizes, self.initial_state_kind = cell, CELLS[cell], sizes, initial_state
         for name, weight in self.cell.weights(sizes).items():
             self.register_parameter(name, nn.Parameter(torch.zeros(weight.size)))
         if initial_state == "learned":
@@ -45,7 +45,7 @@ class RecurrentLayer(nn.Module):
         state = []
         for part, size in self.cell.state_sizes(self.sizes).items():
             start = like.new_zeros(batch_size, size) + weights.get(f"initial_{part}", 0.0)
-            if self.kind_of_start == "random" and generator is not None:
+            if self.initial_state_kind == "random" and generator is not None:
                 start = start.normal_(std=INITIAL_STATE_STD, generator=generator)
             state.append(start)
         return tuple(state)

@@ -103,6 +103,8 @@ def write_run(request: TrainRequest, folder: Path) -> list[str]:
     model = fill(ModelSettings, request.settings)
     shape = decide_shape(model, training, unit, corpus.tokenizer.vocab_size, num_tokens, machine)
     training, notes = decide_training(training, unit, num_tokens, machine)
+    if shape.residual and all(sizes.input_size != shape.output_size for sizes in shape.layers()):
+        notes.append("--residual does nothing here: no layer's input is of its output's size")
     RunDirectory.create(folder, _config(request, corpus, shape, training), corpus.tokenizer.files())
     given = request.tokenizer is not None or is_prepared(Path(request.corpus or ""))
     if given and not corpus.tokenizer.lossless:

@@ -61,4 +61,5 @@ def _memory_bytes(session: Session, tokens: int) -> int:
     unrolled = kernel_for(shape.cell, session.machine.device, shape.hidden_size) is unroll_gathered
     per_unit = 10 * gates + 12 if unrolled else 5 * gates + 10
     floats = shape.embedding_size + shape.num_layers * per_unit * shape.hidden_size + 3 * shape.vocab_size
+    floats += 2 * shape.head_layers * shape.head_size
     return TORCH_BYTES + BYTES_PER_PARAMETER * num_params(shape) + 4 * tokens * floats

@@ -63,7 +63,7 @@ class Trainer:
         self._machine, self._check, self._sample = machine, check, sample
         self._optimizer: Optimizer = make_optimizer(network, settings)
         self._dropout = torch.Generator(machine.device).manual_seed(settings.seed)
-        self._starts = torch.Generator(machine.device).manual_seed(settings.seed)
+        self._initial_state = torch.Generator(machine.device).manual_seed(settings.seed)
         self._state: NetworkState | None = None
         self._non_finite = 0
 
@@ -91,7 +91,7 @@ class Trainer:
         tensors |= {f"windows.{name}": torch.from_numpy(value) for name, value in self.windows.position().items()}
         tensors["dropout_generator"] = self._dropout.get_state()
         if self.network.shape.initial_state == "random":
-            tensors["starts_generator"] = self._starts.get_state()
+            tensors["initial_state_generator"] = self._initial_state.get_state()
         for layer, parts in enumerate(self._state or ()):
             tensors |= {f"state.{layer}.{n}": part.detach().float() for n, part in enumerate(parts)}
         return tensors
@@ -103,7 +103,7 @@ class Trainer:
         self.windows.restore({name: value.numpy() for name, value in _under("windows.", tensors).items()})
         self._dropout.set_state(tensors["dropout_generator"])
         if self.network.shape.initial_state == "random":
-            self._starts.set_state(tensors["starts_generator"])
+            self._initial_state.set_state(tensors["initial_state_generator"])
         parts = _under("state.", tensors)
         layers = range(len({name.split(".")[0] for name in parts}))
         device = self.network.head.bias.device
@@ -134,7 +134,7 @@ class Trainer:
         )
 
     def _state_for(self, batch_size: int, reset: Tensor) -> NetworkState:
-        initial = self.network.initial_state(batch_size, self._starts)
+        initial = self.network.initial_state(batch_size, self._initial_state)
         if self._state is None or len(self._state[0][0]) != batch_size:
             return initial
         return reset_state(self._state, initial, reset)

@@ -26,7 +26,7 @@ from charlm.model.runner import Runner
 from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
-from charlm.shape import Shape
+from charlm.shape import Shape, shape_from
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, check_request, corpus_name, create_run, readable_name, write_run
@@ -138,7 +138,8 @@ def _resume(request: TrainRequest) -> Session:
     run = RunDirectory(find_run(name))
     config, given = run.config, request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
     stored = {name: value for name, value in config["training"].items() if value is not None}
-    as_it_is = {**config["model"], **config["text"], **stored}
+    shape = shape_from(config, str(run.path / "config.json"))
+    as_it_is = {**dataclasses.asdict(shape), **config["text"], **stored}
     for setting, value in given.items():
         if setting not in LENGTH and as_it_is.get(setting) != value:
             what = f"--resume goes on with the run as it is, without {flag(setting)}"
@@ -184,7 +185,7 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     """A session at its first step, from what the run's folder says."""
     training = training or fill(TrainingSettings, run.config["training"])
     machine = find_machine(training)
-    shape = Shape(**run.config["model"])
+    shape = shape_from(run.config, str(run.path / "config.json"))
     corpus = open_prepared(run.path / CORPUS)
     for name, part in (("valid", corpus.valid), ("test", corpus.test)):
         if part is None and run.config["corpus"][f"{name}_tokens"]:
