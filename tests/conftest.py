@@ -1,5 +1,6 @@
 """A small corpus, and tiny models trained on it once a session."""
 
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,10 @@ import pytest
 import charlm
 from charlm.api import LanguageModel
 
+# The workers share the processors: with two threads each they wait for each other, and the suite takes seven times as
+# long.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("CHARLM_THREADS", "1")
 # The same examples each time, and no stopwatch: a suite that fails by chance or by load is believed by nobody.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")
