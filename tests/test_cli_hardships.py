@@ -12,9 +12,13 @@ import numpy as np
 import pytest
 
 import charlm as package
+from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError
 from charlm.run_directory import RunDirectory
+from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy, choose
+from charlm.shape import Shape, weight_shapes
+from charlm.text.interface import SymbolDecoder
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures
@@ -180,9 +184,20 @@ def test_ctrl_c_ends_a_training_from_python_too(charlm: Charlm, monkeypatch: pyt
     assert RunDirectory(Path("runs/corpus")).load("last").step == 1
 
 
-def test_logits_that_are_not_numbers_are_no_choice() -> None:
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("temperature", [0.0, 0.8])
+def test_logits_that_are_not_finite_are_no_choice(wrong: float, temperature: float) -> None:
     with pytest.raises(DivergedError):
-        choose(np.array([0.0, np.nan, 1.0]), Strategy(), (), np.random.default_rng(1))
+        choose(np.array([0.0, wrong, 1.0]), Strategy(temperature=temperature), (), np.random.default_rng(1))
+
+
+def test_a_state_that_grows_without_bound_ends_with_an_error_and_no_warning() -> None:
+    shape = Shape("rnn_relu", 1, 4, 3, False, 0.0, "zero", 5)
+    weights = {name: np.ones(size, np.float32) for name, size in weight_shapes(shape).items()}
+    stepper = Stepper(shape, {**weights, "layers.0.weight_hh": np.full((4, 4), 1e30, np.float32)})
+    decoder, rng = SymbolDecoder(tuple("\n?abc")), np.random.default_rng(1)
+    with pytest.raises(DivergedError):
+        list(generate(stepper, np.array([0]), Strategy(), Ending(), rng, decoder, eos_id=0))
 
 
 def test_unknown_tokens_show_what_they_are_and_what_their_spelling_costs(trained: Charlm) -> None:

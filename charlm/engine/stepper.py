@@ -85,11 +85,12 @@ class Stepper:
     def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
         """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
         x, new_state = self._embedding[ids], []
-        for layer, (weights, old) in enumerate(zip(self._layers, state, strict=True)):
-            new = self._cell.step(self._project(ids, x, layer), old, weights, NumpyOps)
-            x = x + new[0] if self.shape.residual and x.shape == new[0].shape else new[0]
-            new_state.append(new)
-        return self._head(x), tuple(new_state)
+        with np.errstate(over="ignore", invalid="ignore"):  # a state without bounds: the logits tell, and are checked
+            for layer, (weights, old) in enumerate(zip(self._layers, state, strict=True)):
+                new = self._cell.step(self._project(ids, x, layer), old, weights, NumpyOps)
+                x = x + new[0] if self.shape.residual and x.shape == new[0].shape else new[0]
+                new_state.append(new)
+            return self._head(x), tuple(new_state)
 
     def logprobs(
         self, inputs: NDArray[Any], targets: NDArray[Any], state: NetworkState

@@ -68,11 +68,12 @@ def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> L
 def choose(logits: Logits, strategy: Strategy, seen: Collection[int], rng: np.random.Generator) -> int:
     """The next id. Logits (V,) in any scale; `seen` holds the different ids of the text so far.
 
-    Raises DivergedError when the logits are not numbers.
+    Raises DivergedError when the logits are not numbers, or beyond all numbers.
     """
     logits = logits.astype(np.float64)
-    if np.isnan(logits).any():
-        raise DivergedError("the model's predictions are not numbers: its training diverged", to_do="train it again")
+    if not np.isfinite(logits.max()):
+        what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
+        raise DivergedError(what, to_do="train it longer or again, or sample fewer tokens")
     if strategy.repetition_penalty != 1.0:
         logits = penalise_repetition(logits, np.array(sorted(seen), np.int64), strategy.repetition_penalty)
     if strategy.temperature == 0:
