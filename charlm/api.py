@@ -5,7 +5,9 @@ Single sentences and samples run on `engine/` (NumPy, at once), batches on `mode
 
 import dataclasses
 import secrets
-from collections.abc import Iterable, Iterator
+import threading
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -15,12 +17,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import CorpusSettings, Device
+from charlm.config import CorpusSettings, Device, Precision
+from charlm.device import cores
+from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
 from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
 from charlm.probability import log_softmax
 from charlm.run_directory import BEST, RunDirectory, find_run
-from charlm.sampling.generate import Ending, SampledToken, generate
+from charlm.sampling.generate import Ending, SampledToken, generate_together
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
@@ -32,6 +36,7 @@ if TYPE_CHECKING:
     from charlm.training.results import TrainResult
 
 LINES_AT_ONCE = 4096
+TEXTS_AT_ONCE = 16  # sampled side by side in a thread: of more, none comes sooner
 
 
 @dataclass(frozen=True)
@@ -89,8 +94,8 @@ class Sample:
 class LanguageModel:
     """A trained run, ready to use. Load it with `charlm.load`."""
 
-    def __init__(self, run: RunDirectory, device: Device = "auto") -> None:
-        self.run, self._device = run, device
+    def __init__(self, run: RunDirectory, device: Device = "auto", precision: Precision = "float32") -> None:
+        self.run, self._device, self._precision = run, device, precision
         self.shape = shape_from(run.config, str(run.path / "config.json"))
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
         if self.tokenizer.vocab_size != self.shape.vocab_size:
@@ -101,8 +106,14 @@ class LanguageModel:
 
     @cached_property
     def stepper(self) -> Stepper:
-        """The network in NumPy, for one token at a time."""
-        return Stepper(self.shape, self.run.load(BEST).tensors)
+        """The network for one token at a time, without torch."""
+        tensors = self.run.load(BEST).tensors
+        if self._precision == "float32":
+            return fastest_stepper(self.shape, tensors)
+        if not can_compile(self.shape) or not has_bfloat16():
+            what = "--precision bfloat16 needs an LSTM, charlm's compiled code and a processor with bfloat16"
+            raise UsageError(what, str(self.run.path), "leave --precision out")
+        return CompiledStepper(self.shape, tensors, bfloat16=True)
 
     @cached_property
     def runner(self) -> Network:
@@ -115,7 +126,7 @@ class LanguageModel:
 
         network = LanguageModelNetwork(self.shape)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
-        return Runner(network.to(find_device(self._device)))
+        return Runner(network.to(find_device(self._device)), bfloat16=self._precision == "bfloat16")
 
     def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
         """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
@@ -197,15 +208,61 @@ class LanguageModel:
         allow_unk: bool = False,
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
-        if seed is not None and seed < 0:
-            raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
-        return generate(
+        randomness = _randomness(seed)
+        for tokens in self._generate(prompt, strategy, ending, randomness, [number], allow_unk):
+            yield tokens[0]
+
+    def sample_many(
+        self,
+        prompt: str,
+        strategy: Strategy,
+        ending: Ending,
+        count: int,
+        *,
+        seed: int | None = None,
+        allow_unk: bool = False,
+        threads: int | None = None,
+    ) -> Iterator[Sample]:
+        """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
+        threads = threads or cores()
+        size = min(TEXTS_AT_ONCE, -(-count // threads))
+        groups = [range(first, min(first + size, count)) for first in range(0, count, size)]
+        randomness, _ = _randomness(seed), self.stepper  # made once, before the threads ask for it
+        stopping = threading.Event()
+
+        def write(numbers: range) -> list[Sample]:
+            written: list[list[SampledToken]] = [[] for _ in numbers]
+            for tokens in self._generate(prompt, strategy, ending, randomness, numbers, allow_unk):
+                if stopping.is_set():
+                    return []
+                for place, token in tokens.items():
+                    written[place].append(token)
+            return [collect(prompt, tokens) for tokens in written]
+
+        with ThreadPoolExecutor(threads) as pool:
+            try:
+                for samples in pool.map(write, groups):
+                    yield from samples
+            finally:
+                stopping.set()  # nobody waits for the rest
+                pool.shutdown(cancel_futures=True)
+
+    def _generate(
+        self,
+        prompt: str,
+        strategy: Strategy,
+        ending: Ending,
+        randomness: int,
+        numbers: Sequence[int],
+        allow_unk: bool,
+    ) -> Iterator[dict[int, SampledToken]]:
+        return generate_together(
             self.stepper,
             self._start(prompt),
             strategy,
             ending,
-            np.random.default_rng([secrets.randbits(63) if seed is None else seed, number]),
-            self._decoder_after(prompt),
+            [np.random.default_rng([randomness, number]) for number in numbers],
+            [self._decoder_after(prompt) for _ in numbers],
             eos_id=self.tokenizer.eos_id,
             forbidden=None if allow_unk else self.tokenizer.unk_id,
         )
@@ -269,12 +326,13 @@ class LanguageModel:
         )
 
 
-def load(run: str | Path | None = None, device: Device = "auto") -> LanguageModel:
+def load(run: str | Path | None = None, device: Device = "auto", precision: Precision = "float32") -> LanguageModel:
     """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError.
 
-    The device is for scoring in batches; single sentences and samples are computed by the processor.
+    The device is for scoring in batches; single sentences and samples are computed by the processor. With precision
+    "bfloat16" products are computed in it: faster, with probabilities that differ by some thousandths of a nat.
     """
-    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))), device)
+    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))), device, precision)
 
 
 def train(
@@ -313,6 +371,12 @@ def train(
     if session.finished.signal is not None:
         raise KeyboardInterrupt
     return measure(session)
+
+
+def _randomness(seed: int | None) -> int:
+    if seed is not None and seed < 0:
+        raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
+    return secrets.randbits(63) if seed is None else seed
 
 
 def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:

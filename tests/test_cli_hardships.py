@@ -188,7 +188,7 @@ def test_ctrl_c_ends_a_training_from_python_too(charlm: Charlm, monkeypatch: pyt
 @pytest.mark.parametrize("temperature", [0.0, 0.8])
 def test_logits_that_are_not_finite_are_no_choice(wrong: float, temperature: float) -> None:
     with pytest.raises(DivergedError):
-        choose(np.array([0.0, wrong, 1.0]), Strategy(temperature=temperature), (), np.random.default_rng(1))
+        choose(np.array([[0.0, wrong, 1.0]]), Strategy(temperature=temperature), [()], np.array([0.5]))
 
 
 def test_a_state_that_grows_without_bound_ends_with_an_error_and_no_warning() -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator
 from itertools import accumulate, pairwise
 from typing import Any
@@ -113,7 +114,11 @@ def test_the_repetition_penalty_multiplies_the_log_probabilities_of_what_was_see
 
 
 def choose_with(values: Any, strategy: Strategy, seed: int, seen: Any = ()) -> int:
-    return choose(values, strategy, np.array(seen, np.int64), np.random.default_rng(seed))
+    """From a batch in which the text stands twice, which makes no difference."""
+    draws = np.array([np.random.default_rng(seed).random()] * 2)
+    one, other = choose(np.stack([values, values]), strategy, [seen, seen], draws).tolist()
+    assert one == other
+    return int(one)
 
 
 @given(logits, strategies, st.integers(0, 99))
@@ -156,8 +161,9 @@ def test_the_smallest_temperatures_choose_one_of_the_likeliest(values: Any, temp
 def test_choices_have_the_distribution_that_the_strategy_says(strategy: Strategy, expected: list[float]) -> None:
     with np.errstate(divide="ignore"):
         values = np.log([0.1, 0.4, 0.2, 0.3, 0.0])
-    rng, draws, none = np.random.default_rng(7), 20_000, np.empty(0, np.int64)
-    counts = np.bincount([choose(values, strategy, none, rng) for _ in range(draws)], minlength=5)
+    draws = 20_000
+    chosen = choose(np.tile(values, (draws, 1)), strategy, [()] * draws, np.random.default_rng(7).random(draws))
+    counts = np.bincount(chosen, minlength=5)
     for count, p in zip(counts, expected, strict=True):
         assert abs(count - draws * p) <= 4 * math.sqrt(draws * p * (1 - p))
 
@@ -198,7 +204,10 @@ class Written:
         return 0
 
     def step(self, ids: Any, state: int) -> tuple[Any, int]:
-        return np.array([self.rows[int(ids[0])]]), state + 1
+        return np.array([self.rows[id] for id in ids.tolist()]), state + 1
+
+    def select(self, state: int, rows: list[int]) -> int:
+        return state
 
 
 def flat_network(**favoured: float) -> Written:
@@ -322,6 +331,32 @@ def test_the_same_seed_gives_the_same_text_and_another_another(any_lm: LanguageM
     first, again, other = (any_lm.sample("The ", seed=seed, length=60) for seed in (3, 3, 4))
     assert first == again
     assert first.ids != other.ids
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("ending", [Ending(length=30), Ending(length=60, until_eos=True), Ending(length=40, stop="e")])
+def test_many_at_once_are_the_same_as_one_by_one(
+    any_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, ending: Ending, threads: int
+) -> None:
+    monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 3)
+    strategy, prompt = Strategy(temperature=0.9, top_k=9, repetition_penalty=1.1), "The "
+    many = list(any_lm.sample_many(prompt, strategy, ending, 7, seed=5, threads=threads))
+    for number, sample in enumerate(many):
+        alone = collect(prompt, any_lm.sample_tokens(prompt, strategy, ending, seed=5, number=number))
+        assert (sample.text, sample.ids, sample.stopped_by) == (alone.text, alone.ids, alone.stopped_by)
+        assert sample.logprob_nats == pytest.approx(alone.logprob_nats, abs=1e-4)
+    assert len(many) == 7
+
+
+def test_who_takes_only_some_of_many_samples_does_not_wait_for_the_rest(
+    lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 1)
+    began = time.perf_counter()
+    samples = lm.sample_many("", Strategy(), Ending(length=20), 100_000, seed=1, threads=2)
+    assert len(next(iter(samples)).ids) == 20  # type: ignore[call-overload]
+    samples.close()  # type: ignore[attr-defined]
+    assert time.perf_counter() - began < 20
 
 
 def test_without_a_seed_samples_differ(lm: LanguageModel) -> None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli.console import out, say, visible, write_json, write_text
+from charlm.config import Precision
 from charlm.device import one_thread_for_numpy
 
 if TYPE_CHECKING:
@@ -45,12 +46,15 @@ def sample_cli(
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
     allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Let <unk> be sampled.")] = False,
     echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt first.")] = True,
-    threads: Annotated[int | None, typer.Option(min=1, help="Processor threads (default 1).")] = None,
+    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster, and a little less exact.")] = "float32",
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Processor threads (default: 1 for one sample, else all).")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
 ) -> None:
     """Sample new text from a trained model."""
-    one_thread_for_numpy(threads)
+    one_thread_for_numpy(threads if num_samples == 1 else None)
     from charlm.api import collect, load
     from charlm.sampling.generate import Ending
     from charlm.sampling.strategies import Strategy
@@ -64,11 +68,16 @@ def sample_cli(
     )
     ending = Ending(length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stop)
     seed = secrets.randbits(32) if seed is None else seed
-    lm = load(run)
+    lm = load(run, precision=precision)
     say(f"run: {lm.run.path}", quiet or run is not None)
     _warn_of_unknown(lm, prompt)
-    for number in range(num_samples):
-        tokens = lm.sample_tokens(prompt, strategy, ending, seed=seed, number=number, allow_unk=allow_unk)
+    samples: Iterable[Iterable[SampledToken]]
+    if num_samples == 1:
+        samples = [lm.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk)]
+    else:
+        many = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk, threads=threads)
+        samples = (sample.per_token for sample in many)
+    for number, tokens in enumerate(samples):
         if json:
             _write_json_sample(lm, collect(prompt, tokens), {"seed": seed, "number": number})
             continue

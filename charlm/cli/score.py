@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, visible, visible_symbol, write_json
-from charlm.config import CorpusSettings, Device, EncodingErrors
+from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
 
@@ -51,6 +51,7 @@ def score_cli(
     encoding: Annotated[str, typer.Option(help="Of --file and --stream.")] = "utf-8",
     encoding_errors: Annotated[EncodingErrors, typer.Option(help="For bytes that do not decode.")] = "strict",
     device: Annotated[Device, typer.Option(help="Where to score a file.")] = "auto",
+    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster, and a little less exact.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Processor threads.")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sentence.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results.")] = False,
@@ -72,7 +73,7 @@ def score_cli(
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
     from charlm.api import load
 
-    lm = load(run, device)
+    lm = load(run, device, precision)
     say(f"run: {lm.run.path}", quiet or run is not None)
     if next_tokens:
         _show_next(lm.next_tokens(context, next_tokens), json)

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.cells import CELLS
-from charlm.cells.cell import Array, NetworkState, Projected, Weights
+from charlm.cells.cell import Array, Projected, Weights
 from charlm.probability import log_softmax
 from charlm.shape import Shape
 
@@ -72,8 +72,8 @@ class Stepper:
         small = shape.vocab_size <= LARGEST_TABLE
         self._table = self._cell.project(self._embedding, self._layers[0], NumpyOps) if small else None
 
-    def initial_state(self, batch_size: int = 1) -> NetworkState:
-        """The state before the first token: zero, or what was learned."""
+    def initial_state(self, batch_size: int = 1) -> Any:
+        """The state before the first token: zero, or what was learned. For each layer its parts, each (B, size)."""
         return tuple(
             tuple(
                 self._initial(weights.get(f"initial_{part}"), batch_size, size)
@@ -82,7 +82,7 @@ class Stepper:
             for weights, sizes in zip(self._layers, self.shape.layers(), strict=True)
         )
 
-    def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
+    def step(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
         """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
         x, new_state = self._embedding[ids], []
         with np.errstate(over="ignore", invalid="ignore"):  # a state without bounds: the logits tell, and are checked
@@ -92,9 +92,11 @@ class Stepper:
                 new_state.append(new)
             return self._head(x), tuple(new_state)
 
-    def logprobs(
-        self, inputs: NDArray[Any], targets: NDArray[Any], state: NetworkState
-    ) -> tuple[NDArray[np.float64], NetworkState]:
+    def select(self, state: Any, rows: list[int]) -> Any:
+        """The state of some of the sequences, in this order; one may be taken several times."""
+        return tuple(tuple(part[rows] for part in parts) for parts in state)
+
+    def logprobs(self, inputs: NDArray[Any], targets: NDArray[Any], state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state."""
         result = np.empty(inputs.shape, np.float64)
         rows = np.arange(len(inputs))

@@ -1,6 +1,6 @@
 """New text, token by token: prime with the prompt, step, stop."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -20,6 +20,8 @@ class Steps(Protocol):
     def initial_state(self, batch_size: int = 1) -> Any: ...
 
     def step(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]: ...
+
+    def select(self, state: Any, rows: list[int]) -> Any: ...
 
 
 class Decoding(Protocol):
@@ -68,24 +70,66 @@ def generate(
 
     The `<eos>` or the stop text that ends a sample is not part of its text. `forbidden` is an id never sampled.
     """
+    together = generate_together(network, start, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden)
+    for tokens in together:
+        yield tokens[0]
+
+
+def generate_together(
+    network: Steps,
+    start: NDArray[Any],
+    strategy: Strategy,
+    ending: Ending,
+    rngs: Sequence[np.random.Generator],
+    decoders: Sequence[Decoding],
+    *,
+    eos_id: int,
+    forbidden: int | None = None,
+) -> Iterator[dict[int, SampledToken]]:
+    """The same for several texts side by side, each with its own randomness: step by step, by number, their tokens."""
     logits, state = _prime(network, start)
-    seen, held = set(start[1:].tolist()), HeldText(ending.stop)
-    for position in range(ending.length):
-        allowed = logits.copy()
+    texts = [_Text(ending, decoder, set(start[1:].tolist()), eos_id) for decoder in decoders]
+    going = list(range(len(texts)))
+    logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
+    while going:
+        allowed = logits
         if forbidden is not None:
-            allowed[forbidden] = -np.inf
-        chosen = choose(allowed, strategy, seen, rng)
-        seen.add(chosen)
-        ended = ending.until_eos and chosen == eos_id
-        text = held.add("" if ended else decoder.feed(chosen))
+            allowed = logits.copy()
+            allowed[:, forbidden] = -np.inf
+        draws = np.array([rngs[number].random() for number in going])
+        chosen = choose(allowed, strategy, [texts[number].seen for number in going], draws)
+        logprobs = log_softmax(logits)[np.arange(len(going)), chosen]
+        tokens = {
+            number: texts[number].add(id, logprob)
+            for number, id, logprob in zip(going, chosen.tolist(), logprobs.tolist(), strict=True)
+        }
+        yield tokens
+        rows = [row for row, number in enumerate(going) if tokens[number].stopped_by is None]
+        if len(rows) < len(going):
+            going, chosen, state = [going[row] for row in rows], chosen[rows], network.select(state, rows)
+        if going:
+            logits, state = network.step(chosen, state)
+
+
+class _Text:
+    """One text on its way."""
+
+    def __init__(self, ending: Ending, decoder: Decoding, seen: set[int], eos_id: int) -> None:
+        self.seen = seen
+        self._ending, self._decoder, self._eos_id = ending, decoder, eos_id
+        self._held, self._length = HeldText(ending.stop), 0
+
+    def add(self, id: int, logprob_nats: float) -> SampledToken:
+        """Take the next token: the text that it makes certain, and what stops it now."""
+        self.seen.add(id)
+        self._length += 1
+        ended, held = self._ending.until_eos and id == self._eos_id, self._held
+        text = held.add("" if ended else self._decoder.feed(id))
         stopped: StoppedBy | None = "eos" if ended else "stop" if held.found else None
-        stopped = stopped or ("length" if position == ending.length - 1 else None)
+        stopped = stopped or ("length" if self._length == self._ending.length else None)
         if stopped is not None and not held.found:
-            text += held.add(decoder.finish()) + held.rest()
-        yield SampledToken(chosen, float(log_softmax(logits)[chosen]), text, stopped)
-        if stopped is not None:
-            return
-        logits, state = _step(network, chosen, state)
+            text += held.add(self._decoder.finish()) + held.rest()
+        return SampledToken(id, logprob_nats, text, stopped)
 
 
 class HeldText:
@@ -98,8 +142,10 @@ class HeldText:
 
     def add(self, text: str) -> str:
         """Take new text; give what surely stands before any stop text."""
+        if not self._stop:
+            return text
         self._pending += text
-        if self._stop and self._stop in self._pending:
+        if self._stop in self._pending:
             self.found = True
             text, self._pending = self._pending.split(self._stop)[0], ""
             return text
@@ -114,12 +160,8 @@ class HeldText:
 
 
 def _prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    """Read the start: the logits after it (1, V), and the state."""
     state = network.initial_state()
-    for id in start[:-1].tolist():
-        _, state = _step(network, id, state)
-    return _step(network, int(start[-1]), state)
-
-
-def _step(network: Steps, id: int, state: Any) -> tuple[NDArray[Any], Any]:
-    logits, state = network.step(np.array([id]), state)
-    return logits[0], state
+    for id in start[:-1]:
+        _, state = network.step(np.array([id]), state)
+    return network.step(start[-1:], state)

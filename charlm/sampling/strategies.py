@@ -1,7 +1,8 @@
 """From logits to the logits that are sampled from: pure functions on a vector (V,). What is ruled out becomes -inf."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from charlm.errors import DivergedError, UsageError
 from charlm.probability import log_softmax
 
 Logits = NDArray[Any]
+
+COLDEST = 1e-290  # the lowest temperature that is used: below it, the quotient of a logit would overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +34,21 @@ class Strategy:
         _require(
             0 < self.repetition_penalty <= 100, "--repetition-penalty", self.repetition_penalty, "above 0, at most 100"
         )
+
+    @property
+    def filters(self) -> bool:
+        """Whether some tokens may be ruled out."""
+        return not (self.top_k is None and self.top_p is None and self.min_p is None)
+
+    def keep(self, logits: Logits) -> Logits:
+        """What the filters leave of logits (V,), one filter after another."""
+        if self.top_k is not None:
+            logits = keep_top_k(logits, self.top_k)
+        if self.top_p is not None:
+            logits = keep_top_p(logits, self.top_p)
+        if self.min_p is not None:
+            logits = keep_min_p(logits, self.min_p)
+        return logits
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
@@ -65,29 +83,31 @@ def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> L
     return result
 
 
-def choose(logits: Logits, strategy: Strategy, seen: Collection[int], rng: np.random.Generator) -> int:
-    """The next id. Logits (V,) in any scale; `seen` holds the different ids of the text so far.
+def choose(
+    logits: Logits, strategy: Strategy, seen: Sequence[Collection[int]], draws: NDArray[np.float64]
+) -> NDArray[np.int64]:
+    """The next id of each text. Logits (B, V) in any scale, -inf for what is ruled out -> (B,).
 
+    `seen` holds the different ids of each text so far, `draws` (B,) a random number in [0, 1) for each.
     Raises DivergedError when the logits are not numbers, or beyond all numbers.
     """
     logits = logits.astype(np.float64)
-    if not np.isfinite(logits.max()):
+    top = logits.max(axis=1, keepdims=True)
+    if not np.isfinite(top).all():
         what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
         raise DivergedError(what, to_do="train it longer or again, or sample fewer tokens")
     if strategy.repetition_penalty != 1.0:
-        logits = penalise_repetition(logits, np.array(sorted(seen), np.int64), strategy.repetition_penalty)
+        ids = [np.array(sorted(one), np.int64) for one in seen]
+        penalised = map(penalise_repetition, logits, ids, repeat(strategy.repetition_penalty))
+        logits = np.stack(list(penalised))
+        top = logits.max(axis=1, keepdims=True)
     if strategy.temperature == 0:
-        return int(logits.argmax())
-    with np.errstate(over="ignore"):  # a temperature next to 0 makes all but the likeliest -inf
-        logits = (logits - logits.max()) / strategy.temperature
-    if strategy.top_k is not None:
-        logits = keep_top_k(logits, strategy.top_k)
-    if strategy.top_p is not None:
-        logits = keep_top_p(logits, strategy.top_p)
-    if strategy.min_p is not None:
-        logits = keep_min_p(logits, strategy.min_p)
-    cumulative = np.cumsum(np.exp(logits))
-    return int(np.searchsorted(cumulative, rng.random() * cumulative[-1], side="right"))
+        return np.asarray(logits.argmax(axis=1))
+    logits = (logits - top) / max(strategy.temperature, COLDEST)
+    if strategy.filters:
+        logits = np.stack([strategy.keep(row) for row in logits])
+    cumulative = np.exp(logits).cumsum(axis=1)
+    return np.asarray((cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1))
 
 
 def softmax(logits: Logits) -> Logits:

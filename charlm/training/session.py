@@ -17,7 +17,7 @@ from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingS
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows
 from charlm.device import Machine, find_machine
-from charlm.engine.stepper import Stepper
+from charlm.engine.compiled import fastest_stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
@@ -224,7 +224,7 @@ def _check(network: LanguageModelNetwork, corpus: PreparedCorpus, training: Trai
 
 def _sampler(network: LanguageModelNetwork, tokenizer: Tokenizer, seed: int) -> Callable[[], str]:
     def sample() -> str:
-        stepper = Stepper(network.shape, network_arrays(network))
+        stepper = fastest_stepper(network.shape, network_arrays(network))
         tokens = generate(
             stepper,
             np.array([tokenizer.eos_id]),

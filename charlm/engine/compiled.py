@@ -1,0 +1,193 @@
+"""LSTM networks stepped by compiled code (`lstm.c`), where it was built; `stepper.py` is its twin and its stand-in.
+
+Shapes: B batch, T time, V vocabulary, H hidden.
+"""
+
+import ctypes
+from collections.abc import Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.engine.stepper import Stepper
+from charlm.shape import Shape
+
+LIBRARY = Path(__file__).with_name("lstm.so")
+PANEL = 32  # outputs that stand together in a packed matrix
+Array = NDArray[Any]
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = (
+        ("inputs", ctypes.c_int64),
+        ("outputs", ctypes.c_int64),
+        ("packed", ctypes.c_void_p),
+        ("bias", ctypes.c_void_p),
+    )
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = (
+        ("input_size", ctypes.c_int64),
+        ("hidden_size", ctypes.c_int64),
+        ("weights", _Matrix),
+        ("table", ctypes.c_void_p),
+    )
+
+
+class _Network(ctypes.Structure):
+    _fields_ = (
+        ("num_layers", ctypes.c_int64),
+        ("num_head_layers", ctypes.c_int64),
+        ("embedding_size", ctypes.c_int64),
+        ("widest", ctypes.c_int64),
+        ("residual", ctypes.c_int64),
+        ("bfloat16", ctypes.c_int64),
+        ("embedding", ctypes.c_void_p),
+        ("layers", ctypes.POINTER(_Layer)),
+        ("head", ctypes.POINTER(_Matrix)),
+        ("head_sizes", ctypes.c_void_p),
+        ("head_relu", ctypes.c_void_p),
+    )
+
+
+class CompiledStepper(Stepper):
+    """Steps an LSTM network in float32, or with products in bfloat16. The state is one array (2 * layers, B, H).
+
+    A sequence's numbers do not depend on the batch that it is in. `step` may be called from several threads.
+    """
+
+    def __init__(self, shape: Shape, weights: Mapping[str, Array], bfloat16: bool = False) -> None:
+        super().__init__(shape, weights)
+        self._library, self._bfloat16 = _library(), bfloat16
+        self._kept: list[Any] = []  # what the library's pointers point to
+        layers = [self._layer(number) for number in range(shape.num_layers)]
+        head, sizes, relu = self._head_parts()
+        matrices = [*(layer.weights for layer in layers), *head]
+        self._logits_size = head[-1].outputs
+        self._widest = max(
+            shape.embedding_size, *(max(one.inputs, one.outputs) for one in matrices[:-1]), head[-1].inputs
+        )
+        self._network = _Network(
+            num_layers=shape.num_layers,
+            num_head_layers=len(head),
+            embedding_size=shape.embedding_size,
+            widest=self._widest,
+            residual=shape.residual,
+            bfloat16=bfloat16,
+            embedding=self._pointer(self._embedding, np.float32),
+            layers=self._array(_Layer, layers),
+            head=self._array(_Matrix, head),
+            head_sizes=self._pointer(np.array(sizes), np.int64),
+            head_relu=self._pointer(np.array(relu), np.int64),
+        )
+
+    def initial_state(self, batch_size: int = 1) -> Any:
+        """The state before the first token: zero, or what was learned."""
+        parts = [part for layer in super().initial_state(batch_size) for part in layer]
+        return np.ascontiguousarray(np.stack(parts), np.float32)
+
+    def step(self, ids: Array, state: Any) -> tuple[Array, Any]:
+        """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
+        ids, state, batch = np.ascontiguousarray(ids, np.int64), np.array(state, order="C"), len(ids)
+        logits = np.empty((batch, self._logits_size), np.float32)
+        room = np.empty(4 * batch * self._widest, np.float32)
+        self._library.charlm_step(
+            ctypes.byref(self._network), batch, _address(ids), _address(state), _address(logits), _address(room)
+        )
+        return logits[:, : self.shape.vocab_size], state
+
+    def select(self, state: Any, rows: list[int]) -> Any:
+        """The state of some of the sequences, in this order; one may be taken several times."""
+        return state[:, rows]
+
+    def _layer(self, number: int) -> _Layer:
+        sizes, weights = list(self.shape.layers())[number], self._layers[number]
+        bias = weights["bias_ih"] + weights["bias_hh"]
+        if number == 0 and self._table is not None:
+            matrix = self._matrix(weights["weight_hh"], None)
+            table = self._pointer(_padded(self._table[0], 1), np.float32)
+            return _Layer(sizes.input_size, sizes.hidden_size, matrix, table)
+        joined = np.concatenate([weights["weight_ih"], weights["weight_hh"]], axis=1)
+        return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(joined, bias), None)
+
+    def _head_parts(self) -> tuple[list[_Matrix], list[int], list[bool]]:
+        """The products after the recurrent layers: their matrices, sizes, and which are cut off below 0."""
+        parts = [(layer["weight"], layer["bias"], True) for layer in self._head_layers]
+        if self._projection is not None:
+            parts.append((self._projection, np.zeros(len(self._projection)), False))
+        parts.append((self._output, self._bias, False))
+        matrices = [self._matrix(weight, bias) for weight, bias, _ in parts]
+        return matrices, [len(weight) for weight, _, _ in parts], [relu for _, _, relu in parts]
+
+    def _matrix(self, weight: Array, bias: Array | None) -> _Matrix:
+        packed = _packed(weight, self._bfloat16)
+        pointer = None if bias is None else self._pointer(_padded(bias, 0), np.float32)
+        inputs = packed.shape[1] * packed.shape[3]
+        return _Matrix(inputs, packed.shape[0] * PANEL, self._pointer(packed, packed.dtype), pointer)
+
+    def _pointer(self, array: Array, dtype: Any) -> int:
+        kept = np.ascontiguousarray(array, dtype)
+        self._kept.append(kept)
+        return _address(kept)
+
+    def _array(self, kind: Any, items: list[Any]) -> Any:
+        kept = (kind * len(items))(*items)
+        self._kept.append(kept)
+        return kept
+
+
+def fastest_stepper(shape: Shape, weights: Mapping[str, Array]) -> Stepper:
+    """The compiled one where there is one for this network."""
+    return CompiledStepper(shape, weights) if can_compile(shape) else Stepper(shape, weights)
+
+
+def can_compile(shape: Shape) -> bool:
+    """Whether there is compiled code for this network: it may be for another cell, or not have been built."""
+    return shape.cell == "lstm" and _library() is not None
+
+
+def has_bfloat16() -> bool:
+    """Whether the compiled code can multiply in bfloat16 on this processor."""
+    return _library() is not None and bool(_library().charlm_has_bfloat16())
+
+
+@cache
+def _library() -> Any:
+    try:
+        library = ctypes.CDLL(str(LIBRARY))
+    except OSError:
+        return None
+    library.charlm_step.argtypes = (ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 4)
+    library.charlm_step.restype = None
+    library.charlm_has_bfloat16.restype = ctypes.c_int64
+    return library
+
+
+def _address(array: Array) -> int:
+    return int(array.__array_interface__["data"][0])
+
+
+def _packed(weight: Array, bfloat16: bool) -> Array:
+    """(N, K) -> (panels, K, PANEL, 1), or with bfloat16's pairs of inputs (panels, K / 2, PANEL, 2)."""
+    pair = 2 if bfloat16 else 1
+    outputs, inputs = weight.shape
+    whole = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // pair) * pair), np.float32)
+    whole[:outputs, :inputs] = weight
+    panels = whole.reshape(-1, PANEL, whole.shape[1] // pair, pair).transpose(0, 2, 1, 3)
+    return _to_bfloat16(panels) if bfloat16 else np.ascontiguousarray(panels)
+
+
+def _to_bfloat16(values: Array) -> Array:
+    """Rounded to the nearest, ties to even: the upper half of each float's bits."""
+    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+
+
+def _padded(array: Array, axis: int) -> Array:
+    """Zeros behind, to a multiple of PANEL along the axis."""
+    missing = -array.shape[axis] % PANEL
+    return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)])

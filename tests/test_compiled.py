@@ -1,0 +1,184 @@
+"""The compiled LSTM against its slow twin, the equation in NumPy; and that charlm works without it."""
+
+import importlib.util
+import itertools
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+import charlm
+from charlm.engine import compiled
+from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
+from charlm.engine.stepper import Stepper
+from charlm.errors import UsageError
+from charlm.shape import Shape, weight_shapes
+
+ROOT = Path(__file__).parent.parent
+
+
+def shape(**settings: Any) -> Shape:
+    sizes: dict[str, Any] = {"num_layers": 2, "hidden_size": 45, "embedding_size": 33, "vocab_size": 70}
+    rest: dict[str, Any] = {"tie_embeddings": False, "dropout": 0.0, "initial_state": "zero"}
+    return Shape(**{"cell": "lstm", **sizes, **rest, **settings})
+
+
+SHAPES = [
+    shape(),
+    shape(num_layers=1, hidden_size=1, embedding_size=1, vocab_size=2),
+    shape(num_layers=3, hidden_size=64, embedding_size=64, residual=True),
+    shape(tie_embeddings=True, head_layers=2, head_size=37),
+    shape(tie_embeddings=True, hidden_size=128, embedding_size=20),
+    shape(vocab_size=1500, initial_state="learned"),
+    shape(vocab_size=1025, embedding_size=45, residual=True, hidden_size=45),
+]
+built = pytest.mark.skipif(not can_compile(shape()), reason="the compiled code was not built")
+in_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="no compiled code, or a processor without bfloat16")
+each_shape = pytest.mark.parametrize("one", SHAPES, ids=range(len(SHAPES)))
+
+
+def weights(one: Shape) -> dict[str, Any]:
+    rng = np.random.default_rng(3)
+    return {name: rng.normal(0, 0.4, size).astype(np.float32) for name, size in weight_shapes(one).items()}
+
+
+def walk(stepper: Stepper, ids: Any) -> Any:
+    """ids (T, B) -> logits (T, B, V)"""
+    state, logits = stepper.initial_state(ids.shape[1]), []
+    for now in ids:
+        row, state = stepper.step(now, state)
+        logits.append(row)
+    return np.stack(logits)
+
+
+@built
+@each_shape
+@pytest.mark.parametrize("batch_size", [1, 2, 7, 21])
+def test_it_computes_the_equation(one: Shape, batch_size: int) -> None:
+    ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (12, batch_size))
+    exact = {name: value.astype(np.float64) for name, value in weights(one).items()}
+    expected, found = walk(Stepper(one, exact), ids), walk(CompiledStepper(one, weights(one)), ids)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+
+
+@in_bfloat16
+@each_shape
+@pytest.mark.parametrize("batch_size", [1, 21])
+def test_products_in_bfloat16_are_nearly_the_same(one: Shape, batch_size: int) -> None:
+    ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (12, batch_size))
+    expected = walk(Stepper(one, weights(one)), ids)
+    difference = walk(CompiledStepper(one, weights(one), bfloat16=True), ids) - expected
+    assert 0 < np.abs(difference).max() < 0.03 * np.abs(expected).max()
+
+
+@built
+@each_shape
+def test_a_text_does_not_depend_on_its_company(one: Shape) -> None:
+    ids = np.random.default_rng(5).integers(0, one.vocab_size, (9, 13))
+    for stepper in (CompiledStepper(one, weights(one)), CompiledStepper(one, weights(one), bfloat16=has_bfloat16())):
+        together = walk(stepper, ids)
+        for text in range(13):
+            np.testing.assert_array_equal(walk(stepper, ids[:, text : text + 1])[:, 0], together[:, text])
+
+
+@built
+def test_a_state_can_be_used_again_and_taken_apart() -> None:
+    one, ids = shape(), np.array([3, 4, 5])
+    for stepper in (Stepper(one, weights(one)), CompiledStepper(one, weights(one))):
+        state = stepper.step(ids, stepper.initial_state(3))[1]
+        first, again = stepper.step(ids, state)[0], stepper.step(ids, state)[0]
+        np.testing.assert_array_equal(first, again)
+        turned, _ = stepper.step(ids[[2, 0, 2]], stepper.select(state, [2, 0, 2]))
+        np.testing.assert_allclose(turned, first[[2, 0, 2]], rtol=1e-6)
+
+
+@built
+def test_gates_at_their_limits_are_numbers() -> None:
+    one = shape(num_layers=1)
+    for factor in (1e3, 1e30):
+        large = {name: factor * value for name, value in weights(one).items() if "head" not in name}
+        stepper = CompiledStepper(one, {**weights(one), **large, "embedding.weight": np.zeros((70, 33), np.float32)})
+        logits = walk(stepper, np.zeros((5, 2), np.int64))
+        assert np.isfinite(logits).all()
+
+
+@pytest.mark.parametrize("cell", ["gru", "lstm_peephole"])
+def test_other_cells_run_in_numpy(cell: str) -> None:
+    one = shape(cell=cell)
+    assert type(fastest_stepper(one, weights(one))) is Stepper
+
+
+@pytest.fixture
+def trained_run(trained: Callable[[str], Path]) -> Path:
+    return trained("char")
+
+
+@pytest.fixture
+def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compiled, "_library", lambda: None)
+
+
+@pytest.mark.usefixtures("without_library")
+def test_without_compiled_code_everything_works_but_bfloat16(trained_run: Path) -> None:
+    plain = charlm.load(trained_run)
+    assert type(plain.stepper) is Stepper
+    assert len(plain.sample(length=5, seed=1).ids) == 5
+    with pytest.raises(UsageError, match="bfloat16"):
+        charlm.load(trained_run, precision="bfloat16").sample(length=5)
+
+
+@in_bfloat16
+def test_samples_and_scores_in_bfloat16_are_nearly_those_in_float32(trained_run: Path) -> None:
+    exact, fast = charlm.load(trained_run), charlm.load(trained_run, precision="bfloat16")
+    lines = ["The old man likes it.", "she", ""]
+    for text, one in zip(lines, exact.score_lines(lines), strict=True):
+        for other in (fast.score(text), *fast.score_lines([text])):
+            assert other.logprob_nats == pytest.approx(one.logprob_nats, rel=0.02)
+    assert len(fast.sample(length=30, seed=2).ids) == 30
+
+
+# Building
+
+
+def build_script() -> Any:
+    spec = importlib.util.spec_from_file_location("hatch_build", ROOT / "hatch_build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture
+def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+    script = build_script()
+    monkeypatch.setattr(script, "LIBRARY", tmp_path / "lstm.so")
+    return script
+
+
+def test_without_a_compiler_nothing_is_built_and_nothing_left(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    build.LIBRARY.write_bytes(b"of an older build")
+    for compiler in ("/nonexistent/cc", "false"):
+        monkeypatch.setenv("CC", compiler)
+        assert not build.compiled()
+    monkeypatch.delenv("CC")
+    monkeypatch.setattr(build.shutil, "which", lambda name: None)
+    assert not build.compiled()
+    assert list(build.LIBRARY.parent.iterdir()) == []
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+@pytest.mark.parametrize("flags", [(), ("-DCHARLM_ONE_TARGET",)])
+def test_it_builds_for_any_processor(build: Any, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]) -> None:
+    monkeypatch.setattr(build, "ATTEMPTS", [flags])
+    monkeypatch.setattr(compiled, "LIBRARY", build.LIBRARY)
+    assert build.compiled()
+    library = compiled._library.__wrapped__()
+    monkeypatch.setattr(compiled, "_library", lambda: library)
+    one, ids = SHAPES[0], np.array(list(itertools.product(range(3), range(4))))
+    np.testing.assert_allclose(
+        walk(CompiledStepper(one, weights(one)), ids), walk(Stepper(one, weights(one)), ids), rtol=1e-4, atol=1e-5
+    )
