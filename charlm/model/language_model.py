@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from charlm.cells.cell import NetworkState
 from charlm.model.dropout import variational_dropout
-from charlm.model.loss import CrossEntropy
+from charlm.model.loss import SoftmaxLoss
 from charlm.model.recurrent import RecurrentLayer
 from charlm.shape import Shape, weight_shapes
 
@@ -26,11 +26,17 @@ class Head(nn.Module):
         self.weight: nn.Parameter | None = _parameter(shapes.get("head.weight"))
 
     def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
+        return nn.functional.linear(self.features(hidden), *self.output(embedding))
+
+    def features(self, hidden: Tensor) -> Tensor:
+        """What the output layer sees: hidden (..., H) -> (..., its inputs)"""
         for layer in self.layers:
             hidden = layer(hidden).relu()
-        if self.projection is not None:
-            hidden = nn.functional.linear(hidden, self.projection)
-        return nn.functional.linear(hidden, embedding if self.weight is None else self.weight, self.bias)
+        return hidden if self.projection is None else nn.functional.linear(hidden, self.projection)
+
+    def output(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+        """The output layer's weight (V, its inputs) and bias (V)."""
+        return embedding if self.weight is None else self.weight, self.bias
 
 
 class LanguageModelNetwork(nn.Module):
@@ -91,7 +97,8 @@ class LanguageModelNetwork(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """-log p of the targets (B, T), summed over all that are not IGNORED, and the new state."""
         hidden, new_state = self.hidden(inputs.T, state, dropout_generator)
-        loss = CrossEntropy.apply(self.logits(hidden).flatten(0, 1), targets.T.flatten())  # type: ignore[no-untyped-call]
+        features, output = self.head.features(hidden), self.head.output(self.embedding.weight)
+        loss = SoftmaxLoss.apply(features.flatten(0, 1), *output, targets.T.flatten())  # type: ignore[no-untyped-call]
         return loss, new_state
 
 
