@@ -38,7 +38,7 @@ def compiled() -> bool:
     try:
         for compiler in [named] if named else filter(shutil.which, COMPILERS):
             for attempt in ATTEMPTS:
-                command = [*str(compiler).split(), *FLAGS, *attempt, "-o", str(draft), str(SOURCE)]
+                command = [*str(compiler).split(), *FLAGS, *attempt, "-o", str(draft), str(SOURCE), "-lm"]
                 if _succeeds(command):
                     draft.replace(LIBRARY)
                     return True

@@ -1,6 +1,7 @@
 """Python's door to charlm: text in, text and numbers out. It puts tokenizer and network together.
 
-Single sentences and samples run on `engine/` (NumPy, at once), batches on `model/` (torch).
+Sentences and samples run on `engine/`, which starts at once; batches on `model/` (torch) where they are for a GPU, or
+`engine/` has no compiled code for them.
 """
 
 import dataclasses
@@ -18,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import CorpusSettings, Device, Precision
-from charlm.device import cores
+from charlm.device import cores, may_have_gpu
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
 from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
@@ -94,8 +95,14 @@ class Sample:
 class LanguageModel:
     """A trained run, ready to use. Load it with `charlm.load`."""
 
-    def __init__(self, run: RunDirectory, device: Device = "auto", precision: Precision = "float32") -> None:
-        self.run, self._device, self._precision = run, device, precision
+    def __init__(
+        self,
+        run: RunDirectory,
+        device: Device = "auto",
+        precision: Precision = "float32",
+        threads: int | None = None,
+    ) -> None:
+        self.run, self._device, self._precision, self._threads = run, device, precision, threads or cores()
         self.shape = shape_from(run.config, str(run.path / "config.json"))
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
         if self.tokenizer.vocab_size != self.shape.vocab_size:
@@ -109,21 +116,25 @@ class LanguageModel:
         """The network for one token at a time, without torch."""
         tensors = self.run.load(BEST).tensors
         if self._precision == "float32":
-            return fastest_stepper(self.shape, tensors)
+            return fastest_stepper(self.shape, tensors, self._threads)
         if not can_compile(self.shape) or not has_bfloat16():
             what = "--precision bfloat16 needs an LSTM, charlm's compiled code and a processor with bfloat16"
             raise UsageError(what, str(self.run.path), "leave --precision out")
-        return CompiledStepper(self.shape, tensors, bfloat16=True)
+        return CompiledStepper(self.shape, tensors, bfloat16=True, threads=self._threads)
 
     @cached_property
     def runner(self) -> Network:
-        """The network in torch, for batches."""
+        """The network for batches: the same where it is compiled and no GPU is meant, else in torch."""
+        on_processor = self._device == "cpu" or (self._device == "auto" and not may_have_gpu())
+        if on_processor and can_compile(self.shape) and (self._precision == "float32" or has_bfloat16()):
+            return self.stepper
         import torch
 
         from charlm.device import find_device
         from charlm.model.language_model import LanguageModelNetwork
         from charlm.model.runner import Runner
 
+        torch.set_num_threads(self._threads)
         network = LanguageModelNetwork(self.shape)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
         return Runner(network.to(find_device(self._device)), bfloat16=self._precision == "bfloat16")
@@ -221,11 +232,9 @@ class LanguageModel:
         *,
         seed: int | None = None,
         allow_unk: bool = False,
-        threads: int | None = None,
     ) -> Iterator[Sample]:
         """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
-        threads = threads or cores()
-        size = min(TEXTS_AT_ONCE, -(-count // threads))
+        size = min(TEXTS_AT_ONCE, -(-count // self._threads))
         groups = [range(first, min(first + size, count)) for first in range(0, count, size)]
         randomness, _ = _randomness(seed), self.stepper  # made once, before the threads ask for it
         stopping = threading.Event()
@@ -239,7 +248,7 @@ class LanguageModel:
                     written[place].append(token)
             return [collect(prompt, tokens) for tokens in written]
 
-        with ThreadPoolExecutor(threads) as pool:
+        with ThreadPoolExecutor(self._threads) as pool:
             try:
                 for samples in pool.map(write, groups):
                     yield from samples
@@ -326,13 +335,19 @@ class LanguageModel:
         )
 
 
-def load(run: str | Path | None = None, device: Device = "auto", precision: Precision = "float32") -> LanguageModel:
+def load(
+    run: str | Path | None = None,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: int | None = None,
+) -> LanguageModel:
     """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError.
 
     The device is for scoring in batches; single sentences and samples are computed by the processor. With precision
     "bfloat16" products are computed in it: faster, with probabilities that differ by some thousandths of a nat.
+    Several texts at once use `threads` (default: all).
     """
-    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))), device, precision)
+    return LanguageModel(RunDirectory(find_run(None if run is None else str(run))), device, precision, threads)
 
 
 def train(

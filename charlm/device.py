@@ -59,6 +59,11 @@ def find_machine(settings: TrainingSettings) -> Machine:
     return Machine(device, torch.get_num_threads(), native)
 
 
+def may_have_gpu() -> bool:
+    """Whether there is a driver that torch might use by itself; torch, which knows, takes long to ask."""
+    return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+
+
 def find_device(wanted: Device) -> str:
     """The device's name in torch; "auto" is a GPU of CUDA's where there is one. Raises UsageError."""
     import torch

@@ -85,6 +85,23 @@ def test_a_text_does_not_depend_on_its_company(one: Shape) -> None:
 
 
 @built
+@each_shape
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize("batch_size", [1, 5, 19])
+def test_scores_are_those_of_the_equation(one: Shape, batch_size: int, threads: int) -> None:
+    ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 11))
+    exact = Stepper(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
+    expected, _ = exact.logprobs(*ids, exact.initial_state(batch_size))
+    stepper = CompiledStepper(one, weights(one), threads=threads)
+    found, state = stepper.logprobs(*ids, stepper.initial_state(batch_size))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+    first, between = stepper.logprobs(*ids[:, :, :4], stepper.initial_state(batch_size))
+    rest, after = stepper.logprobs(*ids[:, :, 4:], between)
+    np.testing.assert_array_equal(np.concatenate([first, rest], axis=1), found)  # chunked equals whole
+    np.testing.assert_array_equal(after, state)
+
+
+@built
 def test_a_state_can_be_used_again_and_taken_apart() -> None:
     one, ids = shape(), np.array([3, 4, 5])
     for stepper in (Stepper(one, weights(one)), CompiledStepper(one, weights(one))):

@@ -339,8 +339,9 @@ def test_many_at_once_are_the_same_as_one_by_one(
     any_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, ending: Ending, threads: int
 ) -> None:
     monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr(any_lm, "_threads", threads)
     strategy, prompt = Strategy(temperature=0.9, top_k=9, repetition_penalty=1.1), "The "
-    many = list(any_lm.sample_many(prompt, strategy, ending, 7, seed=5, threads=threads))
+    many = list(any_lm.sample_many(prompt, strategy, ending, 7, seed=5))
     for number, sample in enumerate(many):
         alone = collect(prompt, any_lm.sample_tokens(prompt, strategy, ending, seed=5, number=number))
         assert (sample.text, sample.ids, sample.stopped_by) == (alone.text, alone.ids, alone.stopped_by)
@@ -353,7 +354,7 @@ def test_who_takes_only_some_of_many_samples_does_not_wait_for_the_rest(
 ) -> None:
     monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 1)
     began = time.perf_counter()
-    samples = lm.sample_many("", Strategy(), Ending(length=20), 100_000, seed=1, threads=2)
+    samples = lm.sample_many("", Strategy(), Ending(length=20), 100_000, seed=1)
     assert len(next(iter(samples)).ids) == 20  # type: ignore[call-overload]
     samples.close()  # type: ignore[attr-defined]
     assert time.perf_counter() - began < 20
@@ -379,10 +380,10 @@ def test_a_samples_log_probability_is_its_texts_score(lm: LanguageModel, prompt:
     for seed in range(4):
         sample = lm.sample(prompt, seed=seed, until_eos=True, temperature=0.8)
         assert sample.stopped_by == "eos"
-        assert sample.logprob_nats == pytest.approx(lm.score(sample.text, context=prompt).logprob_nats, abs=1e-6)
+        assert sample.logprob_nats == pytest.approx(lm.score(sample.text, context=prompt).logprob_nats, rel=1e-6)
         cut = lm.sample(prompt, seed=seed, length=25, top_k=7)
         score = lm.score(cut.text, context=prompt, eos=False)
-        assert cut.logprob_nats == pytest.approx(score.logprob_nats, abs=1e-6)
+        assert cut.logprob_nats == pytest.approx(score.logprob_nats, rel=1e-6)
 
 
 def test_a_samples_ids_have_its_log_probability_from_the_same_start(any_lm: LanguageModel) -> None:
@@ -393,7 +394,7 @@ def test_a_samples_ids_have_its_log_probability_from_the_same_start(any_lm: Lang
     inputs = np.roll(ids, 1)
     inputs[0, 0] = any_lm.tokenizer.eos_id
     logprobs, _ = any_lm.stepper.logprobs(inputs, ids, any_lm.stepper.initial_state())
-    assert sample.logprob_nats == pytest.approx(logprobs[0, len(before) :].sum(), abs=1e-6)
+    assert sample.logprob_nats == pytest.approx(logprobs[0, len(before) :].sum(), rel=1e-6)
     assert len(sample.ids) == 25
     assert any_lm.tokenizer.unk_id not in sample.ids
 

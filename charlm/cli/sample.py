@@ -68,14 +68,14 @@ def sample_cli(
     )
     ending = Ending(length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stop)
     seed = secrets.randbits(32) if seed is None else seed
-    lm = load(run, precision=precision)
+    lm = load(run, precision=precision, threads=threads)
     say(f"run: {lm.run.path}", quiet or run is not None)
     _warn_of_unknown(lm, prompt)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:
         samples = [lm.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk)]
     else:
-        many = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk, threads=threads)
+        many = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
         samples = (sample.per_token for sample in many)
     for number, tokens in enumerate(samples):
         if json:

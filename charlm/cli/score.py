@@ -73,7 +73,7 @@ def score_cli(
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
     from charlm.api import load
 
-    lm = load(run, device, precision)
+    lm = load(run, device, precision, threads)
     say(f"run: {lm.run.path}", quiet or run is not None)
     if next_tokens:
         _show_next(lm.next_tokens(context, next_tokens), json)

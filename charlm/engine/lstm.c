@@ -6,13 +6,14 @@
  * Each output is summed over its inputs in their order, whatever the batch: a text's numbers do not depend on its
  * company. Shapes: B batch, V types, H units.
  */
+#include <math.h>
 #include <stdint.h>
-#include <stdlib.h>
 #include <string.h>
 
 #define LANES 16
 #define PANEL 32
 #define ROWS 8
+#define SCORED_AT_ONCE 16 /* rows whose logits stay in the cache */
 
 typedef float vec __attribute__((vector_size(64), aligned(4), may_alias));
 typedef int32_t ivec __attribute__((vector_size(64), aligned(4), may_alias));
@@ -218,9 +219,9 @@ static void lstm_step(const network *net, const layer *l, const int64_t *ids, in
     for (int64_t b = 0; b < batch; b++) lstm_state(gates + b * outputs, h + b * size, c + b * size, size);
 }
 
-/* One token for each of B sequences: ids (B) and state (layers, 2, B, H), which is changed -> logits (B, padded V).
- * `room` holds 4 * B * widest floats. */
-void charlm_step(const network *net, int64_t batch, const int64_t *ids, float *state, float *logits, float *room) {
+/* The recurrent layers for one token of each of B sequences: ids (B) and state (layers, 2, B, H), which is changed. x
+ * becomes the last layer's output (B, its size), which is given back. */
+static int64_t recurrent_layers(const network *net, int64_t batch, const int64_t *ids, float *state, float *room) {
     float *x = room, *joined = x + batch * net->widest, *gates = joined + batch * net->widest;
     uint16_t *rounded = (uint16_t *)(gates + batch * net->widest);
     int64_t x_size = net->embedding_size;
@@ -235,14 +236,20 @@ void charlm_step(const network *net, int64_t batch, const int64_t *ids, float *s
         for (int64_t i = 0; i < batch * size; i++) x[i] = add ? x[i] + h[i] : h[i];
         x_size = size;
     }
-    for (int64_t n = 0; n < net->num_head_layers; n++) {
+    return x_size;
+}
+
+/* The products after them, for some rows: x (B, x_size) -> logits (B, padded V). x is changed. */
+static void head(const network *net, int64_t batch, float *x, int64_t x_size, float *logits, float *room) {
+    float *joined = room, *y = joined + batch * net->widest;
+    uint16_t *rounded = (uint16_t *)(y + batch * net->widest);
+    for (int64_t n = 0;; n++) {
         const matrix *w = net->head + n;
         memset(joined, 0, (size_t)(batch * w->inputs) * sizeof(float));
         for (int64_t b = 0; b < batch; b++)
             memcpy(joined + b * w->inputs, x + b * x_size, (size_t)x_size * sizeof(float));
         const int last = n == net->num_head_layers - 1;
-        float *y = last ? logits : gates;
-        linear(net, w, joined, batch, y, rounded);
+        linear(net, w, joined, batch, last ? logits : y, rounded);
         if (last) return;
         x_size = net->head_sizes[n];
         for (int64_t b = 0; b < batch; b++)
@@ -250,5 +257,44 @@ void charlm_step(const network *net, int64_t batch, const int64_t *ids, float *s
                 float value = y[b * w->outputs + i];
                 x[b * x_size + i] = net->head_relu[n] && value < 0 ? 0 : value;
             }
+    }
+}
+
+/* One token for each of B sequences: ids (B) and state (layers, 2, B, H), which is changed -> logits (B, padded V).
+ * `room` holds 4 * B * widest floats. */
+void charlm_step(const network *net, int64_t batch, const int64_t *ids, float *state, float *logits, float *room) {
+    int64_t x_size = recurrent_layers(net, batch, ids, state, room);
+    head(net, batch, room, x_size, logits, room + batch * net->widest);
+}
+
+/* log sum e^x over `count` numbers. */
+FOR_EVERY_PROCESSOR
+static double log_sum_exp(const float *x, int64_t count) {
+    float largest = x[0], total = 0;
+    for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
+    vec sum = {};
+    int64_t at = 0;
+    for (; at + LANES <= count; at += LANES) sum += exponential(load(x + at, LANES) - largest);
+    for (int lane = 0; lane < LANES; lane++) total += sum[lane];
+    for (; at < count; at++) total += exponential(splat(x[at] - largest))[0];
+    return (double)largest + log((double)total);
+}
+
+/* log p of each target, T tokens of B sequences one after another: inputs, targets and logprobs (T, B), V types.
+ * `room` holds 4 * B * widest + SCORED_AT_ONCE * padded V floats. */
+void charlm_score(const network *net, int64_t batch, int64_t steps, const int64_t *inputs, const int64_t *targets,
+                  float *state, double *logprobs, float *room, int64_t types) {
+    float *logits = room + 4 * batch * net->widest;
+    const int64_t padded = net->head[net->num_head_layers - 1].outputs;
+    for (int64_t t = 0; t < steps; t++) {
+        int64_t x_size = recurrent_layers(net, batch, inputs + t * batch, state, room);
+        for (int64_t first = 0; first < batch; first += SCORED_AT_ONCE) {
+            int64_t rows = batch - first < SCORED_AT_ONCE ? batch - first : SCORED_AT_ONCE;
+            head(net, rows, room + first * x_size, x_size, logits, room + batch * net->widest);
+            for (int64_t row = 0; row < rows; row++) {
+                const int64_t at = t * batch + first + row;
+                logprobs[at] = logits[row * padded + targets[at]] - log_sum_exp(logits + row * padded, types);
+            }
+        }
     }
 }

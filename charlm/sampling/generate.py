@@ -92,16 +92,15 @@ def generate_together(
     going = list(range(len(texts)))
     logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
     while going:
-        allowed = logits
+        logits = logits.astype(np.float64)
+        logprobs = log_softmax(logits)
         if forbidden is not None:
-            allowed = logits.copy()
-            allowed[:, forbidden] = -np.inf
+            logits[:, forbidden] = -np.inf
         draws = np.array([rngs[number].random() for number in going])
-        chosen = choose(allowed, strategy, [texts[number].seen for number in going], draws)
-        logprobs = log_softmax(logits)[np.arange(len(going)), chosen]
+        chosen = choose(logits, strategy, [texts[number].seen for number in going], draws)
         tokens = {
-            number: texts[number].add(id, logprob)
-            for number, id, logprob in zip(going, chosen.tolist(), logprobs.tolist(), strict=True)
+            number: texts[number].add(id, float(row[id]))
+            for number, id, row in zip(going, chosen.tolist(), logprobs, strict=True)
         }
         yield tokens
         rows = [row for row, number in enumerate(going) if tokens[number].stopped_by is None]

@@ -91,7 +91,7 @@ def choose(
     `seen` holds the different ids of each text so far, `draws` (B,) a random number in [0, 1) for each.
     Raises DivergedError when the logits are not numbers, or beyond all numbers.
     """
-    logits = logits.astype(np.float64)
+    logits = np.asarray(logits, np.float64)
     top = logits.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
         what = "the model's predictions are not finite: its training diverged, or its state grows without bound"

@@ -1,0 +1,115 @@
+"""How fast charlm is here: against the plain loop that a user would otherwise write, and against the machine's limits.
+
+python -m benchmarks.bench [PART ...] [--quick] [--json FILE]      (make bench, make bench ARGS="sample --quick")
+
+Parts: limits, train, sample, score, encode, start, memory; all of them unless some are named.
+"""
+
+import argparse
+import json
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from benchmarks import encoding, limits, memory, sampling, scoring, starting, training
+from benchmarks.measure import Row, Way, alternate, rates
+from charlm.device import cores
+
+Part = Callable[[bool], Iterator[Row]]
+HEADINGS = ("part", "what", "charlm", "from", "to", "plain loop", "ratio", "limit", "share", "target", "met")
+err = Console(stderr=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
+    parser.add_argument("--quick", action="store_true", help="fewer repeats: about a minute")
+    parser.add_argument("--json", default="bench.json", help="where the figures are written (default: bench.json)")
+    options = parser.parse_args()
+    if unknown := set(options.parts) - PARTS.keys():
+        parser.error(f"no such part: {', '.join(sorted(unknown))}; there are {', '.join(PARTS)}")
+    began, rows = time.perf_counter(), []
+    machine = describe_machine()
+    print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
+    print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
+    for name in options.parts or PARTS:
+        err.print(f"{name} ...", style="dim")
+        for row in PARTS[name](options.quick):
+            rows.append(row)
+            print(line(row), flush=True)
+    seconds = time.perf_counter() - began
+    report = {"machine": machine, "quick": options.quick, "seconds": seconds, "rows": [row.record() for row in rows]}
+    Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    err.print(f"{seconds:.0f} s; written to {options.json}")
+
+
+def describe_machine() -> dict[str, Any]:
+    import numpy
+    import torch
+
+    from charlm.engine.compiled import has_bfloat16
+
+    return {
+        "date": time.strftime("%Y-%m-%d"),
+        "processor": _processor(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "numpy": numpy.__version__,
+        "bfloat16 in charlm's compiled code": has_bfloat16(),
+    }
+
+
+def _processor() -> str:
+    path = Path("/proc/cpuinfo")
+    lines = path.read_text(encoding="utf-8").split("\n") if path.exists() else []
+    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.processor() or platform.machine()
+
+
+def limit_rows(quick: bool) -> Iterator[Row]:
+    repeats = 5 if quick else 15
+    everything = {
+        "GEMM, float32": (Way("limits:gemm", {"bfloat16": False}), limits.GEMM_GFLOP, "GFLOP/s"),
+        "GEMM, bfloat16": (Way("limits:gemm", {"bfloat16": True}), limits.GEMM_GFLOP, "GFLOP/s"),
+        "reading 13 MB again and again, one thread": (Way("limits:reading", {"megabytes": 13}, threads=1), 1.0, "GB/s"),
+        "the same, all threads": (Way("limits:reading", {"megabytes": 13}), 1.0, "GB/s"),
+    }
+    seconds = alternate({what: way for what, (way, _, _) in everything.items()}, repeats)
+    for what, (way, amount, unit) in everything.items():
+        yield Row("limits", what, unit=unit, threads=way.threads or cores(), **rates(amount, seconds[what]))
+
+
+PARTS: dict[str, Part] = {
+    "limits": limit_rows,
+    "train": training.rows,
+    "sample": sampling.rows,
+    "score": scoring.rows,
+    "encode": encoding.rows,
+    "start": starting.rows,
+    "memory": memory.rows,
+}
+
+
+def line(row: Row) -> str:
+    """A row of the table, in Markdown."""
+    cells = [row.part, row.what, f"{number(row.value)} {row.unit}", number(row.fastest), number(row.slowest)]
+    cells += [number(row.plain), "" if row.ratio is None else f"{row.ratio:.2f}", number(row.limit)]
+    cells += ["" if row.share is None else f"{row.share:.0%}", row.target]
+    cells.append("" if row.met is None else "yes" if row.met else "**no**")
+    return f"| {' | '.join(cells)} |"
+
+
+def number(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

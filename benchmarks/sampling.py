@@ -1,0 +1,95 @@
+"""Sampling: one text against the plain loop and the bandwidth of memory, many texts against the GEMM rate."""
+
+from collections.abc import Callable, Iterator
+
+from benchmarks import limits
+from benchmarks.measure import Row, Way, alternate, rates
+from benchmarks.texts import character_run
+from charlm.device import cores, one_thread_for_numpy
+
+TARGETS = {128: 5, 256: 15, 512: 30}  # times the plain loop
+TOKENS, PLAIN_TOKENS, TEXTS = 500, 100, 32
+VOCAB_SIZE = 65
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    repeats = 3 if quick else 9
+    for hidden_size, target in TARGETS.items():
+        yield from _one_text(hidden_size, target, repeats)
+    yield from _many_texts(repeats)
+
+
+def _one_text(hidden_size: int, target: int, repeats: int) -> Iterator[Row]:
+    run = character_run(hidden_size)
+    sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": hidden_size, "num_layers": 2, "tokens": PLAIN_TOKENS}
+    megabytes = 4 * _weights_read(hidden_size) / 1e6
+    ways = {
+        "plain": Way("plain:sampling", sizes),
+        "float32": Way("sampling:one", {"run": run, "precision": "float32"}),
+        "bfloat16": Way("sampling:one", {"run": run, "precision": "bfloat16"}),
+        "reading": Way("limits:reading", {"megabytes": megabytes, "gigabytes": 0.5}, threads=1),
+    }
+    seconds = alternate(ways, repeats)
+    plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
+    tokens_read = rates(500 / megabytes, seconds["reading"])["value"]
+    for precision, times_faster in (("float32", 1), ("bfloat16", 2)):
+        figures, limit = rates(TOKENS, seconds[precision]), times_faster * tokens_read
+        ratio, share = figures["value"] / plain, figures["value"] / limit
+        row = Row("sample", f"one text, LSTM 2x{hidden_size}, {precision}", unit="tokens/s", threads=1, **figures)
+        row.plain, row.ratio, row.limit, row.share = plain, ratio, limit, share
+        if precision == "float32":
+            row.target, row.met = f"{target} x plain", ratio >= target
+            if hidden_size == 512:
+                row.target, row.met = row.target + ", 67 % of reading", row.met and share >= 1 / 1.5
+        yield row
+
+
+def _many_texts(repeats: int) -> Iterator[Row]:
+    run = character_run(512)
+    sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 512, "num_layers": 2, "tokens": PLAIN_TOKENS}
+    ways = {"plain": Way("plain:sampling", sizes)}
+    for precision in ("float32", "bfloat16"):
+        ways[precision] = Way("sampling:many", {"run": run, "precision": precision})
+        ways[f"gemm {precision}"] = Way("limits:gemm", {"bfloat16": precision == "bfloat16"})
+    seconds = alternate(ways, repeats)
+    plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
+    for precision in ("float32", "bfloat16"):
+        figures = rates(TEXTS * TOKENS, seconds[precision])
+        gigaflops = rates(limits.GEMM_GFLOP, seconds[f"gemm {precision}"])["value"]
+        limit = 1e9 * gigaflops / (2 * _weights_read(512))
+        share = figures["value"] / limit
+        what = f"{TEXTS} texts at once, LSTM 2x512, {precision}"
+        row = Row("sample", what, unit="tokens/s", limit=limit, share=share, threads=cores(), **figures)
+        row.plain, row.ratio = plain, figures["value"] / plain
+        row.target, row.met = "55 % of GEMM", share >= 0.55
+        yield row
+
+
+def _weights_read(hidden_size: int) -> int:
+    """Weights that a token needs: the input of the first layer is looked up."""
+    return 12 * hidden_size * hidden_size + VOCAB_SIZE * hidden_size
+
+
+# What is timed
+
+
+def one(run: str, precision: str) -> Callable[[], object]:
+    """As `charlm sample` does, loading left out."""
+    one_thread_for_numpy(None)
+    import charlm
+    from charlm.sampling.generate import Ending
+    from charlm.sampling.strategies import Strategy
+
+    lm = charlm.load(run, precision=precision)  # type: ignore[arg-type]
+    return lambda: list(lm.sample_tokens("", Strategy(temperature=0.8), Ending(length=TOKENS), seed=1))
+
+
+def many(run: str, precision: str) -> Callable[[], object]:
+    """As `charlm sample --num-samples 32` does, loading left out."""
+    one_thread_for_numpy(None)
+    import charlm
+    from charlm.sampling.generate import Ending
+    from charlm.sampling.strategies import Strategy
+
+    lm = charlm.load(run, precision=precision)  # type: ignore[arg-type]
+    return lambda: list(lm.sample_many("", Strategy(temperature=0.8), Ending(length=TOKENS), TEXTS, seed=1))

@@ -1,0 +1,94 @@
+"""Scoring many sentences: against one `nn.LSTM` call a sentence, with the same weights, and to the same result."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from benchmarks.measure import Row, Way, Worker
+from benchmarks.texts import SENTENCES, sentences, word_run
+from charlm.device import cores
+
+PLAIN_SENTENCES = 100  # a repeat of the plain loop: its speed is the same for all
+TARGETS = {"float32": 5, "bfloat16": 8}
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    repeats, count = (1, 1000) if quick else (3, SENTENCES)
+    run = word_run(512)
+    seconds: dict[str, list[float]] = {"plain": [], "float32": [], "bfloat16": []}
+    with (
+        Worker(Way("scoring:plain", {"run": run, "count": count})) as plain,
+        Worker(Way("scoring:own", {"run": run, "precision": "float32", "count": count})) as float32,
+        Worker(Way("scoring:own", {"run": run, "precision": "bfloat16", "count": count})) as bfloat16,
+    ):
+        workers = {"plain": plain, "float32": float32, "bfloat16": bfloat16}
+        found = {name: worker.answer_to("call") for name, worker in workers.items()}
+        for _ in range(repeats):
+            for name, worker in workers.items():
+                seconds[name].append(worker.run())
+    plain_rate = sorted(PLAIN_SENTENCES / one for one in seconds["plain"])[repeats // 2]
+    for precision, target in TARGETS.items():
+        each = sorted(count / one for one in seconds[precision])
+        ratio = each[repeats // 2] / plain_rate
+        difference, per_token = _differences(found["plain"], found[precision])
+        what = f"{count:,} sentences, LSTM 2x512, 10,000 types, {precision}"
+        what += f" (at most {difference:.1e} nats a sentence from plain, {per_token:+.1e} nats a token in all)"
+        row = Row("score", what, value=each[repeats // 2], unit="sentences/s", repeats=repeats, threads=cores())
+        row.fastest, row.slowest, row.plain, row.ratio = each[-1], each[0], plain_rate, ratio
+        row.target, row.met = f"{target} x plain", ratio >= target
+        if precision == "float32":
+            row.target, row.met = row.target + ", 1e-4 nats", row.met and difference <= 1e-4
+        yield row
+
+
+def _differences(plain: list[list[float]], own: list[list[float]]) -> tuple[float, float]:
+    """The largest difference of a sentence's nats, and the mean one of a token's."""
+    pairs = list(zip(plain, own, strict=False))  # the plain loop did fewer
+    differences = [ours[0] - theirs[0] for theirs, ours in pairs]
+    return max(map(abs, differences)), -sum(differences) / sum(theirs[1] for theirs, _ in pairs)
+
+
+# What is timed; it gives back each sentence's log-probability and tokens
+
+
+def plain(run: str, count: int) -> Callable[[], list[list[float]]]:
+    import torch
+
+    import charlm
+    from benchmarks.plain import PlainModel
+    from charlm.run_directory import BEST
+
+    lm = charlm.load(run)
+    model = PlainModel(lm.shape.vocab_size, lm.shape.embedding_size, 512, 2, tied=False)
+    model.load_state_dict(_as_torch_names(lm.run.load(BEST).tensors))
+    eos = lm.tokenizer.eos_id
+    encoded = [[eos, *lm.tokenizer.encode(one).tolist(), eos] for one in sentences(count)[:PLAIN_SENTENCES]]
+
+    @torch.no_grad()
+    def score() -> list[list[float]]:
+        results = []
+        for ids in encoded:
+            tokens = torch.tensor([ids])
+            logits, _ = model(tokens[:, :-1], None)
+            logprobs = torch.log_softmax(logits, dim=-1).gather(2, tokens[:, 1:, None])
+            results.append([float(logprobs.sum()), len(ids) - 1])
+        return results
+
+    return score
+
+
+def own(run: str, precision: str, count: int) -> Callable[[], list[list[float]]]:
+    import charlm
+
+    lm = charlm.load(run, precision=precision)  # type: ignore[arg-type]
+    lines = sentences(count)
+    return lambda: [[score.logprob_nats, score.tally.tokens] for score in lm.score_lines(lines)]
+
+
+def _as_torch_names(tensors: Any) -> dict[str, Any]:
+    import torch
+
+    named = {"embedding.weight": "embedding.weight", "head.weight": "output.weight", "head.bias": "output.bias"}
+    for layer in range(2):
+        for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"):
+            named[f"layers.{layer}.{name}"] = f"lstm.{name}_l{layer}"
+    return {theirs: torch.from_numpy(tensors[own].copy()) for own, theirs in named.items()}

@@ -1,0 +1,42 @@
+"""Whole processes that a person waits for."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from benchmarks.measure import Row, Way, alternate, times
+from benchmarks.texts import character_run
+
+CHARLM = str(Path(sys.executable).with_name("charlm"))
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    run = ("--run", character_run(512))
+    commands = {
+        "`python -c 'import torch'`": ([sys.executable, "-c", "import torch"], None),
+        "`charlm --help`": ([CHARLM, "--help"], 0.25),
+        '`charlm score "a sentence"`, 2x512': ([CHARLM, "score", "a sentence", *run], 0.6),
+        "first character of `charlm sample`, 2x512": ([CHARLM, "sample", "--length", "1", *run], 0.6),
+    }
+    ways = {what: Way("starting:process", {"command": command}) for what, (command, _) in commands.items()}
+    seconds = alternate(ways, 5 if quick else 15)
+    torch = None
+    for what, (_, target) in commands.items():
+        row = Row("start", what, unit="s", **times(seconds[what]))
+        if target is None:
+            torch = row.value
+        else:
+            row.plain, row.target, row.met = torch, f"{target} s", row.value <= target
+        yield row
+
+
+def process(command: list[str]) -> Callable[[], None]:
+    """As for somebody who has used it before: modules are compiled to bytecode once."""
+    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+
+    def run() -> None:
+        subprocess.run(command, check=True, capture_output=True, env=environment)
+
+    return run

@@ -1,0 +1,166 @@
+"""Training: a step against the plain loop, and the whole of `charlm train` against its own bare step."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks import limits
+from benchmarks.measure import Row, Way, alternate, rates
+from benchmarks.texts import character_text, folder
+from charlm.device import cores, find_machine
+from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.recurrent import RecurrentLayer
+from charlm.shape import Shape
+
+CHARACTERS = {"vocab_size": 65, "embedding_size": 128, "hidden_size": 512, "num_layers": 1, "tied": False}
+CHARACTER_WINDOW = {"batch": 32, "bptt": 64}
+WORD_SIZES = {"vocab_size": 10_000, "embedding_size": 256, "hidden_size": 256, "num_layers": 2, "tied": True}
+WORD_WINDOW = {"batch": 32, "bptt": 35}
+WHOLE_STEPS = 20  # of `charlm train`, timed together
+
+
+def rows(quick: bool) -> Iterator[Row]:
+    repeats = 7 if quick else 25
+    for what, sizes, target in (
+        ("LSTM 1x512, 32 x 64, 65 symbols", {**CHARACTERS, **CHARACTER_WINDOW}, 1.6),
+        ("LSTM 2x256 tied, 32 x 35, 10,000 words", {**WORD_SIZES, **WORD_WINDOW}, 2.5),
+    ):
+        ways = {"plain": Way("plain:training_step", sizes), "charlm": Way("training:bare_step", sizes)}
+        ways["float32"] = Way("training:bare_step", {**sizes, "bfloat16": False})
+        yield from _against_plain(what, alternate(ways, repeats), sizes["batch"] * sizes["bptt"], target)
+    yield _recurrent_layer(repeats)
+    yield _whole(4 if quick else 12)
+
+
+def _against_plain(what: str, seconds: dict[str, list[float]], tokens: int, target: float) -> Iterator[Row]:
+    plain = rates(tokens, seconds["plain"])["value"]
+    for name, more in (("charlm", ""), ("float32", ", float32")):
+        figures = rates(tokens, seconds[name])
+        ratio = figures["value"] / plain
+        row = Row("train", what + more, unit="tokens/s", plain=plain, ratio=ratio, threads=cores(), **figures)
+        if name == "charlm":
+            row.target, row.met = f"{target} x plain", ratio >= target
+        yield row
+
+
+def _recurrent_layer(repeats: int) -> Row:
+    """The recurrent arithmetic alone, in billions of operations a second: three products a weight and token."""
+    ways = {"gemm": Way("limits:gemm", {"bfloat16": True}), "layer": Way("training:layer_step", CHARACTER_WINDOW)}
+    seconds = alternate(ways, repeats)
+    limit = rates(limits.GEMM_GFLOP, seconds["gemm"])["value"]
+    weights = 4 * 512 * (128 + 512)
+    figures = rates(3 * 2 * weights * CHARACTER_WINDOW["batch"] * CHARACTER_WINDOW["bptt"] / 1e9, seconds["layer"])
+    share = figures["value"] / limit
+    what = "of which the recurrent layer, bfloat16"
+    met = share >= 0.6
+    return Row("train", what, unit="GFLOP/s", limit=limit, share=share, target="60 % of GEMM", met=met, **figures)
+
+
+def _whole(repeats: int) -> Row:
+    """`charlm train`, windows, clipping, events, log and saving and all, against the step alone; by mean times."""
+    tokens = CHARACTER_WINDOW["batch"] * CHARACTER_WINDOW["bptt"] * WHOLE_STEPS
+    bare = {**CHARACTERS, **CHARACTER_WINDOW, "times": WHOLE_STEPS}
+    ways = {
+        "bare": Way("training:bare_step", bare),
+        "whole": Way("training:whole_steps", {"corpus": character_text(1_000_000), "run": str(folder() / "whole")}),
+    }
+    seconds = alternate(ways, repeats, warmup=1)
+    figures, reference = rates(tokens, seconds["whole"]), rates(tokens, seconds["bare"])["value"]
+    share = sum(seconds["bare"]) / sum(seconds["whole"])
+    return Row(
+        "train",
+        "`charlm train` as a whole, evaluation off",
+        unit="tokens/s",
+        limit=reference,
+        share=share,
+        target="95 % of its bare step",
+        met=share >= 0.95,
+        threads=cores(),
+        **figures,
+    )
+
+
+# What is timed
+
+
+def bare_step(
+    vocab_size: int,
+    embedding_size: int,
+    hidden_size: int,
+    num_layers: int,
+    tied: bool,
+    batch: int,
+    bptt: int,
+    bfloat16: bool = True,
+    times: int = 1,
+) -> Callable[[], None]:
+    """Forward, loss, backward, clipping, AdamW, as the training loop does them."""
+    from charlm.config import TrainingSettings
+    from charlm.training.optimizer import clip, make_optimizer
+
+    settings = TrainingSettings(learning_rate=1e-4, clip_norm=1.0, device="cpu")
+    find_machine(settings)
+    network = LanguageModelNetwork(
+        Shape("lstm", num_layers, hidden_size, embedding_size, tied, 0.0, "zero", vocab_size)
+    )
+    network.initialise(torch.Generator().manual_seed(1))
+    optimizer = make_optimizer(network, settings)
+    ids = torch.randint(vocab_size, (batch, bptt + 1), generator=torch.Generator().manual_seed(1))
+    state: Any = network.initial_state(batch)
+
+    def step() -> None:
+        nonlocal state
+        for _ in range(times):
+            before = tuple(tuple(part.detach() for part in parts) for parts in state)
+            with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
+                total, state = network.total_nats(ids[:, :-1], ids[:, 1:], before)
+            optimizer.zero_grad(set_to_none=True)
+            (total / (batch * bptt)).backward()
+            clip(network.parameters(), settings)
+            optimizer.step()
+
+    return step
+
+
+def layer_step(batch: int, bptt: int) -> Callable[[], None]:
+    """One recurrent layer alone, forward and backward, in bfloat16."""
+    from charlm.cells.cell import Sizes
+    from charlm.device import keep_freed_memory
+
+    keep_freed_memory()
+    layer = RecurrentLayer("lstm", Sizes(128, 512))
+    layer.initialise(torch.Generator().manual_seed(1))
+    x = torch.randn(bptt, batch, 128, requires_grad=True)
+    upper = torch.randn(bptt, batch, 512)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            output, _ = layer(x, layer.initial_state(batch))
+        output.backward(upper)
+        x.grad = None
+        for parameter in layer.parameters():
+            parameter.grad = None
+
+    return step
+
+
+def whole_steps(corpus: str, run: str) -> Callable[[], None]:
+    """So many more steps of a training as the command runs it, save and log included: one of 3,000 steps."""
+    from charlm.config import gather
+    from charlm.training.creation import TrainRequest
+    from charlm.training.events import StepDone
+    from charlm.training.session import open_session
+
+    settings = {"hidden_size": 512, "embedding_size": 128, "steps": 3000, "valid_fraction": 0.0, "device": "cpu"}
+    settings |= {"batch_size": CHARACTER_WINDOW["batch"], "bptt": CHARACTER_WINDOW["bptt"], "dropout": 0.0}
+    request = TrainRequest(corpus=corpus, run=run, force=Path(run).exists(), settings=gather(settings))
+    events = open_session(request).events()
+
+    def steps() -> None:
+        left = WHOLE_STEPS
+        while left:
+            left -= isinstance(next(events), StepDone)
+
+    return steps
