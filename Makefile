@@ -20,6 +20,10 @@ demo: $(INSTALLED)
 	$(BIN)/charlm score --run demo "The cats, which already ate a bunch of fish, was full." \
 	    "The cats, which already ate a bunch of fish, were full."
 
+# Some minutes, with nothing else running; make bench ARGS="--quick", make bench ARGS="sample score".
+bench: $(INSTALLED)
+	$(BIN)/python -m benchmarks.bench $(ARGS)
+
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
 
