@@ -73,7 +73,7 @@ def _processor() -> str:
 
 
 def limit_rows(quick: bool) -> Iterator[Row]:
-    repeats = 5 if quick else 15
+    repeats = 3 if quick else 15
     everything = {
         "GEMM, float32": (Way("limits:gemm", {"bfloat16": False}), limits.GEMM_GFLOP, "GFLOP/s"),
         "GEMM, bfloat16": (Way("limits:gemm", {"bfloat16": True}), limits.GEMM_GFLOP, "GFLOP/s"),

@@ -55,6 +55,8 @@ def alternate(ways: Mapping[str, Way], repeats: int, warmup: int = 2) -> dict[st
     """Seconds of each repeat of each way, taken in turn."""
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(way)) for name, way in ways.items()}
+        for worker in workers.values():
+            worker.wait_until_ready()
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(warmup + repeats):
             for name, worker in workers.items():
@@ -74,6 +76,9 @@ class Worker:
         self._process = subprocess.Popen(
             command, stdin=pipe, stdout=pipe, text=True, cwd=ROOT, env={**os.environ, **threads}
         )
+
+    def wait_until_ready(self) -> None:
+        """Until the way is prepared; several can prepare themselves at the same time."""
         self._answer()
 
     def __enter__(self) -> "Worker":
@@ -105,6 +110,7 @@ class Worker:
 def once(function: str, **arguments: Any) -> Any:
     """What a function gives back when called in a process of its own, once."""
     with Worker(Way(function, arguments)) as worker:
+        worker.wait_until_ready()
         return worker.answer_to("call")
 
 

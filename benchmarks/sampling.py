@@ -14,7 +14,7 @@ VOCAB_SIZE = 65
 
 def rows(quick: bool) -> Iterator[Row]:
     repeats = 3 if quick else 9
-    for hidden_size, target in TARGETS.items():
+    for hidden_size, target in list(TARGETS.items())[-1:] if quick else TARGETS.items():
         yield from _one_text(hidden_size, target, repeats)
     yield from _many_texts(repeats)
 

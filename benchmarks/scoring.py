@@ -3,16 +3,20 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from benchmarks.measure import Row, Way, Worker
+from benchmarks import limits
+from benchmarks.measure import Row, Way, Worker, alternate, rates
 from benchmarks.texts import SENTENCES, sentences, word_run
 from charlm.device import cores
 
 PLAIN_SENTENCES = 100  # a repeat of the plain loop: its speed is the same for all
+WEIGHTS_READ = 12 * 512 * 512 + 10_000 * 512  # by a token, the lowest layer's input left out
 TARGETS = {"float32": 5, "bfloat16": 8}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    repeats, count = (1, 1000) if quick else (3, SENTENCES)
+    repeats, count = (1, 400) if quick else (3, SENTENCES)
+    gemm = {precision: Way("limits:gemm", {"bfloat16": precision == "bfloat16"}) for precision in TARGETS}
+    limits_seconds = alternate(gemm, 3 if quick else 9)
     run = word_run(512)
     seconds: dict[str, list[float]] = {"plain": [], "float32": [], "bfloat16": []}
     with (
@@ -21,6 +25,8 @@ def rows(quick: bool) -> Iterator[Row]:
         Worker(Way("scoring:own", {"run": run, "precision": "bfloat16", "count": count})) as bfloat16,
     ):
         workers = {"plain": plain, "float32": float32, "bfloat16": bfloat16}
+        for worker in workers.values():
+            worker.wait_until_ready()
         found = {name: worker.answer_to("call") for name, worker in workers.items()}
         for _ in range(repeats):
             for name, worker in workers.items():
@@ -29,11 +35,14 @@ def rows(quick: bool) -> Iterator[Row]:
     for precision, target in TARGETS.items():
         each = sorted(count / one for one in seconds[precision])
         ratio = each[repeats // 2] / plain_rate
+        gflops = rates(limits.GEMM_GFLOP, limits_seconds[precision])["value"]
+        limit = 1e9 * gflops * count / (2 * WEIGHTS_READ * sum(tokens for _, tokens in found[precision]))
         difference, per_token = _differences(found["plain"], found[precision])
         what = f"{count:,} sentences, LSTM 2x512, 10,000 types, {precision}"
         what += f" (at most {difference:.1e} nats a sentence from plain, {per_token:+.1e} nats a token in all)"
         row = Row("score", what, value=each[repeats // 2], unit="sentences/s", repeats=repeats, threads=cores())
         row.fastest, row.slowest, row.plain, row.ratio = each[-1], each[0], plain_rate, ratio
+        row.limit, row.share = limit, row.value / limit
         row.target, row.met = f"{target} x plain", ratio >= target
         if precision == "float32":
             row.target, row.met = row.target + ", 1e-4 nats", row.met and difference <= 1e-4

@@ -35,11 +35,13 @@ def characters(count: int) -> str:
 
 
 def sentences(count: int) -> list[str]:
-    """Random words, lengths spread as those of newspaper sentences."""
+    """Random words with Zipf's frequencies, lengths spread as those of newspaper sentences."""
     rng = np.random.default_rng(1)
     lengths = np.maximum(1, rng.gamma(4.0, (MEAN_LENGTH - 1) / 4.0, count)).astype(int)
     words = np.array([f"w{number}" for number in range(WORDS - 2)])
-    return [" ".join(words[rng.integers(len(words), size=length)]) for length in lengths.tolist()]
+    frequencies = 1 / np.arange(3, WORDS + 1)
+    drawn = words[rng.choice(len(words), lengths.sum(), p=frequencies / frequencies.sum())]
+    return [" ".join(one) for one in np.split(drawn, lengths.cumsum()[:-1])]
 
 
 def character_text(count: int) -> str:

@@ -102,6 +102,22 @@ def test_scores_are_those_of_the_equation(one: Shape, batch_size: int, threads: 
 
 
 @built
+@pytest.mark.parametrize("threads", [1, 2, 4])
+@pytest.mark.parametrize("lengths", [[9, 7, 7, 3, 1], [2, 9, 1, 5, 5, 5, 3], [4]])
+def test_padding_changes_nothing(lengths: list[int], threads: int) -> None:
+    one, rng = shape(), np.random.default_rng(4)
+    stepper = CompiledStepper(one, weights(one), threads=threads)
+    inputs, targets = rng.integers(0, one.vocab_size, (2, len(lengths), max(lengths)))
+    for row, length in zip(targets, lengths, strict=True):
+        row[length:] = -1
+    found, _ = stepper.logprobs(inputs, targets, stepper.initial_state(len(lengths)))
+    for row, length in enumerate(lengths):
+        alone = (ids[row : row + 1, :length] for ids in (inputs, targets))
+        expected, _ = stepper.logprobs(*alone, stepper.initial_state(1))
+        np.testing.assert_array_equal(found[row, :length], expected[0])
+
+
+@built
 def test_a_state_can_be_used_again_and_taken_apart() -> None:
     one, ids = shape(), np.array([3, 4, 5])
     for stepper in (Stepper(one, weights(one)), CompiledStepper(one, weights(one))):

@@ -36,7 +36,6 @@ class _Layer(ctypes.Structure):
         ("input_size", ctypes.c_int64),
         ("hidden_size", ctypes.c_int64),
         ("weights", _Matrix),
-        ("table", ctypes.c_void_p),
     )
 
 
@@ -44,11 +43,12 @@ class _Network(ctypes.Structure):
     _fields_ = (
         ("num_layers", ctypes.c_int64),
         ("num_head_layers", ctypes.c_int64),
+        ("vocab_size", ctypes.c_int64),
         ("embedding_size", ctypes.c_int64),
         ("widest", ctypes.c_int64),
         ("residual", ctypes.c_int64),
         ("bfloat16", ctypes.c_int64),
-        ("embedding", ctypes.c_void_p),
+        ("input", _Matrix),
         ("layers", ctypes.POINTER(_Layer)),
         ("head", ctypes.POINTER(_Matrix)),
         ("head_sizes", ctypes.c_void_p),
@@ -67,9 +67,9 @@ class CompiledStepper(Stepper):
         super().__init__(shape, weights)
         self._library, self._bfloat16, self._threads = _library(), bfloat16, threads
         self._kept: list[Any] = []  # what the library's pointers point to
-        layers = [self._layer(number) for number in range(shape.num_layers)]
+        lowest, layers = self._lowest(), [self._layer(number) for number in range(shape.num_layers)]
         head, sizes, relu = self._head_parts()
-        matrices = [*(layer.weights for layer in layers), *head]
+        matrices = [lowest, *(layer.weights for layer in layers), *head]
         self._logits_size = head[-1].outputs
         self._widest = max(
             shape.embedding_size, *(max(one.inputs, one.outputs) for one in matrices[:-1]), head[-1].inputs
@@ -77,16 +77,21 @@ class CompiledStepper(Stepper):
         self._network = _Network(
             num_layers=shape.num_layers,
             num_head_layers=len(head),
+            vocab_size=shape.vocab_size,
             embedding_size=shape.embedding_size,
             widest=self._widest,
             residual=shape.residual,
             bfloat16=bfloat16,
-            embedding=self._pointer(self._embedding, np.float32),
+            input=lowest,
             layers=self._array(_Layer, layers),
             head=self._array(_Matrix, head),
             head_sizes=self._pointer(np.array(sizes), np.int64),
             head_relu=self._pointer(np.array(relu), np.int64),
         )
+        self._known: tuple[Array, Array] | None = None
+        if self._table is not None:
+            table = _padded(self._table[0], 1)
+            self._known = np.array(self._embedding, np.float32, order="C"), np.array(table, np.float32, order="C")
 
     def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token: zero, or what was learned."""
@@ -95,46 +100,68 @@ class CompiledStepper(Stepper):
 
     def step(self, ids: Array, state: Any) -> tuple[Array, Any]:
         """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
-        ids, state, batch = np.array(ids, np.int64), np.array(state, order="C"), len(ids)
+        known, places = self._look_up(ids)
+        places, state, batch = np.array(places, np.int64), np.array(state, order="C"), len(ids)
         logits = np.empty((batch, self._logits_size), np.float32)
         room = np.empty(4 * batch * self._widest, np.float32)
-        addresses = (_address(array) for array in (ids, state, logits, room))
-        self._library.charlm_step(ctypes.byref(self._network), batch, *addresses)
+        addresses = map(_address, (places, state, logits, room))
+        self._library.charlm_step(ctypes.byref(self._network), *map(_address, known), batch, *addresses)
         return logits[:, : self.shape.vocab_size], state
 
     def logprobs(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
-        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state."""
-        size = -(-len(inputs) // self._threads)
-        if size == len(inputs):
+        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
+
+        Targets below 0 are padding; it costs nothing if longer sequences come before shorter ones.
+        """
+        threads = min(self._threads, len(inputs))
+        if threads == 1:
             return self._score(inputs, targets, state)
-        parts = [slice(start, start + size) for start in range(0, len(inputs), size)]
-        with ThreadPoolExecutor(self._threads) as pool:
-            scored = list(pool.map(lambda rows: self._score(inputs[rows], targets[rows], state[:, rows]), parts))
-        logprobs, states = zip(*scored, strict=True)
-        return np.concatenate(logprobs), np.concatenate(states, axis=1)
+        parts = [slice(first, None, threads) for first in range(threads)]  # each with long and short sequences
+        result, new_state = np.empty(inputs.shape), np.empty_like(state)
+        with ThreadPoolExecutor(threads) as pool:
+            scored = pool.map(lambda rows: self._score(inputs[rows], targets[rows], state[:, rows]), parts)
+            for rows, (logprobs, part) in zip(parts, scored, strict=True):
+                result[rows], new_state[:, rows] = logprobs, part
+        return result, new_state
 
     def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
-        inputs, targets = (np.array(ids.T, np.int64, order="C") for ids in (inputs, targets))
-        (steps, batch), state = inputs.shape, np.array(state, order="C")
-        result = np.empty((steps, batch))
+        known, places = self._look_up(inputs)
+        places, targets = (np.array(ids.T, np.int64, order="C") for ids in (places, targets))
+        (steps, batch), state = places.shape, np.array(state, order="C")
+        result = np.zeros((steps, batch))
         room = np.empty(4 * batch * self._widest + SCORED_AT_ONCE * self._logits_size, np.float32)
-        addresses = (_address(array) for array in (inputs, targets, state, result, room))
-        self._library.charlm_score(ctypes.byref(self._network), batch, steps, *addresses, self.shape.vocab_size)
+        addresses = map(_address, (places, targets, state, result, room))
+        self._library.charlm_score(ctypes.byref(self._network), *map(_address, known), batch, steps, *addresses)
         return result.T, state
+
+    def _look_up(self, ids: Array) -> tuple[tuple[Array, Array], Array]:
+        """Embeddings and what the lowest layer makes of them, of all types or these; and the ids' places there."""
+        if self._known is not None:
+            return self._known, ids
+        types, places = np.unique(ids, return_inverse=True)
+        embedding = np.array(self._embedding[types], np.float32, order="C")
+        table = np.empty((len(types), self._network.input.outputs), np.float32)
+        room = np.empty(2 * len(types) * self._widest, np.float32)
+        addresses = map(_address, (embedding, table, room))
+        self._library.charlm_project(ctypes.byref(self._network), len(types), *addresses)
+        return (embedding, table), places.reshape(ids.shape)
 
     def select(self, state: Any, rows: list[int]) -> Any:
         """The state of some of the sequences, in this order; one may be taken several times."""
         return state[:, rows]
 
+    def _lowest(self) -> _Matrix:
+        """The lowest layer's weights for its input, and its bias."""
+        weights = self._layers[0]
+        return self._matrix(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"])
+
     def _layer(self, number: int) -> _Layer:
         sizes, weights = list(self.shape.layers())[number], self._layers[number]
-        bias = weights["bias_ih"] + weights["bias_hh"]
-        if number == 0 and self._table is not None:
-            matrix = self._matrix(weights["weight_hh"], None)
-            table = self._pointer(_padded(self._table[0], 1), np.float32)
-            return _Layer(sizes.input_size, sizes.hidden_size, matrix, table)
+        if number == 0:
+            return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(weights["weight_hh"], None))
         joined = np.concatenate([weights["weight_ih"], weights["weight_hh"]], axis=1)
-        return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(joined, bias), None)
+        bias = weights["bias_ih"] + weights["bias_hh"]
+        return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(joined, bias))
 
     def _head_parts(self) -> tuple[list[_Matrix], list[int], list[bool]]:
         """The products after the recurrent layers: their matrices, sizes, and which are cut off below 0."""
@@ -183,10 +210,12 @@ def _library() -> Any:
         library = ctypes.CDLL(str(LIBRARY))
     except OSError:
         return None
-    library.charlm_step.argtypes = (ctypes.c_void_p, ctypes.c_int64, *[ctypes.c_void_p] * 4)
-    library.charlm_step.restype = None
-    library.charlm_score.argtypes = (ctypes.c_void_p, *[ctypes.c_int64] * 2, *[ctypes.c_void_p] * 5, ctypes.c_int64)
-    library.charlm_score.restype = None
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    library.charlm_project.argtypes = (pointer, number, *[pointer] * 3)
+    library.charlm_step.argtypes = (*[pointer] * 3, number, *[pointer] * 4)
+    library.charlm_score.argtypes = (*[pointer] * 3, number, number, *[pointer] * 5)
+    for function in (library.charlm_project, library.charlm_step, library.charlm_score):
+        function.restype = None
     library.charlm_has_bfloat16.restype = ctypes.c_int64
     return library
 

@@ -38,14 +38,13 @@ typedef struct {
 
 typedef struct {
     int64_t input_size, hidden_size;
-    matrix weights;     /* of [x, h], or of h alone where there is a table */
-    const float *table; /* (V, weights.outputs): what each type's input comes to, bias and all; or NULL */
+    matrix weights; /* of [x, h]; in the lowest layer of h alone, for its part of x is looked up in a table */
 } layer;
 
 typedef struct {
-    int64_t num_layers, num_head_layers, embedding_size, widest;
+    int64_t num_layers, num_head_layers, vocab_size, embedding_size, widest;
     int64_t residual, bfloat16;
-    const float *embedding; /* (V, E) */
+    matrix input; /* the lowest layer's weights of x, and its bias */
     const layer *layers;
     const matrix *head; /* products one after another, the last one giving the logits; all have a bias */
     const int64_t *head_sizes, *head_relu; /* each one's outputs without padding, and whether what is below 0 becomes 0 */
@@ -202,38 +201,57 @@ static void linear(const network *net, const matrix *w, const float *x, int64_t 
         multiply(x, rows, w->inputs, w->packed, w->outputs, y);
 }
 
-/* One layer: x (B, its input size), h and c (B, H); h and c are changed. `joined` and `gates` are room to work in. */
-static void lstm_step(const network *net, const layer *l, const int64_t *ids, int64_t batch, const float *x, float *h,
-                      float *c, float *joined, float *gates, uint16_t *rounded) {
+/* What each of some embeddings x (rows, E) comes to in the lowest layer, bias and all: (rows, its padded gates).
+ * `room` holds rows * widest floats. */
+void charlm_project(const network *net, int64_t rows, const float *x, float *table, float *room) {
+    float *joined = room;
+    uint16_t *rounded = (uint16_t *)(joined + rows * net->input.inputs);
+    memset(joined, 0, (size_t)(rows * net->input.inputs) * sizeof(float)); /* inputs may be padded */
+    for (int64_t row = 0; row < rows; row++)
+        memcpy(joined + row * net->input.inputs, x + row * net->embedding_size,
+               (size_t)net->embedding_size * sizeof(float));
+    linear(net, &net->input, joined, rows, table, rounded);
+}
+
+/* One layer: x (B, its input size) or, in the lowest, ids into a table; h and c (B, H) are changed. */
+static void lstm_step(const network *net, const layer *l, int64_t batch, const float *x, const int64_t *ids,
+                      const float *table, float *h, float *c, float *joined, float *gates, uint16_t *rounded) {
     const int64_t size = l->hidden_size, inputs = l->weights.inputs, outputs = l->weights.outputs;
-    memset(joined, 0, (size_t)(batch * inputs) * sizeof(float)); /* inputs may be padded */
+    memset(joined, 0, (size_t)(batch * inputs) * sizeof(float));
     for (int64_t b = 0; b < batch; b++) {
         float *row = joined + b * inputs;
-        if (l->table)
-            memcpy(gates + b * outputs, l->table + ids[b] * outputs, (size_t)outputs * sizeof(float));
+        if (table)
+            memcpy(gates + b * outputs, table + ids[b] * outputs, (size_t)outputs * sizeof(float));
         else
             memcpy(row, x + b * l->input_size, (size_t)l->input_size * sizeof(float));
-        memcpy(row + (l->table ? 0 : l->input_size), h + b * size, (size_t)size * sizeof(float));
+        memcpy(row + (table ? 0 : l->input_size), h + b * size, (size_t)size * sizeof(float));
     }
     linear(net, &l->weights, joined, batch, gates, rounded);
     for (int64_t b = 0; b < batch; b++) lstm_state(gates + b * outputs, h + b * size, c + b * size, size);
 }
 
-/* The recurrent layers for one token of each of B sequences: ids (B) and state (layers, 2, B, H), which is changed. x
- * becomes the last layer's output (B, its size), which is given back. */
-static int64_t recurrent_layers(const network *net, int64_t batch, const int64_t *ids, float *state, float *room) {
-    float *x = room, *joined = x + batch * net->widest, *gates = joined + batch * net->widest;
-    uint16_t *rounded = (uint16_t *)(gates + batch * net->widest);
+/* Some types' embeddings (rows, E) and what `charlm_project` makes of them. */
+typedef struct {
+    const float *embedding, *table;
+} types;
+
+/* The recurrent layers for one token of each of the first `rows` of B sequences: ids (B) into `known`, and state
+ * (layers, 2, B, H), which is changed. The last layer's output stands at the beginning of `room` then; its size is
+ * given back. */
+static int64_t recurrent_layers(const network *net, const types *known, int64_t rows, int64_t batch, const int64_t *ids,
+                                float *state, float *room) {
+    float *x = room, *joined = x + rows * net->widest, *gates = joined + rows * net->widest;
+    uint16_t *rounded = (uint16_t *)(gates + rows * net->widest);
     int64_t x_size = net->embedding_size;
-    for (int64_t b = 0; b < batch; b++)
-        memcpy(x + b * x_size, net->embedding + ids[b] * x_size, (size_t)x_size * sizeof(float));
+    for (int64_t b = 0; b < rows; b++)
+        memcpy(x + b * x_size, known->embedding + ids[b] * x_size, (size_t)x_size * sizeof(float));
     for (int64_t n = 0; n < net->num_layers; n++) {
         const layer *l = net->layers + n;
         const int64_t size = l->hidden_size;
         float *h = state + 2 * n * batch * size, *c = h + batch * size;
-        lstm_step(net, l, ids, batch, x, h, c, joined, gates, rounded);
+        lstm_step(net, l, rows, x, ids, n ? NULL : known->table, h, c, joined, gates, rounded);
         const int add = net->residual && x_size == size;
-        for (int64_t i = 0; i < batch * size; i++) x[i] = add ? x[i] + h[i] : h[i];
+        for (int64_t i = 0; i < rows * size; i++) x[i] = add ? x[i] + h[i] : h[i];
         x_size = size;
     }
     return x_size;
@@ -262,8 +280,10 @@ static void head(const network *net, int64_t batch, float *x, int64_t x_size, fl
 
 /* One token for each of B sequences: ids (B) and state (layers, 2, B, H), which is changed -> logits (B, padded V).
  * `room` holds 4 * B * widest floats. */
-void charlm_step(const network *net, int64_t batch, const int64_t *ids, float *state, float *logits, float *room) {
-    int64_t x_size = recurrent_layers(net, batch, ids, state, room);
+void charlm_step(const network *net, const float *embedding, const float *table, int64_t batch, const int64_t *ids,
+                 float *state, float *logits, float *room) {
+    const types known = {embedding, table};
+    int64_t x_size = recurrent_layers(net, &known, batch, batch, ids, state, room);
     head(net, batch, room, x_size, logits, room + batch * net->widest);
 }
 
@@ -280,20 +300,25 @@ static double log_sum_exp(const float *x, int64_t count) {
     return (double)largest + log((double)total);
 }
 
-/* log p of each target, T tokens of B sequences one after another: inputs, targets and logprobs (T, B), V types.
+/* log p of each target, T tokens of B sequences: inputs (into embedding and table), targets and logprobs (T, B). A target
+ * below 0 is padding; where all that follow are, too, nothing is computed: so the longest sequences should come first.
  * `room` holds 4 * B * widest + SCORED_AT_ONCE * padded V floats. */
-void charlm_score(const network *net, int64_t batch, int64_t steps, const int64_t *inputs, const int64_t *targets,
-                  float *state, double *logprobs, float *room, int64_t types) {
+void charlm_score(const network *net, const float *embedding, const float *table, int64_t batch, int64_t steps,
+                  const int64_t *inputs, const int64_t *targets, float *state, double *logprobs, float *room) {
+    const types known = {embedding, table};
     float *logits = room + 4 * batch * net->widest;
     const int64_t padded = net->head[net->num_head_layers - 1].outputs;
     for (int64_t t = 0; t < steps; t++) {
-        int64_t x_size = recurrent_layers(net, batch, inputs + t * batch, state, room);
-        for (int64_t first = 0; first < batch; first += SCORED_AT_ONCE) {
-            int64_t rows = batch - first < SCORED_AT_ONCE ? batch - first : SCORED_AT_ONCE;
+        int64_t going = batch;
+        while (going > 0 && targets[t * batch + going - 1] < 0) going--;
+        int64_t x_size = recurrent_layers(net, &known, going, batch, inputs + t * batch, state, room);
+        for (int64_t first = 0; first < going; first += SCORED_AT_ONCE) {
+            int64_t rows = going - first < SCORED_AT_ONCE ? going - first : SCORED_AT_ONCE;
             head(net, rows, room + first * x_size, x_size, logits, room + batch * net->widest);
             for (int64_t row = 0; row < rows; row++) {
                 const int64_t at = t * batch + first + row;
-                logprobs[at] = logits[row * padded + targets[at]] - log_sum_exp(logits + row * padded, types);
+                const float *of_row = logits + row * padded;
+                if (targets[at] >= 0) logprobs[at] = of_row[targets[at]] - log_sum_exp(of_row, net->vocab_size);
             }
         }
     }

@@ -97,7 +97,10 @@ class Stepper:
         return tuple(tuple(part[rows] for part in parts) for parts in state)
 
     def logprobs(self, inputs: NDArray[Any], targets: NDArray[Any], state: Any) -> tuple[NDArray[np.float64], Any]:
-        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state."""
+        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
+
+        Targets below 0 are padding: what comes of them means nothing.
+        """
         result = np.empty(inputs.shape, np.float64)
         rows = np.arange(len(inputs))
         for t in range(inputs.shape[1]):

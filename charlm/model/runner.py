@@ -28,7 +28,10 @@ class Runner:
     def logprobs(
         self, inputs: NDArray[Any], targets: NDArray[Any], state: NetworkState
     ) -> tuple[NDArray[np.float64], NetworkState]:
-        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state."""
+        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
+
+        Targets below 0 are padding: what comes of them means nothing.
+        """
         with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
             hidden, state = self._network.hidden(self._tensor(inputs), state)
             flat, wanted = hidden.flatten(0, 1), self._tensor(targets).flatten()
@@ -38,7 +41,7 @@ class Runner:
 
     def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self._network.logits(hidden).float()
-        return logits.gather(1, targets.unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
+        return logits.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
 
     def _tensor(self, ids: NDArray[Any]) -> torch.Tensor:
         """(B, T) in NumPy -> (T, B) in torch"""

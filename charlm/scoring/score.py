@@ -13,7 +13,8 @@ Ids = NDArray[Any]
 
 TIME_CHUNK = 512  # time steps scored in one call
 BATCH_TOKENS = 2**14  # tokens, padding counted, scored in one call
-BATCH_SEQUENCES = 64
+BATCH_SEQUENCES = 128
+PADDING = -1  # as a target
 LONGEST_WHOLE = 2**14  # tokens; a longer sequence is cut into segments
 SEGMENTS = 32
 WARM_UP = 512  # tokens that a segment's state is warmed up on
@@ -24,7 +25,8 @@ class Network(Protocol):
 
     def initial_state(self, batch_size: int = 1) -> Any: ...
 
-    def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]: ...
+    def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
+        """Of each target; those below 0 are padding, and what comes of them means nothing."""
 
 
 def score_sequence(network: Network, ids: Ids, eos_id: int) -> NDArray[np.float64]:
@@ -91,11 +93,11 @@ def _score_padded(network: Network, sequences: Sequence[Ids], eos_id: int) -> li
     lengths = [len(ids) for ids in sequences]
     if max(lengths) == 0:
         return [np.empty(0) for _ in sequences]
-    targets = np.full((len(sequences), max(lengths)), eos_id, np.int64)
+    targets = np.full((len(sequences), max(lengths)), PADDING, np.int64)
     for row, ids in zip(targets, sequences, strict=True):
         row[: len(ids)] = ids
-    inputs = np.roll(targets, 1, axis=1)
-    inputs[:, 0] = eos_id
+    inputs = np.where(targets == PADDING, eos_id, targets)
+    inputs = np.concatenate([np.full((len(sequences), 1), eos_id), inputs[:, :-1]], axis=1)
     scores, state = [], network.initial_state(len(sequences))
     for start in range(0, targets.shape[1], TIME_CHUNK):
         chunk = slice(start, start + TIME_CHUNK)
