@@ -159,6 +159,7 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
     text = TEXT + "<unk> an \u3000 end\n\n  " + "long" * 60 + "\nΑΣ ΑΣ\n" + english(120) + "new words\n"
     monkeypatch.setattr("charlm.corpus.numbered.MOST_REMEMBERED", most)  # a table in all, or hundreds of them
     monkeypatch.setattr("charlm.corpus.numbered.BLOCK", 50)
+    monkeypatch.setattr("charlm.corpus.numbered.MOST_SUMMED", most)
     monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
     place = text.index("\n", int(0.9 * len(text)) - 1) + 1

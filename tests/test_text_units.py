@@ -194,6 +194,14 @@ def test_a_long_line_of_subwords_is_cut_where_nothing_changes(
     assert subwords.decode(subwords.encode(no_space)) == no_space
 
 
+def test_threads_change_nothing(subwords: SubwordTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "the cat sat\n\n on ▁ that mat\n" * 500
+    alone = subwords.encode(text).tolist()
+    monkeypatch.setattr("charlm.text.subwords.FEW", 10)
+    monkeypatch.setattr("charlm.text.subwords.cores", lambda: 3)
+    assert subwords.encode(text).tolist() == alone
+
+
 @pytest.mark.parametrize("model", ["unigram", "bpe"])
 def test_subwords_of_small_odd_texts(model: str) -> None:
     for text in ("a", "▅▅ ▅", "   ", "\0", "<unk> </s> <0x41> <eos> " * 30, "".join(map(chr, range(0x4E00, 0x6000)))):

@@ -4,6 +4,7 @@ What is long lies in a temporary file, so that memory is bounded: the numbers of
 mean. A table that is full is put away and a new one begun. The counts are exact all the same.
 """
 
+import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -23,7 +24,8 @@ from charlm.text.octets import count_characters
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 from charlm.text.words import DEFAULT_VOCAB_SIZE, LONGEST_TYPE, WordTokenizer, num_neighbours, splitting_of
 
-MOST_REMEMBERED = 800_000  # pieces of text in a table
+MOST_REMEMBERED = 500_000  # pieces of text in a table
+MOST_SUMMED = 1_000_000  # symbols whose counts are added up at a time
 BLOCK = 1 << 20  # numbers written at a time
 NOWHERE = Span(0, 0)
 NUM_SPECIAL = UNK_ID + 1  # numbers below are ids: those of the line end, and of "<unk>" where a text has it
@@ -165,9 +167,10 @@ class NumberedText:
         """A table's types that were counted so often there."""
         symbols, counts = self._symbols(table), self._counts_of(table)
         for at in np.flatnonzero(counts >= least).tolist():
-            yield symbols[at], int(counts[at])
+            if len(symbols[at]) <= LONGEST_TYPE:
+                yield symbols[at], int(counts[at])
 
-    def _frequent(self, size: int) -> Counter[str]:
+    def _frequent(self, size: int) -> dict[str, int]:
         """The counts of all symbols that can be among the `size` most frequent ones.
 
         Of these, the last one has at least the count that the last one has when only some counts are added up. And a
@@ -175,25 +178,31 @@ class NumberedText:
         """
         some: Counter[str] = Counter()
         for table in self._tables:
-            counts = self._counts_of(table)
-            most = int(np.partition(counts, -size)[-size]) if len(counts) > size else 1
-            for symbol, count in self._at_least(table, max(1, most)):
-                some[symbol] += count
-        kept = sorted((count for symbol, count in some.items() if len(symbol) <= LONGEST_TYPE), reverse=True)[:size]
-        least = kept[-1] if len(kept) == size else 1
-        return self._sums(max(1, -(-least // len(self._tables))))
+            symbols, counts = self._symbols(table), self._counts_of(table)
+            most = np.argpartition(-counts, size)[:size] if len(counts) > size else np.arange(len(counts))
+            some.update({symbols[at]: int(counts[at]) for at in most.tolist() if len(symbols[at]) <= LONGEST_TYPE})
+        kept = heapq.nlargest(size, some.values())
+        least = -(-kept[-1] // len(self._tables)) if len(kept) == size else 1
+        return self._sums(max(1, least), size)
 
-    def _sums(self, least: int) -> Counter[str]:
-        """The counts of all symbols that were counted `least` times in one table."""
-        sums: Counter[str] = Counter()
-        for table in self._tables:
-            for symbol, _ in self._at_least(table, least):
-                sums[symbol] = 0
-        for table in self._tables:
-            for symbol, count in zip(self._symbols(table), self._counts_of(table).tolist(), strict=True):
-                if symbol in sums:
-                    sums[symbol] += count
-        return sums
+    def _sums(self, least: int, size: int) -> dict[str, int]:
+        """The `size` largest counts at least, of the symbols that were counted `least` times in one table.
+
+        If there are too many, some of them are counted at a time, and the largest counts kept.
+        """
+        num_symbols = sum(int(np.count_nonzero(self._counts_of(table) >= least)) for table in self._tables)
+        turns = 1 + num_symbols // MOST_SUMMED
+        kept: dict[str, int] = {}
+        for turn in range(turns):
+            sums: dict[str, int] = {}
+            for table in self._tables:
+                sums.update((symbol, 0) for symbol, _ in self._at_least(table, least) if hash(symbol) % turns == turn)
+            for table in self._tables:
+                for symbol, count in zip(self._symbols(table), self._counts_of(table).tolist(), strict=True):
+                    if symbol in sums:
+                        sums[symbol] += count
+            kept.update(heapq.nsmallest(size, sums.items(), key=lambda item: (-item[1], item[0])))
+        return kept
 
     def _meaning(self, table: _Table, vocabulary: Vocabulary) -> _Meaning:
         symbols = self._symbols(table)

@@ -81,12 +81,14 @@ class IdsFile:
     def counts(self, size: int) -> NDArray[np.int64]:
         """How often each id below `size` occurs among the tokens."""
         counts = np.zeros(max(size, NUM_BYTES), np.int64)
-        for start in range(1, self.header.count, COUNTED):
-            ids = self.ids[start : start + COUNTED]
-            if ids.itemsize == 1:
-                counts[:NUM_BYTES] += count_bytes(ids.tobytes())
-            else:
-                counts += np.bincount(ids, minlength=len(counts))
+        dtype = np.dtype(self.header.dtype)
+        with open(self.path, "rb") as file:  # not by memory-mapping: all that was read would count as ours
+            file.seek(HEADER_SIZE + dtype.itemsize)
+            while block := file.read(COUNTED * dtype.itemsize):
+                if dtype.itemsize == 1:
+                    counts[:NUM_BYTES] += count_bytes(block)
+                else:
+                    counts += np.bincount(np.frombuffer(block, dtype), minlength=len(counts))
         return counts[:size]
 
     def verify(self) -> None:

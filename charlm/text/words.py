@@ -18,7 +18,7 @@ from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
 DEFAULT_VOCAB_SIZE = 10_000
 LONGEST_TYPE = 200  # characters; what is longer is not kept as a type
-MAX_REMEMBERED = 800_000  # pieces whose ids are remembered while encoding
+MAX_REMEMBERED = 500_000  # pieces whose ids are remembered while encoding
 MARKER = "␣"  # how the symbol between two spaces is shown
 
 
