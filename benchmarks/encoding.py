@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def rows(quick: bool) -> list[dict[str, Any]]:
-    """All cases, in about 15 seconds or in 90."""
+    """All cases, in some 20 seconds or in two minutes, on a quiet machine."""
     return list(measure(list(CASES), 10 if quick else 60, 3))
 
 
