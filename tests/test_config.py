@@ -26,8 +26,8 @@ from charlm.config import (
 )
 from charlm.errors import UsageError
 from charlm.model.recurrent import STARTS
+from charlm.text.splitting import SPELL
 from charlm.text.tokenizer import TOKENIZERS
-from charlm.text.words import SPELL
 
 FIELDS = [(kind, one) for kind in SETTINGS for one in dataclasses.fields(kind)]
 BOUNDED = [

@@ -1,16 +1,22 @@
 """From a text to ids on disk."""
 
 import json
+import tracemalloc
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from charlm.config import CorpusSettings, TextSettings, Unit
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.corpus.store import HEADER_SIZE, IdsFile, write_ids
 from charlm.errors import ResourceError, RunError, TextError, UsageError
+from charlm.text.interface import Counted
 from charlm.text.tokenizer import build_tokenizer
+from tests.conftest import english
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
 UNITS: tuple[Unit, ...] = ("char", "byte", "word", "subword")
@@ -134,12 +140,88 @@ def test_a_text_in_chunks_gives_what_the_whole_gives(tmp_path: Path, monkeypatch
         assert (chunked.train.ids.tolist(), chunked.train.header) == expected, index
 
 
-@pytest.mark.parametrize("vocab_size", [1 << 16, (1 << 16) + 1])
-def test_ids_take_two_bytes_while_they_fit(tmp_path: Path, vocab_size: int) -> None:
+KINDS: list[dict[str, object]] = [
+    {},
+    {"split": "whitespace"},
+    {"punctuation": "drop"},
+    {"split": "whitespace", "punctuation": "drop"},
+    {"lowercase": True},
+    {"vocab_size": 9},
+    {"min_count": 3},
+]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("most", [3, 40, 10**6])
+def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, object], most: int
+) -> None:
+    text = TEXT + "<unk> an \u3000 end\n\n  " + "long" * 60 + "\nΑΣ ΑΣ\n" + english(120) + "new words\n"
+    monkeypatch.setattr("charlm.corpus.numbered.MOST_REMEMBERED", most)  # a table in all, or hundreds of them
+    monkeypatch.setattr("charlm.corpus.numbered.BLOCK", 50)
+    monkeypatch.setattr("charlm.corpus.numbered.MOST_SUMMED", most)
+    monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
+    corpus = prepared(tmp_path, text, unit="word", **kind)
+    place = text.index("\n", int(0.9 * len(text)) - 1) + 1
+    slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:place]])  # type: ignore[arg-type]
+    assert corpus.tokenizer.files() == slow.files()
+    for file, part in ((corpus.train, text[:place]), (corpus.valid, text[place:])):
+        assert file is not None
+        expected = slow.encode_detailed(part)
+        assert file.ids[1:].tolist() == expected.ids.tolist()
+        assert (file.header.num_characters, file.header.num_bytes) == (expected.characters, expected.bytes)
+        unknown = len(expected.unknown), sum(len(word.encode()) + 1 for word in expected.unknown)
+        assert (file.header.num_unknown, file.header.unknown_bytes) == unknown
+
+
+@pytest.mark.parametrize("kind", [{"unit": "char"}, {"unit": "word"}, {"unit": "word", "split": "whitespace"}], ids=str)
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, kind: dict[str, object]) -> None:
+    peaks = []
+    for name, repeats in (("short", 8), ("long", 40)):
+        (tmp_path / name).write_bytes(english(20_000).encode() * repeats)
+        tracemalloc.start()
+        prepare(tmp_path / name, tmp_path / f"{name}-ids", TextSettings(**kind), CorpusSettings())  # type: ignore[arg-type]
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] + 2e6
+
+
+def test_no_room_for_the_numbers_of_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> BinaryIO:
+        return open("/dev/full", "r+b", buffering=0)
+
+    monkeypatch.setattr("charlm.corpus.numbered.temporary_file", full)
+    with pytest.raises(ResourceError) as caught:
+        prepared(tmp_path, TEXT, unit="word")
+    assert "TMPDIR" in caught.value.to_do
+    assert not (tmp_path / "folder").exists()
+
+
+@given(st.lists(st.binary(max_size=300), max_size=3), st.sampled_from([256, 300, 70_000]))
+def test_ids_are_counted(tmp_path_factory: pytest.TempPathFactory, texts: list[bytes], size: int) -> None:
+    dtype = {256: np.uint8, 300: np.uint16, 70_000: np.uint32}[size]
+    path = tmp_path_factory.mktemp("ids") / "x.ids"
+    tokenizer = build_tokenizer(TextSettings(), ["".join(map(chr, range(0x10000, 0x10000 + size - 2)))])
+    pieces = [Counted(np.frombuffer(text, np.uint8).astype(np.uint32), 0, 0, 0, 0) for text in texts]
+    file = write_ids(path, tokenizer, pieces)
+    assert file.ids.dtype == dtype
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("charlm.corpus.store.COUNTED", 7)
+        counts = file.counts(size)
+    assert dict(enumerate(counts.tolist())) == {
+        id: b"".join(texts).count(bytes([id])) if id < 256 else 0 for id in range(size)
+    }
+
+
+@pytest.mark.parametrize(
+    ("vocab_size", "dtype"),
+    [(1 << 8, "uint8"), ((1 << 8) + 1, "uint16"), (1 << 16, "uint16"), ((1 << 16) + 1, "uint32")],
+)
+def test_ids_take_as_few_bytes_as_they_need(tmp_path: Path, vocab_size: int, dtype: str) -> None:
     text = "".join(map(chr, range(0x10000, 0x10000 + vocab_size - 2)))
     tokenizer = build_tokenizer(TextSettings(), [text])
-    file = write_ids(tmp_path / "x.ids", tokenizer, [tokenizer.encode_detailed(text)])
-    assert file.header.dtype == ("uint16" if vocab_size == 1 << 16 else "uint32")
+    file = write_ids(tmp_path / "x.ids", tokenizer, [Counted.of(tokenizer.encode_detailed(text))])
+    assert file.header.dtype == dtype
     assert IdsFile.open(file.path).ids.max() == vocab_size - 1
     assert tokenizer.decode(file.ids[1:].tolist()) == text
 

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.config import TextSettings, Unit
 from charlm.errors import RunError, UsageError
+from charlm.text.interface import Counted
 from charlm.text.tokenizer import TOKENIZERS, Tokenizer, build_tokenizer, load_tokenizer, text_from_argument
 
 ODD = [
@@ -75,6 +76,14 @@ def test_counts_are_those_of_the_normalised_text(tokenizer: Tokenizer, text: str
     num_unknown = 0 if tokenizer.unk_id is None else int((encoded.ids == tokenizer.unk_id).sum())
     literal = sum(word == "<unk>" for word in normalised.split()) if tokenizer.unit == "word" else 0
     assert num_unknown - literal <= len(encoded.unknown) <= num_unknown
+
+
+@settings(deadline=None, max_examples=100)
+@given(text=texts)
+def test_counting_alone_gives_the_same_numbers(tokenizer: Tokenizer, text: str) -> None:
+    counted, expected = tokenizer.encode_counted(text.encode()), Counted.of(tokenizer.encode_detailed(text))
+    assert counted.ids.tolist() == expected.ids.tolist()
+    assert [*vars(counted).values()][1:] == [*vars(expected).values()][1:]
 
 
 @settings(deadline=None, max_examples=100)

@@ -10,12 +10,16 @@ from hypothesis import strategies as st
 
 from charlm.config import TextSettings
 from charlm.errors import RunError, TextError
+from charlm.text import numbering as numbering_module
+from charlm.text import splitting as splitting_module
 from charlm.text.characters import count_characters
-from charlm.text.joining import chunks_of, spell, spell_any, unjoin
+from charlm.text.joining import spell, spell_any, unjoin
+from charlm.text.numbering import Numbering
 from charlm.text.octets import OctetTokenizer
+from charlm.text.splitting import SEGMENT, SPELL, Splitting
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer, load_tokenizer
-from charlm.text.words import SEGMENT, WordTokenizer
+from charlm.text.words import WordTokenizer
 
 
 def symbols(text: str, **kind: str | bool | int) -> list[str]:
@@ -39,7 +43,18 @@ def test_vocab_size_counts_special_symbols_and_min_count_drops_rare_ones() -> No
 
 @given(st.lists(st.text() | st.text("ab\n", max_size=300), max_size=4))
 def test_characters_are_counted_exactly(chunks: list[str]) -> None:
-    assert count_characters(chunks) == Counter("".join(chunks))
+    assert count_characters(chunk.encode() for chunk in chunks) == Counter("".join(chunks))
+
+
+@given(
+    st.text() | st.text("ab\0é“東😀\n", max_size=50), st.sampled_from(["ab\0“", "é東😀", "".join(map(chr, range(300)))])
+)
+def test_characters_are_encoded_as_one_by_one(text: str, known: str) -> None:
+    tokenizer = build_tokenizer(TextSettings(unit="char"), [known * 3])
+    ids = {"\n": 0} | {tokenizer.symbol(id): id for id in range(2, tokenizer.vocab_size)}
+    encoded = tokenizer.encode_bytes(text.encode())
+    assert encoded.ids.tolist() == [ids.get(character, 1) for character in text]
+    assert encoded.unknown == tuple(character for character in text if character not in ids)
 
 
 @pytest.mark.parametrize("alphabet_size", [100, 300, 5000])
@@ -92,12 +107,28 @@ def test_symbols_of_a_chunk_are_unambiguous(chunk: str) -> None:
     assert text == chunk
 
 
-@given(st.text(" \na"))
-def test_chunks_are_what_single_spaces_divide(text: str) -> None:
-    expected = []
+@settings(max_examples=500)
+@given(
+    st.text(" \na\r\t\0,é\u3000\x1c") | st.text("ab ", min_size=12),
+    st.sampled_from([Splitting(split, punctuation) for split, punctuation in SPELL]),
+    st.integers(1, 30),
+)
+def test_numbers_are_those_of_the_symbols_one_by_one(text: str, splitting: Splitting, segment: int) -> None:
+    numbering = Numbering(splitting, {"a": 1}, 2, most=1000)
+    names = ["\n", "a"]
+    expected: list[str] = []
     for line in text.split("\n"):
-        expected += (line.split(" ") if line else []) + ["\n"]
-    assert chunks_of(text) == expected[:-1]
+        expected += [*splitting.symbols(line), "\n"]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(splitting_module, "SEGMENT", segment)
+        patch.setattr(numbering_module, "TABLE_BITS", 3)
+        for _ in range(2):  # when the pieces are new, and when they have been seen
+            numbers = numbering.of(text.encode()).tolist()
+            names = ["\n", "a", *numbering.symbols]
+            assert [names[number] for number in numbers] == expected[:-1]
+        assert len(set(names)) == len(names)
+        numbering.restart()
+        assert numbering.of(text.encode()).tolist() == numbers
 
 
 def test_words_at_white_space_as_they_stand() -> None:
@@ -161,6 +192,14 @@ def test_a_long_line_of_subwords_is_cut_where_nothing_changes(
     assert subwords.encode(line).tolist() == whole
     no_space = "ab" * 1000
     assert subwords.decode(subwords.encode(no_space)) == no_space
+
+
+def test_threads_change_nothing(subwords: SubwordTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "the cat sat\n\n on ▁ that mat\n" * 500
+    alone = subwords.encode(text).tolist()
+    monkeypatch.setattr("charlm.text.subwords.FEW", 10)
+    monkeypatch.setattr("charlm.text.subwords.cores", lambda: 3)
+    assert subwords.encode(text).tolist() == alone
 
 
 @pytest.mark.parametrize("model", ["unigram", "bpe"])

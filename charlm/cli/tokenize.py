@@ -171,10 +171,7 @@ def _refuse_existing(folder: Path) -> None:
 def _frequent(prepared: "PreparedCorpus") -> tuple[tuple[str, int], ...]:
     import numpy as np
 
-    counts = np.zeros(prepared.tokenizer.vocab_size, np.int64)
-    ids = prepared.train.ids[1:]
-    for start in range(0, len(ids), 1 << 20):
-        counts += np.bincount(ids[start : start + (1 << 20)], minlength=len(counts))
+    counts = prepared.train.counts(prepared.tokenizer.vocab_size)
     most = np.argsort(-counts, kind="stable")[:NUM_FREQUENT]
     return tuple((prepared.tokenizer.symbol(int(id)), int(counts[id])) for id in most if counts[id])
 

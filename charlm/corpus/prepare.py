@@ -9,15 +9,18 @@ from typing import Any
 import numpy as np
 
 from charlm.config import CorpusSettings, TextSettings
+from charlm.corpus.numbered import NumberedText
 from charlm.corpus.reader import STDIN, Span, TextFile, check_encoding, open_text
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
 from charlm.files import make_folder, write_atomically
-from charlm.text.interface import TOKENIZER_FILE, Encoded, Tokenizer
-from charlm.text.octets import OctetTokenizer
+from charlm.text.characters import CharacterTokenizer
+from charlm.text.interface import TOKENIZER_FILE, Counted, Encoded, Tokenizer
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
+from charlm.text.words import WordTokenizer
 
 TRAIN, VALID, TEST = "train.ids", "valid.ids", "test.ids"
+SUBWORD_BLOCK = 1 << 22  # bytes encoded at a time, by several threads
 PROBE = 1 << 16  # bytes read at a time while looking for a second symbol
 
 
@@ -74,12 +77,17 @@ def prepare(
         parts = _parts(texts, corpus_settings.valid_fraction, unit in ("word", "subword"), notes)
         train = parts[TRAIN]
         if unit != "byte":
-            _refuse_one_symbol(train, map(set, _strings(train, lines=False, size=PROBE)), "\n")
-        if tokenizer is None:
-            tokenizer = build_tokenizer(text, _strings(train, _needs_lines(text)), notes)
-        encoded = _encoded(tokenizer, train, PROBE)
-        _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in encoded), tokenizer.eos_id)
-        return _write(folder, tokenizer, parts, notes)
+            _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE)), "\n")
+        numbered = None
+        if tokenizer is None and unit == "word":
+            numbered = opened.enter_context(NumberedText(text))
+            tokenizer = _learn_words(numbered, parts)
+        elif tokenizer is None:
+            tokenizer = _learn(text, train, notes)
+        probes = _encoded(tokenizer, train, PROBE)
+        _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
+        pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
+        return _write(folder, tokenizer, pieces, notes)
 
 
 def open_prepared(folder: Path) -> PreparedCorpus:
@@ -120,19 +128,38 @@ def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, not
     return {**parts, TRAIN: Part(corpus, train_span), VALID: Part(corpus, valid_span)}
 
 
-def _needs_lines(settings: TextSettings) -> bool:
-    return settings.unit in ("word", "subword") or settings.lowercase
+def _learn_words(numbered: NumberedText, parts: dict[str, Part]) -> WordTokenizer:
+    """The types of the part to train on, while all parts are numbered."""
+    for name, part in parts.items():
+        numbered.add(name, part.text.texts(part.span, lines=True), counted=name == TRAIN)
+    numbered.finish()
+    return numbered.tokenizer()
 
 
-def _strings(part: Part, lines: bool, size: int | None = None) -> Iterable[str]:
-    return part.text.lines(part.span, size) if lines else part.text.chunks(part.span, size)
+def _learn(settings: TextSettings, train: Part, notes: list[str]) -> Tokenizer:
+    if settings.unit == "char":
+        return CharacterTokenizer.learn(settings, train.text.texts(train.span, lines=settings.lowercase))
+    return build_tokenizer(settings, train.text.lines(train.span), notes)
 
 
 def _encoded(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[Encoded]:
     """A part's ids, some `size` bytes of text at a time."""
-    if isinstance(tokenizer, OctetTokenizer):
-        return map(tokenizer.encode_bytes, part.text.blocks(part.span, size))
-    return map(tokenizer.encode_detailed, _strings(part, tokenizer.needs_lines, size))
+    return map(tokenizer.encode_bytes, _texts(tokenizer, part, size))
+
+
+def _texts(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[bytes]:
+    """A part in pieces that the tokenizer can encode one by one."""
+    if tokenizer.unit == "byte":
+        return part.text.blocks(part.span, size)
+    return part.text.texts(part.span, size, tokenizer.needs_lines)
+
+
+def _pieces(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part: Part) -> Iterator[Counted]:
+    """A part's ids, from its numbers where it has been numbered."""
+    if numbered is not None and isinstance(tokenizer, WordTokenizer):
+        return numbered.encoded(name, tokenizer.vocabulary)
+    size = SUBWORD_BLOCK if tokenizer.unit == "subword" else None
+    return map(tokenizer.encode_counted, _texts(tokenizer, part, size))
 
 
 def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None:
@@ -146,11 +173,11 @@ def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None
     raise TextError(what, part.text.name, "give a longer text, or another one")
 
 
-def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Part], notes: list[str]) -> PreparedCorpus:
+def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted]], notes: list[str]) -> PreparedCorpus:
     make_folder(folder)
     for name, content in tokenizer.files().items():
         write_atomically(folder / name, content)
-    written = {name: write_ids(folder / name, tokenizer, _encoded(tokenizer, part)) for name, part in parts.items()}
+    written = {name: write_ids(folder / name, tokenizer, pieces) for name, pieces in parts.items()}
     kept = {name: file for name, file in written.items() if file.num_tokens}
     for name in {VALID, TEST} - kept.keys():
         (folder / name).unlink(missing_ok=True)  # without a token, or of a corpus prepared here before

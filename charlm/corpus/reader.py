@@ -22,7 +22,7 @@ from charlm.text.interface import text_from_argument
 from charlm.text.octets import CONTINUATION, count_characters
 
 STDIN = "-"
-CHUNK = 1 << 20  # bytes read at a time: what is made of them stays in the processor's cache
+CHUNK = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
@@ -67,23 +67,28 @@ class TextFile:
         for start in range(part.start, part.stop, step):
             yield os.pread(self.file.fileno(), min(step, part.stop - start), start)
 
-    def chunks(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
-        """The text of a part, cut between any two characters. The part begins and ends between characters."""
-        decoder = codecs.getincrementaldecoder("utf-8")()
+    def texts(self, span: Span | None = None, size: int | None = None, lines: bool = False) -> Iterator[bytes]:
+        """The UTF-8 of a part, some `size` bytes at a time, cut between any two characters, or only after line ends.
+
+        The part begins and ends between characters. A line that is longer comes as a whole.
+        """
+        pending: list[bytes] = []
         for block in self.blocks(span, size):
-            yield decoder.decode(block)
+            end = block.rfind(b"\n") + 1 if lines else _end_of_characters(block)
+            if end:
+                yield b"".join([*pending, block[:end]])
+                pending.clear()
+            pending.append(block[end:])
+        if rest := b"".join(pending):
+            yield rest
+
+    def chunks(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
+        """The text of a part, cut between any two characters."""
+        return (data.decode() for data in self.texts(span, size))
 
     def lines(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
-        """The text of a part, cut only after line ends: chunks as long as `chunks` gives, or as the longest line."""
-        pending: list[str] = []
-        for chunk in self.chunks(span, size):
-            end = chunk.rfind("\n") + 1
-            if end:
-                yield "".join([*pending, chunk[:end]])
-                pending.clear()
-            pending.append(chunk[end:])
-        if rest := "".join(pending):
-            yield rest
+        """The text of a part, cut only after line ends."""
+        return (data.decode() for data in self.texts(span, size, lines=True))
 
     def split(self, valid_fraction: float, at_line: bool) -> tuple[Span, Span]:
         """The part to train on, and the part after character `int((1 - valid_fraction) * n)` to validate on.
@@ -172,26 +177,36 @@ def _open(path: Path | str, name: str) -> BinaryIO:
 
 
 def _spooled(source: BinaryIO) -> BinaryIO:
-    copy = _temporary_file()
+    copy = temporary_file()
     try:
         shutil.copyfileobj(source, copy, CHUNK)
         copy.flush()
     except OSError as error:
         copy.close()
-        raise _no_room(error) from error
+        raise no_room(error) from error
     return copy
 
 
-def _temporary_file() -> BinaryIO:
+def temporary_file() -> BinaryIO:
+    """A file that vanishes when it is closed. Raises ResourceError."""
     try:
         return tempfile.TemporaryFile()
     except OSError as error:
-        raise _no_room(error) from error
+        raise no_room(error) from error
 
 
-def _no_room(error: OSError) -> ResourceError:
+def no_room(error: OSError) -> ResourceError:
     to_do = "make room there, or set TMPDIR to another place"
     return ResourceError(f"cannot copy the text: {error.strerror or error}", tempfile.gettempdir(), to_do)
+
+
+def _end_of_characters(block: bytes) -> int:
+    """How much of a block of UTF-8 is whole characters, if it begins with one."""
+    place = len(block) - 1
+    while place > 0 and block[place] & 0xC0 == 0x80:
+        place -= 1
+    size = sum(block[place] >= lead for lead in (0x00, 0xC0, 0xE0, 0xF0))  # of the last character
+    return len(block) if place + size == len(block) and block[place] & 0xC0 != 0x80 else place
 
 
 def _to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
@@ -227,12 +242,12 @@ def _byte_order_mark(text: TextFile) -> bytes:
 def _transcode(text: TextFile, encoding: str, errors: str) -> None:
     """Replace the file by a temporary copy in UTF-8."""
     with ExitStack() as stack:
-        copy = stack.enter_context(_temporary_file())
+        copy = stack.enter_context(temporary_file())
         for chunk in _decoded(text, encoding, errors):
             try:
                 copy.write(text_from_argument(chunk).encode())
             except OSError as error:
-                raise _no_room(error) from error
+                raise no_room(error) from error
         copy.flush()
         stack.pop_all()
     text.file.close()

@@ -6,27 +6,30 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self
+from typing import Any, BinaryIO, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import RunError
 from charlm.files import replacing
-from charlm.text.interface import Encoded, Tokenizer
+from charlm.text.interface import Counted, Tokenizer
+from charlm.text.octets import NUM_BYTES, count_bytes
 
 MAGIC = b"charlm-ids-1\n"
 HEADER_SIZE = 1024  # bytes; a multiple of 64, so that the ids behind it are aligned
-CHUNK = 1 << 22
+CHUNK = 1 << 22  # bytes
+COUNTED = 1 << 17  # ids counted at a time: the whole numbers that NumPy makes of them stay in the cache
 
-StoredIds = NDArray[np.uint16] | NDArray[np.uint32]
+StoredType = Literal["uint8", "uint16", "uint32"]
+StoredIds = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 
 
 @dataclass(frozen=True)
 class Header:
     """What a file of ids says about itself. `count` includes the leading `<eos>`; nothing else does."""
 
-    dtype: Literal["uint16", "uint32"]
+    dtype: StoredType
     count: int
     tokenizer_sha256: str
     num_tokens: int
@@ -75,6 +78,19 @@ class IdsFile:
     def num_tokens(self) -> int:
         return self.header.num_tokens
 
+    def counts(self, size: int) -> NDArray[np.int64]:
+        """How often each id below `size` occurs among the tokens."""
+        counts = np.zeros(max(size, NUM_BYTES), np.int64)
+        dtype = np.dtype(self.header.dtype)
+        with open(self.path, "rb") as file:  # not by memory-mapping: all that was read would count as ours
+            file.seek(HEADER_SIZE + dtype.itemsize)
+            while block := file.read(COUNTED * dtype.itemsize):
+                if dtype.itemsize == 1:
+                    counts[:NUM_BYTES] += count_bytes(block)
+                else:
+                    counts += np.bincount(np.frombuffer(block, dtype), minlength=len(counts))
+        return counts[:size]
+
     def verify(self) -> None:
         """Read everything once. Raises RunError when a byte has changed."""
         with open(self.path, "rb") as file:
@@ -86,23 +102,21 @@ class IdsFile:
             raise _damaged(self.path, "its checksum differs")
 
 
-def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Encoded]) -> IdsFile:
+def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> IdsFile:
     """Write a text's ids as they come, in constant memory, and put the file in place when it is whole.
 
     Raises ResourceError when the place cannot be written.
     """
-    dtype: Literal["uint16", "uint32"] = "uint16" if tokenizer.vocab_size <= 1 << 16 else "uint32"
     with replacing(path) as file:
         file.write(bytes(HEADER_SIZE))
-        header = _write(file, dtype, tokenizer, pieces)
+        header = _write(file, tokenizer, pieces)
         file.seek(0)
         file.write((MAGIC + json.dumps(asdict(header)).encode()).ljust(HEADER_SIZE - 1) + b"\n")
     return IdsFile(path, header)
 
 
-def _write(
-    file: BinaryIO, dtype: Literal["uint16", "uint32"], tokenizer: Tokenizer, pieces: Iterable[Encoded]
-) -> Header:
+def _write(file: BinaryIO, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> Header:
+    dtype = _stored_type(tokenizer.vocab_size)
     start = np.array([tokenizer.eos_id], dtype)
     file.write(start.data)
     checksum, last = zlib.crc32(start.data), tokenizer.eos_id
@@ -116,8 +130,8 @@ def _write(
         characters += piece.characters
         size += piece.bytes
         lines += int(np.count_nonzero(ids == tokenizer.eos_id))
-        unknown += len(piece.unknown)
-        unknown_bytes += len("".join(piece.unknown).encode()) + len(piece.unknown)
+        unknown += piece.num_unknown
+        unknown_bytes += piece.unknown_bytes
     return Header(
         dtype=dtype,
         count=tokens + 1,
@@ -132,6 +146,13 @@ def _write(
     )
 
 
+def _stored_type(vocab_size: int) -> StoredType:
+    """The smallest one that holds the ids."""
+    if vocab_size <= 1 << 8:
+        return "uint8"
+    return "uint16" if vocab_size <= 1 << 16 else "uint32"
+
+
 def _header(path: Path, head: bytes) -> Header:
     try:
         fields: dict[str, Any] = json.loads(head[len(MAGIC) :])
@@ -139,7 +160,7 @@ def _header(path: Path, head: bytes) -> Header:
     except (ValueError, TypeError) as error:
         raise _damaged(path, "its header cannot be read") from error
     numbers = [value for name, value in fields.items() if name not in ("dtype", "tokenizer_sha256")]
-    if header.dtype not in ("uint16", "uint32") or not all(isinstance(n, int) and n >= 0 for n in numbers):
+    if header.dtype not in get_args(StoredType) or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise _damaged(path, "its header cannot be read")
     return header
 

@@ -19,10 +19,12 @@ from charlm.text.interface import (
     flag_field,
     to_json,
 )
+from charlm.text.octets import CONTINUATION, NUM_BYTES, count_bytes
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
 NUM_ASCII = 128
-BLOCK = 1 << 16  # characters a time: 2 bytes of count table each at most, and the block stays in the cache
+ASCII = bytes(range(NUM_ASCII))
+CONTINUATIONS = bytes(range(NUM_ASCII, NUM_BYTES + CONTINUATION + 1))  # the bytes of UTF-8 that begin no character
 
 
 @final
@@ -41,12 +43,20 @@ class CharacterTokenizer(Tokenizer):
         if any(len(symbol) != 1 for symbol in vocabulary.ids):
             raise ValueError("a symbol is not one character")
         self._table = _table(vocabulary)
-        self._ascii = bytes(self._table[:NUM_ASCII].astype(np.uint8)).ljust(256, b"\0")
-        self._fits_byte = bool(self._table[:NUM_ASCII].max() < 256)
+        ascii_ids = self._table[:NUM_ASCII]
+        self._fits_byte = bool(ascii_ids.max() < NUM_BYTES)
+        self._other = next(byte for byte in range(NUM_BYTES) if byte not in ascii_ids)  # for all but ASCII
+        self._bytes = bytes(ascii_ids.astype(np.uint8)).ljust(NUM_BYTES, bytes([self._other]))
 
     @classmethod
     def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
-        counts = count_characters(chunk.lower() for chunk in chunks) if settings.lowercase else count_characters(chunks)
+        return cls.learn(settings, (chunk.encode() for chunk in chunks))
+
+    @classmethod
+    def learn(cls, settings: TextSettings, texts: Iterable[bytes]) -> Self:
+        """The same from pieces of UTF-8."""
+        cased = (text.decode().lower().encode() for text in texts) if settings.lowercase else texts
+        counts = count_characters(cased)
         counts.pop("\n", None)
         return cls(Vocabulary.of_counts(counts, settings.vocab_size, settings.min_count), settings.lowercase)
 
@@ -58,15 +68,26 @@ class CharacterTokenizer(Tokenizer):
         return text.lower() if self.lowercase else text
 
     def encode_detailed(self, text: str) -> Encoded:
-        text = self.normalise(text)
-        ids = self.encode_normalised(text)
-        unknown = tuple(text[at] for at in np.flatnonzero(ids == UNK_ID))
-        return Encoded(ids, unknown, len(text), len(text) if text.isascii() else len(text.encode()))
+        return self.encode_bytes(text.encode())
 
-    def encode_normalised(self, text: str) -> Ids:
-        if text.isascii() and self._fits_byte:
-            return np.frombuffer(text.encode().translate(self._ascii), np.uint8).astype(np.uint32)
-        return self._table.take(_code_points(text), mode="clip")
+    def encode_bytes(self, data: bytes) -> Encoded:
+        if self.lowercase:
+            data = data.decode().lower().encode()
+        ids = self._encode(data)
+        unknown = np.flatnonzero(ids == UNK_ID)
+        text = data.decode() if len(unknown) else ""
+        return Encoded(ids, tuple(text[at] for at in unknown), len(ids), len(data))
+
+    def _encode(self, data: bytes) -> Ids:
+        """ASCII by a table of bytes, and the others, if they are fewer, then put in between."""
+        others = b"" if data.isascii() else data.translate(None, ASCII)
+        if not self._fits_byte or 2 * len(others) > len(data):
+            return self._table.take(_code_points(data), mode="clip")
+        found = np.frombuffer(data.translate(self._bytes, CONTINUATIONS), np.uint8)
+        ids = found.astype(np.uint32)
+        if others:
+            ids[found == self._other] = self._table.take(_code_points(others), mode="clip")
+        return ids
 
     def decoder(self) -> Decoder:
         return SymbolDecoder(("\n", UNK, *self.vocabulary.symbols[2:]))
@@ -79,33 +100,19 @@ class CharacterTokenizer(Tokenizer):
         return {TOKENIZER_FILE: to_json(self.unit, fields)}
 
 
-def count_characters(chunks: Iterable[str]) -> dict[str, int]:
-    """How often each character occurs."""
-    ascii_pairs = np.zeros(1 << 16, np.int64)
+def count_characters(texts: Iterable[bytes]) -> dict[str, int]:
+    """How often each character occurs in these texts of UTF-8."""
     counts = np.zeros(0x110000, np.int64)
-    for chunk in chunks:
-        for start in range(0, len(chunk), BLOCK):
-            _count(chunk[start : start + BLOCK], ascii_pairs, counts)
-    square = ascii_pairs.reshape(256, 256)
-    counts[:256] += square.sum(0) + square.sum(1)
+    for text in texts:
+        counts[:NUM_ASCII] += count_bytes(text)[:NUM_ASCII]
+        if not text.isascii():
+            others = np.bincount(_code_points(text.translate(None, ASCII)))
+            counts[: len(others)] += others
     return {chr(code): int(counts[code]) for code in np.flatnonzero(counts)}
 
 
-def _count(block: str, ascii_pairs: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    """Add a block to the tables: ASCII two characters at a time, which halves the work."""
-    if block.isascii():
-        if len(block) % 2:
-            counts[ord(block[-1])] += 1
-        data = np.frombuffer(block.encode(), np.uint8)
-        found = np.bincount(data[: len(block) // 2 * 2].view(np.uint16))
-        ascii_pairs[: len(found)] += found
-    else:
-        found = np.bincount(_code_points(block))
-        counts[: len(found)] += found
-
-
-def _code_points(text: str) -> NDArray[np.uint32]:
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+def _code_points(data: bytes) -> NDArray[np.uint32]:
+    return np.frombuffer(data.decode().encode("utf-32-le"), np.uint32)
 
 
 def _table(vocabulary: Vocabulary) -> Ids:

@@ -38,6 +38,23 @@ class Encoded:
     bytes: int
 
 
+@dataclass(frozen=True)
+class Counted:
+    """A text as ids, and what is counted of it; of unknown tokens their number, and their bytes with one more each."""
+
+    ids: NDArray[np.unsignedinteger[Any]]
+    characters: int
+    bytes: int
+    num_unknown: int
+    unknown_bytes: int
+
+    @classmethod
+    def of(cls, encoded: Encoded) -> Self:
+        unknown = encoded.unknown
+        unknown_bytes = len("".join(unknown).encode()) + len(unknown)
+        return cls(encoded.ids, encoded.characters, encoded.bytes, len(unknown), unknown_bytes)
+
+
 class Decoder(ABC):
     """Ids to text, one at a time: what `feed` has returned is never taken back."""
 
@@ -91,6 +108,14 @@ class Tokenizer(ABC):
     @abstractmethod
     def files(self) -> dict[str, bytes]:
         """All of it as files, by name, the same bytes each time."""
+
+    def encode_bytes(self, data: bytes) -> Encoded:
+        """The same as `encode_detailed` for a text as UTF-8."""
+        return self.encode_detailed(data.decode())
+
+    def encode_counted(self, data: bytes) -> Counted:
+        """The same for who does not ask what the unknown tokens were."""
+        return Counted.of(self.encode_bytes(data))
 
     def encode(self, text: str) -> Ids:
         return self.encode_detailed(text).ids

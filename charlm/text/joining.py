@@ -20,16 +20,6 @@ ASCII_PUNCTUATION = frozenset(string.punctuation) - {"_"}
 WORD = rf"[\w\p{{M}}{JOINER}]+(?:(?<!{JOINER})['’](?!{JOINER})[\w\p{{M}}{JOINER}]+)*"
 
 
-def chunks_of(text: str) -> list[str]:
-    """The chunks of all lines, with "\\n" for each end of line."""
-    chunks = _one_space_around_line_ends(text).split(" ")
-    if text.startswith("\n") or not text:
-        del chunks[0]  # the empty line before it has no chunk
-    if text.endswith("\n") and chunks[-1] == "":
-        del chunks[-1]
-    return chunks
-
-
 def spell(chunk: str) -> Iterable[str]:
     """The symbols of a chunk."""
     if chunk.isalpha():
@@ -72,12 +62,6 @@ def unjoin(symbol: str) -> tuple[str, bool, bool]:
     if _joined().fullmatch(symbol):
         return symbol.strip(JOINER), symbol.startswith(JOINER), symbol.endswith(JOINER)
     return symbol, False, False
-
-
-def _one_space_around_line_ends(text: str) -> str:
-    """Each line end between two spaces, or one where the line between two of them is empty."""
-    text = text.replace("\n", " \n ")
-    return text.replace("\n  \n", "\n \n").replace("\n  \n", "\n \n")  # twice, for matches do not overlap
 
 
 @cache

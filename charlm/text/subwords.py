@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, final
 import numpy as np
 
 from charlm.config import TextSettings
+from charlm.device import cores
 from charlm.text.interface import (
     EOS,
     MODEL_FILE,
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 
 SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in bytes
 BATCH = 1 << 20  # characters encoded at a time
+FEW = 1_000  # parts that are not worth starting threads for
 LONG = 1 << 14  # characters; a longer line is cut, where that changes nothing: before a space after something else
 CUT = re.compile(r"(?<=[^ ]) ")
 Part = tuple[str, tuple[int, ...]]  # what the model encodes at once, and the ids that follow it
@@ -101,7 +103,8 @@ class SubwordTokenizer(Tokenizer):
         return np.concatenate([self._encode_parts(batch) for batch in _batches(self._parts(text))])
 
     def _encode_parts(self, parts: list[Part]) -> Ids:
-        encoded = self._pieces.encode([part for part, _ in parts], num_threads=1)
+        threads = cores() if len(parts) > FEW else 1
+        encoded = self._pieces.encode([part for part, _ in parts], num_threads=threads)
         pairs = zip(encoded, (following for _, following in parts), strict=True)
         return np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), np.uint32)
 

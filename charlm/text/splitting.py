@@ -1,0 +1,101 @@
+"""How a text is taken apart into words: pieces that single bytes divide, and the symbols of each piece."""
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from itertools import chain
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.config import Punctuation, Split
+from charlm.text.joining import has_word, spell, words_of
+
+SEGMENT = 1 << 16  # bytes a time: what is made of them stays in the processor's cache
+# Where a text can be cut so that its parts have the symbols of the whole: after a line end, or at a single space.
+CUT = re.compile(rb"\n|(?<=[^ \n]) (?=[^ \n])")
+SPACE, LINE_END = b" \n"
+FIRST_SPACE, LAST_SPACE = b"\t\r"  # the white space of ASCII, space apart
+
+Spell = Callable[[str], Iterable[str]]
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """Where the pieces of a text are, in bytes. Nothing is spelled for an empty one that `is_nothing`."""
+
+    starts: NDArray[np.int64]
+    ends: NDArray[np.int64]
+    ends_line: NDArray[np.bool_]
+    """Whether a line end follows."""
+    is_nothing: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Splitting:
+    """A way to take a text apart."""
+
+    split: Split = "unicode"
+    punctuation: Punctuation = "keep"
+    lowercase: bool = False
+
+    @property
+    def keeps_text(self) -> bool:
+        """Whether the symbols tell the (perhaps lowercased) text."""
+        return self.split == "unicode" and self.punctuation == "keep"
+
+    @property
+    def spell(self) -> Spell:
+        """The symbols of a piece."""
+        return SPELL[self.split, self.punctuation]
+
+    def cased(self, data: bytes) -> bytes:
+        """The text in the case in which it is taken apart."""
+        return data.decode().lower().encode() if self.lowercase else data
+
+    def normalise(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        return text if self.keeps_text else "\n".join(" ".join(self.symbols(line)) for line in text.split("\n"))
+
+    def symbols(self, line: str) -> Iterator[str]:
+        """The symbols of a line: what `divide` and `spell` give, the slow and obvious way."""
+        pieces = line.split() if self.split == "whitespace" else line.split(" ") if line else []
+        return chain.from_iterable(map(self.spell, pieces))
+
+    def divide(self, data: bytes) -> Pieces:
+        """The pieces of a text of UTF-8."""
+        codes = np.frombuffer(data, np.uint8)
+        is_divider = (codes == SPACE) | (codes == LINE_END)
+        if self.split == "whitespace":  # what else is white space in Unicode divides a piece when it is spelled
+            is_divider |= (codes >= FIRST_SPACE) & (codes <= LAST_SPACE)
+        ends = np.append(np.flatnonzero(is_divider), len(data))
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        ends_line = np.append(codes.take(ends[:-1]) == LINE_END, False)
+        is_nothing = starts == ends
+        if self.split == "unicode":  # an empty line; but between two spaces there is a symbol
+            is_nothing[1:] &= ends_line[:-1]
+            is_nothing[:-1] &= ends_line[:-1]
+            return Pieces(starts, ends, ends_line, is_nothing)
+        kept = np.flatnonzero(~is_nothing | ends_line)
+        return Pieces(starts.take(kept), ends.take(kept), ends_line.take(kept), is_nothing.take(kept))
+
+
+def segments(data: bytes) -> Iterator[bytes]:
+    """The text in parts that can be encoded on their own; a space at which it is cut belongs to neither."""
+    start = 0
+    while cut := CUT.search(data, start + SEGMENT):
+        yield data[start : cut.end() if cut[0] == b"\n" else cut.start()]
+        start = cut.end()
+    yield data[start:]
+
+
+def _words_with_letters(piece: str) -> Iterable[str]:
+    return filter(has_word, piece.split())
+
+
+SPELL: dict[tuple[Split, Punctuation], Spell] = {
+    ("unicode", "keep"): spell,
+    ("unicode", "drop"): words_of,
+    ("whitespace", "keep"): str.split,
+    ("whitespace", "drop"): _words_with_letters,
+}
