@@ -182,8 +182,8 @@ BPE = TextSettings(unit="subword", subword_model="bpe")
 CASES = {
     "char": Case(TextSettings(unit="char"), plain_characters),
     "byte": Case(TextSettings(unit="byte"), plain_bytes),
-    "word": Case(TextSettings(unit="word"), plain_words),
     "word-whitespace": Case(TextSettings(unit="word", split="whitespace"), plain_words_at_white_space, "spaced"),
+    "word": Case(TextSettings(unit="word"), plain_words),
     "subword": Case(BPE, plain_subwords, share=0.1, plain_bytes=4_000_000),
     "char-cyrillic": Case(TextSettings(unit="char"), plain_characters, "cyrillic"),
 }
