@@ -92,12 +92,12 @@ def generate_together(
     going = list(range(len(texts)))
     logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
     while going:
-        logits = logits.astype(np.float64)
-        logprobs = log_softmax(logits)
+        allowed = logits.astype(np.float64)
         if forbidden is not None:
-            logits[:, forbidden] = -np.inf
+            allowed[:, forbidden] = -np.inf
         draws = np.array([rngs[number].random() for number in going])
-        chosen = choose(logits, strategy, [texts[number].seen for number in going], draws)
+        chosen = choose(allowed, strategy, [texts[number].seen for number in going], draws)
+        logprobs = log_softmax(logits)
         tokens = {
             number: texts[number].add(id, float(row[id]))
             for number, id, row in zip(going, chosen.tolist(), logprobs, strict=True)
