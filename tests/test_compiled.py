@@ -1,8 +1,8 @@
 """The compiled LSTM against its slow twin, the equation in NumPy; and that charlm works without it."""
 
 import importlib.util
-import itertools
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,8 @@ SHAPES = [
     shape(num_layers=3, hidden_size=64, embedding_size=64, residual=True),
     shape(tie_embeddings=True, head_layers=2, head_size=37),
     shape(tie_embeddings=True, hidden_size=128, embedding_size=20),
+    shape(tie_embeddings=True, hidden_size=20, embedding_size=70),
+    shape(num_layers=1, head_layers=2, head_size=200),
     shape(vocab_size=1500, initial_state="learned"),
     shape(vocab_size=1025, embedding_size=45, residual=True, hidden_size=45),
 ]
@@ -87,7 +89,7 @@ def test_a_text_does_not_depend_on_its_company(one: Shape) -> None:
 @built
 @each_shape
 @pytest.mark.parametrize("threads", [1, 3])
-@pytest.mark.parametrize("batch_size", [1, 5, 19])
+@pytest.mark.parametrize("batch_size", [1, 5, 35])
 def test_scores_are_those_of_the_equation(one: Shape, batch_size: int, threads: int) -> None:
     ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 11))
     exact = Stepper(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
@@ -136,6 +138,50 @@ def test_gates_at_their_limits_are_numbers() -> None:
         stepper = CompiledStepper(one, {**weights(one), **large, "embedding.weight": np.zeros((70, 33), np.float32)})
         logits = walk(stepper, np.zeros((5, 2), np.int64))
         assert np.isfinite(logits).all()
+
+
+@built
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+@pytest.mark.parametrize("bfloat16", [False, pytest.param(True, marks=in_bfloat16)])
+def test_what_is_no_number_stays_none(wrong: float, bfloat16: bool) -> None:
+    one, ids = shape(), np.array([[3, 5]])
+    for name in ("embedding.weight", "layers.0.weight_hh", "layers.1.bias_ih", "head.weight"):
+        broken = {**weights(one), name: np.full_like(weights(one)[name], wrong)}
+        with np.errstate(all="ignore"):
+            stepper = CompiledStepper(one, broken, bfloat16)
+            state = stepper.step(ids[0], stepper.initial_state(2))[1]
+            logits = stepper.step(ids[0], state)[0]
+        if wrong is np.nan or name == "head.weight":
+            assert not np.isfinite(logits).all()
+            assert not np.isfinite(stepper.logprobs(ids.T, ids.T, state)[0]).all()
+
+
+@built
+@pytest.mark.parametrize("vocab_size", [70, 1500])
+def test_what_does_not_fit_is_an_error(vocab_size: int) -> None:
+    one = shape(vocab_size=vocab_size)
+    stepper = CompiledStepper(one, weights(one))
+    state, ids = stepper.initial_state(1), np.array([[1]])
+    for wrong in (np.array([[vocab_size]]), np.array([[-vocab_size - 1]])):
+        for step in (lambda ids: stepper.step(ids[0], state), lambda ids: stepper.logprobs(ids, ids, state)):
+            with pytest.raises(IndexError):
+                step(wrong)
+    with pytest.raises(IndexError):
+        stepper.logprobs(ids, ids + vocab_size, state)
+    with pytest.raises(ValueError, match=r"head\.bias"):
+        CompiledStepper(one, {**weights(one), "head.bias": np.zeros(3, np.float32)})
+
+
+@built
+@pytest.mark.parametrize("vocab_size", [70, 1500])
+def test_nothing_comes_of_nothing(vocab_size: int) -> None:
+    one = shape(vocab_size=vocab_size)
+    stepper, none = CompiledStepper(one, weights(one), threads=2), np.zeros((0, 4), np.int64)
+    assert stepper.step(none[:, 0], stepper.initial_state(0))[0].shape == (0, vocab_size)
+    for ids in (none, none.T):
+        logprobs, state = stepper.logprobs(ids, ids, stepper.initial_state(len(ids)))
+        assert logprobs.shape == ids.shape
+        np.testing.assert_array_equal(state, stepper.initial_state(len(ids)))
 
 
 @pytest.mark.parametrize("cell", ["gru", "lstm_peephole"])
@@ -194,24 +240,77 @@ def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
 
 def test_without_a_compiler_nothing_is_built_and_nothing_left(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     build.LIBRARY.write_bytes(b"of an older build")
-    for compiler in ("/nonexistent/cc", "false"):
+    for compiler in ("/nonexistent/cc", "false", "true"):  # the last one says that it did it
         monkeypatch.setenv("CC", compiler)
-        assert not build.compiled()
+        assert len(build.compile_library()) == 1
     monkeypatch.delenv("CC")
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    assert not build.compiled()
+    assert build.compile_library() == []
     assert list(build.LIBRARY.parent.iterdir()) == []
 
 
-@pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
-@pytest.mark.parametrize("flags", [(), ("-DCHARLM_ONE_TARGET",)])
-def test_it_builds_for_any_processor(build: Any, monkeypatch: pytest.MonkeyPatch, flags: tuple[str, ...]) -> None:
-    monkeypatch.setattr(build, "ATTEMPTS", [flags])
+@pytest.fixture
+def other_library(build: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+    """Use the library that a flag makes."""
+
+    def use(flag: str) -> Any:
+        monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, *flag.split()))
+        monkeypatch.setattr(compiled, "LIBRARY", build.LIBRARY)
+        assert build.compile_library() == []
+        library = compiled._library.__wrapped__()
+        monkeypatch.setattr(compiled, "_library", lambda: library)
+        return library
+
+    return use
+
+
+with_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C compiler")
+
+
+@with_compiler
+@each_shape
+@pytest.mark.parametrize("flag", ["", "-DCHARLM_MIDDLE", "-DCHARLM_NARROW"])
+def test_every_width_of_vectors_computes_the_same(other_library: Callable[[str], Any], flag: str, one: Shape) -> None:
+    other_library(flag)
+    for batch_size in (1, 2, 19):
+        ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 7))
+        exact = Stepper(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
+        expected, _ = exact.logprobs(*ids, exact.initial_state(batch_size))
+        stepper = CompiledStepper(one, weights(one))
+        found, _ = stepper.logprobs(*ids, stepper.initial_state(batch_size))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
+        alone, _ = stepper.logprobs(*ids[:, -1:], stepper.initial_state(1))
+        np.testing.assert_array_equal(alone[0], found[-1])
+
+
+@with_compiler
+@pytest.mark.slow
+@pytest.mark.parametrize("flag", ["", "-DCHARLM_MIDDLE", "-DCHARLM_NARROW"])
+@pytest.mark.parametrize("batch_size", [1, 16])
+def test_no_width_of_vectors_is_much_slower_than_numpy(
+    other_library: Callable[[str], Any], flag: str, batch_size: int
+) -> None:
+    other_library(flag)
+    one, ids = shape(hidden_size=256), np.ones(batch_size, np.int64)
+    steppers = [CompiledStepper(one, weights(one)), Stepper(one, weights(one))]
+    states = [stepper.initial_state(batch_size) for stepper in steppers]
+    seconds: list[list[float]] = [[], []]
+    for _ in range(200):
+        for stepper, state, taken in zip(steppers, states, seconds, strict=True):
+            began = time.perf_counter()
+            stepper.step(ids, state)
+            taken.append(time.perf_counter() - began)
+    assert np.median(seconds[0]) < 2 * np.median(seconds[1])
+
+
+@with_compiler
+def test_a_library_of_other_sources_is_left_alone(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compiled, "LIBRARY", build.LIBRARY)
-    assert build.compiled()
-    library = compiled._library.__wrapped__()
-    monkeypatch.setattr(compiled, "_library", lambda: library)
-    one, ids = SHAPES[0], np.array(list(itertools.product(range(3), range(4))))
-    np.testing.assert_allclose(
-        walk(CompiledStepper(one, weights(one)), ids), walk(Stepper(one, weights(one)), ids), rtol=1e-4, atol=1e-5
-    )
+    load = compiled._library.__wrapped__
+    assert load() is None
+    build.compile_library()
+    assert load() is not None
+    monkeypatch.setattr(compiled, "SOURCES", ("lstm.c",))
+    assert load() is None
+    build.LIBRARY.write_bytes(b"no library")
+    assert load() is None

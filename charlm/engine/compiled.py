@@ -4,6 +4,7 @@ Shapes: B batch, T time, V vocabulary, H hidden.
 """
 
 import ctypes
+import hashlib
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -14,11 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.engine.stepper import Stepper
-from charlm.shape import Shape
+from charlm.shape import Shape, weight_shapes
 
 LIBRARY = Path(__file__).with_name("lstm.so")
-PANEL = 32  # outputs that stand together in a packed matrix
-SCORED_AT_ONCE = 16  # as in lstm.c
+SOURCES = ("lstm.c", "kernels.h")
 Array = NDArray[Any]
 
 
@@ -56,42 +56,36 @@ class _Network(ctypes.Structure):
     )
 
 
+class _Types(ctypes.Structure):
+    """Some types' embeddings and what the lowest layer makes of them."""
+
+    _fields_ = (("count", ctypes.c_int64), ("embedding", ctypes.c_void_p), ("table", ctypes.c_void_p))
+
+    def __init__(self, embedding: Array, table: Array) -> None:
+        self.arrays = [np.array(array, np.float32, order="C") for array in (embedding, table)]
+        super().__init__(len(embedding), *map(_address, self.arrays))
+
+
 class CompiledStepper(Stepper):
     """Steps an LSTM network in float32, or with products in bfloat16. The state is one array (2 * layers, B, H).
 
     A sequence's numbers do not depend on the batch that it is in. `step` may be called from several threads;
-    `logprobs` uses `threads` by itself.
+    `logprobs` uses `threads` by itself. Raises ValueError for weights that are not of this shape.
     """
 
     def __init__(self, shape: Shape, weights: Mapping[str, Array], bfloat16: bool = False, threads: int = 1) -> None:
         super().__init__(shape, weights)
+        for name, size in weight_shapes(shape).items():
+            if weights[name].shape != size:
+                raise ValueError(f"{name} is {weights[name].shape}, not {size}")
         self._library, self._bfloat16, self._threads = _library(), bfloat16, threads
+        self._panel = int(self._library.charlm_panel())
         self._kept: list[Any] = []  # what the library's pointers point to
-        lowest, layers = self._lowest(), [self._layer(number) for number in range(shape.num_layers)]
-        head, sizes, relu = self._head_parts()
-        matrices = [lowest, *(layer.weights for layer in layers), *head]
-        self._logits_size = head[-1].outputs
-        self._widest = max(
-            shape.embedding_size, *(max(one.inputs, one.outputs) for one in matrices[:-1]), head[-1].inputs
-        )
-        self._network = _Network(
-            num_layers=shape.num_layers,
-            num_head_layers=len(head),
-            vocab_size=shape.vocab_size,
-            embedding_size=shape.embedding_size,
-            widest=self._widest,
-            residual=shape.residual,
-            bfloat16=bfloat16,
-            input=lowest,
-            layers=self._array(_Layer, layers),
-            head=self._array(_Matrix, head),
-            head_sizes=self._pointer(np.array(sizes), np.int64),
-            head_relu=self._pointer(np.array(relu), np.int64),
-        )
-        self._known: tuple[Array, Array] | None = None
+        self._network = self._make_network()
+        self._known = None
         if self._table is not None:
-            table = _padded(self._table[0], 1)
-            self._known = np.array(self._embedding, np.float32, order="C"), np.array(table, np.float32, order="C")
+            self._known = _Types(self._embedding, self._padded(self._table[0], axis=1))
+        self._forget_what_is_packed()
 
     def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token: zero, or what was learned."""
@@ -99,22 +93,23 @@ class CompiledStepper(Stepper):
         return np.ascontiguousarray(np.stack(parts), np.float32)
 
     def step(self, ids: Array, state: Any) -> tuple[Array, Any]:
-        """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state."""
+        """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state. Raises IndexError."""
         known, places = self._look_up(ids)
-        places, state, batch = np.array(places, np.int64), np.array(state, order="C"), len(ids)
+        places, state, batch = np.array(places, np.int64), np.array(state, np.float32, order="C"), len(ids)
         logits = np.empty((batch, self._logits_size), np.float32)
-        room = np.empty(4 * batch * self._widest, np.float32)
+        room = np.empty(4 * batch * self._network.widest, np.float32)
         addresses = map(_address, (places, state, logits, room))
-        self._library.charlm_step(ctypes.byref(self._network), *map(_address, known), batch, *addresses)
+        if not self._library.charlm_step(self._network, known, batch, *addresses):
+            raise IndexError("no such id")
         return logits[:, : self.shape.vocab_size], state
 
     def logprobs(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding; it costs nothing if longer sequences come before shorter ones.
+        Targets below 0 are padding; it costs nothing if longer sequences come before shorter ones. Raises IndexError.
         """
         threads = min(self._threads, len(inputs))
-        if threads == 1:
+        if threads <= 1:
             return self._score(inputs, targets, state)
         parts = [slice(first, None, threads) for first in range(threads)]  # each with long and short sequences
         result, new_state = np.empty(inputs.shape), np.empty_like(state)
@@ -124,31 +119,52 @@ class CompiledStepper(Stepper):
                 result[rows], new_state[:, rows] = logprobs, part
         return result, new_state
 
-    def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
-        known, places = self._look_up(inputs)
-        places, targets = (np.array(ids.T, np.int64, order="C") for ids in (places, targets))
-        (steps, batch), state = places.shape, np.array(state, order="C")
-        result = np.zeros((steps, batch))
-        room = np.empty(4 * batch * self._widest + SCORED_AT_ONCE * self._logits_size, np.float32)
-        addresses = map(_address, (places, targets, state, result, room))
-        self._library.charlm_score(ctypes.byref(self._network), *map(_address, known), batch, steps, *addresses)
-        return result.T, state
-
-    def _look_up(self, ids: Array) -> tuple[tuple[Array, Array], Array]:
-        """Embeddings and what the lowest layer makes of them, of all types or these; and the ids' places there."""
-        if self._known is not None:
-            return self._known, ids
-        types, places = np.unique(ids, return_inverse=True)
-        embedding = np.array(self._embedding[types], np.float32, order="C")
-        table = np.empty((len(types), self._network.input.outputs), np.float32)
-        room = np.empty(2 * len(types) * self._widest, np.float32)
-        addresses = map(_address, (embedding, table, room))
-        self._library.charlm_project(ctypes.byref(self._network), len(types), *addresses)
-        return (embedding, table), places.reshape(ids.shape)
-
     def select(self, state: Any, rows: list[int]) -> Any:
         """The state of some of the sequences, in this order; one may be taken several times."""
         return state[:, rows]
+
+    def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
+        known, places = self._look_up(inputs)
+        places, targets = (np.array(ids.T, np.int64, order="C") for ids in (places, targets))
+        (steps, batch), state = places.shape, np.array(state, np.float32, order="C")
+        result = np.zeros((steps, batch))
+        room = np.empty(self._library.charlm_scoring_room(self._network, batch), np.float32)
+        addresses = map(_address, (places, targets, state, result, room))
+        if not self._library.charlm_score(self._network, known, batch, steps, *addresses):
+            raise IndexError("no such id")
+        return result.T, state
+
+    def _look_up(self, ids: Array) -> tuple[_Types, Array]:
+        """All types, or these; and the ids' places there."""
+        if self._known is not None:
+            return self._known, ids
+        types, places = np.unique(ids, return_inverse=True)
+        known = _Types(self._embedding[types], np.empty((len(types), self._network.input.outputs), np.float32))
+        room = np.empty(2 * len(types) * self._network.widest, np.float32)
+        self._library.charlm_project(self._network, known, _address(room))
+        return known, places.reshape(ids.shape)
+
+    def _make_network(self) -> _Network:
+        shape = self.shape
+        lowest, layers = self._lowest(), [self._layer(number) for number in range(shape.num_layers)]
+        head, head_sizes, head_relu = self._head_parts()
+        within = [size for one in (lowest, *(layer.weights for layer in layers)) for size in (one.inputs, one.outputs)]
+        within += [head[-1].inputs, *(size for one in head[:-1] for size in (one.inputs, one.outputs))]
+        self._logits_size = head[-1].outputs
+        return _Network(
+            num_layers=shape.num_layers,
+            num_head_layers=len(head),
+            vocab_size=shape.vocab_size,
+            embedding_size=shape.embedding_size,
+            widest=max(shape.embedding_size, *within),
+            residual=shape.residual,
+            bfloat16=self._bfloat16,
+            input=lowest,
+            layers=self._array(_Layer, layers),
+            head=self._array(_Matrix, head),
+            head_sizes=self._pointer(np.array(head_sizes, np.int64)),
+            head_relu=self._pointer(np.array(head_relu, np.int64)),
+        )
 
     def _lowest(self) -> _Matrix:
         """The lowest layer's weights for its input, and its bias."""
@@ -173,20 +189,37 @@ class CompiledStepper(Stepper):
         return matrices, [len(weight) for weight, _, _ in parts], [relu for _, _, relu in parts]
 
     def _matrix(self, weight: Array, bias: Array | None) -> _Matrix:
-        packed = _packed(weight, self._bfloat16)
-        pointer = None if bias is None else self._pointer(_padded(bias, 0), np.float32)
+        packed = self._packed(weight)
+        pointer = None if bias is None else self._pointer(np.array(self._padded(bias, axis=0), np.float32))
         inputs = packed.shape[1] * packed.shape[3]
-        return _Matrix(inputs, packed.shape[0] * PANEL, self._pointer(packed, packed.dtype), pointer)
+        return _Matrix(inputs, packed.shape[0] * self._panel, self._pointer(packed), pointer)
 
-    def _pointer(self, array: Array, dtype: Any) -> int:
-        kept = np.array(array, dtype, order="C")
-        self._kept.append(kept)
-        return _address(kept)
+    def _packed(self, weight: Array) -> Array:
+        """(N, K) -> (panels, K, their outputs, 1), or with bfloat16's pairs of inputs (panels, K / 2, ..., 2)."""
+        pair = 2 if self._bfloat16 else 1
+        whole = self._padded(weight, axis=0).astype(np.float32)
+        whole = np.pad(whole, ((0, 0), (0, -whole.shape[1] % pair)))
+        panels = whole.reshape(-1, self._panel, whole.shape[1] // pair, pair).transpose(0, 2, 1, 3)
+        return _to_bfloat16(panels) if self._bfloat16 else np.array(panels, order="C")
+
+    def _padded(self, array: Array, axis: int) -> Array:
+        """Zeros behind, to whole panels along the axis."""
+        missing = -array.shape[axis] % self._panel
+        return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)])
+
+    def _pointer(self, array: Array) -> int | None:
+        self._kept.append(array)
+        return _address(array)
 
     def _array(self, kind: Any, items: list[Any]) -> Any:
         kept = (kind * len(items))(*items)
         self._kept.append(kept)
         return kept
+
+    def _forget_what_is_packed(self) -> None:
+        """The matrices as they were are not asked for again."""
+        self._layers = [{n: w for n, w in layer.items() if n.startswith("initial_")} for layer in self._layers]
+        self._head_layers, self._projection, self._output, self._table = [], None, self._bias, None
 
 
 def fastest_stepper(shape: Shape, weights: Mapping[str, Array], threads: int = 1) -> Stepper:
@@ -206,42 +239,43 @@ def has_bfloat16() -> bool:
 
 @cache
 def _library() -> Any:
+    """The compiled code, if it was built from these very sources."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
-    except OSError:
+        library.charlm_source.restype = ctypes.c_int64
+        if library.charlm_source() != source_number(Path(__file__).parent):
+            return None
+    except (OSError, AttributeError):
         return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
-    library.charlm_project.argtypes = (pointer, number, *[pointer] * 3)
-    library.charlm_step.argtypes = (*[pointer] * 3, number, *[pointer] * 4)
-    library.charlm_score.argtypes = (*[pointer] * 3, number, number, *[pointer] * 5)
-    for function in (library.charlm_project, library.charlm_step, library.charlm_score):
-        function.restype = None
-    library.charlm_has_bfloat16.restype = ctypes.c_int64
+    network, types = ctypes.POINTER(_Network), ctypes.POINTER(_Types)
+    arguments: dict[str, tuple[Any, ...]] = {
+        "charlm_panel": (),
+        "charlm_has_bfloat16": (),
+        "charlm_scoring_room": (network, number),
+        "charlm_project": (network, types, pointer),
+        "charlm_step": (network, types, number, *[pointer] * 4),
+        "charlm_score": (network, types, number, number, *[pointer] * 5),
+    }
+    for name, kinds in arguments.items():
+        function = getattr(library, name)
+        function.argtypes, function.restype = kinds, number
     return library
 
 
-def _address(array: Array) -> int:
+def source_number(folder: Path) -> int:
+    """A fingerprint of the C code, which the library carries, too."""
+    content = b"".join((folder / name).read_bytes() for name in SOURCES)
+    return int(hashlib.sha256(content).hexdigest()[:15], 16)
+
+
+def _address(array: Array) -> int | None:
     """Of an array's numbers, which can be written to; five times as fast as `array.ctypes.data`."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array))  # type: ignore[arg-type]
-
-
-def _packed(weight: Array, bfloat16: bool) -> Array:
-    """(N, K) -> (panels, K, PANEL, 1), or with bfloat16's pairs of inputs (panels, K / 2, PANEL, 2)."""
-    pair = 2 if bfloat16 else 1
-    outputs, inputs = weight.shape
-    whole = np.zeros((-(-outputs // PANEL) * PANEL, -(-inputs // pair) * pair), np.float32)
-    whole[:outputs, :inputs] = weight
-    panels = whole.reshape(-1, PANEL, whole.shape[1] // pair, pair).transpose(0, 2, 1, 3)
-    return _to_bfloat16(panels) if bfloat16 else np.ascontiguousarray(panels)
+    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None  # type: ignore[arg-type]
 
 
 def _to_bfloat16(values: Array) -> Array:
     """Rounded to the nearest, ties to even: the upper half of each float's bits."""
-    bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
-
-
-def _padded(array: Array, axis: int) -> Array:
-    """Zeros behind, to a multiple of PANEL along the axis."""
-    missing = -array.shape[axis] % PANEL
-    return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)])
+    bits = np.array(values, np.float32, order="C").view(np.uint32)
+    rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded)
