@@ -38,15 +38,17 @@ def main() -> None:
     machine = describe_machine()
     print("\n".join(f"{name}: {value}" for name, value in machine.items()), end="\n\n")
     print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
-    for name in options.parts or PARTS:
-        err.print(f"{name} ...", style="dim")
-        for row in PARTS[name](options.quick):
-            rows.append(row)
-            print(line(row), flush=True)
-    seconds = time.perf_counter() - began
-    report = {"machine": machine, "quick": options.quick, "seconds": seconds, "rows": [row.record() for row in rows]}
-    Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-    err.print(f"{seconds:.0f} s; written to {options.json}")
+    try:
+        for name in options.parts or PARTS:
+            err.print(f"{name} ...", style="dim")
+            for row in PARTS[name](options.quick):
+                rows.append(row)
+                print(line(row), flush=True)
+    finally:  # what was measured is kept, whatever became of the rest
+        seconds, records = time.perf_counter() - began, [row.record() for row in rows]
+        report = {"machine": machine, "quick": options.quick, "seconds": seconds, "rows": records}
+        Path(options.json).write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        err.print(f"{seconds:.0f} s; written to {options.json}")
 
 
 def describe_machine() -> dict[str, Any]:

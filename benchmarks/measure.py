@@ -85,8 +85,8 @@ class Worker:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.answer_to("end")
-        self._process.wait()
+        with self._process:  # which closes its input, and waits for its end
+            pass
 
     def run(self) -> float:
         """Seconds of one more repeat."""
@@ -120,12 +120,9 @@ def serve(function: str, arguments: Mapping[str, Any]) -> None:
     timed: Callable[[], Any] = getattr(importlib.import_module(f"benchmarks.{module}"), name)(**arguments)
     _say(None)
     for line in sys.stdin:
-        if line == "end\n":
-            break
         began = time.perf_counter()
         result = timed()
         _say(time.perf_counter() - began if line == "run\n" else result)
-    _say(None)
 
 
 def _say(answer: Any) -> None:

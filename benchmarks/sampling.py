@@ -6,6 +6,7 @@ from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
 from benchmarks.texts import character_run
 from charlm.device import cores, one_thread_for_numpy
+from charlm.engine.compiled import has_bfloat16
 
 TARGETS = {128: 5, 256: 15, 512: 30}  # times the plain loop
 TOKENS, PLAIN_TOKENS, TEXTS = 500, 100, 32
@@ -19,20 +20,25 @@ def rows(quick: bool) -> Iterator[Row]:
     yield from _many_texts(repeats)
 
 
+def precisions() -> list[str]:
+    """Those that this machine has."""
+    return ["float32", "bfloat16"] if has_bfloat16() else ["float32"]
+
+
 def _one_text(hidden_size: int, target: int, repeats: int) -> Iterator[Row]:
     run = character_run(hidden_size)
     sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": hidden_size, "num_layers": 2, "tokens": PLAIN_TOKENS}
     megabytes = 4 * _weights_read(hidden_size) / 1e6
     ways = {
         "plain": Way("plain:sampling", sizes),
-        "float32": Way("sampling:one", {"run": run, "precision": "float32"}),
-        "bfloat16": Way("sampling:one", {"run": run, "precision": "bfloat16"}),
+        **{name: Way("sampling:one", {"run": run, "precision": name}) for name in precisions()},
         "reading": Way("limits:reading", {"megabytes": megabytes, "gigabytes": 0.5}, threads=1),
     }
     seconds = alternate(ways, repeats)
     plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
     tokens_read = rates(500 / megabytes, seconds["reading"])["value"]
-    for precision, times_faster in (("float32", 1), ("bfloat16", 2)):
+    for precision in precisions():
+        times_faster = 2 if precision == "bfloat16" else 1
         figures, limit = rates(TOKENS, seconds[precision]), times_faster * tokens_read
         ratio, share = figures["value"] / plain, figures["value"] / limit
         row = Row("sample", f"one text, LSTM 2x{hidden_size}, {precision}", unit="tokens/s", threads=1, **figures)
@@ -48,12 +54,12 @@ def _many_texts(repeats: int) -> Iterator[Row]:
     run = character_run(512)
     sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 512, "num_layers": 2, "tokens": PLAIN_TOKENS}
     ways = {"plain": Way("plain:sampling", sizes)}
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions():
         ways[precision] = Way("sampling:many", {"run": run, "precision": precision})
         ways[f"gemm {precision}"] = Way("limits:gemm", {"bfloat16": precision == "bfloat16"})
     seconds = alternate(ways, repeats)
     plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
-    for precision in ("float32", "bfloat16"):
+    for precision in precisions():
         figures = rates(TEXTS * TOKENS, seconds[precision])
         gigaflops = rates(limits.GEMM_GFLOP, seconds[f"gemm {precision}"])["value"]
         limit = 1e9 * gigaflops / (2 * _weights_read(512))

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks import limits
-from benchmarks.measure import Row, Way, Worker, alternate, rates
+from benchmarks.measure import Row, Way, alternate, once, rates
+from benchmarks.sampling import precisions
 from benchmarks.texts import SENTENCES, sentences, word_run
 from charlm.device import cores
 
@@ -18,21 +19,13 @@ def rows(quick: bool) -> Iterator[Row]:
     gemm = {precision: Way("limits:gemm", {"bfloat16": precision == "bfloat16"}) for precision in TARGETS}
     limits_seconds = alternate(gemm, 3 if quick else 9)
     run = word_run(512)
-    seconds: dict[str, list[float]] = {"plain": [], "float32": [], "bfloat16": []}
-    with (
-        Worker(Way("scoring:plain", {"run": run, "count": count})) as plain,
-        Worker(Way("scoring:own", {"run": run, "precision": "float32", "count": count})) as float32,
-        Worker(Way("scoring:own", {"run": run, "precision": "bfloat16", "count": count})) as bfloat16,
-    ):
-        workers = {"plain": plain, "float32": float32, "bfloat16": bfloat16}
-        for worker in workers.values():
-            worker.wait_until_ready()
-        found = {name: worker.answer_to("call") for name, worker in workers.items()}
-        for _ in range(repeats):
-            for name, worker in workers.items():
-                seconds[name].append(worker.run())
+    ways = {"plain": Way("scoring:plain", {"run": run, "count": count})}
+    ways |= {name: Way("scoring:own", {"run": run, "precision": name, "count": count}) for name in precisions()}
+    found = {name: once(way.function, **way.arguments) for name, way in ways.items()}
+    seconds = alternate(ways, repeats, warmup=1)
     plain_rate = sorted(PLAIN_SENTENCES / one for one in seconds["plain"])[repeats // 2]
-    for precision, target in TARGETS.items():
+    for precision in precisions():
+        target = TARGETS[precision]
         each = sorted(count / one for one in seconds[precision])
         ratio = each[repeats // 2] / plain_rate
         gflops = rates(limits.GEMM_GFLOP, limits_seconds[precision])["value"]

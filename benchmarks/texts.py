@@ -61,12 +61,13 @@ def word_run(hidden_size: int) -> str:
     path = folder() / "words.txt"
     every = " ".join(f"w{number}" for number in range(WORDS - 2))
     path.write_text(every + "\n" + "\n".join(sentences(500)) + "\n", encoding="utf-8")
-    words = {"unit": "word", "split": "whitespace", "vocab_size": WORDS, "tie_embeddings": False}
+    words = {"unit": "word", "split": "whitespace", "vocab_size": WORDS, "tie_embeddings": False, "steps": 10}
     return _run(folder() / f"words-2x{hidden_size}", str(path), hidden_size, **words)
 
 
 def _run(path: Path, corpus: str, hidden_size: int, **settings: Any) -> str:
     if not path.exists():
         sizes = {"hidden_size": hidden_size, "embedding_size": hidden_size, "num_layers": 2}
-        charlm.train(corpus, run=str(path), steps=1, valid_fraction=0.0, device="cpu", **sizes, **settings)
+        settings = {"steps": 1, "valid_fraction": 0.0, "device": "cpu", **sizes, **settings}
+        charlm.train(corpus, run=str(path), **settings)
     return str(path)

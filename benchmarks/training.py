@@ -9,7 +9,7 @@ import torch
 from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
 from benchmarks.texts import character_text, folder
-from charlm.device import cores, find_machine
+from charlm.device import cores, find_machine, keep_freed_memory
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.recurrent import RecurrentLayer
 from charlm.shape import Shape
@@ -111,6 +111,7 @@ def bare_step(
 
     settings = TrainingSettings(learning_rate=1e-4, clip_norm=1.0, device="cpu")
     find_machine(settings)
+    keep_freed_memory()
     network = LanguageModelNetwork(
         Shape("lstm", num_layers, hidden_size, embedding_size, tied, 0.0, "zero", vocab_size)
     )
@@ -136,7 +137,6 @@ def bare_step(
 def layer_step(batch: int, bptt: int) -> Callable[[], None]:
     """One recurrent layer alone, forward and backward, in bfloat16."""
     from charlm.cells.cell import Sizes
-    from charlm.device import keep_freed_memory
 
     keep_freed_memory()
     layer = RecurrentLayer("lstm", Sizes(128, 512))

@@ -7,13 +7,14 @@ Sentences and samples run on `engine/`, which starts at once; batches on `model/
 import dataclasses
 import secrets
 import threading
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
 from charlm.probability import log_softmax
 from charlm.run_directory import BEST, RunDirectory, find_run
-from charlm.sampling.generate import Ending, SampledToken, generate_together
+from charlm.sampling.generate import Ending, SampledToken, generate_together, prime
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
@@ -102,6 +103,10 @@ class LanguageModel:
         precision: Precision = "float32",
         threads: int | None = None,
     ) -> None:
+        _check_choice("device", device, Device)
+        _check_choice("precision", precision, Precision)
+        if threads is not None and threads < 1:
+            raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
         self.run, self._device, self._precision, self._threads = run, device, precision, threads or cores()
         self.shape = shape_from(run.config, str(run.path / "config.json"))
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
@@ -119,14 +124,14 @@ class LanguageModel:
             return fastest_stepper(self.shape, tensors, self._threads)
         if not can_compile(self.shape) or not has_bfloat16():
             what = "--precision bfloat16 needs an LSTM, charlm's compiled code and a processor with bfloat16"
-            raise UsageError(what, str(self.run.path), "leave --precision out")
+            raise UsageError(what, str(self.run.path), "leave --precision out, or score a --file")
         return CompiledStepper(self.shape, tensors, bfloat16=True, threads=self._threads)
 
     @cached_property
     def runner(self) -> Network:
-        """The network for batches: the same where it is compiled and no GPU is meant, else in torch."""
-        on_processor = self._device == "cpu" or (self._device == "auto" and not may_have_gpu())
-        if on_processor and can_compile(self.shape) and (self._precision == "float32" or has_bfloat16()):
+        """The network for batches: the same where it is compiled and there is no GPU to be used, else in torch."""
+        compiled = can_compile(self.shape) and (self._precision == "float32" or has_bfloat16())
+        if compiled and (self._device == "cpu" or (self._device == "auto" and not may_have_gpu())):
             return self.stepper
         import torch
 
@@ -134,10 +139,13 @@ class LanguageModel:
         from charlm.model.language_model import LanguageModelNetwork
         from charlm.model.runner import Runner
 
+        device = find_device(self._device)
+        if compiled and device == "cpu":
+            return self.stepper
         torch.set_num_threads(self._threads)
         network = LanguageModelNetwork(self.shape)
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
-        return Runner(network.to(find_device(self._device)), bfloat16=self._precision == "bfloat16")
+        return Runner(network.to(device), bfloat16=self._precision == "bfloat16")
 
     def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
         """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
@@ -220,7 +228,8 @@ class LanguageModel:
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
         randomness = _randomness(seed)
-        for tokens in self._generate(prompt, strategy, ending, randomness, [number], allow_unk):
+        primed = self._primed(prompt)
+        for tokens in self._generate(prompt, primed, strategy, ending, randomness, [number], allow_unk):
             yield tokens[0]
 
     def sample_many(
@@ -234,14 +243,13 @@ class LanguageModel:
         allow_unk: bool = False,
     ) -> Iterator[Sample]:
         """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
-        size = min(TEXTS_AT_ONCE, -(-count // self._threads))
-        groups = [range(first, min(first + size, count)) for first in range(0, count, size)]
-        randomness, _ = _randomness(seed), self.stepper  # made once, before the threads ask for it
-        stopping = threading.Event()
+        size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
+        groups = (range(first, min(first + size, count)) for first in range(0, count, size))
+        randomness, primed, stopping = _randomness(seed), self._primed(prompt), threading.Event()
 
         def write(numbers: range) -> list[Sample]:
             written: list[list[SampledToken]] = [[] for _ in numbers]
-            for tokens in self._generate(prompt, strategy, ending, randomness, numbers, allow_unk):
+            for tokens in self._generate(prompt, primed, strategy, ending, randomness, numbers, allow_unk):
                 if stopping.is_set():
                     return []
                 for place, token in tokens.items():
@@ -250,15 +258,22 @@ class LanguageModel:
 
         with ThreadPoolExecutor(self._threads) as pool:
             try:
-                for samples in pool.map(write, groups):
+                begun = deque(pool.submit(write, group) for group in islice(groups, 2 * self._threads))
+                while begun:
+                    samples = begun.popleft().result()
+                    begun.extend(pool.submit(write, group) for group in islice(groups, 1))
                     yield from samples
             finally:
                 stopping.set()  # nobody waits for the rest
                 pool.shutdown(cancel_futures=True)
 
+    def _primed(self, prompt: str) -> tuple[NDArray[Any], Any]:
+        return prime(self.stepper, self._start(prompt))
+
     def _generate(
         self,
         prompt: str,
+        primed: tuple[NDArray[Any], Any],
         strategy: Strategy,
         ending: Ending,
         randomness: int,
@@ -267,7 +282,8 @@ class LanguageModel:
     ) -> Iterator[dict[int, SampledToken]]:
         return generate_together(
             self.stepper,
-            self._start(prompt),
+            primed,
+            set(self._encode(prompt).ids.tolist()),
             strategy,
             ending,
             [np.random.default_rng([randomness, number]) for number in numbers],
@@ -386,6 +402,11 @@ def train(
     if session.finished.signal is not None:
         raise KeyboardInterrupt
     return measure(session)
+
+
+def _check_choice(name: str, value: str, kind: Any) -> None:
+    if value not in get_args(kind):
+        raise UsageError(f"--{name} {value}: no such {name}", to_do=f"choose from {', '.join(get_args(kind))}")
 
 
 def _randomness(seed: int | None) -> int:

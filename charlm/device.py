@@ -39,10 +39,13 @@ def keep_freed_memory() -> None:
     """Let the C library keep what a training step frees, for the next one, where it has that setting (glibc).
 
     By default large pieces go back to the system at once, and each comes back a page at a time: on a virtual machine
-    that cost a third of a step's time.
+    that cost a third of a step's time. It holds for the whole process; a user's own MALLOC_ or GLIBC_TUNABLES
+    variables go before.
     """
+    if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
+        return
     keep_at_the_end, own_mapping_from = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
-    with suppress(AttributeError, OSError):
+    with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt
         set_option(own_mapping_from, 1 << 30)
         set_option(keep_at_the_end, (1 << 31) - 1)
@@ -52,7 +55,6 @@ def find_machine(settings: TrainingSettings) -> Machine:
     """The machine as torch sees it, the user's choices applied. Raises UsageError for a device that is not there."""
     import torch
 
-    keep_freed_memory()
     torch.set_num_threads(settings.threads or cores())
     device = find_device(settings.device)
     native = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and _processor_has_bfloat16()
@@ -60,8 +62,9 @@ def find_machine(settings: TrainingSettings) -> Machine:
 
 
 def may_have_gpu() -> bool:
-    """Whether there is a driver that torch might use by itself; torch, which knows, takes long to ask."""
-    return any(os.path.exists(path) for path in ("/dev/nvidiactl", "/dev/kfd", "/dev/dxg"))
+    """Whether there may be a GPU that torch would use by itself; torch, which knows, takes long to ask."""
+    drivers = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
+    return os.name == "nt" or any(os.path.exists(path) for path in drivers)
 
 
 def find_device(wanted: Device) -> str:

@@ -10,7 +10,8 @@ from charlm.corpus.windows import IGNORED
 
 LOGITS_AT_ONCE = 2**24  # numbers in memory: 32 MB in bfloat16
 LEAST = -80.0  # nats that softmax is precise down to: float32 ends at e^-87, but for numbers with fewer digits
-SOFTMAX_AT_ONCE = 2**19  # numbers of them worked on at a time: 2 MB in float32, which stay in a processor's cache
+# Numbers of them worked on at a time: 2 MB in float32, which stay in a processor's cache; elsewhere all of them.
+SOFTMAX_AT_ONCE = {"cpu": 2**19}
 
 
 class SoftmaxLoss(torch.autograd.Function):
@@ -18,7 +19,7 @@ class SoftmaxLoss(torch.autograd.Function):
 
     hidden (N, I), weight (V, I), bias (V), targets (N) -> a number in float32 or better. Products are taken in
     autocast's type where it is on. The gradient of the logits, softmax minus one at the target, takes their place, and
-    all other gradients follow at once.
+    all other gradients follow at once, asked for or not.
     """
 
     @staticmethod
@@ -59,17 +60,19 @@ def _loss_and_gradients(
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     """The loss of logits (N, V), whose gradient takes their place."""
-    rows = max(1, SOFTMAX_AT_ONCE // logits.shape[1])
+    rows = max(1, SOFTMAX_AT_ONCE.get(logits.device.type, LOGITS_AT_ONCE) // logits.shape[1])
     parts = zip(torch.split(logits, rows), torch.split(targets, rows), strict=True)
     return torch.stack([_rows_to_gradient(*part) for part in parts]).sum()
 
 
 def _rows_to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    counted, index = (targets != IGNORED).unsqueeze(1), targets.clamp(min=0).unsqueeze(1)
+    ignored, index = (targets == IGNORED).unsqueeze(1), targets.clamp(min=0).unsqueeze(1)
     softmax = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
     logprobs = softmax.gather(1, index).log()
     if bool((logprobs < LEAST).any()):  # softmax has no digits left there
         logprobs = logits.log_softmax(dim=1, dtype=softmax.dtype).gather(1, index)
     softmax.scatter_add_(1, index, torch.full_like(logprobs, -1.0))
-    logits.copy_(softmax if bool(counted.all()) else softmax * counted)
-    return -(logprobs * counted).sum()
+    if bool(ignored.any()):
+        softmax.masked_fill_(ignored, 0.0)
+    logits.copy_(softmax)
+    return -logprobs.masked_fill(ignored, 0.0).sum()

@@ -1,6 +1,6 @@
 """New text, token by token: prime with the prompt, step, stop."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -70,14 +70,26 @@ def generate(
 
     The `<eos>` or the stop text that ends a sample is not part of its text. `forbidden` is an id never sampled.
     """
-    together = generate_together(network, start, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden)
+    primed, seen = prime(network, start), set(start[1:].tolist())
+    together = generate_together(
+        network, primed, seen, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden
+    )
     for tokens in together:
         yield tokens[0]
 
 
+def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    """Read the start: the logits after it (1, V), and the state."""
+    state = network.initial_state()
+    for id in start[:-1]:
+        _, state = network.step(np.array([id]), state)
+    return network.step(start[-1:], state)
+
+
 def generate_together(
     network: Steps,
-    start: NDArray[Any],
+    primed: tuple[NDArray[Any], Any],
+    seen: Collection[int],
     strategy: Strategy,
     ending: Ending,
     rngs: Sequence[np.random.Generator],
@@ -86,9 +98,12 @@ def generate_together(
     eos_id: int,
     forbidden: int | None = None,
 ) -> Iterator[dict[int, SampledToken]]:
-    """The same for several texts side by side, each with its own randomness: step by step, by number, their tokens."""
-    logits, state = _prime(network, start)
-    texts = [_Text(ending, decoder, set(start[1:].tolist()), eos_id) for decoder in decoders]
+    """The same for several texts side by side, each with its own randomness: step by step, by number, their tokens.
+
+    `primed` is what `prime` made of the start that they share, `seen` its different ids but for the leading `<eos>`.
+    """
+    logits, state = primed
+    texts = [_Text(ending, decoder, set(seen), eos_id) for decoder in decoders]
     going = list(range(len(texts)))
     logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
     while going:
@@ -156,11 +171,3 @@ class HeldText:
     def rest(self) -> str:
         text, self._pending = self._pending, ""
         return text
-
-
-def _prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-    """Read the start: the logits after it (1, V), and the state."""
-    state = network.initial_state()
-    for id in start[:-1]:
-        _, state = network.step(np.array([id]), state)
-    return network.step(start[-1:], state)

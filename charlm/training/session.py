@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows
-from charlm.device import Machine, find_machine
+from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.interrupts import catching_signals
@@ -185,6 +185,8 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     """A session at its first step, from what the run's folder says."""
     training = training or fill(TrainingSettings, run.config["training"])
     machine = find_machine(training)
+    if machine.device == "cpu":
+        keep_freed_memory()
     shape = shape_from(run.config, str(run.path / "config.json"))
     corpus = open_prepared(run.path / CORPUS)
     for name, part in (("valid", corpus.valid), ("test", corpus.test)):
