@@ -7,6 +7,7 @@ Parts: limits, train, sample, score, encode, start, memory; all of them unless s
 
 import argparse
 import json
+import os
 import platform
 import statistics
 import sys
@@ -40,10 +41,11 @@ def main() -> None:
     print(f"| {' | '.join(HEADINGS)} |\n|{' --- |' * len(HEADINGS)}", flush=True)
     try:
         for name in options.parts or PARTS:
-            err.print(f"{name} ...", style="dim")
+            part_began = time.perf_counter()
             for row in PARTS[name](options.quick):
                 rows.append(row)
                 print(line(row), flush=True)
+            err.print(f"{name}: {time.perf_counter() - part_began:.0f} s", style="dim")
     finally:  # what was measured is kept, whatever became of the rest
         seconds, records = time.perf_counter() - began, [row.record() for row in rows]
         report = {"machine": machine, "quick": options.quick, "seconds": seconds, "rows": records}
@@ -64,6 +66,8 @@ def describe_machine() -> dict[str, Any]:
         "python": platform.python_version(),
         "torch": torch.__version__,
         "numpy": numpy.__version__,
+        "C library": " ".join(platform.libc_ver()),
+        "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "not set"),
         "bfloat16 in charlm's compiled code": has_bfloat16(),
     }
 
@@ -76,16 +80,15 @@ def _processor() -> str:
 
 
 def limit_rows(quick: bool) -> Iterator[Row]:
-    repeats = 3 if quick else 15
-    everything = {
-        "GEMM, float32": (Way("limits:gemm", {"bfloat16": False}), limits.GEMM_GFLOP, "GFLOP/s"),
-        "GEMM, bfloat16": (Way("limits:gemm", {"bfloat16": True}), limits.GEMM_GFLOP, "GFLOP/s"),
-        "reading 13 MB again and again, one thread": (Way("limits:reading", {"megabytes": 13}, threads=1), 1.0, "GB/s"),
-        "the same, all threads": (Way("limits:reading", {"megabytes": 13}), 1.0, "GB/s"),
+    for precision, taken in limits.gemm_rates(quick).items():
+        figures = rates(limits.GEMM_GFLOP, taken)
+        yield Row("limits", f"GEMM, {precision}", unit="GFLOP/s", threads=cores(), **figures)
+    ways = {
+        "reading 13 MB again and again, one thread": Way("limits:reading", {"megabytes": 13}, threads=1),
+        "the same, all threads": Way("limits:reading", {"megabytes": 13}),
     }
-    seconds = alternate({what: way for what, (way, _, _) in everything.items()}, repeats)
-    for what, (way, amount, unit) in everything.items():
-        yield Row("limits", what, unit=unit, threads=way.threads or cores(), **rates(amount, seconds[what]))
+    for what, taken in alternate(ways, 3 if quick else 15).items():
+        yield Row("limits", what, unit="GB/s", threads=ways[what].threads or cores(), **rates(1.0, taken))
 
 
 ENCODE_TARGETS = {"char": 10.0, "byte": 10.0, "word": 2.0, "word-whitespace": 2.0, "char-cyrillic": 10.0}
@@ -98,7 +101,7 @@ def encode_rows(quick: bool) -> Iterator[Row]:
         each, memory, target = one["encode_mb_per_s"], one["peak_rss_mb"], ENCODE_TARGETS.get(one["name"])
         what = f"{one['name']} (the whole command: {command:.0f} MB/s, at most {memory:.0f} MB resident)"
         value = statistics.median(each)
-        row = Row("encode", what, value, "MB/s", max(each), min(each), len(each), plain, value / plain)
+        row = Row("encode", what, value, "MB/s", max(each), min(each), len(each), plain, ratio=value / plain)
         row.target = "500 MB" if target is None else f"{target:.0f} x plain, 500 MB"
         row.met = memory < 500 and (target is None or value >= target * plain)
         yield row

@@ -1,9 +1,12 @@
 """What the hardware can do, measured in the same run: products of matrices, and reading memory."""
 
 from collections.abc import Callable
+from functools import cache
 
 import numpy as np
 import torch
+
+from benchmarks.measure import Way, alternate, rates
 
 SIZE = 2048
 TIMES = 4
@@ -22,6 +25,17 @@ def gemm(bfloat16: bool) -> Callable[[], None]:
 
 
 GEMM_GFLOP = TIMES * 2 * SIZE**3 / 1e9
+
+
+@cache
+def gemm_rates(quick: bool) -> dict[str, list[float]]:
+    """Seconds of each repeat by precision, measured once in a run."""
+    ways = {name: Way("limits:gemm", {"bfloat16": name == "bfloat16"}) for name in ("float32", "bfloat16")}
+    return alternate(ways, 3 if quick else 15)
+
+
+def gemm_gigaflops(precision: str, quick: bool) -> float:
+    return float(rates(GEMM_GFLOP, gemm_rates(quick)[precision])["value"])
 
 
 def reading(megabytes: float, gigabytes: float = 1.0) -> Callable[[], None]:

@@ -40,6 +40,8 @@ class Row:
     slowest: float | None = None
     repeats: int = 1
     plain: float | None = None
+    plain_fastest: float | None = None
+    plain_slowest: float | None = None
     ratio: float | None = None
     limit: float | None = None
     share: float | None = None
@@ -47,23 +49,38 @@ class Row:
     met: bool | None = None
     threads: int | str = ""
 
+    def compare(self, amount: float, plain_seconds: list[float]) -> None:
+        """Put beside it what the plain loop did."""
+        plain = rates(amount, plain_seconds)
+        self.plain, self.plain_fastest, self.plain_slowest = plain["value"], plain["fastest"], plain["slowest"]
+        self.ratio = self.value / plain["value"]
+
     def record(self) -> dict[str, Any]:
         return asdict(self)
 
 
 def alternate(ways: Mapping[str, Way], repeats: int, warmup: int = 2) -> dict[str, list[float]]:
     """Seconds of each repeat of each way, taken in turn."""
+    seconds, _ = alternate_with_results(ways, repeats, warmup)
+    return seconds
+
+
+def alternate_with_results(
+    ways: Mapping[str, Way], repeats: int, warmup: int = 2, ask: bool = False
+) -> tuple[dict[str, list[float]], dict[str, Any]]:
+    """The same, and what each way comes to, if that is asked for."""
     with ExitStack() as stack:
         workers = {name: stack.enter_context(Worker(way)) for name, way in ways.items()}
         for worker in workers.values():
             worker.wait_until_ready()
+        results = {name: worker.answer_to("call") for name, worker in workers.items() if ask}
         seconds: dict[str, list[float]] = {name: [] for name in ways}
         for number in range(warmup + repeats):
             for name, worker in workers.items():
                 taken = worker.run()
                 if number >= warmup:
                     seconds[name].append(taken)
-    return seconds
+    return seconds, results
 
 
 class Worker:

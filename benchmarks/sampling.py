@@ -14,10 +14,10 @@ VOCAB_SIZE = 65
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    repeats = 3 if quick else 9
+    repeats = 2 if quick else 9
     for hidden_size, target in list(TARGETS.items())[-1:] if quick else TARGETS.items():
         yield from _one_text(hidden_size, target, repeats)
-    yield from _many_texts(repeats)
+    yield from _many_texts(repeats, quick)
 
 
 def precisions() -> list[str]:
@@ -34,39 +34,35 @@ def _one_text(hidden_size: int, target: int, repeats: int) -> Iterator[Row]:
         **{name: Way("sampling:one", {"run": run, "precision": name}) for name in precisions()},
         "reading": Way("limits:reading", {"megabytes": megabytes, "gigabytes": 0.5}, threads=1),
     }
-    seconds = alternate(ways, repeats)
-    plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
+    seconds = alternate(ways, repeats, warmup=1)
     tokens_read = rates(500 / megabytes, seconds["reading"])["value"]
     for precision in precisions():
         times_faster = 2 if precision == "bfloat16" else 1
         figures, limit = rates(TOKENS, seconds[precision]), times_faster * tokens_read
-        ratio, share = figures["value"] / plain, figures["value"] / limit
         row = Row("sample", f"one text, LSTM 2x{hidden_size}, {precision}", unit="tokens/s", threads=1, **figures)
-        row.plain, row.ratio, row.limit, row.share = plain, ratio, limit, share
+        row.compare(PLAIN_TOKENS, seconds["plain"])
+        row.limit, row.share = limit, row.value / limit
         if precision == "float32":
-            row.target, row.met = f"{target} x plain", ratio >= target
+            row.target, row.met = f"{target} x plain", (row.ratio or 0) >= target
             if hidden_size == 512:
-                row.target, row.met = row.target + ", 67 % of reading", row.met and share >= 1 / 1.5
+                row.target, row.met = row.target + ", 67 % of reading", row.met and row.share >= 1 / 1.5
         yield row
 
 
-def _many_texts(repeats: int) -> Iterator[Row]:
+def _many_texts(repeats: int, quick: bool) -> Iterator[Row]:
     run = character_run(512)
     sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 512, "num_layers": 2, "tokens": PLAIN_TOKENS}
     ways = {"plain": Way("plain:sampling", sizes)}
     for precision in precisions():
         ways[precision] = Way("sampling:many", {"run": run, "precision": precision})
-        ways[f"gemm {precision}"] = Way("limits:gemm", {"bfloat16": precision == "bfloat16"})
-    seconds = alternate(ways, repeats)
-    plain = rates(PLAIN_TOKENS, seconds["plain"])["value"]
+    seconds = alternate(ways, repeats, warmup=1)
     for precision in precisions():
         figures = rates(TEXTS * TOKENS, seconds[precision])
-        gigaflops = rates(limits.GEMM_GFLOP, seconds[f"gemm {precision}"])["value"]
-        limit = 1e9 * gigaflops / (2 * _weights_read(512))
+        limit = 1e9 * limits.gemm_gigaflops(precision, quick) / (2 * _weights_read(512))
         share = figures["value"] / limit
         what = f"{TEXTS} texts at once, LSTM 2x512, {precision}"
         row = Row("sample", what, unit="tokens/s", limit=limit, share=share, threads=cores(), **figures)
-        row.plain, row.ratio = plain, figures["value"] / plain
+        row.compare(PLAIN_TOKENS, seconds["plain"])
         row.target, row.met = "55 % of GEMM", share >= 0.55
         yield row
 

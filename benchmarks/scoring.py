@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from benchmarks import limits
-from benchmarks.measure import Row, Way, alternate, once, rates
+from benchmarks.measure import Row, Way, alternate_with_results, rates
 from benchmarks.sampling import precisions
 from benchmarks.texts import SENTENCES, sentences, word_run
 from charlm.device import cores
@@ -15,28 +15,20 @@ TARGETS = {"float32": 5, "bfloat16": 8}
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    repeats, count = (1, 400) if quick else (3, SENTENCES)
-    gemm = {precision: Way("limits:gemm", {"bfloat16": precision == "bfloat16"}) for precision in TARGETS}
-    limits_seconds = alternate(gemm, 3 if quick else 9)
+    repeats, count = (1, 200) if quick else (3, SENTENCES)
     run = word_run(512)
     ways = {"plain": Way("scoring:plain", {"run": run, "count": count})}
     ways |= {name: Way("scoring:own", {"run": run, "precision": name, "count": count}) for name in precisions()}
-    found = {name: once(way.function, **way.arguments) for name, way in ways.items()}
-    seconds = alternate(ways, repeats, warmup=1)
-    plain_rate = sorted(PLAIN_SENTENCES / one for one in seconds["plain"])[repeats // 2]
+    seconds, found = alternate_with_results(ways, repeats, warmup=0, ask=True)
     for precision in precisions():
-        target = TARGETS[precision]
-        each = sorted(count / one for one in seconds[precision])
-        ratio = each[repeats // 2] / plain_rate
-        gflops = rates(limits.GEMM_GFLOP, limits_seconds[precision])["value"]
-        limit = 1e9 * gflops * count / (2 * WEIGHTS_READ * sum(tokens for _, tokens in found[precision]))
+        target, gflops = TARGETS[precision], limits.gemm_gigaflops(precision, quick)
         difference, per_token = _differences(found["plain"], found[precision])
         what = f"{count:,} sentences, LSTM 2x512, 10,000 types, {precision}"
         what += f" (at most {difference:.1e} nats a sentence from plain, {per_token:+.1e} nats a token in all)"
-        row = Row("score", what, value=each[repeats // 2], unit="sentences/s", repeats=repeats, threads=cores())
-        row.fastest, row.slowest, row.plain, row.ratio = each[-1], each[0], plain_rate, ratio
-        row.limit, row.share = limit, row.value / limit
-        row.target, row.met = f"{target} x plain", ratio >= target
+        row = Row("score", what, unit="sentences/s", threads=cores(), **rates(count, seconds[precision]))
+        row.compare(PLAIN_SENTENCES, seconds["plain"])
+        row.limit = 1e9 * gflops * count / (2 * WEIGHTS_READ * sum(tokens for _, tokens in found[precision]))
+        row.share, row.target, row.met = row.value / row.limit, f"{target} x plain", (row.ratio or 0) >= target
         if precision == "float32":
             row.target, row.met = row.target + ", 1e-4 nats", row.met and difference <= 1e-4
         yield row

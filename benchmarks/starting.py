@@ -21,7 +21,7 @@ def rows(quick: bool) -> Iterator[Row]:
         "first character of `charlm sample`, 2x512": ([CHARLM, "sample", "--length", "1", *run], 0.6),
     }
     ways = {what: Way("starting:process", {"command": command}) for what, (command, _) in commands.items()}
-    seconds = alternate(ways, 3 if quick else 15, warmup=1)
+    seconds = alternate(ways, 2 if quick else 15, warmup=1)
     torch = None
     for what, (_, target) in commands.items():
         row = Row("start", what, unit="s", **times(seconds[what]))

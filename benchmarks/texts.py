@@ -61,7 +61,7 @@ def word_run(hidden_size: int) -> str:
     path = folder() / "words.txt"
     every = " ".join(f"w{number}" for number in range(WORDS - 2))
     path.write_text(every + "\n" + "\n".join(sentences(500)) + "\n", encoding="utf-8")
-    words = {"unit": "word", "split": "whitespace", "vocab_size": WORDS, "tie_embeddings": False, "steps": 10}
+    words = {"unit": "word", "split": "whitespace", "vocab_size": WORDS, "tie_embeddings": False, "steps": 5}
     return _run(folder() / f"words-2x{hidden_size}", str(path), hidden_size, **words)
 
 
