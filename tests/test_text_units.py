@@ -250,3 +250,14 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
         (tmp_path / "x.model").write_bytes(content)
         with pytest.raises(RunError):
             load_tokenizer(tmp_path / "x.model")
+
+
+@pytest.mark.parametrize(("split", "punctuation"), list(SPELL))
+@pytest.mark.parametrize("lowercase", [False, True])
+@given(line=st.lists(st.sampled_from([*"abA ,'\t\u3000é“", "<unk>", "  "]), max_size=30).map("".join))
+def test_a_short_line_is_encoded_as_a_long_one(split: str, punctuation: str, lowercase: bool, line: str) -> None:
+    kind = TextSettings(unit="word", split=split, punctuation=punctuation, lowercase=lowercase)  # type: ignore[arg-type]
+    words = WordTokenizer.of_counts(kind, Counter({"ab": 3, "a": 2, ",": 1, "￭,": 1, "": 1}))
+    short, long = words.encode_detailed(line), words.encode_bytes(line.encode())
+    assert (short.ids.tolist(), short.unknown) == (long.ids.tolist(), long.unknown)
+    assert (short.characters, short.bytes) == (long.characters, long.bytes)

@@ -19,6 +19,7 @@ from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 DEFAULT_VOCAB_SIZE = 10_000
 LONGEST_TYPE = 200  # characters; what is longer is not kept as a type
 MAX_REMEMBERED = 500_000  # pieces whose ids are remembered while encoding
+SHORT = 1000  # characters; a line up to here is not worth looking up in tables
 MARKER = "␣"  # how the symbol between two spaces is shown
 
 
@@ -34,8 +35,8 @@ class WordTokenizer(Tokenizer):
         self.splitting = splitting or Splitting()
         self.vocab_size = len(vocabulary)
         self.lossless = self.splitting.keeps_text and not self.splitting.lowercase
-        known = {**vocabulary.ids, UNK: UNK_ID}
-        self._numbering = Numbering(self.splitting, known, self.vocab_size, MAX_REMEMBERED)
+        self._ids = {**vocabulary.ids, UNK: UNK_ID}
+        self._numbering = Numbering(self.splitting, self._ids, self.vocab_size, MAX_REMEMBERED)
         texts = ["\n", "", *vocabulary.symbols[2:]]
         self._lengths = np.array([len(text) for text in texts], np.uint32)  # characters
         self._sizes = np.array([len(text.encode()) for text in texts], np.uint32)  # bytes
@@ -63,7 +64,16 @@ class WordTokenizer(Tokenizer):
         return self.splitting.normalise(text)
 
     def encode_detailed(self, text: str) -> Encoded:
-        return self.encode_bytes(text.encode())
+        is_short_line = len(text) <= SHORT and "\n" not in text
+        return self._encode_line(text) if is_short_line else self.encode_bytes(text.encode())
+
+    def _encode_line(self, line: str) -> Encoded:
+        """Symbol by symbol, which is sooner done for one sentence."""
+        line = line.lower() if self.splitting.lowercase else line
+        symbols = list(self.splitting.symbols(line))
+        ids = np.array([self._ids.get(symbol, UNK_ID) for symbol in symbols], np.uint32)
+        unknown = tuple(symbol for symbol in symbols if symbol not in self._ids)
+        return Encoded(ids, unknown, *self._size(line.encode(), ids, len(unknown), _lengths(unknown)))
 
     def encode_bytes(self, data: bytes) -> Encoded:
         data = self.splitting.cased(data)
@@ -73,8 +83,7 @@ class WordTokenizer(Tokenizer):
             blocks.append(ids)
             unknown += self._numbering.texts(numbers)
         ids = np.concatenate(blocks)
-        lengths = sum(map(len, unknown)), len("".join(unknown).encode())
-        return Encoded(ids, tuple(unknown), *self._size(data, ids, len(unknown), lengths))
+        return Encoded(ids, tuple(unknown), *self._size(data, ids, len(unknown), _lengths(unknown)))
 
     def encode_counted(self, data: bytes) -> Counted:
         data = self.splitting.cased(data)
@@ -144,6 +153,12 @@ class WordDecoder(Decoder):
 
 def splitting_of(settings: TextSettings) -> Splitting:
     return Splitting(settings.split, settings.punctuation, settings.lowercase)
+
+
+def _lengths(symbols: Iterable[str]) -> tuple[int, int]:
+    """All their characters, and bytes."""
+    text = "".join(symbols)
+    return len(text), len(text.encode())
 
 
 def num_neighbours(ids: Ids) -> int:
