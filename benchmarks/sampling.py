@@ -14,10 +14,10 @@ VOCAB_SIZE = 65
 
 
 def rows(quick: bool) -> Iterator[Row]:
-    repeats = 2 if quick else 9
+    repeats = 2 if quick else 21
     for hidden_size, target in list(TARGETS.items())[-1:] if quick else TARGETS.items():
         yield from _one_text(hidden_size, target, repeats)
-    yield from _many_texts(repeats, quick)
+    yield from _many_texts(min(repeats, 9), quick)
 
 
 def precisions() -> list[str]:
