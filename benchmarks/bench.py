@@ -30,7 +30,7 @@ err = Console(stderr=True)
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("parts", nargs="*", metavar="PART", help=", ".join(PARTS))
-    parser.add_argument("--quick", action="store_true", help="fewer repeats: about a minute")
+    parser.add_argument("--quick", action="store_true", help="the main rows, with fewer repeats: about a minute")
     parser.add_argument("--json", default="bench.json", help="where the figures are written (default: bench.json)")
     options = parser.parse_args()
     if unknown := set(options.parts) - PARTS.keys():

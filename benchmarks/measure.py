@@ -124,13 +124,6 @@ class Worker:
         raise RuntimeError("a measurement failed: see above")
 
 
-def once(function: str, **arguments: Any) -> Any:
-    """What a function gives back when called in a process of its own, once."""
-    with Worker(Way(function, arguments)) as worker:
-        worker.wait_until_ready()
-        return worker.answer_to("call")
-
-
 def serve(function: str, arguments: Mapping[str, Any]) -> None:
     """The worker's side: `run` times the prepared function, `call` gives back what it returns."""
     module, name = function.split(":")

@@ -23,15 +23,17 @@ WHOLE_STEPS = 20  # of `charlm train`, timed together
 
 def rows(quick: bool) -> Iterator[Row]:
     repeats = 3 if quick else 25
-    for what, sizes, target in (
+    models = (
         ("LSTM 1x512, 32 x 64, 65 symbols", {**CHARACTERS, **CHARACTER_WINDOW}, 1.6),
         ("LSTM 2x256 tied, 32 x 35, 10,000 words", {**WORD_SIZES, **WORD_WINDOW}, 2.5),
-    ):
+    )
+    for what, sizes, target in models[:1] if quick else models:
         ways = {"plain": Way("plain:training_step", sizes), "charlm": Way("training:bare_step", sizes)}
         if not quick:
             ways["float32"] = Way("training:bare_step", {**sizes, "bfloat16": False})
         yield from _against_plain(what, alternate(ways, repeats), sizes["batch"] * sizes["bptt"], target)
-    yield _recurrent_layer(repeats, quick)
+    if not quick:
+        yield _recurrent_layer(repeats)
     yield _whole(1 if quick else 12)
 
 
@@ -45,10 +47,10 @@ def _against_plain(what: str, seconds: dict[str, list[float]], tokens: int, targ
         yield row
 
 
-def _recurrent_layer(repeats: int, quick: bool) -> Row:
+def _recurrent_layer(repeats: int) -> Row:
     """The recurrent arithmetic alone, in billions of operations a second: three products a weight and token."""
     seconds = alternate({"layer": Way("training:layer_step", CHARACTER_WINDOW)}, 3 * repeats)
-    limit = limits.gemm_gigaflops("bfloat16", quick)
+    limit = limits.gemm_gigaflops("bfloat16", quick=False)
     weights = 4 * 512 * (128 + 512)
     figures = rates(3 * 2 * weights * CHARACTER_WINDOW["batch"] * CHARACTER_WINDOW["bptt"] / 1e9, seconds["layer"])
     share = figures["value"] / limit
