@@ -2,6 +2,7 @@
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,10 @@ import pytest
 
 import charlm
 from charlm.api import LanguageModel
+
+# A shell ignores Ctrl-C for what it starts in the background; the tests that send it are not to.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # The workers share the processors: with two threads each they wait for each other, and the suite takes seven times as
 # long.
