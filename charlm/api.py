@@ -8,7 +8,7 @@ import dataclasses
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,7 +26,7 @@ from charlm.engine.stepper import Stepper
 from charlm.errors import RunError, UsageError
 from charlm.probability import log_softmax
 from charlm.run_directory import BEST, RunDirectory, find_run
-from charlm.sampling.generate import Ending, SampledToken, generate_together, prime
+from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
@@ -79,18 +79,6 @@ class Score:
     @property
     def bits_per_char(self) -> float:
         return self.tally.bits_per_char
-
-
-@dataclass(frozen=True)
-class Sample:
-    """New text. `text` is without the prompt; `ids` and `logprob_nats` are of the sampled tokens alone."""
-
-    text: str
-    prompt: str
-    ids: list[int]
-    logprob_nats: float
-    stopped_by: str
-    per_token: list[SampledToken]
 
 
 class LanguageModel:
@@ -186,10 +174,7 @@ class LanguageModel:
 
     def next_tokens(self, context: str = "", count: int = 10) -> list[TokenScore]:
         """The likeliest tokens after a context, the likeliest first."""
-        logits, state = None, self.stepper.initial_state()
-        for id in self._start(context).tolist():
-            logits, state = self.stepper.step(np.array([id]), state)
-        assert logits is not None
+        logits, _ = prime(self.stepper, self._start(context))
         logprobs = log_softmax(logits[0])
         best = np.argsort(-logprobs, kind="stable")[:count].tolist()
         return [TokenScore(id, self.tokenizer.symbol(id), float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
@@ -227,10 +212,9 @@ class LanguageModel:
         allow_unk: bool = False,
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
-        randomness = _randomness(seed)
-        primed = self._primed(prompt)
-        for tokens in self._generate(prompt, primed, strategy, ending, randomness, [number], allow_unk):
-            yield tokens[0]
+        start, rng = self._start(prompt), np.random.default_rng([_randomness(seed), number])
+        special = self._special(allow_unk)
+        return generate(self.stepper, start, strategy, ending, rng, self._decoder_after(start), **special)
 
     def sample_many(
         self,
@@ -245,11 +229,15 @@ class LanguageModel:
         """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
         size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
         groups = (range(first, min(first + size, count)) for first in range(0, count, size))
-        randomness, primed, stopping = _randomness(seed), self._primed(prompt), threading.Event()
+        randomness, start, stopping = _randomness(seed), self._start(prompt), threading.Event()
+        primed, seen = prime(self.stepper, start), set(start[1:].tolist())
+        special = self._special(allow_unk)
 
         def write(numbers: range) -> list[Sample]:
             written: list[list[SampledToken]] = [[] for _ in numbers]
-            for tokens in self._generate(prompt, primed, strategy, ending, randomness, numbers, allow_unk):
+            rngs = [np.random.default_rng([randomness, number]) for number in numbers]
+            decoders = [self._decoder_after(start) for _ in numbers]
+            for tokens in generate_together(self.stepper, primed, seen, strategy, ending, rngs, decoders, **special):
                 if stopping.is_set():
                     return []
                 for place, token in tokens.items():
@@ -267,31 +255,6 @@ class LanguageModel:
                 stopping.set()  # nobody waits for the rest
                 pool.shutdown(cancel_futures=True)
 
-    def _primed(self, prompt: str) -> tuple[NDArray[Any], Any]:
-        return prime(self.stepper, self._start(prompt))
-
-    def _generate(
-        self,
-        prompt: str,
-        primed: tuple[NDArray[Any], Any],
-        strategy: Strategy,
-        ending: Ending,
-        randomness: int,
-        numbers: Sequence[int],
-        allow_unk: bool,
-    ) -> Iterator[dict[int, SampledToken]]:
-        return generate_together(
-            self.stepper,
-            primed,
-            set(self._encode(prompt).ids.tolist()),
-            strategy,
-            ending,
-            [np.random.default_rng([randomness, number]) for number in numbers],
-            [self._decoder_after(prompt) for _ in numbers],
-            eos_id=self.tokenizer.eos_id,
-            forbidden=None if allow_unk else self.tokenizer.unk_id,
-        )
-
     def unknown_in(self, text: str) -> tuple[str, ...]:
         """The symbols of a text that the vocabulary lacks."""
         return self._encode(text).unknown
@@ -303,10 +266,14 @@ class LanguageModel:
         """What comes before the first sampled token: `<eos>`, then the prompt."""
         return np.concatenate([[self.tokenizer.eos_id], self._encode(prompt).ids]).astype(np.int64)
 
-    def _decoder_after(self, prompt: str) -> Any:
+    def _special(self, allow_unk: bool) -> dict[str, Any]:
+        """The id that ends a line, and the one that is never sampled."""
+        return {"eos_id": self.tokenizer.eos_id, "forbidden": None if allow_unk else self.tokenizer.unk_id}
+
+    def _decoder_after(self, start: NDArray[np.int64]) -> Any:
         """A decoder that has seen the prompt: a word after a word begins with a space."""
         decoder = self.tokenizer.decoder()
-        for id in self._encode(prompt).ids.tolist():
+        for id in start[1:].tolist():
             decoder.feed(id)
         return decoder
 
@@ -413,19 +380,6 @@ def _randomness(seed: int | None) -> int:
     if seed is not None and seed < 0:
         raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
     return secrets.randbits(63) if seed is None else seed
-
-
-def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
-    """A whole sample out of its tokens."""
-    per_token = list(tokens)
-    return Sample(
-        text="".join(token.text for token in per_token),
-        prompt=prompt,
-        ids=[token.id for token in per_token],
-        logprob_nats=sum(token.logprob_nats for token in per_token),
-        stopped_by=per_token[-1].stopped_by or "length",
-        per_token=per_token,
-    )
 
 
 def _spelled(token: TokenScore, symbol: str) -> TokenScore:

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.api import LanguageModel, collect
+from charlm.api import LanguageModel
 from charlm.errors import UsageError
 from charlm.probability import log_softmax
-from charlm.sampling.generate import Ending, HeldText, SampledToken, generate
+from charlm.sampling.generate import Ending, HeldText, SampledToken, collect, generate
 from charlm.sampling.strategies import (
     Strategy,
     choose,

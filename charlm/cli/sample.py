@@ -12,8 +12,8 @@ from charlm.config import Precision
 from charlm.device import one_thread_for_numpy
 
 if TYPE_CHECKING:
-    from charlm.api import LanguageModel, Sample
-    from charlm.sampling.generate import SampledToken
+    from charlm.api import LanguageModel
+    from charlm.sampling.generate import Sample, SampledToken
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -55,8 +55,8 @@ def sample_cli(
 ) -> None:
     """Sample new text from a trained model."""
     one_thread_for_numpy(threads if num_samples == 1 else None)
-    from charlm.api import collect, load
-    from charlm.sampling.generate import Ending
+    from charlm.api import load
+    from charlm.sampling.generate import Ending, collect
     from charlm.sampling.strategies import Strategy
 
     strategy = Strategy(

@@ -1,6 +1,6 @@
 """New text, token by token: prime with the prompt, step, stop."""
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -40,6 +40,18 @@ class SampledToken:
     logprob_nats: float
     text: str
     stopped_by: StoppedBy | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """New text. `text` is without the prompt; `ids` and `logprob_nats` are of the sampled tokens alone."""
+
+    text: str
+    prompt: str
+    ids: list[int]
+    logprob_nats: float
+    stopped_by: str
+    per_token: list[SampledToken]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,3 +183,16 @@ class HeldText:
     def rest(self) -> str:
         text, self._pending = self._pending, ""
         return text
+
+
+def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
+    """A whole sample out of its tokens."""
+    per_token = list(tokens)
+    return Sample(
+        text="".join(token.text for token in per_token),
+        prompt=prompt,
+        ids=[token.id for token in per_token],
+        logprob_nats=sum(token.logprob_nats for token in per_token),
+        stopped_by=per_token[-1].stopped_by or "length",
+        per_token=per_token,
+    )
