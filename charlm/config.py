@@ -154,6 +154,9 @@ class TrainingSettings:
         None, "Of the products; weights stay float32 (default: bfloat16 where the processor has it).", panel="Machine"
     )
     threads: int | None = setting(None, "Processor threads.", low=1, high=1024, panel="Machine")
+    deterministic: bool = setting(
+        False, "On GPUs: only what gives the same result each time; processors always do.", panel="Machine"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,13 @@ import ctypes
 import os
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from charlm.config import Device, TrainingSettings
 from charlm.errors import UsageError
+
+OUT_OF_MEMORY = ("out of memory", "alloc_cpu", "can't allocate memory", "not enough memory", "bad_alloc")
+MEMORY_GROUP = Path("/sys/fs/cgroup")  # a container's limit, where there is one
 
 
 @dataclass(frozen=True)
@@ -51,11 +55,31 @@ def keep_freed_memory() -> None:
         set_option(keep_at_the_end, (1 << 31) - 1)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether this is how Python, torch, or CUDA say that memory is at its end."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error).lower() for sign in OUT_OF_MEMORY)
+
+
+def free_memory(device: str) -> int | None:
+    """Bytes that this process may still take on the device; None where the system does not say."""
+    if device == "cuda":
+        import torch
+
+        return int(torch.cuda.mem_get_info()[0])
+    found = [number for number in (_available_memory(), _left_to_group()) if number is not None]
+    return min(found, default=None)
+
+
 def find_machine(settings: TrainingSettings) -> Machine:
     """The machine as torch sees it, the user's choices applied. Raises UsageError for a device that is not there."""
     import torch
 
     torch.set_num_threads(settings.threads or cores())
+    if settings.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
+        torch.use_deterministic_algorithms(True)
     device = find_device(settings.device)
     native = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and _processor_has_bfloat16()
     return Machine(device, torch.get_num_threads(), native)
@@ -82,3 +106,22 @@ def _processor_has_bfloat16() -> bool:
     import torch
 
     return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _available_memory() -> int | None:
+    """What the system could give without taking memory from others."""
+    with suppress(OSError, ValueError, IndexError):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
+    with suppress(AttributeError, OSError, ValueError):
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return None
+
+
+def _left_to_group() -> int | None:
+    """What this process's control group may still take (version 2); what it only caches counts as free."""
+    with suppress(OSError, ValueError):
+        limit, used = (int((MEMORY_GROUP / f"memory.{name}").read_text()) for name in ("max", "current"))
+        facts = dict(line.split() for line in (MEMORY_GROUP / "memory.stat").read_text().splitlines())
+        return limit - used + int(facts.get("inactive_file", 0))
+    return None

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
+from charlm.device import is_out_of_memory
 from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
 
 if TYPE_CHECKING:
     from charlm.shape import Shape
 
 SCHEMA_VERSION = 1
-OUT_OF_MEMORY = ("out of memory", "alloc_cpu", "can't allocate memory")  # what torch's errors say
-
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
 
@@ -117,15 +116,11 @@ def reporting_errors() -> Iterator[None]:
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
         sys.exit(EXIT_INTERRUPTED)
-    except MemoryError:
-        _out_of_memory()
-    except RuntimeError as error:
-        if not any(sign in str(error) for sign in OUT_OF_MEMORY):
-            _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
-        _out_of_memory()
     except OSError as error:
         _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
     except Exception as error:
+        if is_out_of_memory(error):
+            _out_of_memory()
         _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
 
 

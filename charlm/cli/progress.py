@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
 from rich.text import Text
 
 from charlm.cli.console import err, visible, write_json
-from charlm.training.events import Evaluated, Event, Sampled, StepDone
+from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sampled, Skipped, StepDone
 from charlm.training.session import Session
 
 LINE_EVERY = 5.0  # seconds
@@ -25,7 +25,7 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
     """Something to hand every event to."""
     figures = Figures(session)
     if json:
-        yield _write_evaluations
+        yield _as_json
     elif quiet:
         yield lambda event: None
     elif err.is_terminal:
@@ -43,7 +43,7 @@ class Figures:
 
     def __init__(self, session: Session) -> None:
         progress = session.trainer.progress
-        self._progress = progress
+        self._trainer = session.trainer
         self._first_tokens, self._began = progress.tokens_seen, progress.seconds
         self._limit = session.trainer.budget.seconds
         self.loss: float | None = None
@@ -60,14 +60,14 @@ class Figures:
 
     @property
     def seconds_left(self) -> float:
-        spent = self._progress.seconds - self._began
+        spent = self._trainer.progress.seconds - self._began
         if self.total_steps > FAR_AWAY and self._limit is not None:
-            return max(0.0, self._limit - self._progress.seconds)
+            return max(0.0, self._limit - self._trainer.progress.seconds)
         return spent / max(1, self.step) * (self.total_steps - self.step)
 
     def line(self) -> str:
-        spent = max(1e-9, self._progress.seconds - self._began)
-        speed = (self._progress.tokens_seen - self._first_tokens) / spent
+        spent = max(1e-9, self._trainer.progress.seconds - self._began)
+        speed = (self._trainer.progress.tokens_seen - self._first_tokens) / spent
         total = f"/{self.total_steps:,}" if self.total_steps < FAR_AWAY else ""
         valid = f"  valid {self.valid:.3f}" if self.valid is not None else ""
         return f"step {self.step:,}{total}  loss {self.loss or 0:.3f}{valid}  {speed:,.0f} tokens/s"
@@ -89,26 +89,43 @@ def _on_terminal(event: Event, figures: Figures, bar: Progress, task: object) ->
     if isinstance(event, StepDone):
         total = event.total_steps if event.total_steps < FAR_AWAY else None
         bar.update(task, completed=event.step, total=total, description=figures.line())  # type: ignore[arg-type]
-    if isinstance(event, Sampled):
-        _show_sample(event)
+    _show_what_happened(event)
 
 
 def _as_lines(event: Event, figures: Figures, last: list[float]) -> None:
     figures.take(event)
-    if isinstance(event, Sampled):
-        _show_sample(event)
+    _show_what_happened(event)
     if isinstance(event, StepDone) and time.monotonic() - last[0] >= LINE_EVERY:
         last[0] = time.monotonic()
         err.print(f"{figures.line()}  {_clock(figures.seconds_left)} left")
 
 
-def _show_sample(event: Sampled) -> None:
-    err.print(f"[dim]--- sample at step {event.step:,}[/]\n{escape(visible(event.text))}\n[dim]---[/]")
+def _show_what_happened(event: Event) -> None:
+    """A sample, and what a person should know of that went wrong and was mended."""
+    if isinstance(event, Sampled):
+        err.print(f"[dim]--- sample at step {event.step:,}[/]\n{escape(visible(event.text))}\n[dim]---[/]")
+    elif message := happened(event):
+        err.print(f"[yellow]{escape(message)}[/]")
 
 
-def _write_evaluations(event: Event) -> None:
+def happened(event: Event) -> str:
+    """What went wrong and was mended, in a sentence."""
+    if isinstance(event, Skipped):
+        return f"step {event.step:,} skipped: its loss or gradient is not finite"
+    if isinstance(event, RolledBack):
+        rate = f"the learning rate times {event.learning_rate_scale:g}"
+        return f"diverged at step {event.diverged_at:,}: back to step {event.step:,}, with {rate}"
+    if isinstance(event, BatchSplit):
+        parts = f"each batch is worked on in {event.micro_batches} parts from now on"
+        return f"out of memory after step {event.step:,}: {parts}, for the same updates"
+    return ""
+
+
+def _as_json(event: Event) -> None:
     if isinstance(event, Evaluated):
         write_json({"event": "evaluated", **dataclasses.asdict(event)})
+    elif message := happened(event):
+        err.print(escape(message))
 
 
 def _clock(seconds: float) -> str:

@@ -1,7 +1,9 @@
 """`charlm train`: a model of your own text."""
 
 import dataclasses
+import shlex
 import signal
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +27,10 @@ charlm train corpus.txt
 
 charlm train corpus.txt --time 20m --preset large
 
+charlm train --resume
+
+charlm train poems.txt --init-from stories
+
 charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt --unit word --split whitespace"""
 
 
@@ -43,7 +49,10 @@ def train_cli(
     tokenizer: Annotated[Path | None, typer.Option(help="A tokenizer made before: a run, or its file.")] = None,
     preset: Annotated[PresetName | None, typer.Option(help="The model's size by name.")] = None,
     config: Annotated[Path | None, typer.Option(help="A TOML file of settings.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run.")] = False,
+    init_from: Annotated[
+        str | None, typer.Option(help="Begin with the weights and the vocabulary of this run; the latter grows.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a run, from where it was saved last.")] = False,
     force: Annotated[bool, typer.Option("--force", help="Replace a run that exists.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say parameters, memory and time; train nothing.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Progress and result as JSON lines.")] = False,
@@ -63,8 +72,10 @@ def train_cli(
         valid=valid,
         test=test,
         tokenizer=tokenizer,
+        init_from=init_from,
         resume=resume,
         force=force,
+        command=shlex.join(["charlm", *sys.argv[1:]]),
         settings=settings,
     )
     if dry_run:
@@ -77,7 +88,7 @@ def train_cli(
     finished = _train(session, json, quiet)
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
-        say(f"go on with: charlm train --resume --run {session.run.path}")
+        say(f"go on with: charlm train --resume --run {shlex.quote(str(session.run.path))}")
         raise typer.Exit(128 + finished.signal)
     say(f"{finished.reason}; measuring the best weights", quiet)
     try:

@@ -43,7 +43,8 @@ class Windows(Protocol):
 
     def position(self) -> dict[str, NDArray[np.int64]]: ...
 
-    def restore(self, position: dict[str, NDArray[np.int64]]) -> None: ...
+    def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
+        """Raises ValueError for a position that this text does not have."""
 
 
 class RareTypes:
@@ -97,9 +98,11 @@ class StreamWindows:
         return {"places": self._places.copy(), "pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass, self._step = (int(n) for n in position["pass_and_step"])
+        self._pass, self._step = _pass_and_step(position)
         _, self._steps = self._plan_pass()
         self._places = position["places"].copy()
+        if self._step >= self._steps or not ((self._places >= 0) & (self._places < self._length)).all():
+            raise ValueError("has a place that is not in the text")
 
     def _plan_pass(self) -> tuple[NDArray[np.int64], int]:
         """Spread the streams evenly, each at a line start; every pass but the first is turned by a random amount.
@@ -159,8 +162,10 @@ class SentenceWindows:
         return {"pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass, self._step = (int(n) for n in position["pass_and_step"])
+        self._pass, self._step = _pass_and_step(position)
         self._plan = self._plan_pass()
+        if self._step >= len(self._plan):
+            raise ValueError("has a place that is not in the text")
 
     def _plan_pass(self) -> list[tuple[NDArray[np.int64], int]]:
         """The windows of one pass: which lines, and from which of their tokens."""
@@ -197,6 +202,13 @@ class SentenceWindows:
         tokens[~inside] = self._eos_id
         targets = np.where(inside[:, 1:], tokens[:, 1:], IGNORED)
         return Window(tokens[:, :-1], targets, np.full(len(lines), start == 0))
+
+
+def _pass_and_step(position: dict[str, NDArray[np.int64]]) -> tuple[int, int]:
+    number, step = (int(n) for n in position["pass_and_step"])
+    if min(number, step) < 0:
+        raise ValueError("has a place that is before the text")
+    return number, step
 
 
 def _count(ids: Ids, vocab_size: int) -> NDArray[np.int64]:

@@ -67,6 +67,9 @@ class CharacterTokenizer(Tokenizer):
     def normalise(self, text: str) -> str:
         return text.lower() if self.lowercase else text
 
+    def grown(self, learned: Self) -> Self:
+        return type(self)(self.vocabulary.grown(learned.vocabulary), self.lowercase)
+
     def encode_detailed(self, text: str) -> Encoded:
         return self.encode_bytes(text.encode())
 

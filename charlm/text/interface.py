@@ -109,6 +109,10 @@ class Tokenizer(ABC):
     def files(self) -> dict[str, bytes]:
         """All of it as files, by name, the same bytes each time."""
 
+    def grown(self, learned: Self) -> Self:
+        """This tokenizer with the symbols of one that was learned from a further text, behind its own."""
+        return self
+
     def encode_bytes(self, data: bytes) -> Encoded:
         """The same as `encode_detailed` for a text as UTF-8."""
         return self.encode_detailed(data.decode())

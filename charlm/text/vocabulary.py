@@ -31,6 +31,10 @@ class Vocabulary:
         kept = sorted(seen)[: None if size is None else size - len(SPECIALS)]
         return cls(SPECIALS + tuple(symbol for _, symbol in kept))
 
+    def grown(self, other: Self) -> Self:
+        """This vocabulary, and behind it the symbols of another that it lacks."""
+        return type(self)(self.symbols + tuple(symbol for symbol in other.ids if symbol not in self.ids))
+
     @classmethod
     def of_json(cls, symbols: Any) -> Self:
         """From a list read from a file. Raises ValueError unless it is one that `of_counts` could have made."""

@@ -63,6 +63,9 @@ class WordTokenizer(Tokenizer):
     def normalise(self, text: str) -> str:
         return self.splitting.normalise(text)
 
+    def grown(self, learned: Self) -> Self:
+        return type(self)(self.vocabulary.grown(learned.vocabulary), self.splitting)
+
     def encode_detailed(self, text: str) -> Encoded:
         is_short_line = len(text) <= SHORT and "\n" not in text
         return self._encode_line(text) if is_short_line else self.encode_bytes(text.encode())

@@ -1,6 +1,7 @@
 """How many steps a training takes: given, or as many as fit into a time."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
 CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
@@ -17,7 +18,11 @@ class StepBudget:
     seconds: float | None = None
     ceiling: int | None = None
     decisions: int = 0
-    _marks: list[tuple[int, float]] = field(default_factory=list)
+    marks: list[tuple[int, float]] = field(default_factory=list)  # a step and its time, from which the pace counts
+
+    def plan(self) -> dict[str, Any]:
+        """What has been decided, as JSON: with it a run that is taken up again keeps to its plan."""
+        return {"total_steps": self.total_steps, "decisions": self.decisions, "marks": [list(m) for m in self.marks]}
 
     @property
     def total_or_guess(self) -> int:
@@ -29,14 +34,14 @@ class StepBudget:
         if self.seconds is None or self.decisions == 2:
             return False
         if step == SLOW_START_STEPS:
-            self._marks = [(step, seconds)]
+            self.marks = [(step, seconds)]
         if not self._is_due(step, seconds / self.seconds):
             return False
-        (first_step, first_seconds) = self._marks[0] if self._marks else (0, 0.0)
+        (first_step, first_seconds) = self.marks[0] if self.marks else (0, 0.0)
         pace = (seconds - first_seconds) / (step - first_step)
         total = step + max(1, int((self.seconds - seconds) / pace))
         self.total_steps = min(total, self.ceiling or total)
-        self._marks = [(step, seconds)]
+        self.marks = [(step, seconds)]
         self.decisions += 1
         return True
 

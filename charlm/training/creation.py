@@ -1,6 +1,7 @@
 """A new run: everything checked and decided, the text prepared, the folder put in place by one rename."""
 
 import dataclasses
+import glob
 import os
 import platform
 import shutil
@@ -19,15 +20,18 @@ from charlm.cells import CELLS
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.device import find_machine
-from charlm.errors import UsageError
-from charlm.files import cannot_write
+from charlm.errors import ResourceError, UsageError
+from charlm.files import cannot_write, check_space, copy_tree, exchange, make_folder, move_into_place
 from charlm.lock import writing
-from charlm.run_directory import CORPUS, RunDirectory, new_run_path
+from charlm.run_directory import CORPUS, INITIAL, RunDirectory, new_run_path
 from charlm.shape import Shape
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
+from charlm.training.initial import Base
+from charlm.training.memory import disk_bytes, fitting_micro_batches
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+MOST_TRIES = 100  # to find a free place
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,8 +43,10 @@ class TrainRequest:
     valid: Path | None = None
     test: Path | None = None
     tokenizer: Path | None = None
+    init_from: str | None = None
     resume: bool = False
     force: bool = False
+    command: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def given(self, *kinds: type) -> dict[str, Any]:
@@ -55,16 +61,27 @@ def create_run(request: TrainRequest) -> tuple[Path, list[str]]:
     path = _destination(request)
     with _assembling(path) as draft:
         notes = write_run(request, draft)
+        return _put_in_place(draft, request), notes
+
+
+def _put_in_place(draft: Path, request: TrainRequest) -> Path:
+    """One step: at any instant there is the old run, or the new one, whole. Its path."""
+    for _ in range(MOST_TRIES):
         path = _destination(request)  # again: another training may have taken the place meanwhile
         if request.force and path.exists():
             with writing(path):
-                shutil.rmtree(path)
-        os.replace(draft, path)
-    return path, notes
+                exchange(draft, path.resolve())  # a link stays one
+            return path
+        with suppress(FileExistsError):
+            move_into_place(draft, path)
+            return path
+    raise ResourceError("others keep taking this place", str(path), "name the run with --run")
 
 
 def check_request(request: TrainRequest) -> None:
     """Raise UsageError for options out of range, or that exclude each other."""
+    if request.init_from is not None and request.tokenizer is not None:
+        raise UsageError("--init-from brings its own tokenizer, without --tokenizer", to_do="leave it out")
     if request.corpus is None:
         raise UsageError("no corpus given", to_do="charlm train corpus.txt")
     for kind in SETTINGS:
@@ -96,20 +113,38 @@ def _check_model(model: ModelSettings, given: Mapping[str, Any]) -> None:
 
 def write_run(request: TrainRequest, folder: Path) -> list[str]:
     """Prepare the text, decide everything and write a new run's folder; notes for the person."""
-    training = fill(TrainingSettings, request.settings)
-    machine = find_machine(training)
-    corpus = _prepare(request, folder / CORPUS)
-    unit, num_tokens = corpus.tokenizer.unit, corpus.train.num_tokens
-    model = fill(ModelSettings, request.settings)
-    shape = decide_shape(model, training, unit, corpus.tokenizer.vocab_size, num_tokens, machine)
+    training, model = fill(TrainingSettings, request.settings), fill(ModelSettings, request.settings)
+    machine, base = find_machine(training), _base(request)
+    corpus = _prepare(request, folder / CORPUS, base)
+    unit, num_tokens, vocab_size = corpus.tokenizer.unit, corpus.train.num_tokens, corpus.tokenizer.vocab_size
+    if base:
+        shape = base.shape_for(model, vocab_size)
+    else:
+        shape = decide_shape(model, training, unit, vocab_size, num_tokens, machine)
     training, notes = decide_training(training, unit, num_tokens, machine)
+    fitting_micro_batches(shape, training, machine)
+    check_space(folder, disk_bytes(shape, training))
+    run = RunDirectory.create(folder, _config(request, corpus, shape, training, base), corpus.tokenizer.files())
+    if base:
+        run.save(INITIAL, base.weights_for(vocab_size))
+        notes.append(_about(base, vocab_size))
     if shape.residual and all(sizes.input_size != shape.output_size for sizes in shape.layers()):
         notes.append("--residual does nothing here: no layer's input is of its output's size")
-    RunDirectory.create(folder, _config(request, corpus, shape, training), corpus.tokenizer.files())
     given = request.tokenizer is not None or is_prepared(Path(request.corpus or ""))
     if given and not corpus.tokenizer.lossless:
         notes.append("this tokenizer is not lossless: figures per character are of the text that it leaves")
     return [*corpus.notes, *notes]
+
+
+def _base(request: TrainRequest) -> Base | None:
+    if request.init_from is None:
+        return None
+    return Base.open(request.init_from, request.given(ModelSettings), request.given(TextSettings))
+
+
+def _about(base: Base, vocab_size: int) -> str:
+    new = vocab_size - base.shape.vocab_size
+    return f"begins with the weights of {base.run.path}, step {base.best.step:,}; {new:,} new symbols"
 
 
 def corpus_name(corpus: str) -> str:
@@ -130,24 +165,36 @@ def _destination(request: TrainRequest) -> Path:
     return new_run_path(request.run, corpus_name(request.corpus or ""), request.force)
 
 
-def _prepare(request: TrainRequest, folder: Path) -> PreparedCorpus:
+def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> PreparedCorpus:
     assert request.corpus is not None
     if is_prepared(Path(request.corpus)):
-        open_prepared(Path(request.corpus))
-        shutil.copytree(request.corpus, folder)
+        prepared = open_prepared(Path(request.corpus))
+        if base and prepared.tokenizer.sha256() != base.tokenizer.sha256():
+            what = "this text was prepared with another tokenizer than that of the run to begin from"
+            raise UsageError(what, request.corpus, "give the text itself, or prepare it with charlm tokenize --run")
+        copy_tree(Path(request.corpus), folder)
         return open_prepared(folder)
-    tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
     text, settings = fill(TextSettings, request.settings), fill(CorpusSettings, request.settings)
-    return prepare(request.corpus, folder, text, settings, request.valid, request.test, tokenizer)
+    if base:
+        text, tokenizer = base.text_settings(request.given(TextSettings)), base.tokenizer
+    else:
+        tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
+    return prepare(
+        request.corpus, folder, text, settings, request.valid, request.test, tokenizer, grow=base is not None
+    )
 
 
 @contextmanager
 def _assembling(path: Path) -> Iterator[Path]:
-    """A draft folder beside `path`; when something goes wrong it vanishes, with the parents made for it."""
+    """A draft folder beside `path`, locked; when something goes wrong it vanishes, with the parents made for it."""
+    path = path.resolve() if path.is_symlink() else path
     missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    draft = path.parent / f".{path.name}.{os.getpid()}"
+    draft = path.parent / f".{path.name}.{os.getpid()}.draft"
     try:
-        yield draft
+        make_folder(draft)
+        _remove_left_drafts(path)
+        with writing(draft):
+            yield draft
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
         for parent in missing:
@@ -158,22 +205,41 @@ def _assembling(path: Path) -> Iterator[Path]:
         raise
 
 
-def _config(request: TrainRequest, corpus: PreparedCorpus, shape: Shape, training: TrainingSettings) -> dict[str, Any]:
-    text = fill(TextSettings, request.settings)
+def _remove_left_drafts(path: Path) -> None:
+    """Drafts that nobody works on any more: their makers were killed."""
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
+        with suppress(UsageError, OSError), writing(left):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _config(
+    request: TrainRequest, corpus: PreparedCorpus, shape: Shape, training: TrainingSettings, base: Base | None
+) -> dict[str, Any]:
+    text = base.text_settings(request.given(TextSettings)) if base else fill(TextSettings, request.settings)
     return {
         "charlm": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "corpus": {
-            "name": readable_name(request.corpus or ""),
-            "unit": corpus.tokenizer.unit,
-            "train_tokens": corpus.train.num_tokens,
-            "train_characters": corpus.train.header.num_characters,
-            "valid_tokens": corpus.valid.num_tokens if corpus.valid else 0,
-            "test_tokens": corpus.test.num_tokens if corpus.test else 0,
-        },
+        "command": request.command,
+        "init_from": base.described() if base else None,
+        "corpus": {"name": readable_name(request.corpus or ""), **_facts(corpus, own_valid=request.valid is not None)},
         "text": {**dataclasses.asdict(text), "unit": corpus.tokenizer.unit}
         | dataclasses.asdict(fill(CorpusSettings, request.settings)),
         "model": dataclasses.asdict(shape),
         "training": dataclasses.asdict(training),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+    }
+
+
+def _facts(corpus: PreparedCorpus, own_valid: bool) -> dict[str, Any]:
+    """What can be counted of a corpus, and its checksums; empty ones are of texts that were not given."""
+    return {
+        "unit": corpus.tokenizer.unit,
+        "train_tokens": corpus.train.num_tokens,
+        "train_characters": corpus.train.header.num_characters,
+        "valid_tokens": corpus.valid.num_tokens if corpus.valid else 0,
+        "test_tokens": corpus.test.num_tokens if corpus.test else 0,
+        "sha256": corpus.train.header.source_sha256,
+        "valid_sha256": corpus.valid.header.source_sha256 if corpus.valid and own_valid else "",
+        "test_sha256": corpus.test.header.source_sha256 if corpus.test else "",
+        "seal": corpus.seal,
     }

@@ -1,4 +1,4 @@
-"""What the training loop reports; progress bar, log, saving and stopping are made of these."""
+"""What the training loop reports; progress bar, log, saving, recovering and stopping are made of these."""
 
 from dataclasses import dataclass
 
@@ -13,6 +13,39 @@ class StepDone:
     gradient_norm: float
     learning_rate: float
     tokens: int
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A step whose loss or gradient is not finite: nothing was applied."""
+
+    step: int
+    nats_per_token: float
+    gradient_norm: float
+
+
+@dataclass(frozen=True)
+class Diverged:
+    """Training cannot go on from here: too many steps in a row were skipped, or a weight is not finite."""
+
+    step: int
+
+
+@dataclass(frozen=True)
+class RolledBack:
+    """Training goes on from the last good state, at the step given, with a lower learning rate."""
+
+    step: int
+    diverged_at: int
+    learning_rate_scale: float
+
+
+@dataclass(frozen=True)
+class BatchSplit:
+    """Memory was short: each batch is worked on in so many parts from now on, for the same updates."""
+
+    step: int
+    micro_batches: int
 
 
 @dataclass(frozen=True)
@@ -64,4 +97,6 @@ class Finished:
     signal: int | None = None
 
 
-Event = StepDone | Evaluated | Sampled | SaveDue | Saved | Planned | Finished
+Event = (
+    StepDone | Skipped | Diverged | RolledBack | BatchSplit | Evaluated | Sampled | SaveDue | Saved | Planned | Finished
+)

@@ -4,7 +4,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,23 +11,29 @@ from torch import Tensor
 from charlm.cells.cell import NetworkState
 from charlm.config import TrainingSettings
 from charlm.corpus.windows import Windows
-from charlm.device import Machine
-from charlm.errors import DivergedError
-from charlm.interrupts import StopRequest
-from charlm.model.language_model import LanguageModelNetwork, reset_state
+from charlm.device import Machine, is_out_of_memory
+from charlm.errors import ResourceError
+from charlm.interrupts import Interrupted, StopRequest
+from charlm.model.language_model import LanguageModelNetwork
 from charlm.training.budget import StepBudget
-from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, SaveDue, StepDone
-from charlm.training.optimizer import (
-    Optimizer,
-    clip,
-    make_optimizer,
-    optimizer_tensors,
-    restore_optimizer,
-    set_learning_rate,
+from charlm.training.events import (
+    BatchSplit,
+    Diverged,
+    Evaluated,
+    Event,
+    Finished,
+    Planned,
+    Sampled,
+    SaveDue,
+    Skipped,
+    StepDone,
 )
+from charlm.training.gradients import Gradients, rows_of
+from charlm.training.optimizer import Optimizer, clip, make_optimizer, set_learning_rate
+from charlm.training.recovery import MOST_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
+from charlm.training.snapshot import restore, snapshot
 
-NON_FINITE_IN_A_ROW = 10
 EVALUATIONS = 20  # evaluations in a training, unless told otherwise
 SAMPLES = 5
 LONGEST_INTERVAL = 1000  # steps between evaluations, saved states and samples
@@ -43,6 +48,11 @@ class Progress:
     seconds: float = 0.0
     best_nats_per_token: float = math.inf
     evaluations_without_improvement: int = 0
+    evaluated_at: int = 0  # the step of the last evaluation
+    skipped_in_a_row: int = 0
+    rollbacks: int = 0
+    learning_rate_scale: float = 1.0
+    micro_batches: int = 1
 
 
 class Trainer:
@@ -57,134 +67,166 @@ class Trainer:
         machine: Machine,
         check: Callable[[], float] | None = None,
         sample: Callable[[], str] | None = None,
+        micro_batches: int = 1,
     ) -> None:
         self.network, self.windows, self.settings, self.budget = network, windows, settings, budget
-        self.progress = Progress()
         self._machine, self._check, self._sample = machine, check, sample
-        self._optimizer: Optimizer = make_optimizer(network, settings)
-        self._dropout = torch.Generator(machine.device).manual_seed(settings.seed)
-        self._initial_state = torch.Generator(machine.device).manual_seed(settings.seed)
-        self._state: NetworkState | None = None
-        self._non_finite = 0
+        self._beginning, self._micro_batches = windows.position(), micro_batches
+        self.restart()
 
-    def events(self, stop: StopRequest) -> Iterator[Event]:
-        """Train until the steps are done, patience is at its end, or `stop` has caught a signal."""
-        began = time.perf_counter() - self.progress.seconds
-        while stop.signal is None and self.progress.step < self.budget.total_or_guess:
-            done = self._step()
-            self.progress.seconds = time.perf_counter() - began
-            yield done
-            if self.budget.observe(self.progress.step, self.progress.seconds):
-                yield Planned(self.progress.step, self.budget.total_or_guess)
-            yield from self._now_and_then()
-            self.progress.seconds = time.perf_counter() - began
-            if self._out_of_patience() or self.budget.is_overrun(self.progress.seconds):
-                break
-        if self._check and stop.signal is None and not self._is_due(self._eval_every()):
-            yield self._evaluate()
-        yield Finished(self.progress.step, self.progress.seconds, self._reason(stop), stop.signal)
+    def restart(self) -> None:
+        """Put all but the weights to where a training begins."""
+        self.progress = Progress(micro_batches=self._micro_batches)
+        self.windows.restore(self._beginning)
+        self.optimizer: Optimizer = make_optimizer(self.network, self.settings)
+        self.gradients = Gradients(self.network, self.settings.precision == "bfloat16", self.settings.seed)
+        self.state: NetworkState | None = None
 
     def snapshot(self) -> dict[str, Tensor]:
         """All tensors that the next step depends on, by name."""
-        tensors = {f"network.{name}": value for name, value in self.network.state_dict().items()}
-        tensors |= {f"optimizer.{name}": value for name, value in optimizer_tensors(self._optimizer).items()}
-        tensors |= {f"windows.{name}": torch.from_numpy(value) for name, value in self.windows.position().items()}
-        tensors["dropout_generator"] = self._dropout.get_state()
-        if self.network.shape.initial_state == "random":
-            tensors["initial_state_generator"] = self._initial_state.get_state()
-        for layer, parts in enumerate(self._state or ()):
-            tensors |= {f"state.{layer}.{n}": part.detach().float() for n, part in enumerate(parts)}
-        return tensors
+        return snapshot(self.network, self.optimizer, self.windows, self.gradients, self.state)
 
     def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a snapshot."""
-        self.network.load_state_dict(_under("network.", tensors))
-        restore_optimizer(self._optimizer, _under("optimizer.", tensors))
-        self.windows.restore({name: value.numpy() for name, value in _under("windows.", tensors).items()})
-        self._dropout.set_state(tensors["dropout_generator"])
-        if self.network.shape.initial_state == "random":
-            self._initial_state.set_state(tensors["initial_state_generator"])
-        parts = _under("state.", tensors)
-        layers = range(len({name.split(".")[0] for name in parts}))
-        device = self.network.head.bias.device
-        self._state = (
-            tuple(
-                tuple(parts[name].to(device) for name in sorted(parts) if name.startswith(f"{layer}."))
-                for layer in layers
-            )
-            or None
-        )
+        """Go on from a snapshot. Raises ValueError for one that is not of such a training."""
+        self.state = restore(tensors, self.network, self.optimizer, self.windows, self.gradients)
 
-    def _step(self) -> StepDone:
-        window, device = self.windows.next(), self.network.head.bias.device
-        inputs, targets = torch.from_numpy(window.inputs).to(device), torch.from_numpy(window.targets).to(device)
-        state = self._state_for(len(inputs), torch.from_numpy(window.reset).to(device))
-        with torch.autocast(self._machine.device, torch.bfloat16, enabled=self.settings.precision == "bfloat16"):
-            total, new_state = self.network.total_nats(inputs, targets, state, self._dropout)
-        tokens = int((window.targets >= 0).sum())
-        self._optimizer.zero_grad(set_to_none=True)
-        (total / tokens).backward()  # type: ignore[no-untyped-call]
+    def events(self, stop: StopRequest) -> Iterator[Event]:
+        """Train until the steps are done, patience is at its end, or `stop` has caught a signal.
+
+        Who gets Diverged may put the trainer back to a state before it. Raises DivergedError when nobody does, and
+        ResourceError when there is no memory for a single sequence.
+        """
+        while True:
+            yield from self._train(stop)
+            if self._is_sound():
+                break
+            yield from self._diverge()
+        if self._check and self.progress.evaluated_at != self.progress.step:
+            yield from self._evaluate(stop)
+        yield Finished(self.progress.step, self.progress.seconds, self._reason(stop), stop.signal)
+
+    def _train(self, stop: StopRequest) -> Iterator[Event]:
+        began = time.perf_counter() - self.progress.seconds
+        if self._evaluation_is_due():  # a signal broke it off
+            yield from self._settle(stop)
+        while not self._is_over(stop):
+            yield from self._step()
+            self.progress.seconds = time.perf_counter() - began
+            if self.progress.skipped_in_a_row >= MOST_SKIPPED:
+                yield from self._diverge()
+                continue
+            planned = self.budget.observe(self.progress.step, self.progress.seconds)
+            if planned:
+                yield Planned(self.progress.step, self.budget.total_or_guess)
+            yield from self._settle(stop, save=planned)
+            self.progress.seconds = time.perf_counter() - began
+
+    def _step(self) -> Iterator[Event]:
+        """One window: its gradients, in as many parts as memory asks for, and the update."""
+        window, progress = self.windows.next(), self.progress
+        while True:
+            self.optimizer.zero_grad(set_to_none=True)
+            try:
+                nats, state = self.gradients.of(window, self.state, progress.micro_batches)
+                break
+            except Exception as error:
+                if not is_out_of_memory(error):
+                    raise
+            self._split_batch(len(window.inputs))
+            yield BatchSplit(progress.step, progress.micro_batches)
         norm = float(clip(self.network.parameters(), self.settings))
-        learning_rate = self._update(norm)
-        self._state = None if self._non_finite else tuple(tuple(p.detach() for p in parts) for parts in new_state)
-        self.progress.step += 1
-        self.progress.tokens_seen += tokens
-        return StepDone(
-            self.progress.step, self.budget.total_or_guess, float(total.detach()) / tokens, norm, learning_rate, tokens
-        )
+        learning_rate = self._learning_rate()
+        tokens = int((window.targets >= 0).sum())
+        progress.step += 1
+        progress.tokens_seen += tokens
+        if math.isfinite(nats) and math.isfinite(norm):
+            self._update(learning_rate)
+            self.state, progress.skipped_in_a_row = state, 0
+            yield StepDone(progress.step, self.budget.total_or_guess, nats, norm, learning_rate, tokens)
+        else:
+            self.state, progress.skipped_in_a_row = None, progress.skipped_in_a_row + 1
+            yield Skipped(progress.step, nats, norm)
 
-    def _state_for(self, batch_size: int, reset: Tensor) -> NetworkState:
-        initial = self.network.initial_state(batch_size, self._initial_state)
-        if self._state is None or len(self._state[0][0]) != batch_size:
-            return initial
-        return reset_state(self._state, initial, reset)
+    def _split_batch(self, batch_size: int) -> None:
+        """Twice as many parts a batch. Raises ResourceError where each is a single sequence already."""
+        self.optimizer.zero_grad(set_to_none=True)
+        if self._machine.device == "cuda":
+            torch.cuda.empty_cache()
+        if len(rows_of(batch_size, self.progress.micro_batches)) == batch_size:
+            raise ResourceError(
+                "out of memory: not even one sequence fits",
+                f"step {self.progress.step + 1:,}, {self.settings.bptt} tokens a sequence",
+                "give a smaller model or a smaller --bptt",
+            )
+        self.progress.micro_batches *= 2
 
-    def _update(self, gradient_norm: float) -> float:
-        """One step of the optimizer, unless the gradient is not finite: such a step is skipped, many are the end."""
+    def _learning_rate(self) -> float:
         assert self.settings.learning_rate is not None
         total, warmup = self.budget.total_or_guess, self.settings.warmup_steps
         factor = learning_rate_factor(self.progress.step, total, default_warmup(total) if warmup is None else warmup)
-        learning_rate = self.settings.learning_rate * factor
-        if math.isfinite(gradient_norm):
-            self._non_finite = 0
-            set_learning_rate(self._optimizer, learning_rate)
-            self._optimizer.step()
-            self.network.keep_bounds()
-            return learning_rate
-        self._non_finite += 1
-        if self._non_finite == NON_FINITE_IN_A_ROW:
-            raise DivergedError(
-                f"training diverged: {NON_FINITE_IN_A_ROW} steps in a row without a finite gradient",
-                f"step {self.progress.step + 1}",
-                f"give a smaller --learning-rate (it is {self.settings.learning_rate:g}) or --clip-norm",
-            )
-        return learning_rate
+        return self.settings.learning_rate * factor * self.progress.learning_rate_scale
 
-    def _now_and_then(self) -> Iterator[Event]:
-        if self._check and self._is_due(self._eval_every()):
-            yield self._evaluate()
-        if self._is_due(self.settings.save_every or self._share(EVALUATIONS)):
-            yield SaveDue(self.progress.step)
+    def _update(self, learning_rate: float) -> None:
+        set_learning_rate(self.optimizer, learning_rate)
+        self.optimizer.step()
+        self.network.keep_bounds()
+
+    def _settle(self, stop: StopRequest, save: bool = False) -> Iterator[Event]:
+        """What is to be done at this step; saving is last, so that a saved step has nothing left to do."""
+        if self._evaluation_is_due():
+            yield from self._evaluate(stop)
+            if self._evaluation_is_due():
+                return
         if self._sample and self._is_due(self.settings.sample_every or self._share(SAMPLES)):
             yield Sampled(self.progress.step, self._sample())
+        if save or self._is_due(self.settings.save_every or self._share(EVALUATIONS)):
+            if self._is_sound():
+                yield SaveDue(self.progress.step)
+            else:
+                yield from self._diverge()
 
-    def _evaluate(self) -> Evaluated:
+    def _diverge(self) -> Iterator[Event]:
+        yield Diverged(self.progress.step)
+        if self.progress.skipped_in_a_row >= MOST_SKIPPED or not self._is_sound():
+            assert self.settings.learning_rate is not None
+            raise diverged(self.progress.step, self.settings.learning_rate, self.progress.rollbacks)
+
+    def _is_sound(self) -> bool:
+        """Whether every number that would be saved is finite."""
+        return all(bool(value.isfinite().all()) for value in self.snapshot().values() if value.is_floating_point())
+
+    def _evaluate(self, stop: StopRequest) -> Iterator[Evaluated]:
+        """Nothing comes of it when a signal breaks it off; after --resume it is done again."""
         assert self._check is not None
-        nats, progress = self._check(), self.progress
+        try:
+            with stop.breaking_off():
+                nats = self._check()
+        except Interrupted:
+            return
+        progress = self.progress
         improved = nats < progress.best_nats_per_token
         if improved:
             progress.best_nats_per_token = nats
         progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
-        return Evaluated(progress.step, nats, improved)
+        progress.evaluated_at = progress.step
+        yield Evaluated(progress.step, nats, improved)
 
-    def _eval_every(self) -> int:
-        return self.settings.eval_every or self._share(EVALUATIONS)
+    def _evaluation_is_due(self) -> bool:
+        every = self.settings.eval_every or self._share(EVALUATIONS)
+        return self._check is not None and self._is_due(every) and self.progress.evaluated_at != self.progress.step
 
     def _share(self, times: int) -> int:
         return max(1, min(LONGEST_INTERVAL, self.budget.total_or_guess // times))
 
     def _is_due(self, every: int) -> bool:
         return self.progress.step > 0 and self.progress.step % every == 0
+
+    def _is_over(self, stop: StopRequest) -> bool:
+        done = self.progress.step >= self.budget.total_or_guess
+        return stop.signal is not None or done or self._out_of_patience() or self._out_of_time()
+
+    def _out_of_time(self) -> bool:
+        return self.budget.is_overrun(self.progress.seconds)
 
     def _out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.progress.evaluations_without_improvement
@@ -195,7 +237,3 @@ class Trainer:
         if self._out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"
-
-
-def _under(prefix: str, tensors: dict[str, Any]) -> dict[str, Any]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

@@ -50,6 +50,14 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
     }
 
 
+def optimizer_shapes(optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
+    """Name and shape of those tensors, once a step has been taken."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    kinds = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.AdamW) else ()
+    shapes = {f"{n}.{kind}": tuple(one.shape) for n, one in enumerate(parameters) for kind in kinds}
+    return shapes | {f"{n}.step": () for n in range(len(parameters)) if kinds}
+
+
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():

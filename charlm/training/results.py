@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from charlm.corpus.prepare import PreparedCorpus
+from charlm.lock import writing
 from charlm.model.runner import Runner
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import split_lines
@@ -72,7 +73,8 @@ def measure(session: Session) -> TrainResult:
         valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
     )
-    session.run.append_metrics({"event": "Measured", **result.as_json()})
+    with writing(session.run.path):
+        session.run.append_metrics({"event": "Measured", **result.as_json()})
     return result
 
 

@@ -1,10 +1,10 @@
-"""One training from its first step, or from where it stopped: the loop with its saving and its log."""
+"""One training from its first step, or from where it stopped: the loop with its saving, its log and its recovery."""
 
 import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,30 +13,42 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.config import TrainingSettings, fill, seconds
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
-from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows
+from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
-from charlm.errors import DivergedError, RunError, UsageError
+from charlm.errors import RunError, UsageError
+from charlm.files import sweep
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
-from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights, find_run, list_runs
+from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.shape import Shape, shape_from
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.creation import TrainRequest, check_request, corpus_name, create_run, readable_name, write_run
+from charlm.training.creation import TrainRequest, check_request, create_run, write_run
 from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
 from charlm.training.evaluate import check_pieces, mean_nats
-from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, SaveDue, StepDone
-from charlm.training.loop import Progress, Trainer
+from charlm.training.events import (
+    Diverged,
+    Evaluated,
+    Event,
+    Finished,
+    RolledBack,
+    Saved,
+    SaveDue,
+    StepDone,
+)
+from charlm.training.initial import starting_weights
+from charlm.training.loop import Trainer
+from charlm.training.memory import fitting_micro_batches
+from charlm.training.recovery import MOST_ROLLBACKS, diverged
+from charlm.training.resuming import put_back, resume
 
-STEPS = {"steps", "epochs", "time"}
-LENGTH = {*STEPS, "patience", "threads"}  # what --resume may be given anew
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
 RESERVED = 0.03  # share of --time kept for the last evaluation
@@ -54,6 +66,7 @@ class Session:
     trainer: Trainer
     notes: list[str]
     log_length: int = 0  # bytes of the log that belong to the state it begins with; the rest is cut
+    newest: int | None = None  # stamp of the state it begins with
     finished: Finished = field(init=False)  # how it ended, once it has
 
     @property
@@ -61,54 +74,99 @@ class Session:
         return self.trainer.network
 
     def events(self) -> Iterator[Event]:
-        """Train, save and log; the run directory always holds a usable `best`."""
+        """Train, save and log; the run directory always holds a usable `best`.
+
+        Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
+        """
         with writing(self.run.path), catching_signals() as stop:
-            self.run.cut_metrics(self.log_length)
+            self._take_over()
             for event in self.trainer.events(stop):
                 yield event
-                self._log(event)
-                if isinstance(event, Evaluated) and event.improved:
-                    self._save_best()
-                if isinstance(event, Finished):
-                    self.finished = event
-                if isinstance(event, (SaveDue, Finished)):
-                    yield self._save_last()
-                    if self.corpus.valid is None or not self.run.has(BEST):
-                        self._save_best()
+                yield from self._follow(event)
 
     def load_best(self) -> None:
         """Put the best weights into the network."""
         tensors = {name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()}
         self.network.load_state_dict(tensors)
 
+    def _take_over(self) -> None:
+        """Now that nobody else writes: see that the state is still the one that was read, and clear up."""
+        if self.run.stamp(LAST) != self.newest:
+            what = "another process has trained this run meanwhile"
+            raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
+        sweep(self.run.path)
+        self.run.recover()
+        self.run.cut_metrics(self.log_length)
+
+    def _follow(self, event: Event) -> Iterator[Event]:
+        """What an event asks for."""
+        if isinstance(event, Diverged):
+            yield self._roll_back(event.step)
+        elif isinstance(event, SaveDue):
+            yield self._save()
+        elif isinstance(event, Finished):
+            self.finished = event
+            yield self._save()  # before its line in the log, which a run that goes on does not have
+            self._log(event)
+        else:
+            self._log(event)
+            if isinstance(event, Evaluated) and event.improved:
+                self._save_best()
+
+    def _roll_back(self, step: int) -> RolledBack:
+        """Back to the newest saved state, or the beginning, with half the learning rate; that is saved at once."""
+        trainer, before = self.trainer, self.trainer.progress
+        if before.rollbacks == MOST_ROLLBACKS:
+            assert self.training.learning_rate is not None
+            raise diverged(step, self.training.learning_rate, before.rollbacks)
+        self.log_length = 0
+        self.network.load_state_dict(starting_weights(self.run, self.shape, self.training.seed))
+        trainer.restart()
+        if self.run.has(LAST):
+            self.log_length = put_back(trainer, self.run.load_newest()[0], str(self.run.path / "last.safetensors"))
+        self.run.cut_metrics(self.log_length)
+        progress = trainer.progress
+        progress.rollbacks, progress.learning_rate_scale = before.rollbacks + 1, before.learning_rate_scale / 2
+        progress.best_nats_per_token = before.best_nats_per_token  # of the best on disk
+        progress.seconds = before.seconds
+        event = RolledBack(progress.step, step, progress.learning_rate_scale)
+        self._log(event)
+        self._save_last()
+        return event
+
+    def _save(self) -> Saved:
+        saved = self._save_last()
+        if self.corpus.valid is None or not self.run.has(BEST):
+            self._save_best()
+        return saved
+
     def _save_best(self) -> None:
         progress = self.trainer.progress
         scalars = {"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen}
-        self.run.save(BEST, Weights(_sound(network_arrays(self.network)), progress.step, _finite(scalars)))
+        self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
 
     def _save_last(self) -> Saved:
-        trainer, budget = self.trainer, self.trainer.budget
+        trainer = self.trainer
         scalars = {
             "progress": _finite(dataclasses.asdict(trainer.progress)),
-            "total_steps": budget.total_steps,
-            "decisions": budget.decisions,
+            "plan": trainer.budget.plan(),
             "metrics_length": self.run.metrics_length(),
         }
-        arrays = _sound({name: _array(tensor) for name, tensor in trainer.snapshot().items()})
+        arrays = {name: _array(tensor) for name, tensor in trainer.snapshot().items()}
         self.run.save(LAST, Weights(arrays, trainer.progress.step, scalars))
         return Saved(trainer.progress.step)
 
     def _log(self, event: Event) -> None:
-        regular = isinstance(event, StepDone) and (event.step % LOG_EVERY == 0 or event.step == 1)
-        if regular or isinstance(event, (Evaluated, Sampled, Planned, Finished)):
-            record = {"event": type(event).__name__, **_finite(dataclasses.asdict(event))}
-            self.run.append_metrics({**record, "seconds": round(self.trainer.progress.seconds, 3)})
+        if isinstance(event, StepDone) and event.step % LOG_EVERY and event.step != 1:
+            return
+        record = {"event": type(event).__name__, **_finite(dataclasses.asdict(event))}
+        self.run.append_metrics({**record, "seconds": round(self.trainer.progress.seconds, 3)})
 
 
 def open_session(request: TrainRequest) -> Session:
     """Check everything, prepare the text, create the run. Raises a CharlmError before anything is created."""
     if request.resume:
-        return _resume(request)
+        return _resumed(request)
     path, notes = create_run(request)
     session = _open(RunDirectory(path))
     session.notes += notes
@@ -127,58 +185,22 @@ def draft_session(request: TrainRequest) -> Iterator[Session]:
         yield session
 
 
-def _resume(request: TrainRequest) -> Session:
+def _resumed(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
-    for option, value in (("--valid", request.valid), ("--test", request.test), ("--tokenizer", request.tokenizer)):
-        if value is not None:
-            raise UsageError(f"--resume goes on with the run's own text, without {option}", to_do="leave it out")
-    name = request.run
-    if name is None and request.corpus is not None:
-        name = _newest_run_of(request.corpus)
-    run = RunDirectory(find_run(name))
-    config, given = run.config, request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
-    stored = {name: value for name, value in config["training"].items() if value is not None}
-    shape = shape_from(config, str(run.path / "config.json"))
-    as_it_is = {**dataclasses.asdict(shape), **config["text"], **stored}
-    for setting, value in given.items():
-        if setting not in LENGTH and as_it_is.get(setting) != value:
-            what = f"--resume goes on with the run as it is, without {flag(setting)}"
-            raise UsageError(what, str(run.path), "leave it out")
-    length = {name: value for name, value in given.items() if name in LENGTH}
-    replan = bool(STEPS & set(length))
-    kept = {name: value for name, value in stored.items() if not (replan and name in STEPS)}
-    session = _open(run, fill(TrainingSettings, {**kept, **length}))
-    if run.has(LAST):
-        _restore(session, replan)
-    else:
+    resumption = resume(request)
+    session = _open(resumption.run, resumption.training)
+    session.notes += resumption.notes
+    session.newest = session.run.stamp(LAST)
+    if session.newest is None:
         session.notes.append("nothing was saved yet: starting from the beginning")
-    if length:
+        return session
+    saved, note = session.run.load_newest()
+    where = str(session.run.path / "last.safetensors")
+    session.log_length = put_back(session.trainer, saved, where, resumption.replan)
+    session.notes += [*filter(None, [note]), f"going on from step {saved.step:,}"]
+    if resumption.patient:
         session.trainer.progress.evaluations_without_improvement = 0
     return session
-
-
-def _newest_run_of(corpus: str) -> str:
-    """The run of this corpus that was saved last; damaged runs are passed over."""
-    for path in list_runs():
-        with suppress(RunError):
-            if RunDirectory(path).config["corpus"]["name"] == readable_name(corpus):
-                return str(path)
-    return corpus_name(corpus)
-
-
-def _restore(session: Session, replan: bool) -> None:
-    """Put a session where the newest saved state was; the length planned then holds unless a new one was given."""
-    saved = session.run.load_newest()
-    trainer, budget = session.trainer, session.trainer.budget
-    trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
-    numbers: dict[str, Any] = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
-    trainer.progress = Progress(**numbers)
-    if not replan:
-        budget.total_steps, budget.decisions = saved.scalars["total_steps"], saved.scalars["decisions"]
-    elif budget.seconds is not None:
-        budget.seconds += trainer.progress.seconds
-    session.log_length = saved.scalars["metrics_length"]
-    session.notes.append(f"going on from step {saved.step:,}")
 
 
 def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Session:
@@ -187,25 +209,32 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     machine = find_machine(training)
     if machine.device == "cpu":
         keep_freed_memory()
-    shape = shape_from(run.config, str(run.path / "config.json"))
-    corpus = open_prepared(run.path / CORPUS)
+    shape, where = shape_from(run.config, str(run.path / "config.json")), run.path / CORPUS
+    corpus = open_prepared(where, run.config["corpus"].get("seal", ""))
     for name, part in (("valid", corpus.valid), ("test", corpus.test)):
         if part is None and run.config["corpus"][f"{name}_tokens"]:
-            raise RunError(f"damaged run: {name}.ids is missing", str(corpus.folder), "restore it from a copy")
+            raise RunError(f"damaged run: {name}.ids is missing", str(where), "restore it from a copy")
+    notes, micro_batches = [], fitting_micro_batches(shape, training, machine)
+    if micro_batches > 1:
+        notes.append(f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates")
     network = LanguageModelNetwork(shape)
-    network.initialise(torch.Generator().manual_seed(training.seed))
+    network.load_state_dict(starting_weights(run, shape, training.seed))
     network = network.to(machine.device)
+    windows = _windows(corpus, training)
+    budget = _budget(training, windows.windows_per_pass)
+    check = _check(network, corpus, training) if corpus.valid is not None else None
+    sample = _sampler(network, corpus.tokenizer, training.seed)
+    trainer = Trainer(network, windows, training, budget, machine, check, sample, micro_batches)
+    return Session(run, corpus, shape, training, machine, trainer, notes)
+
+
+def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
     ids, tokenizer = corpus.train.ids, corpus.tokenizer
     assert training.batch_size is not None
     assert training.bptt is not None
     rare = RareTypes(ids, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id, training.seed)
     kind = SentenceWindows if training.mode == "sentence" else StreamWindows
-    windows = kind(ids, tokenizer.eos_id, training.batch_size, training.bptt, training.seed, rare)
-    budget = _budget(training, windows.windows_per_pass)
-    check = _check(network, corpus, training) if corpus.valid is not None else None
-    sample = _sampler(network, tokenizer, training.seed)
-    trainer = Trainer(network, windows, training, budget, machine, check, sample)
-    return Session(run, corpus, shape, training, machine, trainer, [])
+    return kind(ids, tokenizer.eos_id, training.batch_size, training.bptt, training.seed, rare)
 
 
 def _budget(training: TrainingSettings, windows_per_pass: int) -> StepBudget:
@@ -249,14 +278,6 @@ def network_arrays(network: LanguageModelNetwork) -> dict[str, NDArray[Any]]:
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
     return np.ascontiguousarray(tensor.detach().cpu().numpy())
-
-
-def _sound(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """The arrays, all of whose numbers are finite; others are never saved. Raises DivergedError."""
-    for name, array in arrays.items():
-        if array.dtype.kind == "f" and not np.isfinite(array).all():
-            raise DivergedError("training diverged: a weight is not finite", name, "give a smaller --learning-rate")
-    return arrays
 
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:

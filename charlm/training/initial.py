@@ -1,0 +1,94 @@
+"""The weights that a training begins with: drawn by its seed, or another run's (`--init-from`)."""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from charlm.config import ModelSettings, TextSettings, flag
+from charlm.errors import UsageError
+from charlm.model.language_model import LanguageModelNetwork
+from charlm.run_directory import BEST, INITIAL, RunDirectory, Weights, find_run
+from charlm.shape import Shape, check_weights, shape_from
+from charlm.text.tokenizer import Tokenizer, load_tokenizer
+
+Arrays = Mapping[str, NDArray[Any]]
+ROWS_OF_SYMBOLS = ("embedding.weight", "head.weight", "head.bias")  # a row a symbol
+
+
+@dataclass(frozen=True)
+class Base:
+    """The run whose weights a new one begins with."""
+
+    run: RunDirectory
+    shape: Shape
+    tokenizer: Tokenizer
+    best: Weights
+
+    @classmethod
+    def open(cls, name: str, model: Mapping[str, Any], text: Mapping[str, Any]) -> "Base":
+        """The run `name`; `model` and `text` are the settings that were given, which must be its own.
+
+        How many symbols there may be is free, for a vocabulary grows, and so is dropout. Raises RunError, UsageError.
+        """
+        run = RunDirectory(find_run(name))
+        shape = shape_from(run.config, str(run.path / "config.json"))
+        own = {**dataclasses.asdict(shape), **run.config["text"]}
+        for setting, value in {**model, **text}.items():
+            if setting not in ("dropout", "vocab_size", "min_count") and own.get(setting, value) != value:
+                what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
+                raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
+        best = run.load(BEST)
+        check_weights(shape, best.tensors, str(run.path / "best.safetensors"))
+        return cls(run, shape, load_tokenizer(run.path), best)
+
+    def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
+        """How a new text's symbols are found: as the base's were, and as many as `given` or the default."""
+        names = {one.name for one in dataclasses.fields(TextSettings)} - {"vocab_size", "min_count"}
+        own = {name: value for name, value in self.run.config["text"].items() if name in names}
+        return TextSettings(**{**own, **given})
+
+    def shape_for(self, model: ModelSettings, vocab_size: int) -> Shape:
+        dropout = self.shape.dropout if model.dropout is None else model.dropout
+        return dataclasses.replace(self.shape, vocab_size=vocab_size, dropout=dropout)
+
+    def weights_for(self, vocab_size: int) -> Weights:
+        return Weights(grown(self.best.tensors, vocab_size, self.tokenizer.unk_id), 0, {})
+
+    def described(self) -> dict[str, Any]:
+        """What a run remembers of it."""
+        return {"run_id": self.run.config["run_id"], "name": self.run.path.resolve().name, "step": self.best.step}
+
+
+def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:
+    """The weights with rows for new symbols behind the old ones, which stay as they are.
+
+    A new symbol begins as what it was so far: `<unk>`. All new ones together are as probable as that.
+    """
+    num_new = vocab_size - len(weights["head.bias"])
+    if num_new == 0:
+        return dict(weights)
+    assert unk_id is not None
+    result = dict(weights)
+    for name in ROWS_OF_SYMBOLS:
+        if name in weights:
+            row = weights[name][unk_id] - (math.log(num_new) if name == "head.bias" else 0.0)
+            new = np.broadcast_to(row, (num_new, *weights[name].shape[1:]))
+            result[name] = np.concatenate([weights[name], new]).astype(weights[name].dtype)
+    return result
+
+
+def starting_weights(run: RunDirectory, shape: Shape, seed: int) -> dict[str, torch.Tensor]:
+    """The weights at step 0."""
+    if run.has(INITIAL):
+        tensors = run.load(INITIAL).tensors
+        check_weights(shape, tensors, str(run.path / "initial.safetensors"))
+        return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
+    network = LanguageModelNetwork(shape)
+    network.initialise(torch.Generator().manual_seed(seed))
+    return network.state_dict()
