@@ -168,7 +168,8 @@ def _newest_run_of(corpus: str) -> str:
 
 def _restore(session: Session, replan: bool) -> None:
     """Put a session where the newest saved state was; the length planned then holds unless a new one was given."""
-    saved = session.run.load_newest()
+    saved, note = session.run.load_newest()
+    session.notes += [note] if note else []
     trainer, budget = session.trainer, session.trainer.budget
     trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
     numbers: dict[str, Any] = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
