@@ -8,7 +8,7 @@ import dataclasses
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -31,7 +31,7 @@ from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
-from charlm.shape import shape_from
+from charlm.shape import check_weights, most_weight_bytes, shape_from
 from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class LanguageModel:
     @cached_property
     def stepper(self) -> Stepper:
         """The network for one token at a time, without torch."""
-        tensors = self.run.load(BEST).tensors
+        tensors = self._best()
         if self._precision == "float32":
             return fastest_stepper(self.shape, tensors, self._threads)
         if not can_compile(self.shape) or not has_bfloat16():
@@ -132,7 +132,7 @@ class LanguageModel:
             return self.stepper
         torch.set_num_threads(self._threads)
         network = LanguageModelNetwork(self.shape)
-        network.load_state_dict({name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()})
+        network.load_state_dict({name: torch.from_numpy(value) for name, value in self._best().items()})
         return Runner(network.to(device), bfloat16=self._precision == "bfloat16")
 
     def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
@@ -254,6 +254,12 @@ class LanguageModel:
             finally:
                 stopping.set()  # nobody waits for the rest
                 pool.shutdown(cancel_futures=True)
+
+    def _best(self) -> Mapping[str, NDArray[np.float32]]:
+        """The weights, which are all and only those of a network of this shape."""
+        tensors = self.run.load(BEST, most_weight_bytes(self.shape)).tensors
+        check_weights(self.shape, tensors, str(self.run.path / f"{BEST}.safetensors"))
+        return tensors
 
     def unknown_in(self, text: str) -> tuple[str, ...]:
         """The symbols of a text that the vocabulary lacks."""

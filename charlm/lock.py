@@ -3,31 +3,45 @@
 import os
 import socket
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import UsageError
+from charlm.files import cannot_write, read_file, write_atomically
 
 LOCK = ".lock"
+HOLDER = f"{LOCK}.holder"  # who holds it, for people; what a dead process left there is overwritten by the next one
+MOST_HOLDER = 1000  # bytes
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the run's lock. Raises UsageError naming the process that holds it already; readers never wait."""
+    """Hold the run's lock; the system lets go of it when its process dies, however that is. Readers never wait.
+
+    Raises UsageError naming the process that holds it already, and ResourceError when the place cannot be written.
+    """
     from filelock import FileLock, Timeout
 
-    path = folder / LOCK
-    lock = FileLock(path)
+    lock = FileLock(folder / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        holder = (folder / f"{LOCK}.holder").read_text() if (folder / f"{LOCK}.holder").is_file() else "another process"
         raise UsageError(
-            "this run is being trained already", f"{folder}, by {holder}", "wait for it, or end it"
+            "this run is being trained already", f"{folder}, by {_holder(folder)}", "wait for it, or end it"
         ) from None
+    except OSError as error:
+        raise cannot_write(folder / LOCK, error) from error
     try:
-        (folder / f"{LOCK}.holder").write_text(f"process {os.getpid()} on {socket.gethostname()}")
+        write_atomically(folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
-        (folder / f"{LOCK}.holder").unlink(missing_ok=True)
+        with suppress(OSError):
+            (folder / HOLDER).unlink()
         lock.release()
+
+
+def _holder(folder: Path) -> str:
+    try:
+        return read_file(folder / HOLDER, MOST_HOLDER).decode() or "another process"
+    except (OSError, ValueError):
+        return "another process"

@@ -4,26 +4,47 @@ runs/stories/
     config.json, tokenizer.json [tokenizer.model]   written once; MANIFEST.json has their sizes and checksums
     best.safetensors                                the weights that the model is used with
     last.safetensors, previous.safetensors          the newest state of training, and the one before it
+    initial.safetensors                             the weights that it began with, where they are another run's
     metrics.jsonl                                   a line an event, append-only
     corpus/                                         the text as ids; only training needs it
 """
 
+import errno
 import hashlib
 import json
 import os
 import uuid
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from charlm.errors import ResourceError, RunError, UsageError
-from charlm.files import cannot_write, make_folder, write_atomically, write_json
+from charlm.files import (
+    MOST_JSON,
+    append_line,
+    make_folder,
+    open_file,
+    parse_json,
+    put_link,
+    read_file,
+    sync_file,
+    truncate,
+    write_atomically,
+    write_json,
+)
 
 RUNS = Path("runs")
-FORMAT, OLDEST_FORMAT = 2, 1  # 2: the network may have parts that charlm 0.1 did not know
+FORMAT, OLDEST_FORMAT = 3, 1  # 2: parts of the network that charlm 0.1 did not know; 3: the corpus is sealed, too
 CONFIG, MANIFEST, METRICS, CORPUS = "config.json", "MANIFEST.json", "metrics.jsonl", "corpus"
-BEST, LAST, PREVIOUS = "best", "last", "previous"
+BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
+MOST_SEALED = 1 << 29  # bytes of all files that the manifest names
+MOST_FILES = 64  # that a manifest names
+MOST_WEIGHTS = 1 << 36  # bytes of a weights file
+MOST_HEADER = 1 << 24  # bytes of its header
+MOST_LINE = 1 << 24  # bytes of a line of metrics.jsonl
+MOST_STEPS = 1 << 62
 
 
 @dataclass(frozen=True)
@@ -36,11 +57,15 @@ class Weights:
 
 
 class RunDirectory:
-    """One run's folder. Every read checks what it reads; every write is atomic."""
+    """One run's folder. Every read checks what it reads; every write is atomic.
+
+    The folder itself may be a link; what it holds may not, nor be a pipe or a device: RunError names such a file.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._config: dict[str, Any] | None = None
+        self._last_is_bad = False
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> "RunDirectory":
@@ -55,114 +80,192 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """config.json, once the manifest has vouched for it. Raises RunError."""
+        """config.json as it stands, once the manifest has vouched for it and its format is known. Raises RunError."""
         if self._config is None:
-            manifest = {CONFIG: None, **self._read_json(MANIFEST)}
-            for name, expected in manifest.items():
-                if _fingerprint(self._read(name)) != expected:
-                    raise self._damaged(name, "does not match its checksum")
-            self._config = self._read_json(CONFIG)
-            version = self._config.get("format")
-            if version not in range(OLDEST_FORMAT, FORMAT + 1):
-                raise self._damaged(CONFIG, f"has format {version}, this charlm reads up to {FORMAT}")
+            self._check_manifest()
+            config = self._read_json(CONFIG)
+            self._check_format(config)
+            self._config = config
         return self._config
 
+    @property
+    def corpus(self) -> Path:
+        """The folder of the ids, which need not be there. Raises RunError when it is a link."""
+        path = self.path / CORPUS
+        if path.is_symlink():
+            raise self.damaged(CORPUS, "is a link")
+        return path
+
     def has(self, kind: str) -> bool:
-        return self._weights_path(kind).is_file()
+        return os.path.lexists(self._weights_path(kind))
+
+    def stamp(self, kind: str) -> int | None:
+        """A number that changes when this weights file does; None where there is none."""
+        return self._weights_path(kind).lstat().st_mtime_ns if self.has(kind) else None
 
     def save(self, kind: str, weights: Weights) -> None:
-        """Write one weights file; the arrays' sha256 goes with them."""
+        """Write one weights file; the arrays' sha256 goes with them.
+
+        Before a new `last`, what metrics.jsonl holds is made durable, and the one that was there becomes `previous`.
+        Raises ResourceError; the newest whole state is then still there.
+        """
         from safetensors.numpy import save
 
         tensors = dict(weights.tensors)
         metadata = {"run_id": self.config["run_id"], "step": str(weights.step), "scalars": json.dumps(weights.scalars)}
         metadata["sha256"] = _checksum(save(tensors, metadata))
-        if kind == LAST and self.has(LAST):
-            self._keep_previous()
-        write_atomically(self._weights_path(kind), save(tensors, metadata))
+        data = save(tensors, metadata)
+        if kind == LAST:
+            self._before_saving_last()
+        write_atomically(self._weights_path(kind), data)
 
-    def load(self, kind: str) -> Weights:
-        """Read one weights file. Raises RunError when it is missing, torn, altered or of another run."""
+    def load(self, kind: str, most_bytes: int = MOST_WEIGHTS) -> Weights:
+        """Read one weights file. Raises RunError when it is missing, torn, altered, of another run, or too large."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         name = self._weights_path(kind).name
-        data = self._read(name)
+        data = self._read(name, most_bytes)
         try:
-            tensors = load(data)
             metadata = _header(data)["__metadata__"]
-            scalars, step = json.loads(metadata["scalars"]), int(metadata["step"])
-        except (SafetensorError, KeyError, ValueError, TypeError) as error:
-            raise self._damaged(name, f"cannot be read: {error}") from error
-        if _checksum(data) != metadata.get("sha256"):
-            raise self._damaged(name, "does not match its checksum")
+            tensors = load(data)
+            scalars, step = parse_json(metadata["scalars"]), int(metadata["step"])
+            checksum = _checksum(data)
+        except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+            raise self.damaged(name, f"cannot be read: {_brief(error)}") from error
+        if checksum != metadata.get("sha256"):
+            raise self.damaged(name, "does not match its checksum")
         if metadata.get("run_id") != self.config["run_id"]:
-            raise self._damaged(name, "belongs to another run")
+            raise self.damaged(name, "belongs to another run")
+        if not isinstance(scalars, dict) or not 0 <= step <= MOST_STEPS:
+            raise self.damaged(name, "has scalars that charlm never wrote")
         return Weights(tensors, step, scalars)
 
-    def load_newest(self) -> Weights:
-        """The newest state of training that is whole: `last`, or `previous` when `last` is missing or damaged."""
+    def load_newest(self) -> tuple[Weights, str]:
+        """The newest state of training that is whole, and a sentence when that is not `last`.
+
+        When `last` is missing or damaged, `previous` is taken, and the sentence says what was wrong. Nothing is
+        written: who goes on training calls `recover`. Raises RunError when neither is whole.
+        """
         try:
-            return self.load(LAST)
-        except RunError:
+            return self.load(LAST), ""
+        except RunError as error:
             if not self.has(PREVIOUS):
                 raise
-            return self.load(PREVIOUS)
+            newest = self.load(PREVIOUS)
+            self._last_is_bad = True
+            return newest, f"{error.what}; the state before it is taken, of step {newest.step:,}"
+
+    def recover(self) -> None:
+        """Make `last` the good `previous` again, in one step; only for the holder of the lock.
+
+        `save` does it by itself when `load_newest` fell back: else the damaged `last` would replace the good
+        `previous`. Raises ResourceError.
+        """
+        put_link(self._weights_path(PREVIOUS), self._weights_path(LAST))
+        self._last_is_bad = False
 
     def append_metrics(self, record: Mapping[str, Any]) -> None:
-        try:
-            with (self.path / METRICS).open("a", encoding="utf-8") as file:
-                file.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise cannot_write(self.path / METRICS, error) from error
+        """One line more, whole or not at all. Raises ResourceError."""
+        append_line(self.path / METRICS, (json.dumps(record) + "\n").encode())
 
     def metrics(self) -> Iterator[dict[str, Any]]:
-        """All complete lines of metrics.jsonl; a last line cut short by a crash is ignored."""
-        path = self.path / METRICS
-        if path.is_file():
-            with path.open(encoding="utf-8") as file:
-                yield from (json.loads(line) for line in file if line.endswith("\n"))
+        """All complete lines of metrics.jsonl; a last line cut short by a crash is ignored.
+
+        Raises RunError naming the line when one is no JSON object.
+        """
+        if not os.path.lexists(self.path / METRICS):
+            return
+        with self._open(METRICS) as file:
+            number = 0
+            while line := file.readline(MOST_LINE + 1):
+                number += 1
+                if len(line) > MOST_LINE:
+                    raise self.damaged(METRICS, f"has a line {number} of more than {MOST_LINE:,} bytes")
+                if line.endswith(b"\n"):
+                    yield self._record(line, number)
 
     def metrics_length(self) -> int:
         """Bytes of metrics.jsonl, which a saved state remembers."""
         path = self.path / METRICS
-        return path.stat().st_size if path.is_file() else 0
+        return path.lstat().st_size if os.path.lexists(path) else 0
 
     def cut_metrics(self, length: int) -> None:
-        """Forget what was logged after the state that training resumes from."""
+        """Forget what was logged after the state that training resumes from. Raises ResourceError."""
         if self.metrics_length() > length:
-            os.truncate(self.path / METRICS, length)
+            truncate(self.path / METRICS, length)
 
-    def _keep_previous(self) -> None:
-        """`last` becomes `previous` as well, without a moment at which either is missing."""
-        link = self.path / f".{PREVIOUS}.{uuid.uuid4().hex}"
+    def damaged(self, name: str, why: str) -> RunError:
+        """The error about one of the run's files, for those who know what has to be in it."""
+        return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
+
+    def _before_saving_last(self) -> None:
+        """What `last` will say of the log is durable before it says so; the state before it is kept."""
+        if self.metrics_length():
+            sync_file(self.path / METRICS)
+        if self._last_is_bad:
+            self.recover()
+        elif self.has(LAST):
+            put_link(self._weights_path(LAST), self._weights_path(PREVIOUS))
+
+    def _check_manifest(self) -> None:
+        manifest = {CONFIG: None, **self._read_json(MANIFEST)}
+        if len(manifest) > MOST_FILES or not all(map(is_plain_name, manifest)):
+            raise self.damaged(MANIFEST, "names what is no file of a run")
+        room = MOST_SEALED
+        for name, expected in manifest.items():
+            data = self._read(name, room)
+            room -= len(data)
+            if _fingerprint(data) != expected:
+                raise self.damaged(name, "does not match its checksum")
+
+    def _check_format(self, config: Mapping[str, Any]) -> None:
+        version = config.get("format")
+        if type(version) is not int or version < OLDEST_FORMAT:
+            raise self.damaged(CONFIG, f"has a format that no charlm writes: {_brief(version)}")
+        if version > FORMAT:
+            what = f"this run was written by charlm {_brief(config.get('charlm'))} in format {_brief(version)}"
+            raise RunError(f"{what}; this charlm reads up to {FORMAT}", str(self.path / CONFIG), "use a newer charlm")
+        if not isinstance(config.get("run_id"), str):
+            raise self.damaged(CONFIG, "has no run_id")
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
         try:
-            os.link(self._weights_path(LAST), link)
-            os.replace(link, self._weights_path(PREVIOUS))
-        except OSError:  # a file system without links
-            link.unlink(missing_ok=True)
-            write_atomically(self._weights_path(PREVIOUS), self._weights_path(LAST).read_bytes())
+            record = parse_json(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise self.damaged(METRICS, f"has no JSON object in line {number}")
+        return record
 
     def _weights_path(self, kind: str) -> Path:
         return self.path / f"{kind}.safetensors"
 
-    def _read(self, name: str) -> bytes:
+    def _open(self, name: str) -> BinaryIO:
         try:
-            return (self.path / name).read_bytes()
-        except OSError as error:
-            raise self._damaged(name, error.strerror or "cannot be read") from error
+            return open_file(self.path / name)
+        except (OSError, ValueError) as error:
+            raise self.damaged(name, _reason(error)) from error
+
+    def _read(self, name: str, most_bytes: int) -> bytes:
+        try:
+            return read_file(self.path / name, most_bytes)
+        except (OSError, ValueError) as error:
+            raise self.damaged(name, _reason(error)) from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
         try:
-            value = json.loads(self._read(name))
+            value = parse_json(self._read(name, MOST_JSON))
         except ValueError as error:
-            raise self._damaged(name, "is not JSON") from error
+            raise self.damaged(name, "is not JSON") from error
         if not isinstance(value, dict):
-            raise self._damaged(name, "is not a JSON object")
+            raise self.damaged(name, "is not a JSON object")
         return value
 
-    def _damaged(self, name: str, why: str) -> RunError:
-        return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
+
+def is_plain_name(name: str) -> bool:
+    """Whether this names a file in a folder, and cannot lead out of it."""
+    return bool(name) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"} and name.isprintable()
 
 
 def find_run(name: str | None) -> Path:
@@ -173,7 +276,7 @@ def find_run(name: str | None) -> Path:
             raise RunError("there is no trained model yet", f"{RUNS}/", "train one: charlm train corpus.txt")
         return found[0]
     for path in (Path(name), RUNS / name):
-        if (path / CONFIG).is_file():
+        if _has_config(path):
             return path
     known = ", ".join(path.name for path in list_runs()[:5])
     raise RunError(f"no run {name!r}", f"neither {name} nor {RUNS / name}", f"runs here: {known or 'none'}")
@@ -181,8 +284,17 @@ def find_run(name: str | None) -> Path:
 
 def list_runs() -> list[Path]:
     """All usable runs under runs/, the one saved last first."""
-    best = [path for path in RUNS.glob(f"*/{BEST}.safetensors") if (path.parent / CONFIG).is_file()]
-    return [path.parent for path in sorted(best, key=lambda path: path.stat().st_mtime_ns, reverse=True)]
+    saved: list[tuple[int, Path]] = []
+    for path in sorted(RUNS.glob(f"*/{BEST}.safetensors")):
+        with suppress(OSError):  # it may have gone meanwhile
+            if _has_config(path.parent):
+                saved.append((path.lstat().st_mtime_ns, path.parent))
+    return [path for _, path in sorted(saved, key=lambda one: one[0], reverse=True)]
+
+
+def _has_config(path: Path) -> bool:
+    """Whether there is a config.json, of whatever kind; reading it finds out."""
+    return os.path.lexists(path / CONFIG)
 
 
 def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
@@ -206,8 +318,26 @@ def _fingerprint(data: bytes) -> dict[str, Any]:
     return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
+def _reason(error: OSError | ValueError) -> str:
+    """Why a file could not be read, as the end of a sentence that begins with its name."""
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "is a link"
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)
+
+
+def _brief(value: object) -> str:
+    """A value from a file, for a message."""
+    text = str(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
+    return text if len(text) <= 100 else text[:97] + "..."
+
+
 def _header(data: bytes) -> dict[str, Any]:
-    header: dict[str, Any] = json.loads(data[8 : _data_start(data)])
+    """The JSON header of a safetensors file. Raises ValueError."""
+    if len(data) < 8 or _data_start(data) > min(len(data), MOST_HEADER):
+        raise ValueError("its header is too long")
+    header = parse_json(data[8 : _data_start(data)])
+    if not isinstance(header, dict):
+        raise ValueError("its header is no object")
     return header
 
 

@@ -1,13 +1,19 @@
 """A network's shape with every size decided, and the weights that follow from it."""
 
+import dataclasses
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
+from charlm.config import InitialState, ModelSettings
 from charlm.errors import RunError
+
+MOST_PARAMS = 1 << 32
+MOST_TYPES = 1 << 24
+MOST_OTHER_BYTES = 1 << 24  # of a file of weights: its header
 
 
 @dataclass(frozen=True)
@@ -54,11 +60,70 @@ def cell_sizes(cell: str, hidden_size: int, wanted: Mapping[str, int | None]) ->
 
 
 def shape_from(config: Mapping[str, Any], where: str) -> Shape:
-    """The shape in a run's configuration, whose older versions lack the newer parts. Raises RunError."""
+    """The shape in a run's configuration, whose older versions lack the newer parts.
+
+    Raises RunError when a size is missing, of a wrong type, out of range, or when all together are too many.
+    """
+    model = config.get("model")
     try:
-        return Shape(**config["model"])
-    except (KeyError, TypeError) as error:
-        raise RunError("damaged run: its configuration has no model that this charlm knows", where) from error
+        if not isinstance(model, dict):
+            raise TypeError("it has no model")
+        shape = Shape(**model)
+        _check_parts(shape)
+    except (TypeError, ValueError) as error:
+        what = "damaged run: its configuration has no model that this charlm knows"
+        raise RunError(what, f"{where}: {str(error)[:200]}", "train again, or restore it from a copy") from error
+    return shape
+
+
+def check_weights(shape: Shape, tensors: Mapping[str, Any], where: str) -> None:
+    """Raise RunError, naming `where`, unless these are the weights of a network of this shape, all float32."""
+    expected = weight_shapes(shape)
+    if tensors.keys() != expected.keys():
+        odd = next(iter(sorted(tensors.keys() ^ expected.keys())))
+        raise _wrong_weights(f"{odd[:100]} is {'missing' if odd in expected else 'not one of them'}", where)
+    for name, size in expected.items():
+        if tuple(tensors[name].shape) != size or str(tensors[name].dtype) != "float32":
+            found = f"{tensors[name].dtype} {tuple(tensors[name].shape)}"
+            raise _wrong_weights(f"{name} is {found[:100]}, not float32 {size}", where)
+
+
+def most_weight_bytes(shape: Shape) -> int:
+    """The size that a file of these weights, and no more, cannot exceed."""
+    return 4 * num_params(shape) + MOST_OTHER_BYTES
+
+
+def _wrong_weights(what: str, where: str) -> RunError:
+    return RunError(f"damaged run: wrong weights: {what}", where, "train again, or restore it from a copy")
+
+
+def _check_parts(shape: Shape) -> None:
+    """Raise TypeError or ValueError for what no settings could have made."""
+    for one in dataclasses.fields(Shape):
+        value = getattr(shape, one.name)
+        if type(value) is not one.type and not (one.type is float and type(value) is int):
+            raise TypeError(f"{one.name} is not a {getattr(one.type, '__name__', one.type)}")
+        low, high = _range(one.name)
+        left_out = one.default == 0 and value == 0
+        if low is not None and not left_out and not low <= value <= high:
+            raise ValueError(f"{one.name} is out of range")
+    if shape.cell not in CELLS or shape.initial_state not in get_args(InitialState):
+        raise ValueError("its cell or initial state is unknown")
+    if (
+        any(not getattr(shape, name) for name in CELLS[shape.cell].settings)
+        or (shape.head_layers > 0) > shape.head_size
+    ):
+        raise ValueError("a size is missing")
+    if num_params(shape) > MOST_PARAMS:
+        raise ValueError(f"more than {MOST_PARAMS:,} parameters")
+
+
+def _range(name: str) -> tuple[Any, Any]:
+    """The settings' own ranges."""
+    if name == "vocab_size":
+        return 1, MOST_TYPES
+    metadata = next(one.metadata for one in dataclasses.fields(ModelSettings) if one.name == name)
+    return metadata["low"], metadata["high"]
 
 
 def weight_shapes(shape: Shape) -> dict[str, tuple[int, ...]]:

@@ -95,7 +95,6 @@ def test_a_refused_command_leaves_the_folders_of_others(charlm: Charlm) -> None:
         (("train", "tokens", "--test", "corpus.txt"), "--test"),
         (("train", "tokens", "--valid-fraction", "0.2"), "--valid-fraction"),
         (("train", "corpus.txt", "--tokenizer", "tokens", "--vocab-size", "77"), "--vocab-size"),
-        (("train", "--resume", "--run", "corpus", "--tokenizer", "tokens"), "--tokenizer"),
         (("train", "--resume", "--run", "corpus", "--hidden-size", "10"), "--hidden-size"),
         (("score", "--stream", "corpus.txt", "--no-eos"), "--no-eos"),
         (("score", "--file", "corpus.txt", "--per-token"), "--per-token"),

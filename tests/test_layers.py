@@ -21,12 +21,13 @@ STOREYS = (
     ("training",),
     ("scoring", "sampling"),
     ("model", "engine"),
+    ("run_config",),
     ("shape",),
     ("cells",),
     ("corpus",),
     ("text", "formats"),
-    ("run_directory", "device"),
-    ("files", "lock", "interrupts", "config", "probability"),
+    ("run_directory", "lock", "device"),
+    ("files", "interrupts", "config", "probability"),
     ("errors",),
 )
 LEVELS = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}

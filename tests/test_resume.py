@@ -1,27 +1,22 @@
-"""Resuming is exact: a training that stopped anywhere goes on as if it had not, and nothing that matters is left out."""
+"""Resuming is exact: a training that stopped anywhere goes on as if it had not; each part of what is saved matters."""
 
 import dataclasses
 import itertools
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
-import charlm
-from charlm import config
 from charlm.cells import CELLS
-from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
-from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.run_directory import LAST
 from charlm.training import loop, session
-from charlm.training.events import Evaluated, Event, Planned, Sampled, Saved, StepDone
+from charlm.training.events import Planned, Saved
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
-from charlm.training.session import Session, TrainRequest, open_session
-from tests.test_training import TINY, Start, finish, interrupt_after, start, stop, tensors
+from charlm.training.session import Session
+from tests.test_training import Start, finish, interrupt_after, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
 

@@ -11,6 +11,7 @@ import numpy as np
 from charlm.config import CorpusSettings, TextSettings
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.reader import STDIN, Span, TextFile, check_encoding, open_text
+from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
 from charlm.files import make_folder, write_atomically
@@ -19,8 +20,9 @@ from charlm.text.interface import TOKENIZER_FILE, Counted, Encoded, Tokenizer
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
-TRAIN, VALID, TEST = "train.ids", "valid.ids", "test.ids"
+TRAIN, VALID, TEST = PARTS = "train.ids", "valid.ids", "test.ids"
 SUBWORD_BLOCK = 1 << 22  # bytes encoded at a time, by several threads
+GROWING = ("char", "word")  # units whose tokenizers can take further symbols
 PROBE = 1 << 16  # bytes read at a time while looking for a second symbol
 
 
@@ -34,6 +36,8 @@ class PreparedCorpus:
     valid: IdsFile | None
     test: IdsFile | None
     notes: tuple[str, ...]
+    seal: str = ""
+    """sha256 of the folder's MANIFEST.json, which covers all of it; empty in folders of older versions."""
 
 
 @dataclass(frozen=True)
@@ -52,8 +56,11 @@ def prepare(
     valid: Path | None = None,
     test: Path | None = None,
     tokenizer: Tokenizer | None = None,
+    grow: bool = False,
 ) -> PreparedCorpus:
     """Read a text (`-`: standard input), learn its symbols unless a tokenizer is given, and write all as ids.
+
+    With `grow` the tokenizer that is given gets the text's new symbols, behind its own, if it is one that can.
 
     Without `valid` the end of the text is kept for validation: from character `int((1 - valid_fraction) * n)` for
     characters and bytes, from the next line start for words and subwords. The folder is made only once the input
@@ -79,29 +86,47 @@ def prepare(
         if unit != "byte":
             _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE)), "\n")
         numbered = None
-        if tokenizer is None and unit == "word":
-            numbered = opened.enter_context(NumberedText(text))
-            tokenizer = _learn_words(numbered, parts)
-        elif tokenizer is None:
-            tokenizer = _learn(text, train, notes)
+        if tokenizer is None or (grow and unit in GROWING):
+            learned: Tokenizer
+            if unit == "word":
+                numbered = opened.enter_context(NumberedText(text))
+                learned = _learn_words(numbered, parts)
+            else:
+                learned = _learn(text, train, notes)
+            tokenizer = tokenizer.grown(learned) if tokenizer else learned
         probes = _encoded(tokenizer, train, PROBE)
         _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
         pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
         return _write(folder, tokenizer, pieces, notes)
 
 
-def open_prepared(folder: Path) -> PreparedCorpus:
-    """What `prepare` wrote into a folder. Raises RunError when a file is missing or damaged."""
+def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
+    """What `prepare` wrote into a folder, every byte of it checked.
+
+    Raises RunError when a file is missing or damaged, or the folder's seal is not the one given.
+    """
+    manifest, found = read_manifest(folder)
+    if seal and found != seal:
+        raise RunError("this corpus belongs to another run", str(folder), "restore the run's own from a copy")
     tokenizer = load_tokenizer(folder)
-    files = {name: IdsFile.open(folder / name) for name in (TRAIN, VALID, TEST) if (folder / name).exists()}
-    if TRAIN not in files:
+    listed = manifest if found else [name for name in PARTS if (folder / name).exists()]
+    if TRAIN not in listed:
         raise RunError("no ids to train on", str(folder / TRAIN), "make them with charlm tokenize corpus.txt -o DIR")
+    files = {name: IdsFile.open(folder / name) for name in PARTS if name in listed}
+    if found:
+        check_manifest(folder, manifest, tokenizer.files(), files)
     fingerprint = tokenizer.sha256()
     for file in files.values():
         if file.header.tokenizer_sha256 != fingerprint:
             raise RunError("these ids were made by another tokenizer", str(file.path), "make the folder again")
-        file.verify()
-    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), ())
+        file.verify(tokenizer.vocab_size, tokenizer.eos_id)
+    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found)
+
+
+def source_sha256(path: Path | str, settings: CorpusSettings) -> str:
+    """The sha256 of a text as it is given, before anything is made of it. Raises TextError."""
+    with open_text(path, settings, raw=True) as text:
+        return text.sha256
 
 
 def is_prepared(path: Path) -> bool:
@@ -181,4 +206,5 @@ def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted
     kept = {name: file for name, file in written.items() if file.num_tokens}
     for name in {VALID, TEST} - kept.keys():
         (folder / name).unlink(missing_ok=True)  # without a token, or of a corpus prepared here before
-    return PreparedCorpus(folder, tokenizer, kept[TRAIN], kept.get(VALID), kept.get(TEST), tuple(notes))
+    seal = write_manifest(folder, tokenizer.files(), kept)
+    return PreparedCorpus(folder, tokenizer, kept[TRAIN], kept.get(VALID), kept.get(TEST), tuple(notes), seal)

@@ -1,24 +1,27 @@
 """Ids on disk: a header of JSON, then the ids, read by memory-mapping."""
 
+import hashlib
 import json
+import os
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO, Literal, Self, get_args
+from typing import BinaryIO, Literal, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import RunError
-from charlm.files import replacing
+from charlm.files import open_file, parse_json, replacing
 from charlm.text.interface import Counted, Tokenizer
 from charlm.text.octets import NUM_BYTES, count_bytes
 
 MAGIC = b"charlm-ids-1\n"
 HEADER_SIZE = 1024  # bytes; a multiple of 64, so that the ids behind it are aligned
 CHUNK = 1 << 22  # bytes
+MOST = (1 << 62) - 1  # of anything that is counted
 COUNTED = 1 << 17  # ids counted at a time: the whole numbers that NumPy makes of them stay in the cache
 
 StoredType = Literal["uint8", "uint16", "uint32"]
@@ -44,6 +47,7 @@ class Header:
     """Their length in UTF-8, each with one more for its end."""
     crc32: int
     """Of the ids' bytes."""
+    source_sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -56,33 +60,37 @@ class IdsFile:
     @classmethod
     def open(cls, path: Path) -> Self:
         """Read and check the header. Raises RunError when the file is missing, truncated or none of charlm's."""
-        try:
-            size = path.stat().st_size
-            with open(path, "rb") as file:
-                head = file.read(HEADER_SIZE)
-        except OSError as error:
-            raise RunError(f"cannot read the ids: {error.strerror or error}", str(path)) from error
+        with _open(path) as file:
+            head = file.read(HEADER_SIZE)
+            size = os.fstat(file.fileno()).st_size
         if not head.startswith(MAGIC):
             raise _damaged(path, "it does not begin as a file of ids")
         header = _header(path, head)
-        if size != HEADER_SIZE + header.count * np.dtype(header.dtype).itemsize:
+        opened = cls(path, header)
+        if size != opened.num_bytes:
             raise _damaged(path, f"{size:,} bytes are not {header.count:,} ids of {header.dtype}")
-        return cls(path, header)
+        return opened
 
     @cached_property
     def ids(self) -> StoredIds:
         """All ids, the leading `<eos>` too, mapped from the disk."""
-        return np.memmap(self.path, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
+        with _open(self.path) as file:
+            return np.memmap(file, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
 
     @property
     def num_tokens(self) -> int:
         return self.header.num_tokens
 
+    @property
+    def num_bytes(self) -> int:
+        """Of the whole file."""
+        return HEADER_SIZE + self.header.count * np.dtype(self.header.dtype).itemsize
+
     def counts(self, size: int) -> NDArray[np.int64]:
         """How often each id below `size` occurs among the tokens."""
         counts = np.zeros(max(size, NUM_BYTES), np.int64)
         dtype = np.dtype(self.header.dtype)
-        with open(self.path, "rb") as file:  # not by memory-mapping: all that was read would count as ours
+        with _open(self.path) as file:  # not by memory-mapping: all that was read would count as ours
             file.seek(HEADER_SIZE + dtype.itemsize)
             while block := file.read(COUNTED * dtype.itemsize):
                 if dtype.itemsize == 1:
@@ -91,15 +99,28 @@ class IdsFile:
                     counts += np.bincount(np.frombuffer(block, dtype), minlength=len(counts))
         return counts[:size]
 
-    def verify(self) -> None:
-        """Read everything once. Raises RunError when a byte has changed."""
-        with open(self.path, "rb") as file:
+    def verify(self, vocab_size: int, eos_id: int) -> None:
+        """Read everything once. Raises RunError when a byte has changed, or an id is none of such a vocabulary."""
+        dtype = np.dtype(self.header.dtype)
+        if self.header.dtype != _stored_type(vocab_size):
+            raise _damaged(self.path, f"{dtype} does not suit a vocabulary of {vocab_size:,}")
+        checksum, highest, first = 0, 0, None
+        with _open(self.path) as file:
             file.seek(HEADER_SIZE)
-            checksum = 0
             while block := file.read(CHUNK):
                 checksum = zlib.crc32(block, checksum)
+                ids = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
+                first = int(ids[0]) if first is None else first
+                highest = max(highest, int(ids.max()))
         if checksum != self.header.crc32:
             raise _damaged(self.path, "its checksum differs")
+        if highest >= vocab_size or first != eos_id:
+            raise _damaged(self.path, "it has ids that its tokenizer does not have, or does not begin with <eos>")
+
+    def header_sha256(self) -> str:
+        """Of the file's first bytes, which hold the checksum of the others."""
+        with _open(self.path) as file:
+            return hashlib.sha256(file.read(HEADER_SIZE)).hexdigest()
 
 
 def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> IdsFile:
@@ -153,16 +174,41 @@ def _stored_type(vocab_size: int) -> StoredType:
     return "uint16" if vocab_size <= 1 << 16 else "uint32"
 
 
+def _open(path: Path) -> BinaryIO:
+    try:
+        return open_file(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror or error if isinstance(error, OSError) else error
+        raise RunError(f"cannot read the ids: {why}", str(path)) from error
+
+
 def _header(path: Path, head: bytes) -> Header:
     try:
-        fields: dict[str, Any] = json.loads(head[len(MAGIC) :])
-        header = Header(**fields)
+        header = Header(**parse_json(head[len(MAGIC) :]))
     except (ValueError, TypeError) as error:
         raise _damaged(path, "its header cannot be read") from error
-    numbers = [value for name, value in fields.items() if name not in ("dtype", "tokenizer_sha256")]
-    if header.dtype not in get_args(StoredType) or not all(isinstance(n, int) and n >= 0 for n in numbers):
-        raise _damaged(path, "its header cannot be read")
+    if not _is_sound(header):
+        raise _damaged(path, "its header has what charlm never wrote")
     return header
+
+
+def _is_sound(header: Header) -> bool:
+    """Whether all fields are of their types, and the counts agree with each other."""
+    for one in fields(Header):
+        value = getattr(header, one.name)
+        if one.type is int and not (type(value) is int and 0 <= value <= MOST):
+            return False
+        if one.type is not int and not isinstance(value, str):
+            return False
+    return (
+        header.dtype in get_args(StoredType)
+        and header.num_tokens == header.count - 1
+        and max(header.num_lines, header.num_unknown) <= header.num_tokens
+        and header.num_unknown <= header.unknown_bytes
+        and header.num_characters <= header.num_bytes
+        and (header.num_tokens > 0) <= (header.num_characters > 0)
+        and header.crc32 < 1 << 32
+    )
 
 
 def _damaged(path: Path, how: str) -> RunError:

@@ -22,6 +22,7 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 FORMAT = "charlm-tokenizer"
 FORMAT_VERSION = 1
+MOST_TOKENIZER = 1 << 28  # bytes of tokenizer.json
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,7 @@ def _base(request: TrainRequest) -> Base | None:
 
 
 def _about(base: Base, vocab_size: int) -> str:
-    new = vocab_size - base.shape.vocab_size
+    new = vocab_size - base.config.model.vocab_size
     return f"begins with the weights of {base.run.path}, step {base.best.step:,}; {new:,} new symbols"
 
 
@@ -153,8 +153,13 @@ def corpus_name(corpus: str) -> str:
 
 
 def readable_name(corpus: str) -> str:
-    """The file's own name, its folder left out; bytes that are no text are escaped."""
-    return Path(corpus).name.encode("utf-8", "backslashreplace").decode()
+    """The file's own name, its folder left out."""
+    return readable(Path(corpus).name)
+
+
+def readable(text: str) -> str:
+    """A text from the command line; bytes that are no text are escaped."""
+    return text.encode("utf-8", "backslashreplace").decode()
 
 
 def _has(kind: type, name: str) -> bool:
@@ -174,14 +179,12 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
             raise UsageError(what, request.corpus, "give the text itself, or prepare it with charlm tokenize --run")
         copy_tree(Path(request.corpus), folder)
         return open_prepared(folder)
-    text, settings = fill(TextSettings, request.settings), fill(CorpusSettings, request.settings)
+    settings, texts = fill(CorpusSettings, request.settings), (request.valid, request.test)
     if base:
-        text, tokenizer = base.text_settings(request.given(TextSettings)), base.tokenizer
-    else:
-        tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
-    return prepare(
-        request.corpus, folder, text, settings, request.valid, request.test, tokenizer, grow=base is not None
-    )
+        text = base.text_settings(request.given(TextSettings))
+        return prepare(request.corpus, folder, text, settings, *texts, base.tokenizer, grow=True)
+    tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
+    return prepare(request.corpus, folder, fill(TextSettings, request.settings), settings, *texts, tokenizer)
 
 
 @contextmanager
@@ -219,7 +222,7 @@ def _config(
     return {
         "charlm": __version__,
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "command": request.command,
+        "command": readable(request.command) if request.command else None,
         "init_from": base.described() if base else None,
         "corpus": {"name": readable_name(request.corpus or ""), **_facts(corpus, own_valid=request.valid is not None)},
         "text": {**dataclasses.asdict(text), "unit": corpus.tokenizer.unit}

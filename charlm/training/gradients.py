@@ -69,6 +69,4 @@ def _rows(state: NetworkState, rows: slice) -> NetworkState:
 def _joined(states: list[NetworkState]) -> NetworkState:
     if len(states) == 1:
         return states[0]
-    return tuple(
-        tuple(torch.cat(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True)
-    )
+    return tuple(tuple(torch.cat(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True))

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from charlm.config import ModelSettings, TextSettings, flag
 from charlm.errors import UsageError
 from charlm.model.language_model import LanguageModelNetwork
+from charlm.run_config import RunConfig, read_config
 from charlm.run_directory import BEST, INITIAL, RunDirectory, Weights, find_run
-from charlm.shape import Shape, check_weights, shape_from
+from charlm.shape import Shape, check_weights
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -26,7 +27,7 @@ class Base:
     """The run whose weights a new one begins with."""
 
     run: RunDirectory
-    shape: Shape
+    config: RunConfig
     tokenizer: Tokenizer
     best: Weights
 
@@ -37,32 +38,32 @@ class Base:
         How many symbols there may be is free, for a vocabulary grows, and so is dropout. Raises RunError, UsageError.
         """
         run = RunDirectory(find_run(name))
-        shape = shape_from(run.config, str(run.path / "config.json"))
-        own = {**dataclasses.asdict(shape), **run.config["text"]}
+        config = read_config(run)
+        own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.model)}
         for setting, value in {**model, **text}.items():
-            if setting not in ("dropout", "vocab_size", "min_count") and own.get(setting, value) != value:
+            if setting not in ("dropout", "vocab_size", "min_count") and own[setting] != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
         best = run.load(BEST)
-        check_weights(shape, best.tensors, str(run.path / "best.safetensors"))
-        return cls(run, shape, load_tokenizer(run.path), best)
+        check_weights(config.model, best.tensors, str(run.path / "best.safetensors"))
+        return cls(run, config, load_tokenizer(run.path), best)
 
     def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
         """How a new text's symbols are found: as the base's were, and as many as `given` or the default."""
-        names = {one.name for one in dataclasses.fields(TextSettings)} - {"vocab_size", "min_count"}
-        own = {name: value for name, value in self.run.config["text"].items() if name in names}
-        return TextSettings(**{**own, **given})
+        default = TextSettings()
+        free = {name: given.get(name, getattr(default, name)) for name in ("vocab_size", "min_count")}
+        return dataclasses.replace(self.config.text, **free)
 
     def shape_for(self, model: ModelSettings, vocab_size: int) -> Shape:
-        dropout = self.shape.dropout if model.dropout is None else model.dropout
-        return dataclasses.replace(self.shape, vocab_size=vocab_size, dropout=dropout)
+        dropout = self.config.model.dropout if model.dropout is None else model.dropout
+        return dataclasses.replace(self.config.model, vocab_size=vocab_size, dropout=dropout)
 
     def weights_for(self, vocab_size: int) -> Weights:
         return Weights(grown(self.best.tensors, vocab_size, self.tokenizer.unk_id), 0, {})
 
     def described(self) -> dict[str, Any]:
         """What a run remembers of it."""
-        return {"run_id": self.run.config["run_id"], "name": self.run.path.resolve().name, "step": self.best.step}
+        return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.best.step}
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:

@@ -62,5 +62,5 @@ def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         number, kind = name.split(".", 1)
-        state.setdefault(int(number), {})[kind] = value
+        state.setdefault(int(number), {})[kind] = value.reshape(()) if kind == "step" else value
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})

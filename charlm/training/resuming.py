@@ -15,8 +15,8 @@ from charlm import __version__
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.errors import RunError, UsageError
-from charlm.run_directory import CORPUS, RunDirectory, Weights, find_run, list_runs
-from charlm.shape import shape_from
+from charlm.run_config import RunConfig, read_config
+from charlm.run_directory import RunDirectory, Weights, find_run, list_runs
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
@@ -40,16 +40,16 @@ class Resumption:
 
 
 def resume(request: TrainRequest) -> Resumption:
-    """What a request to resume comes to. Raises UsageError for what is not as the run has it: settings, text, tokens."""
+    """What a request to resume comes to. Raises UsageError for settings, texts or tokens that the run does not have."""
     name = request.run
     if name is None and request.corpus is not None:
         name = _newest_run_of(request.corpus)
     run = RunDirectory(find_run(name))
-    config = run.config
-    stored = {name: value for name, value in config["training"].items() if value is not None}
+    config = read_config(run)
+    stored = {name: value for name, value in dataclasses.asdict(config.training).items() if value is not None}
     given = request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
-    _refuse_other_settings(run, given, stored)
-    notes = [*_refuse_other_texts(run, request), *_changes(config)]
+    _refuse_other_settings(run, config, given, stored)
+    notes = [*_refuse_other_texts(run, config, request), *_changes(config)]
     length = {name: value for name, value in given.items() if name in LENGTH}
     replan = bool(STEPS & set(length))
     kept = {name: value for name, value in stored.items() if not (replan and name in STEPS)}
@@ -80,7 +80,9 @@ def _reason(error: Exception) -> str:
 def _progress(saved: Weights) -> Progress:
     numbers = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
     numbers.setdefault("evaluated_at", saved.step)  # charlm 0.1 saved no state with an evaluation left to do
-    progress = TypeAdapter(Progress, config={"extra": "forbid"}).validate_python(numbers)
+    if unknown := numbers.keys() - {one.name for one in dataclasses.fields(Progress)}:
+        raise ValueError(f"counts {min(unknown)!r}, which this charlm does not know")
+    progress = TypeAdapter(Progress).validate_python(numbers)
     if progress.step != saved.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
         raise ValueError("has a state of training that contradicts itself")
     if not (1 <= progress.micro_batches <= 2**16 and 0 < progress.learning_rate_scale <= 1):
@@ -99,27 +101,32 @@ def _plan(budget: StepBudget, scalars: Mapping[str, Any], replan: bool, seconds:
     budget.marks = TypeAdapter(list[tuple[int, float]]).validate_python(plan.get("marks", []))
 
 
-def _refuse_other_settings(run: RunDirectory, given: Mapping[str, Any], stored: Mapping[str, Any]) -> None:
-    shape = shape_from(run.config, str(run.path / "config.json"))
-    as_it_is = {**dataclasses.asdict(shape), **run.config["text"], **stored}
+def _refuse_other_settings(
+    run: RunDirectory, config: RunConfig, given: Mapping[str, Any], stored: Mapping[str, Any]
+) -> None:
+    as_it_is = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.reading)}
+    as_it_is |= {**dataclasses.asdict(config.model), "vocab_size": config.text.vocab_size, **stored}
     for setting, value in given.items():
         if setting not in LENGTH and as_it_is.get(setting) != value:
             what = f"this run has {flag(setting)} {as_it_is.get(setting, 'of its own')}, not {value}"
             raise UsageError(what, str(run.path), f"leave {flag(setting)} out, or train anew without --resume")
 
 
-def _refuse_other_texts(run: RunDirectory, request: TrainRequest) -> Iterator[str]:
+def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
     """A text or tokenizer that is given must be the one that the run began with, whose ids are in the run."""
-    facts, settings = run.config["corpus"], fill(CorpusSettings, run.config["text"])
-    texts = {"sha256": request.corpus, "valid_sha256": request.valid, "test_sha256": request.test}
-    for fact, path in texts.items():
-        if path is not None and fact not in facts:
+    facts = config.corpus
+    texts = ((request.corpus, facts.sha256), (request.valid, facts.valid_sha256), (request.test, facts.test_sha256))
+    for path, sha256 in texts:
+        if path is not None and not facts.sha256:  # a run of an older charlm
             yield f"whether {path} is the text that this run began with was not noted then: going on with its own copy"
-        elif path is not None and _sha256(path, settings) != facts[fact]:
+        elif path is not None and _sha256(path, config.reading) != sha256:
             what = "this is not the text that the run began with, or it has changed since"
             to_do = "leave it out to go on with the run's own copy, or begin anew from its weights: --init-from"
             raise UsageError(what, f"{path}, and {run.path}", f"{to_do} {run.path.name}")
-    if request.tokenizer is not None and load_tokenizer(request.tokenizer).sha256() != load_tokenizer(run.path).sha256():
+    if (
+        request.tokenizer is not None
+        and load_tokenizer(request.tokenizer).sha256() != load_tokenizer(run.path).sha256()
+    ):
         what = "--tokenizer is not the one that this run began with"
         raise UsageError(what, f"{request.tokenizer}, and {run.path}", "leave it out")
 
@@ -130,10 +137,10 @@ def _sha256(path: Path | str, settings: CorpusSettings) -> str | None:
     return source_sha256(path, settings)
 
 
-def _changes(config: Mapping[str, Any]) -> Iterator[str]:
+def _changes(config: RunConfig) -> Iterator[str]:
     """What is not as it was when the run began, and can make the steps to come differ in their last digits."""
     now = {"charlm": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
-    then = {"charlm": config["charlm"], **config["versions"]}
+    then = {"charlm": config.charlm, **config.versions}
     changed = [f"{name} {then.get(name)} (now {version})" for name, version in now.items() if then.get(name) != version]
     if changed:
         yield f"this run began with {', '.join(changed)}: what follows may differ in its last digits"
@@ -143,6 +150,6 @@ def _newest_run_of(corpus: str) -> str:
     """The run of this corpus that was saved last; damaged runs are passed over."""
     for path in list_runs():
         with suppress(RunError):
-            if RunDirectory(path).config["corpus"]["name"] == readable_name(corpus):
+            if read_config(RunDirectory(path)).corpus.name == readable_name(corpus):
                 return str(path)
     return corpus_name(corpus)

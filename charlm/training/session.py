@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import TrainingSettings, fill, seconds
+from charlm.config import TrainingSettings, seconds
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
@@ -24,10 +24,11 @@ from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
-from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Weights
+from charlm.run_config import RunConfig, read_config
+from charlm.run_directory import BEST, LAST, RunDirectory, Weights
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
-from charlm.shape import Shape, shape_from
+from charlm.shape import Shape, check_weights
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, check_request, create_run, write_run
@@ -86,8 +87,9 @@ class Session:
 
     def load_best(self) -> None:
         """Put the best weights into the network."""
-        tensors = {name: torch.from_numpy(value) for name, value in self.run.load(BEST).tensors.items()}
-        self.network.load_state_dict(tensors)
+        arrays = self.run.load(BEST).tensors
+        check_weights(self.shape, arrays, str(self.run.path / "best.safetensors"))
+        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
 
     def _take_over(self) -> None:
         """Now that nobody else writes: see that the state is still the one that was read, and clear up."""
@@ -95,7 +97,6 @@ class Session:
             what = "another process has trained this run meanwhile"
             raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
         sweep(self.run.path)
-        self.run.recover()
         self.run.cut_metrics(self.log_length)
 
     def _follow(self, event: Event) -> Iterator[Event]:
@@ -205,15 +206,12 @@ def _resumed(request: TrainRequest) -> Session:
 
 def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Session:
     """A session at its first step, from what the run's folder says."""
-    training = training or fill(TrainingSettings, run.config["training"])
+    config = read_config(run)
+    training = training or config.training
     machine = find_machine(training)
     if machine.device == "cpu":
         keep_freed_memory()
-    shape, where = shape_from(run.config, str(run.path / "config.json")), run.path / CORPUS
-    corpus = open_prepared(where, run.config["corpus"].get("seal", ""))
-    for name, part in (("valid", corpus.valid), ("test", corpus.test)):
-        if part is None and run.config["corpus"][f"{name}_tokens"]:
-            raise RunError(f"damaged run: {name}.ids is missing", str(where), "restore it from a copy")
+    shape, corpus = config.model, _corpus(run, config)
     notes, micro_batches = [], fitting_micro_batches(shape, training, machine)
     if micro_batches > 1:
         notes.append(f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates")
@@ -226,6 +224,19 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     sample = _sampler(network, corpus.tokenizer, training.seed)
     trainer = Trainer(network, windows, training, budget, machine, check, sample, micro_batches)
     return Session(run, corpus, shape, training, machine, trainer, notes)
+
+
+def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
+    """The run's own corpus. Raises RunError when it is damaged, incomplete or another one."""
+    corpus, facts = open_prepared(run.corpus, config.corpus.seal), config.corpus
+    sizes = {"train": facts.train_tokens, "valid": facts.valid_tokens, "test": facts.test_tokens}
+    for name, part in {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}.items():
+        if (part.num_tokens if part else 0) != sizes[name]:
+            what = f"damaged run: {name}.ids is {'not its own' if part else 'missing'}"
+            raise RunError(what, str(run.corpus), "restore it from a copy")
+    if corpus.tokenizer.vocab_size != config.model.vocab_size:
+        raise RunError("damaged run: tokenizer and network differ in size", str(run.corpus), "restore it from a copy")
+    return corpus
 
 
 def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
@@ -277,7 +288,7 @@ def network_arrays(network: LanguageModelNetwork) -> dict[str, NDArray[Any]]:
 
 
 def _array(tensor: torch.Tensor) -> NDArray[Any]:
-    return np.ascontiguousarray(tensor.detach().cpu().numpy())
+    return np.asarray(tensor.detach().cpu().numpy(), order="C")
 
 
 def _finite(record: Mapping[str, Any]) -> dict[str, Any]:

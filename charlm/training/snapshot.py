@@ -77,7 +77,8 @@ def _check(
             fits = value.shape == position[name].shape and value.dtype == position[name].dtype
         else:
             shape = next((shapes[name] for shapes in (weights, averages, carried) if name in shapes), None)
-            fits = tuple(value.shape) == shape and value.dtype == torch.float32
+            found = () if shape == () and value.numel() == 1 else tuple(value.shape)  # older charlm made numbers (1,)
+            fits = found == shape and value.dtype == torch.float32
         if not fits:
             raise ValueError(f"has a tensor {name!r} of {value.dtype}, {list(value.shape)}, that does not belong to it")
     missing = set(weights) | set(position)

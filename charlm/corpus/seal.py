@@ -1,0 +1,66 @@
+"""The manifest of a prepared corpus: what each file of the folder has to be, so that one checksum covers them all."""
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus.store import IdsFile
+from charlm.errors import RunError
+from charlm.files import MOST_JSON, parse_json, read_file, write_json
+from charlm.text.interface import MOST_TOKENIZER
+
+MANIFEST = "MANIFEST.json"
+
+
+def write_manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> str:
+    """Write MANIFEST.json, the last file of a folder with these files of a tokenizer and these ids.
+
+    Its sha256, which it gives back, is the folder's seal. Raises ResourceError.
+    """
+    write_json(folder / MANIFEST, _manifest(folder, names, files))
+    return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
+
+
+def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
+    """MANIFEST.json and its sha256; nothing of both in a folder of an older version. Raises RunError."""
+    try:
+        data = read_file(folder / MANIFEST, MOST_JSON)
+        manifest = parse_json(data)
+    except FileNotFoundError:
+        return {}, ""
+    except (OSError, ValueError) as error:
+        raise _damaged(folder, "cannot be read") from error
+    if not isinstance(manifest, dict):
+        raise _damaged(folder, "is not a JSON object")
+    return manifest, hashlib.sha256(data).hexdigest()
+
+
+def check_manifest(
+    folder: Path, manifest: Mapping[str, Any], names: Iterable[str], files: Mapping[str, IdsFile]
+) -> None:
+    """Raise RunError naming the first file that is not what the manifest says."""
+    found = _manifest(folder, names, files)
+    for name in sorted(manifest.keys() | found.keys()):
+        if manifest.get(name) != found.get(name):
+            what = f"damaged corpus: {name[:100]} is not what {MANIFEST} says"
+            raise RunError(what, str(folder), "restore it from a copy, or make it again with charlm tokenize -o DIR")
+
+
+def _manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> dict[str, Any]:
+    """Of the tokenizer's files size and sha256; of ids the sha256 of the header, which holds the ids' own checksum."""
+    content = {name: _fingerprint(folder / name) for name in names}
+    ids = {name: {"size": file.num_bytes, "header_sha256": file.header_sha256()} for name, file in files.items()}
+    return {**content, **ids}
+
+
+def _fingerprint(path: Path) -> dict[str, Any]:
+    try:
+        data = read_file(path, MOST_TOKENIZER)
+    except (OSError, ValueError) as error:
+        raise RunError(f"damaged corpus: {path.name} cannot be read", str(path), "make the folder again") from error
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def _damaged(folder: Path, how: str) -> RunError:
+    return RunError(f"damaged corpus: {MANIFEST} {how}", str(folder / MANIFEST), "make the folder again")
