@@ -3,7 +3,7 @@
 import json
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, BinaryIO, Literal, Self, get_args
@@ -44,6 +44,8 @@ class Header:
     """Their length in UTF-8, each with one more for its end."""
     crc32: int
     """Of the ids' bytes."""
+    source_sha256: str = ""
+    """Of the text as it was given; older files do not say."""
 
 
 @dataclass(frozen=True)
@@ -102,14 +104,14 @@ class IdsFile:
             raise _damaged(self.path, "its checksum differs")
 
 
-def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> IdsFile:
+def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted], source_sha256: str = "") -> IdsFile:
     """Write a text's ids as they come, in constant memory, and put the file in place when it is whole.
 
     Raises ResourceError when the place cannot be written.
     """
     with replacing(path) as file:
         file.write(bytes(HEADER_SIZE))
-        header = _write(file, tokenizer, pieces)
+        header = replace(_write(file, tokenizer, pieces), source_sha256=source_sha256)
         file.seek(0)
         file.write((MAGIC + json.dumps(asdict(header)).encode()).ljust(HEADER_SIZE - 1) + b"\n")
     return IdsFile(path, header)
@@ -159,7 +161,7 @@ def _header(path: Path, head: bytes) -> Header:
         header = Header(**fields)
     except (ValueError, TypeError) as error:
         raise _damaged(path, "its header cannot be read") from error
-    numbers = [value for name, value in fields.items() if name not in ("dtype", "tokenizer_sha256")]
+    numbers = [value for name, value in fields.items() if name not in ("dtype", "tokenizer_sha256", "source_sha256")]
     if header.dtype not in get_args(StoredType) or not all(isinstance(n, int) and n >= 0 for n in numbers):
         raise _damaged(path, "its header cannot be read")
     return header
