@@ -17,8 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextSettings
-from charlm.corpus.reader import Span, no_room, temporary_file
+from charlm.corpus.reader import Span
+from charlm.corpus.sources import no_room, temporary_file
 from charlm.text.interface import UNK, Counted, Ids
+from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
@@ -67,6 +69,8 @@ class _Pending:
     length: int = 0
     characters: int = 0
     bytes: int = 0
+    is_within_a_line: bool = False
+    """Whether it goes on with the line that its last piece began."""
 
 
 class NumberedText:
@@ -90,17 +94,22 @@ class NumberedText:
         self._scratch.close()
 
     def add(self, part: str, texts: Iterable[bytes], counted: bool) -> None:
-        """Number a part, given in pieces that end at line ends; only what is `counted` can become a type."""
+        """Number a part, given in pieces that end at line ends, or where a long line may be cut.
+
+        Only what is `counted` can become a type.
+        """
         blocks = self._parts[part] = []
         pending = _Pending()
-        for text in texts:
+        for text in without_cut_spaces(texts):
             data = self._splitting.cased(text)
             numbers = self._numbering.of(data)
+            if self._splitting.keeps_text:
+                space = pending.is_within_a_line and len(data) > 0
+                pending.characters += count_characters(data) + space
+                pending.bytes += len(data) + space
             pending.numbers.append(numbers)
             pending.length += len(numbers)
-            if self._splitting.keeps_text:
-                pending.characters += count_characters(data)
-                pending.bytes += len(data)
+            pending.is_within_a_line = not data.endswith(b"\n")
             if pending.length > BLOCK or self._numbering.is_full:
                 blocks.append(self._flush(pending, counted))
                 pending = _Pending()
@@ -121,6 +130,10 @@ class NumberedText:
 
     def encoded(self, part: str, vocabulary: Vocabulary) -> Iterator[Counted]:
         """A part's ids."""
+        yield from with_cut_spaces(self._encoded(part, vocabulary), EOS_ID)
+
+    def _encoded(self, part: str, vocabulary: Vocabulary) -> Iterator[Counted]:
+        """The same; a space between two blocks is not counted."""
         table, meaning = None, None
         for block in self._parts[part]:
             if table is not block.table or meaning is None:

@@ -1,6 +1,7 @@
 """A text becomes a folder: the tokenizer's files, and the ids of each part. A few passes, none holds the whole text."""
 
-from collections.abc import Iterable, Iterator
+import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,17 +11,21 @@ import numpy as np
 
 from charlm.config import CorpusSettings, TextSettings
 from charlm.corpus.numbered import NumberedText
-from charlm.corpus.reader import STDIN, Span, TextFile, check_encoding, open_text
-from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
+from charlm.corpus.reader import Span, TextFile, check_encoding, open_text
+from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
+from charlm.corpus.sources import STDIN, TRAIN
+from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
-from charlm.files import make_folder, write_atomically
+from charlm.files import cannot_write, make_folder, write_atomically
 from charlm.text.characters import CharacterTokenizer
-from charlm.text.interface import TOKENIZER_FILE, Counted, Encoded, Tokenizer
+from charlm.text.interface import Counted, Encoded, Tokenizer
+from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
-TRAIN, VALID, TEST = PARTS = "train.ids", "valid.ids", "test.ids"
+VALID, TEST = "valid.ids", "test.ids"
+PARTS = (TRAIN, VALID, TEST)
 SUBWORD_BLOCK = 1 << 22  # bytes encoded at a time, by several threads
 GROWING = ("char", "word")  # units whose tokenizers can take further symbols
 PROBE = 1 << 16  # bytes read at a time while looking for a second symbol
@@ -97,7 +102,8 @@ def prepare(
         probes = _encoded(tokenizer, train, PROBE)
         _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
         pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
-        return _write(folder, tokenizer, pieces, notes)
+        hashes = {name: part.text.sha256 for name, part in parts.items()}
+        return _write(folder, tokenizer, pieces, hashes, notes)
 
 
 def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
@@ -129,11 +135,6 @@ def source_sha256(path: Path | str, settings: CorpusSettings) -> str:
         return text.sha256
 
 
-def is_prepared(path: Path) -> bool:
-    """Whether this is a folder that `prepare` wrote."""
-    return (path / TOKENIZER_FILE).is_file() and (path / TRAIN).is_file()
-
-
 def encoded_text(tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings) -> list[Encoded]:
     """The whole of a text (`-`: standard input) as ids, in pieces. Raises TextError as `prepare` does."""
     with open_text(source, settings, raw=tokenizer.unit == "byte") as text:
@@ -148,7 +149,8 @@ def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, not
     corpus = texts[TRAIN]
     train_span, valid_span = corpus.split(valid_fraction, at_line)
     if not len(valid_span):
-        notes.append(f"{corpus.name}: no validation part, for no line starts in the last {valid_fraction:.0%}")
+        why = "no line starts" if at_line else "there is no character"
+        notes.append(f"{corpus.name}: no validation part, for {why} in the last {valid_fraction:.3g} of it")
         return parts
     return {**parts, TRAIN: Part(corpus, train_span), VALID: Part(corpus, valid_span)}
 
@@ -156,27 +158,36 @@ def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, not
 def _learn_words(numbered: NumberedText, parts: dict[str, Part]) -> WordTokenizer:
     """The types of the part to train on, while all parts are numbered."""
     for name, part in parts.items():
-        numbered.add(name, part.text.texts(part.span, lines=True), counted=name == TRAIN)
+        numbered.add(name, part.text.texts(part.span, lines=True, within=at_a_space), counted=name == TRAIN)
     numbered.finish()
     return numbered.tokenizer()
 
 
 def _learn(settings: TextSettings, train: Part, notes: list[str]) -> Tokenizer:
     if settings.unit == "char":
-        return CharacterTokenizer.learn(settings, train.text.texts(train.span, lines=settings.lowercase))
-    return build_tokenizer(settings, train.text.lines(train.span), notes)
+        texts = train.text.texts(train.span, lines=settings.lowercase, within=where_case_is_plain)
+        return CharacterTokenizer.learn(settings, texts)
+    texts = train.text.texts(train.span, lines=True, within=at_a_space)
+    return build_tokenizer(settings, (text.decode() for text in texts), notes)
 
 
 def _encoded(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[Encoded]:
     """A part's ids, some `size` bytes of text at a time."""
-    return map(tokenizer.encode_bytes, _texts(tokenizer, part, size))
+    return _joined(tokenizer, tokenizer.encode_bytes, _texts(tokenizer, part, size))
 
 
 def _texts(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[bytes]:
     """A part in pieces that the tokenizer can encode one by one."""
     if tokenizer.unit == "byte":
         return part.text.blocks(part.span, size)
-    return part.text.texts(part.span, size, tokenizer.needs_lines)
+    return part.text.texts(part.span, size, tokenizer.needs_lines, tokenizer.place_to_cut)
+
+
+def _joined(tokenizer: Tokenizer, encode: Callable[[bytes], Piece], texts: Iterator[bytes]) -> Iterator[Piece]:
+    """Pieces of a text, some of which begin within a long line, as ids."""
+    if tokenizer.unit != "word":
+        return map(encode, texts)
+    return with_cut_spaces(map(encode, without_cut_spaces(texts)), tokenizer.eos_id)
 
 
 def _pieces(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part: Part) -> Iterator[Counted]:
@@ -184,7 +195,7 @@ def _pieces(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part
     if numbered is not None and isinstance(tokenizer, WordTokenizer):
         return numbered.encoded(name, tokenizer.vocabulary)
     size = SUBWORD_BLOCK if tokenizer.unit == "subword" else None
-    return map(tokenizer.encode_counted, _texts(tokenizer, part, size))
+    return _joined(tokenizer, tokenizer.encode_counted, _texts(tokenizer, part, size))
 
 
 def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None:
@@ -198,13 +209,27 @@ def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None
     raise TextError(what, part.text.name, "give a longer text, or another one")
 
 
-def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted]], notes: list[str]) -> PreparedCorpus:
+def _write(
+    folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted]], hashes: dict[str, str], notes: list[str]
+) -> PreparedCorpus:
+    """Write the folder. The ids to train on come last: as long as they are missing it is nobody's prepared corpus."""
+    is_new = not folder.exists()
     make_folder(folder)
-    for name, content in tokenizer.files().items():
-        write_atomically(folder / name, content)
-    written = {name: write_ids(folder / name, tokenizer, pieces) for name, pieces in parts.items()}
-    kept = {name: file for name, file in written.items() if file.num_tokens}
-    for name in {VALID, TEST} - kept.keys():
-        (folder / name).unlink(missing_ok=True)  # without a token, or of a corpus prepared here before
-    seal = write_manifest(folder, tokenizer.files(), kept)
-    return PreparedCorpus(folder, tokenizer, kept[TRAIN], kept.get(VALID), kept.get(TEST), tuple(notes), seal)
+    try:
+        for name in (MANIFEST, *PARTS):
+            (folder / name).unlink(missing_ok=True)  # of a corpus prepared here before
+        for name, content in tokenizer.files().items():
+            write_atomically(folder / name, content)
+        names = sorted(parts, key=TRAIN.__eq__)
+        written = {name: write_ids(folder / name, tokenizer, parts[name], hashes[name]) for name in names}
+        for name in [name for name, file in written.items() if not file.num_tokens]:
+            notes.append(f"{name}: no tokens, so there is no such part")
+            written.pop(name).path.unlink()
+        seal = write_manifest(folder, tokenizer.files(), written)
+    except BaseException as error:
+        if is_new:
+            shutil.rmtree(folder, ignore_errors=True)
+        if isinstance(error, OSError):
+            raise cannot_write(folder, error) from error
+        raise
+    return PreparedCorpus(folder, tokenizer, written[TRAIN], written.get(VALID), written.get(TEST), tuple(notes), seal)

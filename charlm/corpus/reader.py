@@ -2,14 +2,12 @@
 
 import bisect
 import codecs
+import hashlib
 import os
-import shutil
-import stat
-import sys
-import tempfile
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, Self
@@ -17,12 +15,28 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from charlm.config import CorpusSettings
-from charlm.errors import ResourceError, TextError, UsageError
+from charlm.corpus.sources import (
+    STDIN,
+    Version,
+    changed,
+    files_below,
+    is_prepared,
+    open_source,
+    read_at,
+    shown,
+    version_of,
+    written,
+)
+from charlm.errors import TextError, UsageError
 from charlm.text.interface import text_from_argument
+from charlm.text.long_lines import Place
 from charlm.text.octets import CONTINUATION, count_characters
 
-STDIN = "-"
 CHUNK = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
+LONG_LINE = 1 << 20  # bytes; a longer line is cut where it can be
+LEFT = 1 << 18  # bytes of it at least that are left behind a cut: a piece of a long line is long
+LONGEST_STRETCH = 1 << 24  # bytes without such a place
+MOST_NOTES = 5  # on the files of a folder
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
@@ -51,6 +65,10 @@ class TextFile:
     file: BinaryIO
     span: Span
     notes: list[str] = field(default_factory=list)
+    version: Version | None = None
+    """Of a file that others can change, when it was opened."""
+    sha256: str = ""
+    """Of the bytes as they were given; of a folder, of its files' text as one."""
     _characters_before: list[int] = field(default_factory=list)  # each chunk
 
     def __enter__(self) -> Self:
@@ -62,25 +80,54 @@ class TextFile:
         self.file.close()
 
     def blocks(self, span: Span | None = None, size: int | None = None) -> Iterator[bytes]:
-        """The bytes of a part (default: all), `size` at a time (default: CHUNK)."""
+        """The bytes of a part (default: all), `size` at a time (default: CHUNK).
+
+        Raises TextError when the file is no longer what it was when it was opened; at the end at the latest.
+        """
         part, step = self.span if span is None else span, size or CHUNK
         for start in range(part.start, part.stop, step):
-            yield os.pread(self.file.fileno(), min(step, part.stop - start), start)
+            wanted = min(step, part.stop - start)
+            block = read_at(self.file, wanted, start, self.name)
+            if len(block) < wanted:
+                raise changed(self.name)
+            yield block
+        if self.version and version_of(self.file) != self.version:
+            raise changed(self.name)
 
-    def texts(self, span: Span | None = None, size: int | None = None, lines: bool = False) -> Iterator[bytes]:
+    def texts(
+        self, span: Span | None = None, size: int | None = None, lines: bool = False, within: Place | None = None
+    ) -> Iterator[bytes]:
         """The UTF-8 of a part, some `size` bytes at a time, cut between any two characters, or only after line ends.
 
-        The part begins and ends between characters. A line that is longer comes as a whole.
+        The part begins and ends between characters. A line that is longer comes as a whole; with `within`, one of
+        over LONG_LINE bytes is cut there. Raises TextError when it has no such place in LONGEST_STRETCH bytes.
         """
         pending: list[bytes] = []
+        limit = LONG_LINE + LEFT
         for block in self.blocks(span, size):
             end = block.rfind(b"\n") + 1 if lines else _end_of_characters(block)
             if end:
                 yield b"".join([*pending, block[:end]])
                 pending.clear()
             pending.append(block[end:])
+            if within and sum(map(len, pending)) > limit:
+                *pieces, rest = self._cut(b"".join(pending), within)
+                yield from pieces
+                pending = [rest]
+                limit = max(LONG_LINE + LEFT, 2 * len(rest))  # what has been searched in vain is seldom searched again
         if rest := b"".join(pending):
             yield rest
+
+    def _cut(self, line: bytes, within: Place) -> list[bytes]:
+        """A long line in pieces, the last one of which may still be long."""
+        pieces, start = [], 0
+        while place := within(line, start + LONG_LINE, len(line) - LEFT):
+            pieces.append(line[start:place])
+            start = place
+        if len(line) - start > LONGEST_STRETCH:
+            what = f"there are {LONGEST_STRETCH:,} bytes without a line end, and without a space between two words"
+            raise TextError(what, self.name, "break it into lines, or give --unit char, as it is or with --lowercase")
+        return [*pieces, line[start:]]
 
     def chunks(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
         """The text of a part, cut between any two characters."""
@@ -106,10 +153,15 @@ class TextFile:
         return Span(self.span.start, place), Span(place, self.span.stop)
 
     def count(self) -> None:
-        """Count the characters before each chunk, which `split` needs; no check of the encoding."""
+        """Count the characters before each chunk, which `split` needs, and find `sha256`; nothing is decoded."""
         self._characters_before = [0]
+        digest = None if self.sha256 else hashlib.sha256(read_at(self.file, self.span.start, 0, self.name))
         for block in self.blocks():
             self._characters_before.append(self._characters_before[-1] + count_characters(block))
+            if digest:
+                digest.update(block)
+        if digest:
+            self.sha256 = digest.hexdigest()
 
     def _place_of_character(self, number: int) -> int:
         """The offset of the byte with which this character begins."""
@@ -132,24 +184,65 @@ class TextFile:
 
 
 def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> TextFile:
-    """Open and check a text file; `-` is standard input. With `raw` its bytes are taken as they are.
+    """Open and check a text file, or the files of a folder as one; `-` is standard input.
 
-    Raises TextError when it is missing, unreadable, empty or does not decode; UsageError for an unknown encoding.
+    With `raw` its bytes are taken as they are. Raises TextError when it is missing, unreadable, empty, damaged or
+    does not decode; UsageError for an unknown encoding, or a compression that needs a package; ResourceError.
     """
     check_encoding(settings.encoding)
-    name = "standard input" if str(path) == STDIN else str(path)
-    file = _open(path, name)
-    text = TextFile(name, file, Span(0, os.fstat(file.fileno()).st_size))
-    try:
+    is_folder = str(path) != STDIN and Path(path).is_dir()
+    text = _open_folder(Path(path), settings, raw) if is_folder else _open_file(path, settings, raw)
+    with _closed_on_error(text):
+        if not len(text.span):
+            raise TextError("the text is empty", text.name, "give a file with some text in it")
+        text.count()
+    return text
+
+
+def _open_file(path: Path | str, settings: CorpusSettings, raw: bool) -> TextFile:
+    """A text that may be empty, and is not counted."""
+    source = open_source(path)
+    size = os.fstat(source.file.fileno()).st_size if source.version is None else source.version[0]
+    text = TextFile(source.name, source.file, Span(0, size), [*source.notes], source.version, source.sha256)
+    with _closed_on_error(text):
         if not raw:
             _to_checked_utf8(text, settings)
-        if not len(text.span):
-            raise TextError("the text is empty", name, "give a file with some text in it")
-        text.count()
+    return text
+
+
+def _open_folder(folder: Path, settings: CorpusSettings, raw: bool) -> TextFile:
+    """A copy of all its files, each decoded and decompressed on its own and ended by a line end."""
+    name = shown(folder)
+    if is_prepared(folder):
+        raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
+    files = files_below(folder)
+    if not files:
+        raise TextError("this folder has no files", name, "give a text file, or a folder of them")
+    notes: list[str] = []
+    copy = written(chain.from_iterable(_ended(path, settings, raw, notes) for path in files))
+    more = [f"{name}: {len(notes) - MOST_NOTES:,} more such notes"] if len(notes) > MOST_NOTES else []
+    notes = [f"{name}: {len(files):,} files", *notes[:MOST_NOTES], *more]
+    return TextFile(name, copy, Span(0, copy.tell()), notes)
+
+
+def _ended(path: Path, settings: CorpusSettings, raw: bool, notes: list[str]) -> Iterator[bytes]:
+    """A file's text, and a line end where it has none."""
+    block = b"\n"
+    with _open_file(path, settings, raw) as text:
+        notes += text.notes
+        for block in text.blocks():
+            yield block
+    if not block.endswith(b"\n"):
+        yield b"\n"
+
+
+@contextmanager
+def _closed_on_error(text: TextFile) -> Iterator[None]:
+    try:
+        yield
     except BaseException:
         text.file.close()
         raise
-    return text
 
 
 def check_encoding(name: str) -> None:
@@ -160,48 +253,6 @@ def check_encoding(name: str) -> None:
         raise UsageError(
             f"--encoding {name}: no such encoding of text", to_do="try utf-8, utf-16 or latin-1"
         ) from error
-
-
-def _open(path: Path | str, name: str) -> BinaryIO:
-    """A file that can be read at any place: pipes and standard input are copied to a temporary file first."""
-    if str(path) == STDIN:
-        return _spooled(sys.stdin.buffer)
-    try:
-        if Path(path).is_dir():
-            raise TextError("this is a folder, not a text file", name, "give a text file")
-        file = open(path, "rb")  # noqa: SIM115 (closed by TextFile)
-    except FileNotFoundError as error:
-        raise TextError("no such file", name, "check the path") from error
-    except (OSError, ValueError) as error:
-        raise TextError(f"cannot read: {getattr(error, 'strerror', None) or error}", name) from error
-    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        return file
-    with file:
-        return _spooled(file)
-
-
-def _spooled(source: BinaryIO) -> BinaryIO:
-    copy = temporary_file()
-    try:
-        shutil.copyfileobj(source, copy, CHUNK)
-        copy.flush()
-    except OSError as error:
-        copy.close()
-        raise no_room(error) from error
-    return copy
-
-
-def temporary_file() -> BinaryIO:
-    """A file that vanishes when it is closed. Raises ResourceError."""
-    try:
-        return tempfile.TemporaryFile()
-    except OSError as error:
-        raise no_room(error) from error
-
-
-def no_room(error: OSError) -> ResourceError:
-    to_do = "make room there, or set TMPDIR to another place"
-    return ResourceError(f"cannot copy the text: {error.strerror or error}", tempfile.gettempdir(), to_do)
 
 
 def _end_of_characters(block: bytes) -> int:
@@ -239,23 +290,20 @@ def _drop_byte_order_mark(text: TextFile, encoding: str) -> None:
 
 
 def _byte_order_mark(text: TextFile) -> bytes:
-    head = os.pread(text.file.fileno(), 4, 0)
+    head = read_at(text.file, 4, 0, text.name)
     return next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
 
 
 def _transcode(text: TextFile, encoding: str, errors: str) -> None:
     """Replace the file by a temporary copy in UTF-8."""
-    with ExitStack() as stack:
-        copy = stack.enter_context(temporary_file())
-        for chunk in _decoded(text, encoding, errors):
-            try:
-                copy.write(text_from_argument(chunk).encode())
-            except OSError as error:
-                raise no_room(error) from error
-        copy.flush()
-        stack.pop_all()
+    if not text.sha256:
+        digest = hashlib.sha256()
+        for block in text.blocks(Span(0, text.span.stop)):
+            digest.update(block)
+        text.sha256 = digest.hexdigest()
+    copy = written(text_from_argument(chunk).encode() for chunk in _decoded(text, encoding, errors))
     text.file.close()
-    text.file, text.span = copy, Span(0, copy.tell())
+    text.file, text.span, text.version = copy, Span(0, copy.tell()), None
 
 
 def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:

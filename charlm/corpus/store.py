@@ -5,7 +5,7 @@ import json
 import os
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from functools import cached_property
 from pathlib import Path
 from typing import BinaryIO, Literal, Self, get_args
@@ -48,6 +48,7 @@ class Header:
     crc32: int
     """Of the ids' bytes."""
     source_sha256: str = ""
+    """Of the text as it was given; older files do not say."""
 
 
 @dataclass(frozen=True)
@@ -123,14 +124,14 @@ class IdsFile:
             return hashlib.sha256(file.read(HEADER_SIZE)).hexdigest()
 
 
-def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> IdsFile:
+def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted], source_sha256: str = "") -> IdsFile:
     """Write a text's ids as they come, in constant memory, and put the file in place when it is whole.
 
     Raises ResourceError when the place cannot be written.
     """
     with replacing(path) as file:
         file.write(bytes(HEADER_SIZE))
-        header = _write(file, tokenizer, pieces)
+        header = replace(_write(file, tokenizer, pieces), source_sha256=source_sha256)
         file.seek(0)
         file.write((MAGIC + json.dumps(asdict(header)).encode()).ljust(HEADER_SIZE - 1) + b"\n")
     return IdsFile(path, header)

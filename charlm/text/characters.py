@@ -19,6 +19,7 @@ from charlm.text.interface import (
     flag_field,
     to_json,
 )
+from charlm.text.long_lines import Place, where_case_is_plain
 from charlm.text.octets import CONTINUATION, NUM_BYTES, count_bytes
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
@@ -47,6 +48,10 @@ class CharacterTokenizer(Tokenizer):
         self._fits_byte = bool(ascii_ids.max() < NUM_BYTES)
         self._other = next(byte for byte in range(NUM_BYTES) if byte not in ascii_ids)  # for all but ASCII
         self._bytes = bytes(ascii_ids.astype(np.uint8)).ljust(NUM_BYTES, bytes([self._other]))
+
+    @property
+    def place_to_cut(self) -> Place:
+        return where_case_is_plain
 
     @classmethod
     def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextSettings, Unit
+from charlm.text.long_lines import Place, at_a_space
 
 Ids = NDArray[np.uint32]
 
@@ -78,7 +79,12 @@ class Tokenizer(ABC):
     lossless: bool
     """Whether `decode(encode(text)) == text` for every text whose symbols are known."""
     needs_lines: bool
-    """Whether a long text may be encoded in pieces only if they end at line ends."""
+    """Whether a long text may be encoded in pieces only if they end at line ends, or where a long line may be cut."""
+
+    @property
+    def place_to_cut(self) -> Place:
+        """Where a long line may be cut, where `needs_lines`; for words, the space there belongs to neither side."""
+        return at_a_space
 
     @classmethod
     @abstractmethod

@@ -24,6 +24,7 @@ from charlm.text.interface import (
     flag_field,
     to_json,
 )
+from charlm.text.long_lines import Place, at_a_space, nowhere
 from charlm.text.subword_training import train_model
 
 if TYPE_CHECKING:
@@ -32,8 +33,9 @@ if TYPE_CHECKING:
 SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in bytes
 BATCH = 1 << 20  # characters encoded at a time
 FEW = 1_000  # parts that are not worth starting threads for
-LONG = 1 << 14  # characters; a longer line is cut, where that changes nothing: before a space after something else
-CUT = re.compile(r"(?<=[^ ]) ")
+LONG = 1 << 15  # characters; the words of a longer line are encoded one by one
+LONGEST_WORD = 1 << 15  # characters encoded as one; what is longer is cut
+WORD_START = re.compile(r"(?<=[^ ])(?= )")
 Part = tuple[str, tuple[int, ...]]  # what the model encodes at once, and the ids that follow it
 PROBES = (
     "a",
@@ -88,6 +90,16 @@ class SubwordTokenizer(Tokenizer):
             raise ValueError(f"{MODEL_FILE}: {error.strerror}") from error
         return cls(model, flag_field(fields, "lowercase"))
 
+    @cached_property
+    def goes_by_words(self) -> bool:
+        """Whether no piece goes on from a word into a space, so that words are encoded each on its own."""
+        across = any(SPACE in self._pieces.id_to_piece(id).lstrip(SPACE) for id in range(self._pieces.vocab_size()))
+        return bool(self._spelled_space) and self._keeps_text and not across
+
+    @property
+    def place_to_cut(self) -> Place:
+        return at_a_space if self.goes_by_words else nowhere
+
     def normalise(self, text: str) -> str:
         text = text.lower() if self.lowercase else text
         return text if self._keeps_text else self._as_the_model_keeps_it(text, self._encode(text))
@@ -118,10 +130,11 @@ class SubwordTokenizer(Tokenizer):
         if not self._spelled_space:
             yield line, following
             return
+        is_cut = len(line) > LONG and self.goes_by_words
         *before, last = line.split(SPACE)
         for between in before:
-            yield from _cut(between, self._spelled_space)
-        yield from _cut(last, following)
+            yield from _words(between, self._spelled_space) if is_cut else ((between, self._spelled_space),)
+        yield from _words(last, following) if is_cut else ((last, following),)
 
     def _unknown(self, text: str) -> Iterator[str]:
         """What the text has in place of each unknown piece."""
@@ -219,12 +232,15 @@ def _batches(parts: Iterable[Part]) -> Iterator[list[Part]]:
         yield batch
 
 
-def _cut(text: str, following: tuple[int, ...]) -> Iterator[Part]:
-    """A text as one part, or a long one as several."""
+def _words(text: str, following: tuple[int, ...]) -> Iterator[Part]:
+    """The words of a text, each with the spaces before it, and in pieces if it is very long.
+
+    So a line gives the same ids however it is cut before such words; sentencepiece, given a whole line, would choose
+    among equally good pieces by how its sums of 32 bits are rounded.
+    """
     start = 0
-    while len(text) - start > 2 * LONG:
-        space = CUT.search(text, start + LONG, start + 2 * LONG)
-        end = space.start() if space else start + 2 * LONG
-        yield text[start:end], ()
+    for end in chain((place.start() for place in WORD_START.finditer(text)), (len(text),)):
+        for first in range(start, end, LONGEST_WORD):
+            yield text[first : min(first + LONGEST_WORD, end)], ()
         start = end
-    yield text[start:], following
+    yield "", following

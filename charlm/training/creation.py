@@ -149,7 +149,14 @@ def _about(base: Base, vocab_size: int) -> str:
 
 def corpus_name(corpus: str) -> str:
     """What a run of this corpus is called."""
-    return "stdin" if corpus in ("-", "/dev/stdin") else Path(corpus).resolve().stem.lstrip(".") or "text"
+    if corpus in ("-", "/dev/stdin"):
+        return "stdin"
+    try:
+        path = Path(corpus).resolve()
+    except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
+        path = Path(corpus)
+    name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
+    return Path(name).stem.lstrip(".") or "text"
 
 
 def readable_name(corpus: str) -> str:
