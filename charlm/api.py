@@ -23,7 +23,7 @@ from charlm.config import CorpusSettings, Device, Precision
 from charlm.device import cores, may_have_gpu
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
 from charlm.engine.stepper import Stepper
-from charlm.errors import RunError, UsageError
+from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
@@ -313,6 +313,9 @@ class LanguageModel:
         return Score(text, counted, tokens)
 
     def _tally(self, encoded: Encoded, ids: NDArray[Any], logprobs: NDArray[np.float64]) -> Tally:
+        if not np.isfinite(logprobs).all():
+            what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
+            raise DivergedError(what, str(self.run.path), "train it longer or again, or score a shorter text")
         spelling = spelling_nats(sum(spelled_bytes(symbol) for symbol in encoded.unknown))
         return Tally(
             total_nats=-float(logprobs.sum()) + spelling,

@@ -88,6 +88,15 @@ def check_weights(shape: Shape, tensors: Mapping[str, Any], where: str) -> None:
             raise _wrong_weights(f"{name} is {found[:100]}, not float32 {size}", where)
 
 
+def check_finite(tensors: Mapping[str, Any], where: str) -> None:
+    """Raise RunError, naming `where`, when a number of these arrays is not finite."""
+    import numpy as np
+
+    for name, tensor in tensors.items():
+        if tensor.dtype.kind == "f" and not np.isfinite(tensor).all():
+            raise _wrong_weights(f"{name[:100]} has numbers that are not finite", where)
+
+
 def most_weight_bytes(shape: Shape) -> int:
     """The size that a file of these weights, and no more, cannot exceed."""
     return 4 * num_params(shape) + MOST_OTHER_BYTES

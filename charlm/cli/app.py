@@ -27,7 +27,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in ("tokenize", "train", "sample", "score", "info", "cells"):
+for _command in ("tokenize", "train", "sample", "score", "info", "verify", "cells"):
     importlib.import_module(f"charlm.cli.{_command}").register(app)
 
 

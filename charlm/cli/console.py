@@ -2,9 +2,9 @@
 
 import json
 import os
+import re
 import signal
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from charlm.shape import Shape
 
 SCHEMA_VERSION = 1
+STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
 
@@ -31,20 +33,22 @@ class TerminalConsole(Console):
 
 if sys.stdout is None:  # closed by the shell (`>&-`)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open)
-out = TerminalConsole(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE)
-err = TerminalConsole(stderr=True, highlight=False, soft_wrap=True)
+out = TerminalConsole(
+    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+)
+err = TerminalConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str, quiet: bool = False) -> None:
     """A line for the person at the terminal; never part of a result."""
     if not quiet:
-        err.print(escape(message), style="dim")
+        err.print(literal(message), style="dim")
 
 
 def write_json(value: dict[str, Any]) -> None:
     """One JSON object as one line on stdout."""
     whole = {"schema_version": SCHEMA_VERSION, **value}
-    text = json.dumps(whole, ensure_ascii=False)
+    text = CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(whole, ensure_ascii=False))
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
@@ -63,8 +67,16 @@ def write_text(text: str, flush: bool = False) -> None:
 
 
 def visible(text: str) -> str:
-    """Text that is safe on a terminal: control characters but newline and tab are shown by their escapes."""
-    return "".join(c if c in "\n\t" or unicodedata.category(c) not in ("Cc", "Cs") else _escaped(c) for c in text)
+    """Text that is safe on a terminal: what could steer it, but for newline and tab, is shown by its escape.
+
+    These are control characters, the marks that turn the direction of writing, and what is no character.
+    """
+    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def literal(text: str) -> str:
+    """The same for a rich console: nor is anything in it taken for markup."""
+    return escape(visible(text))
 
 
 def visible_symbol(symbol: str) -> str:
@@ -87,16 +99,12 @@ def describe(shape: "Shape") -> str:
     return ", ".join(parts)
 
 
-def _escaped(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
-
-
 def show_error(error: CharlmError) -> None:
     """Three short lines: what, where, what to do."""
-    err.print(f"[bold red]error:[/] {escape(error.what)}")
+    err.print(f"[bold red]error:[/] {literal(error.what)}")
     for label, line in (("where:", error.where), ("to do:", error.to_do)):
         if line:
-            err.print(f"[dim]{label}[/] {escape(line)}")
+            err.print(f"[dim]{label}[/] {literal(line)}")
 
 
 @contextmanager
@@ -150,6 +158,6 @@ def when_the_reader_goes(action: signal.Handlers) -> None:
 def _unexpected(error: Exception, message: str, exit_code: int) -> None:
     if os.environ.get("CHARLM_DEBUG"):
         raise error
-    err.print(f"[bold red]error:[/] {escape(message)}")
+    err.print(f"[bold red]error:[/] {literal(message)}")
     err.print("[dim]to do:[/] run it again with CHARLM_DEBUG=1 for the whole traceback")
     sys.exit(exit_code)

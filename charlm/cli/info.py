@@ -1,17 +1,18 @@
 """`charlm info`: the runs there are, or one of them."""
 
+import dataclasses
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from charlm.cli.console import describe, out, say, write_json
+from charlm.cli.console import describe, literal, out, say, write_json
 from charlm.errors import RunError
 
 MEASURED = ("valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token")
+CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -47,38 +48,42 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
+    from charlm.run_config import read_config
     from charlm.run_directory import BEST, RunDirectory
-    from charlm.shape import num_params, shape_from
+    from charlm.shape import most_weight_bytes, num_params
 
     directory = RunDirectory(path)
     try:
-        config = directory.config
-        shape = shape_from(config, str(path / "config.json"))
-        best = directory.load(BEST) if directory.has(BEST) else None
+        config = read_config(directory)
+        best = directory.load(BEST, most_weight_bytes(config.model)) if directory.has(BEST) else None
+        measured = None
+        for record in directory.metrics():
+            measured = record if record.get("event") == "Measured" else measured
     except RunError as error:
         if not skip_damaged:
             raise
         say(f"{path}: {error.what}")
         return None
-    measured = [record for record in directory.metrics() if record.get("event") == "Measured"]
     return {
         "run": str(path),
-        "created": config["created"],
-        "corpus": config["corpus"],
-        "model": config["model"],
-        "network": describe(shape),
-        "num_params": num_params(shape),
-        "training": config["training"],
+        "created": config.created,
+        "command": config.command,
+        "corpus": dataclasses.asdict(config.corpus),
+        "model": dataclasses.asdict(config.model),
+        "network": describe(config.model),
+        "num_params": num_params(config.model),
+        "training": dataclasses.asdict(config.training),
         "best_step": best.step if best else None,
-        "best_check_nats_per_token": best.scalars.get("nats_per_token") if best else None,
-        "measured": measured[-1] if measured else None,
-        "versions": {"charlm": config["charlm"], **config["versions"]},
+        "best_check_nats_per_token": _number(best.scalars.get("nats_per_token")) if best else None,
+        "measured": measured,
+        "init_from": config.init_from,
+        "versions": {"charlm": config.charlm, **config.versions},
         "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(" ", timespec="minutes"),
     }
 
 
 def _newest(path: Path) -> float:
-    return max(file.stat().st_mtime for file in path.iterdir())
+    return max(file.lstat().st_mtime for file in path.iterdir())
 
 
 def _show_all(records: list[dict[str, Any]]) -> None:
@@ -87,7 +92,7 @@ def _show_all(records: list[dict[str, Any]]) -> None:
         table.add_column(heading, no_wrap=True)
     for record in records:
         table.add_row(
-            escape(record["run"]),
+            literal(record["run"]),
             record["corpus"]["unit"],
             _model(record),
             f"{record['num_params']:,}",
@@ -99,30 +104,40 @@ def _show_all(records: list[dict[str, Any]]) -> None:
 
 
 def _show_one(record: dict[str, Any]) -> None:
-    corpus, training = record["corpus"], record["training"]
+    corpus, training = record["corpus"], dict(record["training"])
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     rows = {
         "run": record["run"],
         "created": record["created"],
+        "command": record["command"],
         "saved": record["last_saved"],
         "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
+        "checksum": ", ".join(f"{name} {corpus[name]}" for name in CHECKSUMS if corpus[name]),
         "model": record["network"],
         "types": f"{record['model']['vocab_size']:,}",
         "parameters": f"{record['num_params']:,}",
         "best": f"step {record['best_step']}, {_figure(record['best_check_nats_per_token'])} nats/token (quick check)",
         "measured": ", ".join(f"{name} {_figure(_measured(record, name))}" for name in MEASURED),
-        "training": ", ".join(f"{name} {value}" for name, value in training.items() if value is not None),
+        "seed": training.pop("seed"),
+        "training": ", ".join(
+            f"{name} {value}" for name, value in training.items() if value is not None and name != "seed"
+        ),
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
     }
     for name, value in rows.items():
-        table.add_row(name, escape(str(value)))
+        if value not in (None, ""):
+            table.add_row(name, literal(str(value)))
     out.print(table)
 
 
 def _measured(record: dict[str, Any], name: str) -> float | None:
     """A figure of the final measuring, once there was one."""
-    value: float | None = (record["measured"] or {}).get(name)
-    return value
+    return _number((record["measured"] or {}).get(name))
+
+
+def _number(value: object) -> float | None:
+    """A figure from a file, or nothing when it is none."""
+    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else None  # type: ignore[arg-type]
 
 
 def _model(record: dict[str, Any]) -> str:

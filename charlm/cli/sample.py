@@ -2,7 +2,8 @@
 
 import dataclasses
 import secrets
-from collections.abc import Iterable
+import sys
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -50,6 +51,9 @@ def sample_cli(
     threads: Annotated[
         int | None, typer.Option(min=1, help="Processor threads (default: 1 for one sample, else all).")
     ] = None,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="On a terminal, too: control characters as they are, not their escapes.")
+    ] = False,
     json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
 ) -> None:
@@ -81,14 +85,13 @@ def sample_cli(
         if json:
             _write_json_sample(lm, collect(prompt, tokens), {"seed": seed, "number": number})
             continue
-        _print_sample(tokens, prompt if echo else "", until_eos)
+        _print_sample(tokens, prompt if echo else "", until_eos, str if raw or not sys.stdout.isatty() else visible)
         if number < num_samples - 1 and not until_eos:
             write_text("\n")  # an empty line between longer samples
 
 
-def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> None:
+def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool, show: Callable[[str], str]) -> None:
     """The prompt and what follows it, as it comes."""
-    show = visible if out.is_terminal else str
     write_text(show(prompt))
     last = prompt
     for token in tokens:

@@ -137,10 +137,6 @@ class TextFile:
         """The text of a part, cut only after line ends."""
         return (data.decode() for data in self.texts(span, size, lines=True))
 
-    @property
-    def sha256(self) -> str:
-        return ""
-
     def split(self, valid_fraction: float, at_line: bool) -> tuple[Span, Span]:
         """The part to train on, and the part after character `int((1 - valid_fraction) * n)` to validate on.
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from charlm.config import TextSettings
 from charlm.device import cores
+from charlm.files import read_file
 from charlm.text.interface import (
     EOS,
     MODEL_FILE,
@@ -25,12 +26,15 @@ from charlm.text.interface import (
     to_json,
 )
 from charlm.text.long_lines import Place, at_a_space, nowhere
+from charlm.text.subword_checking import check_model
 from charlm.text.subword_training import train_model
+from charlm.text.vocabulary import LONGEST_SYMBOL
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in bytes
+MOST_MODEL = 1 << 26  # bytes
 BATCH = 1 << 20  # characters encoded at a time
 FEW = 1_000  # parts that are not worth starting threads for
 LONG = 1 << 15  # characters; the words of a longer line are encoded one by one
@@ -65,6 +69,7 @@ class SubwordTokenizer(Tokenizer):
         """Raises ValueError when this is no working sentencepiece model."""
         self.model = model
         self.lowercase = lowercase
+        check_model(model)
         self._pieces = _processor(model)
         size = self._pieces.vocab_size()
         has_eos = self._pieces.eos_id() >= 0
@@ -74,6 +79,8 @@ class SubwordTokenizer(Tokenizer):
         self.adds_space = self._pieces.encode("a", out_type=str)[0].startswith(SPACE)
         bytes_of_space = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
         self._spelled_space = () if self.adds_space or self.unk_id in bytes_of_space else tuple(bytes_of_space)
+        if max(map(len, self.texts)) > LONGEST_SYMBOL:
+            raise ValueError("a piece is too long")
         self._keeps_text = all(self.decode(self._encode(text)) == text for text in PROBES)
         self.lossless = self._keeps_text and not lowercase
 
@@ -85,9 +92,11 @@ class SubwordTokenizer(Tokenizer):
     @classmethod
     def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
         try:
-            model = (folder / MODEL_FILE).read_bytes()
+            model = read_file(folder / MODEL_FILE, MOST_MODEL)
         except OSError as error:
             raise ValueError(f"{MODEL_FILE}: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{MODEL_FILE} {error}") from error
         return cls(model, flag_field(fields, "lowercase"))
 
     @cached_property

@@ -1,15 +1,16 @@
 """The tokenizers by unit, made from settings and a text or read from files."""
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 
 from charlm.config import TextSettings, Unit, flag
 from charlm.errors import RunError, UsageError
+from charlm.files import parse_json, read_file
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import (
     FORMAT,
     FORMAT_VERSION,
+    MOST_TOKENIZER,
     TOKENIZER_FILE,
     Decoder,
     Encoded,
@@ -18,7 +19,7 @@ from charlm.text.interface import (
 )
 from charlm.text.octets import OctetTokenizer
 from charlm.text.subword_training import SMALLEST_VOCABULARY
-from charlm.text.subwords import SubwordTokenizer
+from charlm.text.subwords import MOST_MODEL, SubwordTokenizer
 from charlm.text.words import WordTokenizer
 
 __all__ = [
@@ -80,20 +81,24 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     """
     path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
     try:
-        content = path.read_bytes()
+        content = read_file(path, MOST_MODEL if path.suffix == ".model" else MOST_TOKENIZER)
     except OSError as error:
         raise RunError(f"no tokenizer: {error.strerror or error}", str(path), WHAT_TO_GIVE) from error
+    except ValueError as error:
+        raise RunError(f"no tokenizer: it {error}", str(path), WHAT_TO_GIVE) from error
     try:
         if path.suffix == ".model":
             return SubwordTokenizer(content)
-        return _of_json(json.loads(content), path)
+        return _of_json(parse_json(content), path)
     except (KeyError, TypeError, ValueError) as error:
-        raise RunError(f"a damaged tokenizer: {error}", str(path), WHAT_TO_GIVE) from error
+        raise RunError(f"a damaged tokenizer: {str(error)[:200]}", str(path), WHAT_TO_GIVE) from error
 
 
 def _of_json(fields: object, path: Path) -> Tokenizer:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or fields.get("unit") not in TOKENIZERS:
         raise RunError("not a tokenizer of charlm", str(path), WHAT_TO_GIVE)
     if fields.get("version") != FORMAT_VERSION:
-        raise RunError(f"a tokenizer of format version {fields.get('version')}", str(path), "use a newer charlm")
+        raise RunError(
+            f"a tokenizer of format version {str(fields.get('version'))[:20]}", str(path), "use a newer charlm"
+        )
     return TOKENIZERS[fields["unit"]].load(fields, path.parent)

@@ -1,14 +1,18 @@
 """Symbols with ids: `<eos>` is 0, `<unk>` is 1, then the types by falling count, equal counts by code point."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
 from charlm.text.interface import EOS, UNK
 
+SURROGATES = re.compile("[\ud800-\udfff]")
 EOS_ID = 0
 UNK_ID = 1
 SPECIALS = (EOS, UNK)
+MOST_SYMBOLS = 1 << 24
+LONGEST_SYMBOL = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,11 @@ class Vocabulary:
         """From a list read from a file. Raises ValueError unless it is one that `of_counts` could have made."""
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError("the symbols are not a list of texts")
+        if len(symbols) > MOST_SYMBOLS or max(map(len, symbols), default=0) > LONGEST_SYMBOL:
+            raise ValueError("there are too many symbols, or too long ones")
+        together = "".join(symbols)
+        if "\n" in together or SURROGATES.search(together):
+            raise ValueError("a symbol has a line end, or what is no character")
         if tuple(symbols[:2]) != SPECIALS or len(set(symbols)) != len(symbols):
             raise ValueError("the symbols lack <eos> or <unk>, or one is there twice")
         return cls(tuple(symbols))

@@ -1,0 +1,177 @@
+"""Damage as a hostile author would do it: mutated files of a run, every checksum made right again."""
+
+import hashlib
+import json
+import random
+import shutil
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus.store import HEADER_SIZE, MAGIC
+
+Mutation = Callable[[random.Random, bytes], bytes]
+
+# What stands in for any value of a JSON file.
+VALUES = (
+    *(None, True, False, 0, -1, 1, 2, 7, 63, 65, 255, 65537, 2**24 + 1, 2**31, 2**63, 10**12, 10**30, -(10**30)),
+    *(0.5, -0.0, 1e308, -1e308, float("inf"), float("-inf"), float("nan")),
+    *(
+        "",
+        "a",
+        "lstm",
+        "gru",
+        "rnn_relu",
+        "zero",
+        "learned",
+        "word",
+        "\ud800",
+        "\n",
+        "../../x",
+        "/etc/passwd",
+        "\x1b[2J",
+    ),
+    *("x" * 5000, "1" * 400, [], [1], [[]], {}, {"a": 1}, ["a"] * 300),
+)
+TOKENS = (b"[" * 3000, b"{", b"}", b'"', b"\\ud800", b"\\", b"\0", b"\xff", b"1e999", b"9" * 4000, b"NaN", b"-", b",")
+
+
+def mutate_bytes(rng: random.Random, data: bytes) -> bytes:
+    """Some bits flipped, or some bytes lost, doubled, moved or put in."""
+    changed = bytearray(data)
+    for _ in range(rng.choice((1, 1, 2, 8))):
+        at, end = rng.randrange(len(changed) + 1), rng.randrange(len(changed) + 1)
+        match rng.randrange(5):
+            case 0 if changed:
+                changed[at % len(changed)] ^= 1 << rng.randrange(8)
+            case 1:
+                del changed[at : at + rng.choice((1, 4, 50, len(changed)))]
+            case 2:
+                changed[at:at] = changed[end : end + rng.choice((1, 8, 100))]
+            case 3:
+                changed[at:at] = rng.choice(TOKENS)
+            case _:
+                changed[at : at + 1] = rng.randbytes(1)
+    return bytes(changed)
+
+
+def mutate_json(rng: random.Random, data: bytes) -> bytes:
+    """Some values of other types or sizes, some names gone, doubled or new; else some bytes."""
+    if rng.random() < 0.3:
+        return mutate_bytes(rng, data)
+    value = json.loads(data)
+    for _ in range(rng.choice((1, 1, 2, 5))):
+        holder, key = _somewhere(rng, value)
+        match rng.randrange(8):
+            case 0 if isinstance(holder, dict):
+                del holder[key]
+            case 1 if isinstance(holder, dict):
+                holder[rng.choice(("extra", "\ud800", "", "__proto__", "step"))] = rng.choice(VALUES)
+            case 2 if isinstance(holder, list):
+                holder.insert(key, holder[key])
+            case _:
+                holder[key] = rng.choice(VALUES)
+        if not value:
+            break
+    text = json.dumps(value)
+    if rng.random() < 0.1:
+        text = text.replace('{"', '{"model": 1, "format": 2, "', 1)
+    return text.encode()
+
+
+def _somewhere(rng: random.Random, value: Any) -> tuple[Any, Any]:
+    """A place in a JSON value: its container, and its key there."""
+    while True:
+        key = rng.choice(list(value)) if isinstance(value, dict) else rng.randrange(len(value))
+        inner = value[key]
+        if not isinstance(inner, (dict, list)) or not inner or rng.random() < 0.2:
+            return value, key
+        value = inner
+
+
+def mutate_weights(rng: random.Random, data: bytes) -> bytes:
+    """The header and metadata of a safetensors file, or its arrays; its checksum is right again."""
+    size = int.from_bytes(data[:8], "little")
+    header, arrays = data[8 : 8 + size], data[8 + size :]
+    kind = rng.randrange(4)
+    if kind == 0:
+        arrays = mutate_bytes(rng, arrays) if rng.random() < 0.5 else _other_numbers(rng, arrays)
+    elif kind == 1:
+        fields = json.loads(header)
+        metadata = fields["__metadata__"]
+        metadata[rng.choice(list(metadata))] = rng.choice(
+            ("", "-1", "1" * 5000, "1e5", "null", "[]", "{", "[" * 10**5, '{"nats_per_token": "x"}', "NaN", "\ud800")
+        )
+        header = json.dumps(fields).encode()
+    else:
+        header = mutate_json(rng, header) if kind == 2 else mutate_bytes(rng, header)
+    length = len(header) if rng.random() < 0.95 else rng.choice((0, 1, len(header) + 1, 2**31, 2**63, 2**64 - 1))
+    return sealed_weights(length.to_bytes(8, "little") + header + arrays)
+
+
+def _other_numbers(rng: random.Random, arrays: bytes) -> bytes:
+    """Some float32 that are huge, or no numbers."""
+    changed = bytearray(arrays)
+    for _ in range(rng.choice((1, 50))):
+        at = 4 * rng.randrange(len(arrays) // 4)
+        changed[at : at + 4] = rng.choice((b"\xff\xff\x7f\x7f", b"\0\0\x80\x7f", b"\0\0\xc0\x7f", b"\x01\0\0\0"))
+    return bytes(changed)
+
+
+def sealed_weights(data: bytes) -> bytes:
+    """The same with the checksum that charlm would give it, where its header can be read at all."""
+    size = int.from_bytes(data[:8], "little")
+    try:
+        header = json.loads(data[8 : 8 + size])
+        metadata = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
+        digest = hashlib.sha256(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode())
+        digest.update(data[8 + size :])
+        header["__metadata__"] = {**metadata, "sha256": digest.hexdigest()}
+        changed = json.dumps(header).encode()
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError):
+        return data
+    return len(changed).to_bytes(8, "little") + changed + data[8 + size :]
+
+
+def mutate_ids(rng: random.Random, data: bytes) -> bytes:
+    """The header of a file of ids, or the ids; their checksum is right again."""
+    head, ids = data[len(MAGIC) : HEADER_SIZE], data[HEADER_SIZE:]
+    if rng.random() < 0.4:
+        ids = mutate_bytes(rng, ids)
+        fields = {**json.loads(head), "crc32": zlib.crc32(ids)}
+        width = {"uint8": 1, "uint16": 2, "uint32": 4}[fields["dtype"]]
+        head = json.dumps({**fields, "count": len(ids) // width, "num_tokens": len(ids) // width - 1}).encode()
+    else:
+        head = mutate_json(rng, head)
+    return (MAGIC + head).ljust(HEADER_SIZE)[:HEADER_SIZE] + ids
+
+
+def reseal(run: Path) -> None:
+    """Make the manifests of a run and of its corpus say what its files are now."""
+    for manifest in (run / "corpus" / "MANIFEST.json", run / "MANIFEST.json"):
+        found = {}
+        for name in json.loads(manifest.read_bytes()):
+            data = (manifest.parent / name).read_bytes()
+            is_ids = name.endswith(".ids")
+            digest = hashlib.sha256(data[:HEADER_SIZE] if is_ids else data).hexdigest()
+            found[name] = {"size": len(data), "header_sha256" if is_ids else "sha256": digest}
+        manifest.write_text(json.dumps(found))
+
+
+class Forgery:
+    """A copy of a run in which one file after the other is mutated."""
+
+    def __init__(self, run: Path, folder: Path) -> None:
+        self.run = Path(shutil.copytree(run, folder))
+
+    def with_file(self, name: str, data: bytes) -> Path:
+        """The run with this file in place of its own, all checksums right. It is put back by `restore`."""
+        self.name, self.whole = name, (self.run / name).read_bytes()
+        (self.run / name).write_bytes(data)
+        reseal(self.run)
+        return self.run
+
+    def restore(self) -> None:
+        (self.run / self.name).write_bytes(self.whole)
+        reseal(self.run)
