@@ -4,19 +4,25 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
+import charlm
+from charlm import config
 from charlm.cells import CELLS
+from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
-from charlm.run_directory import LAST
+from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.training import loop, session
 from charlm.training.events import Evaluated, Planned, Saved
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
-from charlm.training.session import Session
-from tests.test_training import Start, finish, interrupt_after, start, stop, tensors
+from charlm.training.session import Session, TrainRequest, open_session
+from tests.test_training import TINY, Start, finish, interrupt_after, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
 
@@ -217,7 +223,7 @@ STOPPED_AT = 12  # where a check has just been made, which was worse than the be
 
 def _eventful(training: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
     """A training whose every part has something to remember: checks that get worse, a bad step, a split batch."""
-    checks = iter([3.0, 2.0, 2.1, 2.2, 2.15, 2.3, 2.4, 2.5])
+    checks = iter([3.0, 2.0, 2.1, 2.2, 2.15, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
     taken = [next(checks) for _ in range(training.trainer.progress.step // 4)]
     training.trainer._check = lambda: taken.append(next(checks)) or taken[-1]
     of = training.trainer.gradients.of
@@ -262,3 +268,218 @@ def outcome(training: Session) -> tuple[Any, ...]:
 def test_every_number_of_a_training_is_among_these_parts() -> None:
     names = {NUMBERS.get(one.name, one.name) for one in dataclasses.fields(Progress)}
     assert names - {"seconds"} <= PARTS.keys()
+
+
+# Going further, and what has changed
+
+
+def test_the_same_command_with_resume_goes_on(start: Start, stop: StopRequest, corpus: Path) -> None:
+    interrupt_after(start(**HARD), stop, 9)
+    run = str(RunDirectory(start(resume=True).run.path).path)
+    request = TrainRequest(corpus=str(corpus), run=run, resume=True, settings={**TINY, **HARD})
+    assert finish(open_session(request)).trainer.progress.step == 23
+
+
+def test_a_text_that_has_changed_is_refused(start: Start, corpus: Path, tmp_path: Path) -> None:
+    run = finish(start(steps=3)).run.path
+    (tmp_path / "english.txt").write_bytes(corpus.read_bytes() + b"More.\n")
+    with pytest.raises(UsageError, match="changed since") as refused:
+        charlm.train(tmp_path / "english.txt", run=str(run), resume=True)
+    assert "--init-from" in refused.value.to_do
+    assert charlm.train(corpus, run=str(run), resume=True, steps=5).steps == 5
+
+
+@pytest.mark.parametrize("option", ["valid", "test"])
+def test_a_further_text_is_compared_too(corpus: Path, tmp_path: Path, option: str) -> None:
+    text, other = tmp_path / "text.txt", tmp_path / "other.txt"
+    text.write_text("the pear\nthe pair\n")
+    other.write_text("the pier\n")
+    run = charlm.train(corpus, run=str(tmp_path / "run"), **{**TINY, "steps": 3}, **{option: text}).run
+    assert charlm.train(run=run, resume=True, steps=4, **{option: text}).steps == 4
+    with pytest.raises(UsageError, match=r"other\.txt"):
+        charlm.train(run=run, resume=True, steps=5, **{option: other})
+    plain = charlm.train(corpus, run=str(tmp_path / "plain"), **{**TINY, "steps": 3}).run
+    with pytest.raises(UsageError, match=r"text\.txt"):
+        charlm.train(run=plain, resume=True, steps=5, **{option: text})
+
+
+def test_a_tokenizer_is_compared_too(start: Start) -> None:
+    run = finish(start(steps=3)).run.path
+    assert charlm.train(run=str(run), resume=True, steps=4, tokenizer=run).steps == 4
+    other = finish(start("other", steps=3, vocab_size=20)).run.path
+    with pytest.raises(UsageError, match="--tokenizer"):
+        charlm.train(run=str(run), resume=True, steps=5, tokenizer=other)
+
+
+def test_another_version_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(steps=3))
+    assert start(resume=True).notes == ["going on from step 3"]
+    monkeypatch.setattr("charlm.training.resuming.__version__", "9.9")
+    changed = start(resume=True).notes[0]
+    assert f"charlm {charlm.__version__} (now 9.9)" in changed
+
+
+def test_where_nothing_was_saved_it_begins_at_step_0_and_says_so(start: Start) -> None:
+    straight = finish(start("straight"))
+    start("killed")
+    resumed = start("killed", resume=True)
+    assert any("nothing was saved yet" in note for note in resumed.notes)
+    assert_same(straight, finish(resumed))
+
+
+def test_a_damaged_state_is_named_and_the_one_before_it_is_not_lost(start: Start) -> None:
+    straight = finish(start("straight"))
+    path = finish(start("damaged")).run.path
+    whole = (path / "last.safetensors").read_bytes()
+    (path / "last.safetensors").write_bytes(whole[:-9] + b"X" + whole[-8:])
+    resumed = start("damaged", resume=True)
+    assert any("last.safetensors" in note and "step 20" in note for note in resumed.notes)
+    events = resumed.events()
+    for event in events:
+        if isinstance(event, Saved):
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert RunDirectory(path).load(PREVIOUS).step == 20  # not the damaged one
+    assert_same(straight, finish(start("damaged", resume=True)))
+
+
+def test_a_state_of_another_training_is_refused_by_name(start: Start) -> None:
+    training = finish(start(steps=3))
+    last = training.run.load(LAST)
+    for name, value in {
+        "network.head.bias": np.zeros(3, np.float32),
+        "optimizer.0.exp_avg": np.zeros((2, 2), np.float32),
+        "optimizer.99.step": np.zeros((), np.float32),
+        "windows.places": np.full_like(last.tensors["windows.places"], 10**9),
+        "windows.pass_and_step": np.array([-1, 0]),
+        "state.0.0": np.zeros((5, 11), np.float32),
+        "state.7.0": np.zeros((5, 12), np.float32),
+        "dropout_generator": np.zeros_like(last.tensors["dropout_generator"]),
+    }.items():
+        training.run.save(LAST, Weights({**last.tensors, name: value}, 3, last.scalars))
+        with pytest.raises(RunError, match=r"last\.safetensors"):
+            start(resume=True)
+    missing = {name: value for name, value in last.tensors.items() if name != "optimizer.1.exp_avg"}
+    training.run.save(LAST, Weights(missing, 3, last.scalars))
+    with pytest.raises(RunError, match=r"lacks the tensor 'optimizer\.1\.exp_avg'"):
+        start(resume=True)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"progress": {"step": 4}},
+        {"progress": {"step": "3"}},
+        {"progress": {"step": 3, "speed": 1}},
+        {"progress": {"step": 3, "micro_batches": 0}},
+        {"progress": []},
+        {"plan": {"total_steps": 3, "decisions": "two"}},
+        {"plan": None},
+        {"metrics_length": -1},
+        {"metrics_length": None},
+    ],
+    ids=str,
+)
+def test_numbers_that_cannot_be_are_refused(start: Start, wrong: dict[str, Any]) -> None:
+    training = finish(start(steps=3))
+    last = training.run.load(LAST)
+    training.run.save(LAST, Weights(last.tensors, 3, {**last.scalars, **wrong}))
+    with pytest.raises(RunError, match=r"last\.safetensors"):
+        start(resume=True)
+
+
+def test_a_run_that_another_process_trained_meanwhile_is_left_alone(start: Start) -> None:
+    finish(start(steps=3))
+    late = start(resume=True, steps=9)
+    finish(start(resume=True, steps=5))
+    with pytest.raises(UsageError, match="meanwhile"):
+        finish(late)
+    assert late.run.load(LAST).step == 5
+
+
+def test_what_a_killed_writer_left_is_cleared_up(start: Start) -> None:
+    path = finish(start(steps=3)).run.path
+    (path / ".best.safetensors.abcd1234").write_bytes(b"half")
+    finish(start(resume=True, steps=5))
+    assert not list(path.glob(".best*"))
+
+
+# From another run's weights
+
+
+def test_a_run_begins_with_the_weights_of_another_and_its_vocabulary_grows(
+    corpus: Path, tmp_path: Path, any_unit: str
+) -> None:
+    settings = {**TINY, "unit": any_unit, "steps": 30, "vocab_size": {"word": 40, "subword": 300}.get(any_unit)}
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **settings)
+    other = tmp_path / "other.txt"
+    other.write_text("Ωμέγα says: the pear & the pair.\n" * 40)
+    request = TrainRequest(corpus=str(other), run=str(tmp_path / "second"), init_from=first.run, settings=SHORT)
+    training = open_session(request)
+    old, new = charlm.load(first.run), training.corpus.tokenizer
+    size = old.tokenizer.vocab_size
+    assert [new.symbol(id) for id in range(size)] == [old.tokenizer.symbol(id) for id in range(size)]
+    assert (new.vocab_size > size) == (any_unit in ("char", "word"))
+    assert new.decode(new.encode("Ωμέγα & the pear\n")) == "Ωμέγα & the pear\n"
+    before = old.run.load(BEST).tensors
+    for name, value in training.network.state_dict().items():
+        rows = len(before[name])
+        assert np.array_equal(value.numpy()[:rows], before[name]), name
+        assert len(value) == rows or name in ("embedding.weight", "head.weight", "head.bias")
+    finish(training)
+    assert training.run.config["init_from"]["run_id"] == old.run.config["run_id"]
+    assert math.isfinite(charlm.load(training.run.path).score("the pear & Ωμέγα").logprob_nats)
+
+
+SHORT: dict[str, Any] = {"steps": 6, "threads": 1, "device": "cpu", "batch_size": 3, "bptt": 9, "save_every": 4}
+
+
+@pytest.fixture(params=["char", "byte", "word", "subword"])
+def any_unit(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def test_new_symbols_are_together_as_probable_as_an_unknown_one_was(corpus: Path, tmp_path: Path) -> None:
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 40})
+    (tmp_path / "other.txt").write_text("αβγδ the pear\n" * 30)
+    request = TrainRequest(
+        corpus=str(tmp_path / "other.txt"), run=str(tmp_path / "second"), init_from=first.run, settings=SHORT
+    )
+    training = open_session(request)
+    old, new = charlm.load(first.run), training.network
+    ids = old.tokenizer.encode("the pe").astype(np.int64)
+    state = new.initial_state(1)
+    with torch.no_grad():
+        logits, _ = new(torch.from_numpy(ids)[None], state)
+    probabilities = logits[0, -1].softmax(0).numpy()
+    size, unk = old.tokenizer.vocab_size, old.tokenizer.unk_id
+    assert len(probabilities) == size + 4
+    assert probabilities[size:].sum() == pytest.approx(probabilities[unk], rel=1e-4)
+
+
+def test_a_run_from_other_weights_is_resumed_like_any_other(corpus: Path, tmp_path: Path, stop: StopRequest) -> None:
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **TINY)
+
+    def begin(name: str) -> Session:
+        return open_session(
+            TrainRequest(corpus=str(corpus), run=str(tmp_path / name), init_from=first.run, settings=SHORT)
+        )
+
+    straight = finish(begin("straight"))
+    begin("killed")
+    assert_same(straight, finish(open_session(TrainRequest(run=str(tmp_path / "killed"), resume=True))))
+    interrupt_after(begin("stopped"), stop, 5)
+    assert_same(straight, finish(open_session(TrainRequest(run=str(tmp_path / "stopped"), resume=True))))
+
+
+@pytest.mark.parametrize(
+    "given", [{"hidden_size": 13}, {"cell": "gru"}, {"unit": "word"}, {"lowercase": True}, {"tie_embeddings": True}]
+)
+def test_another_network_or_tokenizer_than_the_base_s_is_refused(
+    corpus: Path, tmp_path: Path, given: dict[str, Any]
+) -> None:
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3})
+    (name,) = given
+    with pytest.raises(UsageError, match=config.flag(name)):
+        charlm.train(corpus, run=str(tmp_path / "second"), init_from=first.run, **SHORT, **given)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["first"]

@@ -179,6 +179,8 @@ class Trainer:
                 return
         if self._sample and self._is_due(self.settings.sample_every or self._share(SAMPLES)):
             yield Sampled(self.progress.step, self._sample())
+        if self.progress.skipped_in_a_row:
+            return  # whether this state is a good one to go back to is not known yet
         if save or self._is_due(self.settings.save_every or self._share(EVALUATIONS)):
             if self._is_sound():
                 yield SaveDue(self.progress.step)

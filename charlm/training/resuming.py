@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from charlm import __version__
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag
@@ -65,8 +65,8 @@ def put_back(trainer: Trainer, saved: Weights, where: str, replan: bool = False)
         trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
         trainer.progress = _progress(saved)
         _plan(trainer.budget, saved.scalars, replan, trainer.progress.seconds)
-        return TypeAdapter(int).validate_python(saved.scalars["metrics_length"])
-    except (ValueError, KeyError, TypeError) as error:
+        return TypeAdapter(NonNegativeInt).validate_python(saved.scalars["metrics_length"], strict=True)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"damaged run: {Path(where).name} {_reason(error)}"
         raise RunError(what, where, "train again, or restore it from a copy") from error
 
@@ -82,7 +82,7 @@ def _progress(saved: Weights) -> Progress:
     numbers.setdefault("evaluated_at", saved.step)  # charlm 0.1 saved no state with an evaluation left to do
     if unknown := numbers.keys() - {one.name for one in dataclasses.fields(Progress)}:
         raise ValueError(f"counts {min(unknown)!r}, which this charlm does not know")
-    progress = TypeAdapter(Progress).validate_python(numbers)
+    progress = TypeAdapter(Progress).validate_python(numbers, strict=True)
     if progress.step != saved.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
         raise ValueError("has a state of training that contradicts itself")
     if not (1 <= progress.micro_batches <= 2**16 and 0 < progress.learning_rate_scale <= 1):
@@ -96,8 +96,8 @@ def _plan(budget: StepBudget, scalars: Mapping[str, Any], replan: bool, seconds:
             budget.seconds += seconds
         return
     plan = scalars.get("plan") or {name: scalars[name] for name in ("total_steps", "decisions")}  # charlm 0.1
-    budget.total_steps = TypeAdapter(int | None).validate_python(plan["total_steps"])
-    budget.decisions = TypeAdapter(int).validate_python(plan["decisions"])
+    budget.total_steps = TypeAdapter(PositiveInt | None).validate_python(plan["total_steps"], strict=True)
+    budget.decisions = TypeAdapter(NonNegativeInt).validate_python(plan["decisions"], strict=True)
     budget.marks = TypeAdapter(list[tuple[int, float]]).validate_python(plan.get("marks", []))
 
 
