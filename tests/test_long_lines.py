@@ -1,6 +1,5 @@
 """A long line is cut where that changes nothing, so that memory does not grow with it."""
 
-import dataclasses
 import json
 import os
 import random
@@ -31,10 +30,8 @@ from tests.memory import growth_of_preparing
 
 WHOLE = CorpusSettings(valid_fraction=0.0)
 # What a cut could go wrong on: spaces in rows, sigmas, joiners, marks, other white space, line ends.
-ALPHABET = st.sampled_from(
-    [*" ab.'Σσ", " ", " ", "\n", "\t", "\u3000", "\u0301", "￭", "▁", "É", "İ", "<unk>", " the", " Σ"]
-)
-TEXTS = st.lists(ALPHABET, min_size=1, max_size=60).map("".join)
+ODD = [*" ab.'Σσ", " ", " ", "\n", "\t", "\u3000", "\u0301", "￭", "▁", "É", "İ", "<unk>", " the", " Σ"]
+TEXTS = st.lists(st.sampled_from(ODD), min_size=1, max_size=60).map("".join)
 WORDS = [
     TextSettings(unit="word", split=split, punctuation=punctuation, lowercase=lowercase)
     for split in get_args(Split)
@@ -54,20 +51,25 @@ def prepared(folder: Path, text: str, settings: TextSettings, tokenizer: Tokeniz
     return prepare(folder / "text", folder / "ids", settings, WHOLE, tokenizer=tokenizer)
 
 
-@pytest.mark.parametrize("settings", [*WORDS, TextSettings(lowercase=True)], ids=str)
-@hypothesis_settings(max_examples=40)
-@given(text=TEXTS, line=st.integers(1, 9), most=st.sampled_from([2, 10**6]), block=st.sampled_from([2, 10**6]))
+@hypothesis_settings(max_examples=80)
+@given(
+    settings=st.sampled_from([*WORDS, TextSettings(lowercase=True)]),
+    text=TEXTS,
+    line=st.integers(1, 9),
+    most=st.sampled_from([2, 10**6]),
+    block=st.sampled_from([2, 10**6]),
+)
 def test_a_line_cut_anywhere_is_the_whole_line(
     tmp_path_factory: pytest.TempPathFactory, settings: TextSettings, text: str, line: int, most: int, block: int
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
-    try:
-        whole = prepared(folder, text, settings)
-    except TextError:  # one symbol
-        assume(False)
-    expected = dataclasses.replace(whole, train=whole.train)
-    ids, header = expected.train.ids.tolist(), expected.train.header
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        try:
+            whole = prepared(folder, text, settings)
+        except TextError:  # one symbol
+            assume(False)
+        ids, header = whole.train.ids.tolist(), whole.train.header
         cut_short(patch, line)
         patch.setattr("charlm.corpus.numbered.MOST_REMEMBERED", most)
         patch.setattr("charlm.corpus.numbered.BLOCK", block)
@@ -164,11 +166,11 @@ def write_line(path: Path, megabytes: int) -> None:
 
 KINDS: list[tuple[dict[str, object], int]] = [
     ({"unit": "word"}, 60),
-    ({"unit": "word", "split": "whitespace", "punctuation": "drop", "lowercase": True}, 30),
+    ({"unit": "word", "split": "whitespace", "punctuation": "drop", "lowercase": True}, 20),
     ({"unit": "char", "lowercase": True}, 60),
-    ({"unit": "char"}, 60),
-    ({"unit": "byte"}, 60),
-    ({"unit": "subword", "vocab_size": 300}, 25),
+    ({"unit": "char"}, 30),
+    ({"unit": "byte"}, 30),
+    ({"unit": "subword", "vocab_size": 300}, 11),
 ]
 
 
@@ -179,7 +181,7 @@ def growth(folder: Path, kind: dict[str, object], megabytes: int) -> int:
         os.mkdir(tokens)
         for name, content in build_tokenizer(TextSettings(**kind), [english(300)]).files().items():  # type: ignore[arg-type]
             (folder / "tokenizer" / name).write_bytes(content)
-    write_line(folder / "small", 9)
+    write_line(folder / "small", 5)
     write_line(folder / "large", megabytes)
     return growth_of_preparing(folder / "small", folder / "large", folder / "ids", json.dumps(kind), tokens)
 

@@ -318,6 +318,9 @@ def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise _undecodable(text, encoding, offset - len(error.object) + error.start) from error
+    except UnicodeError as error:  # by an encoding that does not say where: UTF-16 and UTF-32 without their mark
+        to_do = f"give another --encoding, such as {encoding}-le or latin-1"
+        raise TextError(f"the text is not valid {encoding}: {error}", text.name, to_do) from error
 
 
 def _undecodable(text: TextFile, encoding: str, offset: int) -> TextError:
