@@ -193,9 +193,11 @@ def _joined(tokenizer: Tokenizer, encode: Callable[[bytes], Piece], texts: Itera
 def _pieces(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part: Part) -> Iterator[Counted]:
     """A part's ids, from its numbers where it has been numbered."""
     if numbered is not None and isinstance(tokenizer, WordTokenizer):
-        return numbered.encoded(name, tokenizer.vocabulary)
+        yield from numbered.encoded(name, tokenizer.vocabulary)
+        part.text.check_unchanged()
+        return
     size = SUBWORD_BLOCK if tokenizer.unit == "subword" else None
-    return _joined(tokenizer, tokenizer.encode_counted, _texts(tokenizer, part, size))
+    yield from _joined(tokenizer, tokenizer.encode_counted, _texts(tokenizer, part, size))
 
 
 def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None:

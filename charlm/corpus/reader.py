@@ -35,7 +35,7 @@ from charlm.text.octets import CONTINUATION, count_characters
 CHUNK = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
 LONG_LINE = 1 << 20  # bytes; a longer line is cut where it can be
 LEFT = 1 << 18  # bytes of it at least that are left behind a cut: a piece of a long line is long
-LONGEST_STRETCH = 1 << 24  # bytes without such a place
+LONGEST_STRETCH = 1 << 22  # bytes without such a place: up to 75 times as much memory, if it is all spaces and letters
 MOST_NOTES = 5  # on the files of a folder
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
@@ -91,6 +91,10 @@ class TextFile:
             if len(block) < wanted:
                 raise changed(self.name)
             yield block
+        self.check_unchanged()
+
+    def check_unchanged(self) -> None:
+        """Raise TextError when the file was written to since it was opened."""
         if self.version and version_of(self.file) != self.version:
             raise changed(self.name)
 
@@ -114,7 +118,8 @@ class TextFile:
                 *pieces, rest = self._cut(b"".join(pending), within)
                 yield from pieces
                 pending = [rest]
-                limit = max(LONG_LINE + LEFT, 2 * len(rest))  # what has been searched in vain is seldom searched again
+                # What was searched in vain is seldom searched again.
+                limit = max(LONG_LINE + LEFT, min(2 * len(rest), LONGEST_STRETCH))
         if rest := b"".join(pending):
             yield rest
 
@@ -313,6 +318,9 @@ def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise _undecodable(text, encoding, offset - len(error.object) + error.start) from error
+    except UnicodeError as error:  # by an encoding that does not say where: UTF-16 and UTF-32 without their mark
+        to_do = f"give another --encoding, such as {encoding}-le or latin-1"
+        raise TextError(f"the text is not valid {encoding}: {error}", text.name, to_do) from error
 
 
 def _undecodable(text: TextFile, encoding: str, offset: int) -> TextError:

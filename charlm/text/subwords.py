@@ -124,9 +124,10 @@ class SubwordTokenizer(Tokenizer):
         return np.concatenate([self._encode_parts(batch) for batch in _batches(self._parts(text))])
 
     def _encode_parts(self, parts: list[Part]) -> Ids:
-        threads = cores() if len(parts) > FEW else 1
-        encoded = self._pieces.encode([part for part, _ in parts], num_threads=threads)
-        pairs = zip(encoded, (following for _, following in parts), strict=True)
+        texts = list(dict.fromkeys(part for part, _ in parts))  # words come again and again
+        threads = cores() if len(texts) > FEW else 1
+        encoded = dict(zip(texts, self._pieces.encode(texts, num_threads=threads), strict=True))
+        pairs = ((encoded[part], following) for part, following in parts)
         return np.fromiter(chain.from_iterable(chain.from_iterable(pairs)), np.uint32)
 
     def _parts(self, text: str) -> Iterator[Part]:
