@@ -109,6 +109,15 @@ def truncate(path: Path, length: int) -> None:
         raise cannot_write(path, error, length) from error
 
 
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, durably. Raises ResourceError."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error, _size(path)) from error
+
+
 def put_link(source: Path, path: Path) -> None:
     """Make `path` the same file as `source`, replacing it in one step; a copy where the file system has no links.
 

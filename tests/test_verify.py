@@ -81,6 +81,13 @@ def test_weights_that_are_not_finite_or_of_another_run_are_found(run: Path, trai
     assert damaged(run) == ["best.safetensors"]
 
 
+def test_a_tokenizer_that_nothing_vouches_for_is_found(run: Path) -> None:
+    manifest = json.loads((run / "MANIFEST.json").read_bytes())
+    del manifest["tokenizer.json"]
+    (run / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert damaged(run)[0] == "tokenizer.json"
+
+
 def test_a_missing_best_is_damage_once_something_was_saved(run: Path) -> None:
     (run / "best.safetensors").unlink()
     assert damaged(run) == ["best.safetensors"]

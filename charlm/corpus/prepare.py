@@ -14,7 +14,7 @@ from charlm.corpus.reader import STDIN, Span, TextFile, check_encoding, open_tex
 from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
-from charlm.files import make_folder, write_atomically
+from charlm.files import make_folder, remove, write_atomically
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import TOKENIZER_FILE, Counted, Encoded, Tokenizer
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
@@ -192,6 +192,6 @@ def _write(folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted
     written = {name: write_ids(folder / name, tokenizer, pieces) for name, pieces in parts.items()}
     kept = {name: file for name, file in written.items() if file.num_tokens}
     for name in {VALID, TEST} - kept.keys():
-        (folder / name).unlink(missing_ok=True)  # without a token, or of a corpus prepared here before
+        remove(folder / name)  # without a token, or of a corpus prepared here before
     seal = write_manifest(folder, tokenizer.files(), kept)
     return PreparedCorpus(folder, tokenizer, kept[TRAIN], kept.get(VALID), kept.get(TEST), tuple(notes), seal)
