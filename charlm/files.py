@@ -43,10 +43,11 @@ def write_atomically(path: Path, data: bytes) -> None:
 @contextmanager
 def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     """The same for what is written bit by bit: `path` is replaced when the block ends, left alone when it fails."""
-    temporary = None
+    temporary, raw = None, None
     try:
         descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-        with _written(descriptor) as file:
+        raw = _Descriptor(descriptor)
+        with _buffered(raw) as file:
             yield file
             file.flush()
             os.fchmod(descriptor, 0o666 & ~_umask())  # mkstemp makes 0600; a model is shared like any file
@@ -55,7 +56,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
         temporary = None
         _sync_folder(path.parent)
     except OSError as error:
-        raise cannot_write(path, error, num_bytes or _size(temporary or path)) from error
+        raise cannot_write(path, error, num_bytes or (raw.num_bytes if raw else 0)) from error
     finally:
         _remove(temporary)
 
@@ -106,6 +107,15 @@ def truncate(path: Path, length: int) -> None:
             os.close(descriptor)
     except OSError as error:
         raise cannot_write(path, error, length) from error
+
+
+def remove(path: Path) -> None:
+    """Remove a file, if it is there, durably. Raises ResourceError."""
+    try:
+        path.unlink(missing_ok=True)
+        _sync_folder(path.parent)
+    except OSError as error:
+        raise cannot_write(path, error, _size(path)) from error
 
 
 def put_link(source: Path, path: Path) -> None:
@@ -168,9 +178,9 @@ def move_into_place(draft: Path, path: Path) -> None:
 
     Raises FileExistsError when there is something at `path`, and ResourceError; the draft is then still there.
     """
-    num_bytes = 0
+    num_bytes = sum(_size(path) for path in draft.rglob("*"))
     try:
-        num_bytes = _sync_tree(draft)
+        _sync_tree(draft)
         os.replace(draft, path)
         _sync_folder(path.parent)
     except OSError as error:
@@ -185,15 +195,17 @@ def exchange(draft: Path, path: Path) -> None:
     Both are on one file system. Where the system cannot exchange two names, there is a moment without `path`.
     Raises ResourceError; before the exchange, all is then as it was.
     """
-    num_bytes = 0
+    num_bytes = sum(_size(path) for path in draft.rglob("*"))
     try:
-        num_bytes = _sync_tree(draft)
+        _sync_tree(draft)
         if not _exchange_names(draft, path):
             _exchange_by_renaming(draft, path)
-        _sync_folder(path.parent)
+        try:
+            _sync_folder(path.parent)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise cannot_write(path, error, num_bytes) from error
-    shutil.rmtree(draft, ignore_errors=True)
 
 
 def copy_tree(source: Path, target: Path) -> None:
@@ -256,7 +268,8 @@ class _Descriptor(io.RawIOBase):
     """A file being written. Once abandoned, what is still buffered for it goes nowhere."""
 
     def __init__(self, descriptor: int) -> None:
-        self._descriptor = descriptor
+        self.descriptor = descriptor
+        self.num_bytes = 0  # that were to be written
         self.abandoned = False
 
     def writable(self) -> bool:
@@ -266,16 +279,18 @@ class _Descriptor(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        return os.lseek(self._descriptor, offset, whence)
+        return os.lseek(self.descriptor, offset, whence)
 
     def write(self, data: Any, /) -> int:
-        return len(memoryview(data)) if self.abandoned else os.write(self._descriptor, data)
+        if self.abandoned:
+            return len(memoryview(data))
+        self.num_bytes += len(memoryview(data))
+        return os.write(self.descriptor, data)
 
 
 @contextmanager
-def _written(descriptor: int) -> Iterator[BinaryIO]:
+def _buffered(raw: _Descriptor) -> Iterator[BinaryIO]:
     """A buffered file on an open descriptor, which is closed when the block ends, however that is."""
-    raw = _Descriptor(descriptor)
     file = io.BufferedWriter(raw, BUFFER)
     try:
         yield file
@@ -283,7 +298,7 @@ def _written(descriptor: int) -> Iterator[BinaryIO]:
     finally:
         raw.abandoned = True
         file.close()
-        os.close(descriptor)
+        os.close(raw.descriptor)
 
 
 def _write_all(descriptor: int, data: bytes) -> None:
@@ -336,16 +351,13 @@ def _exchange_by_renaming(draft: Path, path: Path) -> None:
             aside.rmdir()
 
 
-def _sync_tree(folder: Path) -> int:
-    """Sync every file and folder from `folder` down; their bytes."""
-    num_bytes = 0
+def _sync_tree(folder: Path) -> None:
+    """Sync every file and folder from `folder` down."""
     for name, _, files in os.walk(folder, topdown=False):
         for path in (Path(name, file) for file in files):
             if stat.S_ISREG(path.lstat().st_mode):
-                num_bytes += _size(path)
                 _sync(path)
         _sync_folder(Path(name))
-    return num_bytes
 
 
 def _sync(path: Path) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import UsageError
-from charlm.files import cannot_write, read_file, write_atomically
+from charlm.files import cannot_write, read_file, sweep, write_atomically
 
 LOCK = ".lock"
 HOLDER = f"{LOCK}.holder"  # who holds it, for people; what a dead process left there is overwritten by the next one
@@ -16,8 +16,9 @@ MOST_HOLDER = 1000  # bytes
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the run's lock; the system lets go of it when its process dies, however that is. Readers never wait.
+    """Hold the run's lock, and first remove what a writer left behind that was killed. Readers never wait.
 
+    The system lets go of the lock when its process dies, however that is.
     Raises UsageError naming the process that holds it already, and ResourceError when the place cannot be written.
     """
     from filelock import FileLock, Timeout
@@ -32,6 +33,7 @@ def writing(folder: Path) -> Iterator[None]:
     except OSError as error:
         raise cannot_write(folder / LOCK, error) from error
     try:
+        sweep(folder)
         write_atomically(folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:

@@ -65,6 +65,8 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._config: dict[str, Any] | None = None
+        self.sealed: frozenset[str] = frozenset()
+        """The files that the manifest vouches for, once `config` has been read."""
         self._last_is_bad = False
 
     @classmethod
@@ -218,6 +220,7 @@ class RunDirectory:
             room -= len(data)
             if _fingerprint(data) != expected:
                 raise self.damaged(name, "does not match its checksum")
+        self.sealed = frozenset(manifest)
 
     def _check_format(self, config: Mapping[str, Any]) -> None:
         version = config.get("format")

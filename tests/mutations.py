@@ -1,9 +1,11 @@
 """Damage as a hostile author would do it: mutated files of a run, every checksum made right again."""
 
+import copy
 import hashlib
 import json
 import random
 import shutil
+import struct
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -67,11 +69,11 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
             case 0 if isinstance(holder, dict):
                 del holder[key]
             case 1 if isinstance(holder, dict):
-                holder[rng.choice(("extra", "\ud800", "", "__proto__", "step"))] = rng.choice(VALUES)
+                holder[rng.choice(("extra", "\ud800", "", "__proto__", "step"))] = copy.deepcopy(rng.choice(VALUES))
             case 2 if isinstance(holder, list):
                 holder.insert(key, holder[key])
             case _:
-                holder[key] = rng.choice(VALUES)
+                holder[key] = copy.deepcopy(rng.choice(VALUES))
         if not value:
             break
     text = json.dumps(value)
@@ -175,3 +177,105 @@ class Forgery:
     def restore(self) -> None:
         (self.run / self.name).write_bytes(self.whole)
         reseal(self.run)
+
+
+# A sentencepiece model is a protocol buffer: mutated field by field, for sentencepiece refuses nearly all else.
+
+Field = list[Any]  # number, kind of content, content
+NUMBERS = (0, 1, 2, 3, 4, 5, 6, 7, 10, 255, 2**31 - 1, 2**31, 2**32 - 1, 2**63, 2**64 - 1)
+SCORES = (0.0, -1e38, 1e38, float("nan"), float("inf"), float("-inf"))
+PIECES = (
+    *(b"", b"a", b"<unk>", b"\xff", b"\n", b"\0", b"<0x41>", b"<0xZZ>", b"a" * 10**5, b"\xed\xa0\x80", b"The"),
+    *(text.encode() for text in ("▁", "▁▁", "ééé", "\x1b[2J")),
+)
+PIECE, TRAINER, NORMALISER, DENORMALISER = 1, 2, 3, 5
+
+
+def mutate_model(rng: random.Random, data: bytes) -> bytes:
+    """Some pieces, or some settings of training and normalising; else some bytes."""
+    if rng.random() < 0.1:
+        return mutate_bytes(rng, data)
+    model = _fields(data)
+    for _ in range(rng.choice((1, 1, 2, 3, 10))):
+        kinds = (PIECE,) if rng.random() < 0.6 else (TRAINER, NORMALISER, DENORMALISER)
+        part = rng.choice([field for field in model if field[0] in kinds])
+        fields = _fields(part[2])
+        if part[0] == TRAINER and rng.random() < 0.5:
+            fields.append([rng.choice((3, 4, 24, 35, 40, 41, 42, 43)), 0, rng.choice(NUMBERS)])
+        elif part[0] == NORMALISER and rng.random() < 0.7:
+            fields.append([2, 2, _characters(rng)])
+        elif part[0] == PIECE and rng.random() < 0.5:
+            fields.append([3, 0, rng.randrange(7)])
+        else:
+            _mutate_fields(rng, fields)
+        part[2] = _joined(fields)
+    return _joined(model)
+
+
+def _characters(rng: random.Random) -> bytes:
+    """A map of characters that nobody made: the size of its trie, and what may be one."""
+    size = rng.choice((0, 4, 8, 1024, 2**31, 2**32 - 1))
+    return size.to_bytes(4, "little") + rng.randbytes(rng.randrange(4, 3000))
+
+
+def _mutate_fields(rng: random.Random, fields: list[Field]) -> None:
+    if not fields:
+        return
+    field = rng.choice(fields)
+    match rng.randrange(4), field[1]:
+        case 0, _:
+            fields.remove(field)
+        case 1, _:
+            fields.append(list(field))
+        case _, 0:
+            field[2] = rng.choice(NUMBERS)
+        case _, 2:
+            field[2] = rng.choice(PIECES) if rng.random() < 0.6 else mutate_bytes(rng, field[2])
+        case _, 5:
+            field[2] = struct.pack("<f", rng.choice(SCORES))
+
+
+def _fields(data: bytes) -> list[Field]:
+    fields, at = [], 0
+    try:
+        while at < len(data):
+            key, at = _number(data, at)
+            content: Any
+            if key & 7 == 0:
+                content, at = _number(data, at)
+            else:
+                size, at = (4, at) if key & 7 == 5 else _number(data, at)
+                content, at = data[at : at + size], at + size
+            fields.append([key >> 3, key & 7, content])
+    except IndexError:  # of a part that was mutated before
+        pass
+    return fields
+
+
+def _joined(fields: list[Field]) -> bytes:
+    joined = bytearray()
+    for number, kind, content in fields:
+        joined += _digits(number << 3 | kind)
+        if kind == 0:
+            joined += _digits(content)
+        else:
+            joined += (_digits(len(content)) if kind == 2 else b"") + content
+    return bytes(joined)
+
+
+def _number(data: bytes, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        value |= (data[at] & 127) << shift
+        shift += 7
+        at += 1
+        if data[at - 1] < 128:
+            return value, at
+
+
+def _digits(value: int) -> bytes:
+    digits = bytearray()
+    while value > 127:
+        digits.append(value & 127 | 128)
+        value >>= 7
+    return bytes([*digits, value])

@@ -209,7 +209,75 @@ def test_a_damaged_model_is_not_loaded(trained: Callable[[str], Path], tmp_path:
         charlm.load(copy).score("the sea")
 
 
+def test_a_newer_format_names_the_charlm_that_wrote_it(run: RunDirectory) -> None:
+    other = RunDirectory.create(run.path.parent / "y", {**CONFIG, "format": 7, "charlm": "9.1"}, {})
+    with pytest.raises(RunError, match=r"by charlm 9\.1 in format 7; this charlm reads up to 3"):
+        _ = other.config
+
+
+@pytest.mark.parametrize("damage", ["flip", "remove", "empty", "link"])
+def test_after_falling_back_the_good_state_is_never_replaced_by_the_damaged_one(
+    run: RunDirectory, damage: str, tmp_path: Path
+) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    path = run.path / "last.safetensors"
+    if damage == "flip":
+        flip(path, -5)
+    else:
+        path.unlink()
+    if damage == "empty":
+        path.touch()
+    elif damage == "link":
+        path.symlink_to(tmp_path)
+    saved, note = run.load_newest()
+    assert saved.step == 1
+    assert "last.safetensors" in note
+    assert "step 1" in note
+    run.save(LAST, weights(3))
+    assert (run.load(LAST).step, run.load(PREVIOUS).step) == (3, 1)
+    assert run.load_newest()[1] == ""
+
+
+def test_recovering_makes_the_good_state_the_last_again(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    flip(run.path / "last.safetensors", -5)
+    for _ in range(2):
+        run.recover()
+        assert_same(RunDirectory(run.path).load(LAST), weights(1))
+    assert not [name for name in files_in(run.path) if name.startswith(".")]
+    run.save(LAST, weights(4))
+    assert (run.load(LAST).step, run.load(PREVIOUS).step) == (4, 1)
+
+
+def test_weights_that_are_larger_than_they_may_be_are_not_read(run: RunDirectory) -> None:
+    run.save(BEST, weights())
+    size = (run.path / "best.safetensors").stat().st_size
+    assert run.load(BEST, size).step == 3
+    with pytest.raises(RunError, match="more than"):
+        run.load(BEST, size - 1)
+
+
 # The log
+
+
+def test_a_line_of_the_log_that_is_no_object_is_named(run: RunDirectory) -> None:
+    for line, number in ((b"[1]\n", 2), (b"{\n", 2), (b"\n", 2), (b"\xff\n", 2), (b"[" * 10**5 + b"\n", 2)):
+        (run.path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b'{"step": 2}\n')
+        with pytest.raises(RunError, match=rf"metrics\.jsonl has no JSON object in line {number}"):
+            list(run.metrics())
+
+
+def test_what_a_saved_state_says_of_the_log_is_durable_before_it(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    order: list[str] = []
+    run.append_metrics({"step": 1})
+    monkeypatch.setattr("charlm.run_directory.sync_file", lambda path: order.append(path.name))
+    monkeypatch.setattr("charlm.run_directory.write_atomically", lambda path, data: order.append(path.name))
+    run.save(LAST, weights())
+    assert order == ["metrics.jsonl", "last.safetensors"]
 
 
 def test_an_incomplete_last_line_of_the_log_is_ignored(run: RunDirectory) -> None:
@@ -398,6 +466,33 @@ def test_the_lock_holds_between_processes_and_goes_with_its_process(tmp_path: Pa
             pass
         process.kill()
     with writing(tmp_path):
+        pass
+
+
+def test_what_a_dead_process_left_is_overwritten_and_then_removed(tmp_path: Path) -> None:
+    (tmp_path / ".lock").touch()
+    (tmp_path / ".lock.holder").write_text("process 1 on another machine")
+    (tmp_path / ".last.safetensors.ab_9xyz0").touch()
+    with writing(tmp_path):
+        with pytest.raises(UsageError, match=f"process {os.getpid()} on "), writing(tmp_path):
+            pass
+        assert str(os.getpid()) in (tmp_path / ".lock.holder").read_text()
+        assert not (tmp_path / ".last.safetensors.ab_9xyz0").exists()
+    assert not (tmp_path / ".lock.holder").exists()
+
+
+def test_a_lock_that_is_a_link_changes_nothing_elsewhere(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "run/.lock").symlink_to(tmp_path / "precious")
+    with pytest.raises(ResourceError, match=r"\.lock"), writing(tmp_path / "run"):
+        pass
+    assert (tmp_path / "precious").read_text() == "precious"
+
+
+def test_a_place_that_cannot_be_locked_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ResourceError, match="file"), writing(tmp_path / "file"):
         pass
 
 

@@ -1,5 +1,8 @@
 """A run from anybody: whatever its files hold, charlm says what is wrong, or does what they say; nothing else."""
 
+import io
+import json
+import os
 import random
 import resource
 import time
@@ -9,12 +12,19 @@ from pathlib import Path
 import pytest
 
 import charlm
+from charlm.cli.info import _describe
 from charlm.cli.verify import verify
-from charlm.errors import CharlmError
+from charlm.config import SubwordModel, TextSettings
+from charlm.errors import CharlmError, RunError
+from charlm.run_directory import BEST, RunDirectory
+from charlm.text.subword_checking import check_model
+from charlm.text.subwords import SubwordTokenizer
+from charlm.text.tokenizer import build_tokenizer, load_tokenizer
 from tests import mutations
-from tests.mutations import Forgery, Mutation
+from tests.conftest import english
+from tests.mutations import Forgery, Mutation, reseal
 
-FEW, MANY = 60, 2000
+FEW, MANY = 40, 2000
 MOST_SECONDS, MOST_MEMORY = 1.0, 300 << 20
 FILES: dict[str, tuple[str, str, Mutation]] = {
     "config": ("char", "config.json", mutations.mutate_json),
@@ -35,10 +45,14 @@ def use(run: Path) -> str:
         lm = charlm.load(run)
         lm.score("the sea\nis \x00 ￭, wide")
         lm.sample("a", length=8, seed=1)
+        lm.next_tokens("a", 3)
+        _describe(run, skip_damaged=False)
     except CharlmError as error:
-        assert error.exit_code in (4, 5)  # 5: numbers beyond all bounds
-        return error.what
-    return ""
+        found = error
+    else:
+        return ""
+    assert found.exit_code in (4, 5)  # 5: numbers beyond all bounds
+    return found.what
 
 
 def memory() -> int:
@@ -73,3 +87,219 @@ def test_no_mutation_of_a_file_breaks_anything(what: str, trained: Callable[[str
 def test_no_mutation_of_thousands_breaks_anything(what: str, trained: Callable[[str], Path], tmp_path: Path) -> None:
     unit, file, mutation = FILES[what]
     check(Forgery(trained(unit), tmp_path / "run"), file, mutation, range(FEW, FEW + MANY))
+
+
+# sentencepiece's own code, which is C++: in a process of its own, where a crash would be seen
+
+USE_MODELS = r"""
+import random, re, resource, sys
+from pathlib import Path
+from charlm.errors import RunError
+from charlm.text.tokenizer import load_tokenizer
+from tests.mutations import mutate_model
+
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+resource.setrlimit(resource.RLIMIT_CPU, (int(sys.argv[4]),) * 2)
+path, taken = Path(sys.argv[1]), 0
+model = path.read_bytes()
+for seed in range(int(sys.argv[2]), int(sys.argv[3])):
+    print(seed, file=sys.stderr, flush=True)
+    path.write_bytes(mutate_model(random.Random(seed), model))
+    try:
+        tokenizer = load_tokenizer(path)
+    except RunError:
+        continue
+    taken += 1
+    for text in ("The cat sees it.\nA d\u00f6g \u6771 \u2581x \U0001f600", "", "  a  ", "\x00\ufeff" * 50):
+        encoded = tokenizer.encode_detailed(text)
+        assert (encoded.ids < tokenizer.vocab_size).all()
+        tokenizer.decode(encoded.ids)
+        tokenizer.normalise(text)
+    tokenizer.decode(range(tokenizer.vocab_size))
+    for id in range(tokenizer.vocab_size):
+        tokenizer.symbol(id).encode()
+peak = re.search(r"VmHWM:\s+(\d+) kB", Path("/proc/self/status").read_text())
+print(taken, int(peak[1]) >> 10)
+"""
+
+
+def models() -> dict[str, bytes]:
+    """charlm's own two kinds, and one as sentencepiece makes it by default, with a map of characters."""
+    import sentencepiece
+
+    kinds: tuple[SubwordModel, ...] = ("unigram", "bpe")
+    own = {
+        kind: build_tokenizer(TextSettings(unit="subword", vocab_size=300, subword_model=kind), [english(200)])
+        for kind in kinds
+    }
+    foreign = io.BytesIO()
+    lines = iter(english(200).split("\n"))
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=lines, model_writer=foreign, vocab_size=80, hard_vocab_limit=False, minloglevel=2
+    )
+    return {**{kind: one.files()["tokenizer.model"] for kind, one in own.items()}, "foreign": foreign.getvalue()}
+
+
+def use_models(folder: Path, seeds: range, seconds: int) -> None:
+    for kind, model in models().items():
+        path = folder / f"{kind}.model"
+        path.write_bytes(model)
+        arguments = [sys.executable, "-c", USE_MODELS, str(path), str(seeds.start), str(seeds.stop), str(seconds)]
+        done = subprocess.run(arguments, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, (kind, done.stderr[-2000:])
+        taken, megabytes = map(int, done.stdout.split())
+        assert 0 < taken < len(seeds)
+        assert megabytes < 300
+
+
+def test_no_mutation_of_a_sentencepiece_model_crashes(tmp_path: Path) -> None:
+    use_models(tmp_path, range(FEW), 20)
+
+
+@pytest.mark.slow
+def test_no_mutation_of_a_sentencepiece_model_of_thousands_crashes(tmp_path: Path) -> None:
+    use_models(tmp_path, range(FEW, FEW + MANY), 200)
+
+
+def test_a_model_that_makes_very_much_text_of_one_character_is_refused(tmp_path: Path) -> None:
+    """sentencepiece would turn a line of a million characters into gigabytes."""
+    import sentencepiece
+
+    (tmp_path / "rules.tsv").write_text("61\t" + " ".join(["62"] * 300) + "\n")
+    made = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(english(20).split("\n")),
+        model_writer=made,
+        vocab_size=40,
+        hard_vocab_limit=False,
+        minloglevel=2,
+        normalization_rule_tsv=str(tmp_path / "rules.tsv"),
+    )
+    with pytest.raises(ValueError, match="very much text"):
+        SubwordTokenizer(made.getvalue())
+
+
+@pytest.mark.parametrize("model", [b"\x08", b"\x0b\x01", b"\x1a\x05abc", b"\xff" * 20, b"\x80" * 9], ids=bytes.hex)
+def test_what_is_no_protocol_buffer_is_refused(model: bytes) -> None:
+    with pytest.raises(ValueError, match="not a sentencepiece model"):
+        check_model(model)
+
+
+# Sizes, before anything is allocated
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"hidden_size": 10**12},
+        {"hidden_size": 65536, "embedding_size": 65536, "num_layers": 64},
+        {"vocab_size": 2**24, "embedding_size": 65536},
+        {"num_layers": 10**9},
+        {"cell": "lstm_mogrifier", "mogrifier_rounds": 10**9, "mogrifier_rank": 4},
+        {"head_layers": 10**9, "head_size": 4},
+        {"hidden_size": "24"},
+        {"hidden_size": True},
+        {"dropout": float("nan")},
+        {"cell": "tape"},
+        {"cell": "lstm_projected"},
+        {"wings": 2},
+    ],
+    ids=str,
+)
+def test_a_network_that_no_settings_make_is_refused_at_once(
+    change: dict[str, Any], trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    forgery = Forgery(trained("char"), tmp_path / "run")
+    config = json.loads((forgery.run / "config.json").read_bytes())
+    config["model"] |= change
+    before, start = memory(), time.process_time()
+    run = forgery.with_file("config.json", json.dumps(config).encode())
+    with pytest.raises(RunError, match=r"config\.json"):
+        charlm.load(run)
+    assert memory() - before < 50 << 20
+    assert time.process_time() - start < MOST_SECONDS
+
+
+def test_a_file_that_is_larger_than_its_network_is_not_read(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    forgery = Forgery(trained("char"), tmp_path / "run")
+    with (forgery.run / "best.safetensors").open("r+b") as file:
+        file.truncate(1 << 34)
+    before = memory()
+    with pytest.raises(RunError, match="more than"):
+        charlm.load(forgery.run).score("a")
+    assert memory() - before < 50 << 20
+
+
+@pytest.mark.parametrize("name", ["config.json", "MANIFEST.json", "tokenizer.json", "metrics.jsonl"])
+def test_a_file_of_gigabytes_is_not_read(name: str, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    forgery = Forgery(trained("char"), tmp_path / "run")
+    with (forgery.run / name).open("r+b") as file:
+        file.truncate(1 << 34)
+    before = memory()
+    assert not all(one.ok for one in verify(forgery.run))
+    assert memory() - before < 100 << 20
+
+
+# What a file is
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling", "pipe", "folder"])
+@pytest.mark.parametrize(
+    "name", ["config.json", "MANIFEST.json", "tokenizer.json", "best.safetensors", "metrics.jsonl", "corpus/train.ids"]
+)
+def test_what_is_no_regular_file_is_refused_by_name(
+    kind: str, name: str, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    path = Forgery(trained("char"), tmp_path / "run").run / name
+    path.rename(tmp_path / "elsewhere")
+    if kind == "link":
+        path.symlink_to(tmp_path / "elsewhere")
+    elif kind == "dangling":
+        path.symlink_to(tmp_path / "nowhere")
+    elif kind == "pipe":
+        os.mkfifo(path)
+    else:
+        path.mkdir()
+    damaged = [one.detail for one in verify(tmp_path / "run") if not one.ok]
+    assert any(name in detail for detail in damaged)
+
+
+def test_a_run_may_be_a_link_and_its_corpus_may_not(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    forgery = Forgery(trained("char"), tmp_path / "run")
+    (tmp_path / "link").symlink_to(forgery.run)
+    assert all(one.ok for one in verify(tmp_path / "link"))
+    assert use(tmp_path / "link") == ""
+    (forgery.run / "corpus").rename(tmp_path / "elsewhere")
+    (forgery.run / "corpus").symlink_to(tmp_path / "elsewhere")
+    assert [one.file for one in verify(forgery.run) if not one.ok] == ["corpus/"]
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/hostname", "corpus/train.ids", "..", ".", "", "a\0b", "a\\b"])
+def test_a_manifest_names_no_file_elsewhere(name: str, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    run = Forgery(trained("char"), tmp_path / "run").run
+    (tmp_path / "secret").write_text("secret")
+    manifest = json.loads((run / "MANIFEST.json").read_bytes())
+    (run / "MANIFEST.json").write_text(json.dumps({**manifest, name: manifest["config.json"]}))
+    with pytest.raises(RunError, match=r"MANIFEST\.json names"):
+        charlm.load(run)
+
+
+def test_symbols_that_are_no_symbols_are_refused(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    forgery = Forgery(trained("word"), tmp_path / "run")
+    fields = json.loads((forgery.run / "tokenizer.json").read_bytes())
+    for symbol in ("\ud800", "a\nb", "x" * 2000, 7, None, fields["symbols"][5]):
+        changed = {**fields, "symbols": [*fields["symbols"][:-1], symbol]}
+        with pytest.raises(RunError, match=r"tokenizer\.json"):
+            load_tokenizer(forgery.with_file("tokenizer.json", json.dumps(changed).encode()))
+        forgery.restore()
+
+
+def test_weights_of_another_network_are_refused(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    forgery = Forgery(trained("char"), tmp_path / "run")
+    config = json.loads((forgery.run / "config.json").read_bytes())
+    config["model"]["hidden_size"] += 1
+    (forgery.run / "config.json").write_text(json.dumps(config))
+    reseal(forgery.run)
+    assert RunDirectory(forgery.run).load(BEST)
+    with pytest.raises(RunError, match=r"(?s)layers\.0\..* is float32 .*best\.safetensors"):
+        charlm.load(forgery.run).score("a")

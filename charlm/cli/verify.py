@@ -107,6 +107,8 @@ class _Verification:
         config = self._configured()
         if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.model.vocab_size):
             raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
+        if not tokenizer.files().keys() <= self.run.sealed:
+            raise self.run.damaged("tokenizer.json", "is not in the manifest")
         self.tokenizer = tokenizer
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 

@@ -17,7 +17,7 @@ from charlm.corpus.sources import STDIN, TRAIN
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
-from charlm.files import cannot_write, make_folder, write_atomically
+from charlm.files import cannot_write, make_folder, remove, write_atomically
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import Counted, Encoded, Tokenizer
 from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces
@@ -219,14 +219,14 @@ def _write(
     make_folder(folder)
     try:
         for name in (MANIFEST, *PARTS):
-            (folder / name).unlink(missing_ok=True)  # of a corpus prepared here before
+            remove(folder / name)  # of a corpus prepared here before
         for name, content in tokenizer.files().items():
             write_atomically(folder / name, content)
         names = sorted(parts, key=TRAIN.__eq__)
         written = {name: write_ids(folder / name, tokenizer, parts[name], hashes[name]) for name in names}
         for name in [name for name, file in written.items() if not file.num_tokens]:
             notes.append(f"{name}: no tokens, so there is no such part")
-            written.pop(name).path.unlink()
+            remove(written.pop(name).path)
         seal = write_manifest(folder, tokenizer.files(), written)
     except BaseException as error:
         if is_new:

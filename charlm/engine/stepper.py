@@ -70,7 +70,8 @@ class Stepper:
         self._projection = weights.get("head.projection")
         self._bias = weights["head.bias"]
         small = shape.vocab_size <= LARGEST_TABLE
-        self._table = self._cell.project(self._embedding, self._layers[0], NumpyOps) if small else None
+        with np.errstate(over="ignore", invalid="ignore"):  # as in a step
+            self._table = self._cell.project(self._embedding, self._layers[0], NumpyOps) if small else None
 
     def initial_state(self, batch_size: int = 1) -> Any:
         """The state before the first token: zero, or what was learned. For each layer its parts, each (B, size)."""

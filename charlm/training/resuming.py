@@ -84,7 +84,7 @@ def _progress(saved: Weights) -> Progress:
     for name, value in numbers.items():
         if type(value) is not int and type(value) is not types.get(name):
             raise ValueError(f"counts {name[:40]!r} in a way that this charlm does not know")
-    progress = Progress(**numbers)
+    progress = Progress(**numbers)  # type: ignore[arg-type]  # just checked
     if progress.step != saved.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
         raise ValueError("has a state of training that contradicts itself")
     if not (1 <= progress.micro_batches <= 2**16 and 0 < progress.learning_rate_scale <= 1):

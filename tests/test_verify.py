@@ -1,0 +1,138 @@
+"""`charlm verify`: a whole run is ok, and of a damaged one it says which file, and why."""
+
+import json
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from charlm.cli.app import main
+from charlm.cli.verify import verify
+from charlm.corpus.prepare import open_prepared
+from charlm.errors import RunError
+from tests.mutations import reseal
+
+
+@pytest.fixture
+def run(trained: Callable[[str], Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained("char"), tmp_path / "run"))
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 4
+    path.write_bytes(data)
+
+
+def damaged(run: Path) -> list[str]:
+    return [one.file for one in verify(run) if not one.ok]
+
+
+@pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
+def test_a_whole_run_is_ok(unit: str, trained: Callable[[str], Path]) -> None:
+    checked = verify(trained(unit))
+    assert [one.file for one in checked if one.ok] == [
+        *("MANIFEST.json", "config.json", "tokenizer.json", "best.safetensors", "last.safetensors"),
+        *("previous.safetensors", "metrics.jsonl", "corpus/"),
+    ]
+
+
+@pytest.mark.parametrize("missing", ["last.safetensors", "previous.safetensors", "corpus", "metrics.jsonl"])
+def test_what_only_training_needs_may_be_missing(run: Path, missing: str) -> None:
+    path = run / missing
+    shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert damaged(run) == []
+    assert any("not there" in one.detail or one.detail == "no line" for one in verify(run))
+
+
+@pytest.mark.parametrize("name", ["best", "last", "previous"])
+def test_a_flipped_bit_is_found_in_every_state(run: Path, name: str) -> None:
+    if name == "previous":  # it is the same file as last
+        shutil.copy(run / "last.safetensors", run / "copy")
+        (run / "previous.safetensors").unlink()
+        (run / "copy").rename(run / "previous.safetensors")
+    elif name == "last":
+        shutil.copy(run / "last.safetensors", run / "copy")
+        (run / "copy").replace(run / "last.safetensors")
+    flip(run / f"{name}.safetensors", -9)
+    assert damaged(run) == [f"{name}.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "at"),
+    [("train.ids", -3), ("train.ids", 30), ("valid.ids", 2000 - 1024), ("tokenizer.json", 40), ("MANIFEST.json", 9)],
+)
+def test_a_flipped_bit_is_found_in_the_corpus(run: Path, name: str, at: int) -> None:
+    flip(run / "corpus" / name, at)
+    assert damaged(run) == ["corpus/"]
+
+
+def test_a_damaged_configuration_leaves_the_rest_unchecked_and_says_so(run: Path) -> None:
+    flip(run / "config.json", 20)
+    details = {one.file: one.detail for one in verify(run) if not one.ok}
+    assert "checksum" in details["MANIFEST.json"]
+    assert "not checked" in details["best.safetensors"]
+
+
+def test_weights_that_are_not_finite_or_of_another_run_are_found(run: Path, trained: Callable[[str], Path]) -> None:
+    shutil.copy(trained("word") / "best.safetensors", run / "best.safetensors")
+    assert damaged(run) == ["best.safetensors"]
+
+
+def test_a_tokenizer_that_nothing_vouches_for_is_found(run: Path) -> None:
+    manifest = json.loads((run / "MANIFEST.json").read_bytes())
+    del manifest["tokenizer.json"]
+    (run / "MANIFEST.json").write_text(json.dumps(manifest))
+    assert damaged(run)[0] == "tokenizer.json"
+
+
+def test_a_missing_best_is_damage_once_something_was_saved(run: Path) -> None:
+    (run / "best.safetensors").unlink()
+    assert damaged(run) == ["best.safetensors"]
+
+
+def test_a_corpus_of_another_run_is_found(run: Path, trained: Callable[[str], Path]) -> None:
+    shutil.rmtree(run / "corpus")
+    shutil.copytree(trained("word") / "corpus", run / "corpus")
+    assert damaged(run) == ["corpus/"]
+
+
+def test_a_corpus_without_the_run_s_seal_is_refused(run: Path) -> None:
+    found = open_prepared(run / "corpus")
+    assert len(found.seal) == 64
+    assert open_prepared(run / "corpus", found.seal).seal == found.seal
+    with pytest.raises(RunError, match="belongs to another run"):
+        open_prepared(run / "corpus", "0" * 64)
+    (run / "corpus/MANIFEST.json").unlink()
+    assert open_prepared(run / "corpus").seal == ""
+    with pytest.raises(RunError, match="belongs to another run"):
+        open_prepared(run / "corpus", found.seal)
+
+
+def test_the_seal_in_the_configuration_is_checked(run: Path) -> None:
+    config = json.loads((run / "config.json").read_bytes())
+    config["corpus"]["seal"] = "0" * 64
+    (run / "config.json").write_text(json.dumps(config))
+    reseal(run)
+    assert damaged(run) == ["corpus/"]
+
+
+def test_the_command_ends_with_4_for_a_damaged_run(
+    run: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for harm, code in ((False, 0), (True, 4)):
+        if harm:
+            flip(run / "best.safetensors", -9)
+        for more in ([], ["--json"]):
+            monkeypatch.setattr(sys, "argv", ["charlm", "verify", str(run), *more])
+            with pytest.raises(SystemExit) as ended:
+                main()
+            assert (ended.value.code or 0) == code
+            printed = capsys.readouterr().out
+            if more:
+                record = json.loads(printed)
+                assert (record["ok"], len(record["files"])) == (not harm, 8)
+            else:
+                assert ("damaged" in printed) == harm
