@@ -3,6 +3,7 @@
 import argparse
 import json
 import random
+import re
 import sys
 import tempfile
 import time
@@ -18,6 +19,7 @@ from tests.torture.record import NotThereYet, Record
 from tests.torture.sabotage import SABOTAGE
 from tests.torture.workshop import Workshop
 
+LONGEST_LINE = 400  # characters
 Promise = Callable[[Workshop, Record], None]
 PROMISES: dict[str, tuple[str, Promise]] = {
     "kills": ("1 a kill at any instant loses nothing that was saved", durable.kills),
@@ -83,8 +85,16 @@ def _show(records: list[Record]) -> None:
     console = Console(highlight=False, soft_wrap=True, markup=False, width=160)
     console.print(table)
     for record in records:
-        for line in [*record.lost, *record.notes]:
-            console.print(f"{record.promise}: {line}")
+        for line in [*_gathered(record.lost), *record.notes]:
+            console.print(f"{record.promise}: {line[:LONGEST_LINE]}")
+
+
+def _gathered(lost: list[str]) -> list[str]:
+    """Each kind of loss once, the most frequent first: what differs in numbers and chosen names is of one kind."""
+    kinds: dict[str, list[str]] = {}
+    for line in lost:
+        kinds.setdefault(re.sub(r"\d+|\.\w{8}\b|\{.*", "", line), []).append(line)
+    return [f"{len(same)} x {same[0]}" for same in sorted(kinds.values(), key=len, reverse=True)]
 
 
 if __name__ == "__main__":

@@ -96,6 +96,8 @@ class Running:
 def start(home: Path, *arguments: str, setup: Setup | None = None, fresh: bool = False) -> Running:
     """Start `charlm ARGUMENTS` in the folder `home`; `setup` is called in its process first, unless that is fresh."""
     said = home.with_suffix(".said")
+    for suffix in (".out", ".err"):
+        said.with_suffix(suffix).write_bytes(b"")
     sys.stdout.flush()
     sys.stderr.flush()
     pid = os.fork()
