@@ -98,7 +98,7 @@ def disk_full(shop: Workshop, record: Record) -> None:
     """No file may grow beyond a limit that the system sets: what a quota or a full disk does to a large write."""
     reference = shop.reference(steps=SHORT_RUN)
     sizes = sorted({path.stat().st_size for path in reference.run.rglob("*") if path.is_file()})
-    limits = [size - 1 for size in sizes if size > 4096]
+    limits = [size * 9 // 10 for size in sizes if size > 4096]
     for limit in limits[-shop.times(len(limits), 1) :]:
         record.attempt(f"no file above {limit:,} bytes", partial(_limited, shop, limit))
 

@@ -47,6 +47,8 @@ class Record:
     def repeat(self, name: str, times: int, attempt: Callable[[], Iterable[str]]) -> None:
         """Try until the fault has happened so many times; one that will not happen is a loss too."""
         happened = 0
+        if times == 0:
+            return
         for _ in range(times * (1 + MOST_MISSES)):
             happened += self.attempt(name, attempt)
             if happened == times:

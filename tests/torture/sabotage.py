@@ -6,10 +6,11 @@ from typing import Any
 
 def _torn_replace() -> None:
     """A rename that copies: half of the bytes, then the rest, as a write in place does."""
+    original = os.replace
 
     def replace(source: Any, target: Any) -> None:
         if os.path.isdir(source):
-            os.rename(source, target)
+            original(source, target)
             return
         with open(source, "rb") as old, open(target, "wb", buffering=0) as new:
             data = old.read()
@@ -17,7 +18,20 @@ def _torn_replace() -> None:
             new.write(data[len(data) // 2 :])
         os.unlink(source)
 
-    os.replace = replace
+    os.replace = os.rename = replace
+
+
+def _stale_replace() -> None:
+    """A rename that does nothing where there is a file already: the first state saved is the last."""
+    original = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if os.path.exists(target):
+            os.unlink(source)
+        else:
+            original(source, target)
+
+    os.replace = os.rename = replace
 
 
 def _no_fsync() -> None:
@@ -25,4 +39,4 @@ def _no_fsync() -> None:
     os.fsync = lambda descriptor: None
 
 
-SABOTAGE = {"replace": _torn_replace, "fsync": _no_fsync}
+SABOTAGE = {"torn": _torn_replace, "stale": _stale_replace, "fsync": _no_fsync}

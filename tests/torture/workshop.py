@@ -98,9 +98,9 @@ def has_finished(out: str) -> bool:
 
 
 def training(home: Path, command: tuple[str, ...], setup: Setup | None = None, fresh: bool = False) -> Running:
-    """A training, after its first check."""
+    """A training that has saved."""
     running = start(home, *command, setup=setup, fresh=fresh)
-    running.until(lambda: announced(running.out) > 0)
+    running.until(lambda: (home / RUN / "last.safetensors").exists())
     return running
 
 
