@@ -50,7 +50,9 @@ def main() -> int:
             records.append(_tried(name, shop))
             print(f"{name}: {_in_short(records[-1])}", file=sys.stderr, flush=True)
     if arguments.json:
-        print(json.dumps([{**vars(record), "kept": record.kept} for record in records]))
+        names = arguments.promises or PROMISES
+        pairs = zip(names, records, strict=True)
+        print(json.dumps([{"name": name, **vars(record), "kept": record.kept} for name, record in pairs]))
     else:
         _show(records)
     return 1 if any(record.lost for record in records) else 0

@@ -76,9 +76,14 @@ class Disk:
         return dict(_walk(self.root, lambda folder: folder.names, lambda file: bytes(file.data)))
 
     def after_power_loss(self) -> Iterator[Tree]:
-        """What may be there of the changes since the last fsync: of names all, none or one, of bytes none or half."""
-        most = max(len(folder.pending) for folder in _folders(self.root))
+        """What may be there of the changes since the last fsync.
+
+        Of names all, none, all of one folder, or one change alone; of bytes none or half.
+        """
+        changed = [folder for folder in _folders(self.root) if folder.pending]
+        most = max((len(folder.pending) for folder in changed), default=0)
         choices = [lambda folder: folder.names, lambda folder: folder.safe]
+        choices += [lambda folder, kept=kept: folder.names if folder is kept else folder.safe for kept in changed]
         choices += [lambda folder, i=i: _one(folder, i) for i in range(most if most > 1 else 0)]
         for names in choices:
             yield dict(_walk(self.root, names, lambda file: file.safe))

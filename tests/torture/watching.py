@@ -5,6 +5,8 @@ Only Python's own functions can be watched. `tests/test_torture.py` holds what w
 
 import base64
 import builtins
+import errno
+import fcntl
 import io
 import json
 import os
@@ -121,6 +123,7 @@ def watch(folder: Path, observer: Observer) -> None:
         setattr(os, name, watcher.watched(name, kind))
     UNWATCHED.update({"os.open": os.open, "open": io.open})
     os.open = watcher.open_descriptor
+    os.sendfile = _no_sendfile  # the standard library copies by reading and writing instead
     io.open = builtins.open = watcher.open_file  # type: ignore[assignment]
 
 
@@ -230,9 +233,11 @@ class _WatchedFile(io.FileIO):
         return self.tell() if size is None else size
 
 
-def _flags(descriptor: int) -> int:
-    import fcntl
+def _no_sendfile(*arguments: Any, **options: Any) -> int:
+    raise OSError(errno.ENOTSOCK, os.strerror(errno.ENOTSOCK))
 
+
+def _flags(descriptor: int) -> int:
     return fcntl.fcntl(descriptor, fcntl.F_GETFL)
 
 
