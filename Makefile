@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all lint format bench clean
+.PHONY: demo test test-all torture lint format bench clean
 
 $(INSTALLED): pyproject.toml constraints.txt hatch_build.py charlm/engine/lstm.c charlm/engine/kernels.h
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charlm needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -29,6 +29,10 @@ test: $(INSTALLED)
 
 test-all: $(INSTALLED)
 	$(BIN)/python -m pytest -m ''
+
+# Every promise of docs/reliability.md, tried hard: some ten minutes; make torture ARGS="kills --seed 2".
+torture: $(INSTALLED)
+	$(BIN)/python -m tests.torture $(ARGS)
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check .

@@ -1,0 +1,1 @@
+"""The promises of docs/reliability.md, each tried hard: `python -m tests.torture [PROMISE ...] [--short]`."""

@@ -1,0 +1,159 @@
+"""Promise 1: what was saved stays saved, whatever ends the process or the power."""
+
+import errno
+import re
+import resource
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tests.torture.disk import Disk, Tree, build, tree_number
+from tests.torture.processes import Outcome, Setup, run, start
+from tests.torture.record import Missed, Record
+from tests.torture.watching import DieAtNth, FailAtNth, Operation, Recorder, read_recorded, watch
+from tests.torture.workshop import LENGTH, Workshop, announced, has_finished, losses_after, strays, training
+
+SHORT_RUN = 7  # steps: a run whose every operation is tried
+
+
+def kills(shop: Workshop, record: Record) -> None:
+    """SIGKILL at random moments, between and within any two file operations, and of processes started afresh."""
+    record.repeat("killed", shop.times(60, 2), lambda: _killed_at_random(shop))
+    for n in _spread(shop, len(recorded(shop, LENGTH)), shop.times(40, 2)):
+        record.attempt("killed", partial(_killed_at, shop, n))
+    record.repeat("a fresh process killed", shop.times(5, 0), lambda: _killed_again_and_again(shop))
+    swept = sum(bool(strays(home)) for home in shop.folder.glob("try-*"))
+    if swept:
+        record.notes.append(f"after {swept} kills a temporary file stayed, --resume notwithstanding")
+
+
+def _killed_at_random(shop: Workshop) -> Iterator[str]:
+    home, command, reference = shop.home(), shop.command(), shop.reference()
+    running = start(home, *command)
+    running.until(lambda: False, shop.rng.uniform(0.0, 0.95) * reference.outcome.seconds)
+    running.send(9)
+    outcome = running.wait()
+    if outcome.code != -9 or has_finished(outcome.out):
+        raise Missed
+    yield from losses_after(home, announced(outcome.out), command, reference)
+
+
+def _killed_at(shop: Workshop, n: int) -> Iterator[str]:
+    home, command = shop.home(), shop.command()
+    mark = home.with_suffix(".mark")
+    outcome = run(home, *command, setup=lambda: watch(home, DieAtNth(n, mark)))
+    if outcome.code != -9 or not mark.exists():
+        raise Missed
+    for lost in losses_after(home, announced(outcome.out), command, shop.reference()):
+        yield f"{mark.read_text()}: {lost}"
+
+
+def _killed_again_and_again(shop: Workshop) -> Iterator[str]:
+    """The same run killed three times, each time in a process that imported everything itself."""
+    home, command = shop.home(), shop.command()
+    promised, arguments = 0, command
+    for _ in range(3):
+        running = training(home, arguments, fresh=True)
+        time.sleep(shop.rng.uniform(0.0, 0.1))
+        running.send(9)
+        outcome = running.wait()
+        if outcome.code != -9:
+            raise Missed
+        promised = max(promised, announced(outcome.out))
+        arguments = ("train", "--resume", "--run", "run", "--json")
+    yield from losses_after(home, promised, command, shop.reference())
+
+
+def faults(shop: Workshop, record: Record) -> None:
+    """Each change of a file and each fsync fails in turn: with no space left, or with an error of the device."""
+    operations = recorded(shop, SHORT_RUN)
+    numbers = (errno.ENOSPC, errno.EIO)
+    for n in _spread(shop, len(operations), shop.times(len(operations), 3)):
+        number = numbers[n % 2]
+        record.attempt(errno.errorcode[number], partial(_failing_at, shop, n, number))
+
+
+def _failing_at(shop: Workshop, n: int, number: int) -> Iterator[str]:
+    home, command, reference = shop.home(), shop.command(steps=SHORT_RUN), shop.reference(steps=SHORT_RUN)
+    mark = home.with_suffix(".mark")
+    outcome = run(home, *command, setup=lambda: watch(home, FailAtNth(n, mark, number)))
+    if not mark.exists():
+        raise Missed
+    for lost in [*_told(outcome, home), *losses_after(home, announced(outcome.out), command, reference)]:
+        yield f"{mark.read_text()}: {lost}"
+
+
+def _told(outcome: Outcome, home: Path) -> Iterator[str]:
+    """What a command did not say of a write that failed, and what it left."""
+    if outcome.code not in (0, 6):  # 0: it was done in another way, or did not matter
+        yield f"not exit 6: {outcome}"
+    if outcome.code == 6 and "runs" not in outcome.err:
+        yield f"the message has no path: {outcome}"
+    if left := strays(home):
+        yield f"left behind: {', '.join(left)}"
+
+
+def disk_full(shop: Workshop, record: Record) -> None:
+    """No file may grow beyond a limit that the system sets: what a quota or a full disk does to a large write."""
+    reference = shop.reference(steps=SHORT_RUN)
+    sizes = sorted({path.stat().st_size for path in reference.run.rglob("*") if path.is_file()})
+    limits = [size * 9 // 10 for size in sizes if size > 4096]
+    for limit in limits[-shop.times(len(limits), 1) :]:
+        record.attempt(f"no file above {limit:,} bytes", partial(_limited, shop, limit))
+
+
+def _limited(shop: Workshop, limit: int) -> Iterator[str]:
+    home, command = shop.home(), shop.command(steps=SHORT_RUN)
+    limited: Setup = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))  # noqa: E731
+    outcome = run(home, *command, setup=limited)
+    if outcome.code == 0:
+        raise Missed
+    if not re.search(r"[\d,]+ bytes", outcome.err):
+        yield f"the message has no number of bytes: {outcome}"
+    yield from _told(outcome, home)
+    yield from losses_after(home, announced(outcome.out), command, shop.reference(steps=SHORT_RUN))
+
+
+def power_loss(shop: Workshop, record: Record) -> None:
+    """The power goes after any operation: what no fsync had made safe may be gone, or half there."""
+    home, steps = shop.home(), SHORT_RUN
+    operations = recorded(shop, steps, home)
+    out = home.with_suffix(".out").read_text()
+    states = list(_states(operations))
+    for n in _spread(shop, len(states), shop.times(len(states), 3)):
+        after, said, tree = states[n - 1]
+        record.attempt(f"power lost after {after}", partial(_rebuilt, shop, tree, announced(out[:said])))
+
+
+def _rebuilt(shop: Workshop, tree: Tree, promised: int) -> Iterator[str]:
+    home = shop.home()
+    home.rmdir()
+    build(tree, home)
+    yield from losses_after(home, promised, shop.command(steps=SHORT_RUN), shop.reference(steps=SHORT_RUN))
+
+
+def _states(operations: list[Operation]) -> Iterator[tuple[str, int, Tree]]:
+    """Every different state of the disk that a loss of power may leave, and what had been said by then."""
+    disk, seen = Disk(), set[str]()
+    for operation, following in zip(operations, [*operations[1:], operations[-1]], strict=True):
+        disk.apply(operation)
+        for tree in disk.after_power_loss():
+            if (number := tree_number(tree)) not in seen:
+                seen.add(number)
+                yield str(operation), following.said, tree
+
+
+def recorded(shop: Workshop, steps: int, home: Path | None = None) -> list[Operation]:
+    """The operations of an undisturbed training in a new home."""
+    home = home or shop.home()
+    trace = home.with_suffix(".trace")
+    outcome = run(home, *shop.command(steps=steps), setup=lambda: watch(home, Recorder(trace)))
+    if outcome.code != 0:
+        raise RuntimeError(f"a watched training failed: {outcome}")
+    return read_recorded(trace)
+
+
+def _spread(shop: Workshop, most: int, wanted: int) -> list[int]:
+    """So many numbers of 1 to `most`, or all there are."""
+    return sorted(shop.rng.sample(range(1, most + 1), min(wanted, most)))

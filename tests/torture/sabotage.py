@@ -1,0 +1,42 @@
+"""Ways to break charlm on purpose: a torture that finds nothing then proves nothing."""
+
+import os
+from typing import Any
+
+
+def _torn_replace() -> None:
+    """A rename that copies: half of the bytes, then the rest, as a write in place does."""
+    original = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if os.path.isdir(source):
+            original(source, target)
+            return
+        with open(source, "rb") as old, open(target, "wb", buffering=0) as new:
+            data = old.read()
+            new.write(data[: len(data) // 2])
+            new.write(data[len(data) // 2 :])
+        os.unlink(source)
+
+    os.replace = os.rename = replace
+
+
+def _stale_replace() -> None:
+    """A rename that does nothing where there is a file already: the first state saved is the last."""
+    original = os.replace
+
+    def replace(source: Any, target: Any) -> None:
+        if os.path.exists(target):
+            os.unlink(source)
+        else:
+            original(source, target)
+
+    os.replace = os.rename = replace
+
+
+def _no_fsync() -> None:
+    """Nothing is made safe."""
+    os.fsync = lambda descriptor: None
+
+
+SABOTAGE = {"torn": _torn_replace, "stale": _stale_replace, "fsync": _no_fsync}

@@ -1,0 +1,76 @@
+"""Promises 8, 9 and 10: what their own tests show, run with all that is slow; and one seed, one result."""
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from tests.torture.processes import run
+from tests.torture.record import NotThereYet, Record
+from tests.torture.workshop import SETTINGS, Workshop, differences
+
+ROOT = Path(__file__).parents[2]
+RUN = Path("runs/run")
+
+
+def untrusted(shop: Workshop, record: Record) -> None:
+    """Models made to harm."""
+    _tests("tests/test_untrusted.py", record, shop.short)
+
+
+def any_input(shop: Workshop, record: Record) -> None:
+    """Texts that nobody expects."""
+    _tests("tests/test_any_input.py", record, shop.short)
+
+
+def reproducible(shop: Workshop, record: Record) -> None:
+    """The same command twice, what the run says of itself, and the loss curves of old."""
+    for more in ((), ("--unit", "word"), ("--cell", "gru", "--mode", "sentence"))[: shop.times(3, 1)]:
+        record.attempt(f"the same command twice {' '.join(more)}", partial(_twice, shop, more))
+    record.attempt("what the run says of itself", partial(_described, shop))
+    if not shop.short:
+        _tests("tests/test_golden.py", record, shop.short)
+
+
+def _tests(name: str, record: Record, short: bool) -> None:
+    """Each test of a file is a try."""
+    if not (ROOT / name).exists():
+        raise NotThereYet(name)
+    if short:
+        raise NotThereYet(f"{name} is a part of make test")
+    command = [sys.executable, "-m", "pytest", "-m", "", "-n", "0", "-q", "-rfE", "--hypothesis-show-statistics", name]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    passed = sum(int(number) for number in re.findall(r"(\d+) passed", done.stdout))
+    failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
+    record.tries += passed + len(failed)
+    record.survived += passed
+    record.lost += failed or ([] if done.returncode == 0 and passed else [f"{name}: pytest's exit {done.returncode}"])
+    examples = sum(int(number) for number in re.findall(r"(\d+) passing examples", done.stdout))
+    record.notes += [f"{examples:,} generated examples in {name}"] if examples else []
+
+
+def _twice(shop: Workshop, more: tuple[str, ...]) -> Iterator[str]:
+    home, reference = shop.home(), shop.reference(*more)
+    outcome = run(home, *shop.command(*more), fresh=not shop.short)
+    if outcome.code != 0:
+        yield str(outcome)
+    yield from differences(home / RUN, reference.run)
+
+
+def _described(shop: Workshop) -> Iterator[str]:
+    """The names are not for this to say: the values are to be there."""
+    outcome = run(shop.copy(shop.reference()), "info", "run", "--json")
+    record = json.loads(outcome.out) if outcome.code == 0 else {}
+    found = json.dumps(record)
+    if hashlib.sha256(shop.corpus.read_bytes()).hexdigest() not in found:
+        yield "info has no sha256 of the corpus"
+    if not all(setting in found for setting in SETTINGS):
+        yield "info has no command line"
+    if record.get("training", {}).get("seed") != 7:
+        yield "info has no seed"
+    if not {"charlm", "python", "torch", "numpy"} <= set(record.get("versions", {})):
+        yield "info has no versions"
