@@ -102,10 +102,8 @@ def test_any_bytes_as_subwords(
 @settings(max_examples=40)
 @given(text=TEXTS)
 def test_a_text_comes_back_from_a_tokenizer_that_has_seen_it(models: object, unit: Unit, text: str) -> None:
-    if unit == "subword":
-        tokenizer = models(unit).tokenizer  # type: ignore[operator]
-    else:
-        tokenizer = build_tokenizer(TextSettings(unit=unit), [text])
+    learned = unit != "subword"
+    tokenizer = build_tokenizer(TextSettings(unit=unit), [text]) if learned else models(unit).tokenizer  # type: ignore[operator]
     assert tokenizer.lossless
     assert tokenizer.decode(tokenizer.encode(text).tolist()) == text
 

@@ -15,7 +15,7 @@ from charlm.run_directory import RunDirectory
 from charlm.shape import Shape
 from tests.mutations import reseal
 
-MISSING = object()
+MISSING = "<missing>"
 
 
 @pytest.fixture

@@ -5,9 +5,12 @@ import json
 import os
 import random
 import resource
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
