@@ -32,13 +32,15 @@ def writing(folder: Path) -> Iterator[None]:
         ) from None
     except OSError as error:
         raise cannot_write(folder / LOCK, error) from error
+    place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # the folder may have another name when the block ends
     try:
         sweep(folder)
         write_atomically(folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         with suppress(OSError):
-            (folder / HOLDER).unlink()
+            os.unlink(HOLDER, dir_fd=place)
+        os.close(place)
         lock.release()
 
 

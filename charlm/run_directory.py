@@ -156,7 +156,7 @@ class RunDirectory:
                 raise
             newest = self.load(PREVIOUS)
             self._last_is_bad = True
-            return newest, f"{error.what}; the state before it is taken, of step {newest.step:,}"
+            return newest, f"{error.what}; previous.safetensors is taken, of step {newest.step:,}"
 
     def recover(self) -> None:
         """Make `last` the good `previous` again, in one step; only for the holder of the lock.

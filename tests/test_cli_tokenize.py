@@ -44,7 +44,7 @@ def test_json_of_standard_input(tmp_path: Path) -> None:
 def test_written_tokens_are_found_again(corpus: Path, tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
     assert charlm(corpus, "--unit", "subword", "--vocab-size", 300, "-o", tokens, folder=tmp_path).returncode == 0
-    files = {"tokenizer.json", "tokenizer.model", "train.ids", "valid.ids"}
+    files = {"MANIFEST.json", "tokenizer.json", "tokenizer.model", "train.ids", "valid.ids"}
     assert {path.name for path in tokens.iterdir()} == files
     refused = charlm(corpus, "-o", tokens, folder=tmp_path)
     assert refused.returncode == 2

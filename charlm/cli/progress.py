@@ -113,11 +113,11 @@ def happened(event: Event) -> str:
     if isinstance(event, Skipped):
         return f"step {event.step:,} skipped: its loss or gradient is not finite"
     if isinstance(event, RolledBack):
-        rate = f"the learning rate times {event.learning_rate_scale:g}"
-        return f"diverged at step {event.diverged_at:,}: back to step {event.step:,}, with {rate}"
+        rate = f"the learning rate is halved, to {event.learning_rate_scale:g} of what it was to be"
+        return f"diverged at step {event.diverged_at:,}: back to step {event.step:,}; {rate}"
     if isinstance(event, BatchSplit):
-        parts = f"each batch is worked on in {event.micro_batches} parts from now on"
-        return f"out of memory after step {event.step:,}: {parts}, for the same updates"
+        parts = f"each batch is worked on in {event.micro_batches} parts from now on, for the same updates"
+        return f"out of memory after step {event.step:,}: the micro-batch is halved; {parts}"
     return ""
 
 

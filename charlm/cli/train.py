@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.markup import escape
 from rich.table import Table
 
-from charlm.cli.console import describe, out, say, when_the_reader_goes, write_json
+from charlm.cli.console import describe, literal, out, say, when_the_reader_goes, write_json
 from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 
@@ -113,7 +112,7 @@ def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
 
 
 def _show_result(result: "TrainResult") -> None:
-    table = Table(title=escape(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
     for heading in ("", "nats/char", "bits/char", "nats/token", "bits/token", "perplexity"):
         table.add_column(heading, justify="right" if heading else "left")
     for name, tally in _measured(result).items():

@@ -69,7 +69,7 @@ class _Verification:
     """One look at a run; a file that needs another one, which is damaged, is said to be unchecked."""
 
     def __init__(self, path: Path) -> None:
-        from charlm.run_directory import BEST, CONFIG, CORPUS, LAST, MANIFEST, METRICS, PREVIOUS, RunDirectory
+        from charlm.run_directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RunDirectory
 
         self.run: RunDirectory = RunDirectory(path)
         self.config: RunConfig | None = None
@@ -78,7 +78,8 @@ class _Verification:
         self._look(MANIFEST, self._manifest)
         self._look(CONFIG, self._settings)
         self._look("tokenizer.json", self._symbols)
-        for kind in (BEST, LAST, PREVIOUS):
+        initial = [INITIAL] if self.run.has(INITIAL) or self._began_elsewhere() else []
+        for kind in (*initial, BEST, LAST, PREVIOUS):
             self._look(f"{kind}.safetensors", partial(self._weights, kind))
         self._look(METRICS, self._log)
         self._look(f"{CORPUS}/", self._corpus)
@@ -113,18 +114,19 @@ class _Verification:
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
     def _weights(self, kind: str) -> str:
-        from charlm.run_directory import BEST, LAST
+        from charlm.run_directory import BEST, INITIAL, LAST, PREVIOUS
         from charlm.shape import check_finite, check_weights, most_weight_bytes
 
         name = f"{kind}.safetensors"
         if not self.run.has(kind):
-            if kind == BEST and self.run.has(LAST):
+            after = {BEST: LAST, LAST: PREVIOUS}.get(kind)  # what is never there without it
+            if kind == INITIAL or (after and self.run.has(after)):
                 raise self.run.damaged(name, "is missing")
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
         shape = self._configured().model
-        where = str(self.run.path / name)
-        saved = self.run.load(kind, most_weight_bytes(shape)) if kind == BEST else self.run.load(kind)
-        network = saved.tensors.items() if kind == BEST else _of_network(saved.tensors)
+        where, is_network = str(self.run.path / name), kind in (BEST, INITIAL)
+        saved = self.run.load(kind, most_weight_bytes(shape)) if is_network else self.run.load(kind)
+        network = saved.tensors.items() if is_network else _of_network(saved.tensors)
         check_weights(shape, dict(network), where)
         check_finite(saved.tensors, where)
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
@@ -147,6 +149,10 @@ class _Verification:
             if (part.num_tokens if part else 0) != getattr(config.corpus, f"{name}_tokens"):
                 raise self.run.damaged(f"corpus/{name}.ids", "is not as long as config.json says")
         return ", ".join(f"{name} {part.num_tokens:,} tokens" for name, part in parts.items() if part)
+
+    def _began_elsewhere(self) -> bool:
+        """Whether its first weights are those of another run."""
+        return self.config is not None and self.config.init_from is not None
 
     def _configured(self) -> "RunConfig":
         if self.config is None:

@@ -19,13 +19,12 @@ from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Win
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
 from charlm.errors import RunError, UsageError
-from charlm.files import sweep
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, LAST, RunDirectory, Weights
+from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.shape import Shape, check_weights
@@ -92,11 +91,10 @@ class Session:
         self.network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
 
     def _take_over(self) -> None:
-        """Now that nobody else writes: see that the state is still the one that was read, and clear up."""
+        """Now that nobody else writes: see that the state is still the one that was read."""
         if self.run.stamp(LAST) != self.newest:
             what = "another process has trained this run meanwhile"
             raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
-        sweep(self.run.path)
         self.run.cut_metrics(self.log_length)
 
     def _follow(self, event: Event) -> Iterator[Event]:
@@ -192,7 +190,7 @@ def _resumed(request: TrainRequest) -> Session:
     session = _open(resumption.run, resumption.training)
     session.notes += resumption.notes
     session.newest = session.run.stamp(LAST)
-    if session.newest is None:
+    if not (session.run.has(LAST) or session.run.has(PREVIOUS)):
         session.notes.append("nothing was saved yet: starting from the beginning")
         return session
     saved, note = session.run.load_newest()
