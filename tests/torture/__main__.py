@@ -109,11 +109,17 @@ def _show(records: list[Record]) -> None:
 
 
 def _gathered(lost: list[str]) -> list[str]:
-    """Each kind of loss once, the most frequent first: what differs in numbers and chosen names is of one kind."""
+    """Each kind of loss once, the most frequent first."""
     kinds: dict[str, list[str]] = {}
     for line in lost:
-        kinds.setdefault(re.sub(r"\d+|\.\w{8}\b|\{.*", "", line), []).append(line)
+        kinds.setdefault(_kind(line), []).append(line)
     return [f"{len(same)} x {same[0]}" for same in sorted(kinds.values(), key=len, reverse=True)]
+
+
+def _kind(line: str) -> str:
+    """What differs in numbers and chosen names is of one kind; a file that differs is, whatever came before."""
+    differs = re.search(r"\S+ differs", line)
+    return differs[0] if differs else re.sub(r"\d+|\.\w{8}\b", "", line)
 
 
 if __name__ == "__main__":

@@ -6,9 +6,8 @@ from pathlib import Path
 
 from tests.torture.processes import Outcome, run
 from tests.torture.record import Missed, NotThereYet, Record
-from tests.torture.workshop import Reference, Workshop, differences
+from tests.torture.workshop import RESUME, RUN, Reference, Workshop, differences
 
-RUN = Path("runs/run")
 Damage = Callable[[Workshop, Path, Path], None]
 SCORED = ("best.safetensors", "config.json", "tokenizer.json", "MANIFEST.json")  # what a load reads
 
@@ -85,7 +84,7 @@ def _unnamed(outcome: Outcome, name: str) -> Iterator[str]:
 
 def _fallen_back(shop: Workshop, reference: Reference, other: Reference, how: str) -> Iterator[str]:
     home = _damaged(shop, reference, other, "last.safetensors", how)
-    outcome = run(home, "train", "--resume", "--run", "run", "--json")
+    outcome = run(home, *RESUME)
     if outcome.code != 0:
         yield f"it does not go on from the state before: {outcome}"
         return

@@ -11,10 +11,9 @@ from pathlib import Path
 
 from tests.torture.processes import run
 from tests.torture.record import NotThereYet, Record
-from tests.torture.workshop import SETTINGS, Workshop, differences
+from tests.torture.workshop import RUN, SETTINGS, Workshop, differences
 
 ROOT = Path(__file__).parents[2]
-RUN = Path("runs/run")
 
 
 def untrusted(shop: Workshop, record: Record) -> None:
