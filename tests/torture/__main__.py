@@ -117,9 +117,9 @@ def _gathered(lost: list[str]) -> list[str]:
 
 
 def _kind(line: str) -> str:
-    """What differs in numbers and chosen names is of one kind; a file that differs is, whatever came before."""
-    differs = re.search(r"\S+ differs", line)
-    return differs[0] if differs else re.sub(r"\d+|\.\w{8}\b", "", line)
+    """What differs in numbers and chosen names is of one kind, and what a run lost is, whatever fault came before."""
+    lost = re.search(r"\S+ differs|was saved, and .*|does not go on.*", line)
+    return re.sub(r"\d+|\.\w{8}\b", "", lost[0] if lost else line)
 
 
 if __name__ == "__main__":

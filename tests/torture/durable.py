@@ -44,7 +44,7 @@ def kills(shop: Workshop, record: Record) -> None:
 def _killed_at_random(shop: Workshop) -> Iterator[str]:
     home, command, reference = shop.home(), shop.command(), shop.reference()
     running = start(home, *command)
-    running.until(lambda: False, shop.rng.uniform(0.0, 0.95) * reference.outcome.seconds)
+    running.until(lambda: False, shop.rng.uniform(0.0, shop.times(95, 70) / 100) * reference.outcome.seconds)
     running.send(9)
     outcome = running.wait()
     if outcome.code != -9 or has_finished(outcome.out):

@@ -41,7 +41,8 @@ def _tests(name: str, record: Record, short: bool) -> None:
         raise NotThereYet(name)
     if short:
         raise NotThereYet(f"{name} is a part of make test")
-    command = [sys.executable, "-m", "pytest", "-m", "", "-n", "0", "-q", "-rfE", "--hypothesis-show-statistics", name]
+    options = ("-o", "addopts=", "-q", "-rfE", "--hypothesis-show-statistics")  # the slow ones too, one at a time
+    command = [sys.executable, "-m", "pytest", *options, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     passed = sum(int(number) for number in re.findall(r"(\d+) passed", done.stdout))
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)
