@@ -16,7 +16,7 @@ from tests.torture.watching import Operation, read_recorded
 
 ROOT = Path(__file__).parents[1]
 # Promises whose code is still on its way; a name goes when its promise is kept, and none may stay for ever.
-AWAITED = {"power-loss", "resume", "divergence", "memory", "corruption", "untrusted", "any-input", "reproducible"}
+AWAITED = {"power-loss", "resume", "divergence", "memory", "corruption", "reproducible"}
 
 
 def torture(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
