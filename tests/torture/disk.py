@@ -5,8 +5,9 @@ Until then each may be there or not, the names in any order, a file short of its
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path, PurePosixPath
 from typing import Union
 
@@ -46,6 +47,7 @@ class Folder:
 
 
 Node = Union[File, Folder]  # noqa: UP007 (they name each other)
+Names = Callable[[Folder], dict[str, Node]]  # what a folder has
 
 
 class Disk:
@@ -73,7 +75,7 @@ class Disk:
 
     def now(self) -> Tree:
         """What the program sees."""
-        return dict(_walk(self.root, lambda folder: folder.names, lambda file: bytes(file.data)))
+        return dict(_walk(self.root, _all, lambda file: bytes(file.data)))
 
     def after_power_loss(self) -> Iterator[Tree]:
         """What may be there of the changes since the last fsync.
@@ -82,9 +84,9 @@ class Disk:
         """
         changed = [folder for folder in _folders(self.root) if folder.pending]
         most = max((len(folder.pending) for folder in changed), default=0)
-        choices = [lambda folder: folder.names, lambda folder: folder.safe]
-        choices += [lambda folder, kept=kept: folder.names if folder is kept else folder.safe for kept in changed]
-        choices += [lambda folder, i=i: _one(folder, i) for i in range(most if most > 1 else 0)]
+        choices: list[Names] = [_all, _safe]
+        choices += [partial(_all_of, kept) for kept in changed]
+        choices += [partial(_one, number) for number in range(most if most > 1 else 0)]
         for names in choices:
             yield dict(_walk(self.root, names, lambda file: file.safe))
             yield dict(_walk(self.root, names, File.torn))
@@ -138,7 +140,19 @@ def _changed(names: dict[str, Node], change: dict[str, Node | None]) -> dict[str
     return {name: node for name, node in {**names, **change}.items() if node is not None}
 
 
-def _one(folder: Folder, number: int) -> dict[str, Node]:
+def _all(folder: Folder) -> dict[str, Node]:
+    return folder.names
+
+
+def _safe(folder: Folder) -> dict[str, Node]:
+    return folder.safe
+
+
+def _all_of(kept: Folder, folder: Folder) -> dict[str, Node]:
+    return folder.names if folder is kept else folder.safe
+
+
+def _one(number: int, folder: Folder) -> dict[str, Node]:
     """The folder as it was at its last fsync, with one later change done alone."""
     return _changed(folder.safe, folder.pending[number]) if number < len(folder.pending) else folder.safe
 
@@ -159,7 +173,9 @@ def _folders(root: Folder) -> Iterable[Folder]:
             yield from _folders(node)
 
 
-def _walk(folder: Folder, names, content, prefix: str = "") -> Iterator[tuple[str, bytes | None]]:  # type: ignore[no-untyped-def]
+def _walk(
+    folder: Folder, names: Names, content: Callable[[File], bytes], prefix: str = ""
+) -> Iterator[tuple[str, bytes | None]]:
     for name, node in names(folder).items():
         if isinstance(node, Folder):
             yield prefix + name, None

@@ -3,16 +3,29 @@
 import errno
 import re
 import resource
+import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import count
 from pathlib import Path
 
 from tests.torture.disk import Disk, Tree, build, tree_number
 from tests.torture.processes import Outcome, Setup, run, start
 from tests.torture.record import Missed, Record
 from tests.torture.watching import DieAtNth, FailAtNth, Operation, Recorder, read_recorded, watch
-from tests.torture.workshop import LENGTH, Workshop, announced, has_finished, losses_after, strays, training
+from tests.torture.workshop import (
+    LENGTH,
+    RESUME,
+    RUN,
+    Workshop,
+    announced,
+    differences,
+    has_finished,
+    losses_after,
+    strays,
+    training,
+)
 
 SHORT_RUN = 7  # steps: a run whose every operation is tried
 
@@ -31,7 +44,7 @@ def kills(shop: Workshop, record: Record) -> None:
 def _killed_at_random(shop: Workshop) -> Iterator[str]:
     home, command, reference = shop.home(), shop.command(), shop.reference()
     running = start(home, *command)
-    running.until(lambda: False, shop.rng.uniform(0.0, 0.95) * reference.outcome.seconds)
+    running.until(lambda: False, shop.rng.uniform(0.0, shop.times(95, 70) / 100) * reference.outcome.seconds)
     running.send(9)
     outcome = running.wait()
     if outcome.code != -9 or has_finished(outcome.out):
@@ -61,36 +74,56 @@ def _killed_again_and_again(shop: Workshop) -> Iterator[str]:
         if outcome.code != -9:
             raise Missed
         promised = max(promised, announced(outcome.out))
-        arguments = ("train", "--resume", "--run", "run", "--json")
+        arguments = RESUME
     yield from losses_after(home, promised, command, shop.reference())
 
 
 def faults(shop: Workshop, record: Record) -> None:
     """Each change of a file and each fsync fails in turn: with no space left, or with an error of the device."""
-    operations = recorded(shop, SHORT_RUN)
-    numbers = (errno.ENOSPC, errno.EIO)
-    for n in _spread(shop, len(operations), shop.times(len(operations), 3)):
-        number = numbers[n % 2]
-        record.attempt(errno.errorcode[number], partial(_failing_at, shop, n, number))
+    if shop.short:
+        for n in _spread(shop, len(recorded(shop, SHORT_RUN)), 3):
+            record.attempt("a new run", partial(_failing_at, shop, n, None))
+        return
+    for name, begun in (("a new run", None), ("a resumed run", _begun(shop))):
+        for n in count(1):
+            if not record.attempt(name, partial(_failing_at, shop, n, begun)):
+                break
 
 
-def _failing_at(shop: Workshop, n: int, number: int) -> Iterator[str]:
+def _begun(shop: Workshop) -> Path:
+    """The home of a run that was killed after two states were saved, a third one on its way."""
+    home, command = shop.home(), shop.command(steps=SHORT_RUN)
+    saving = [n for n, done in enumerate(recorded(shop, SHORT_RUN), 1) if done.target.endswith("last.safetensors")]
+    run(home, *command, setup=lambda: watch(home, DieAtNth(saving[2], home.with_suffix(".mark"))))
+    return home
+
+
+def _failing_at(shop: Workshop, n: int, begun: Path | None) -> Iterator[str]:
     home, command, reference = shop.home(), shop.command(steps=SHORT_RUN), shop.reference(steps=SHORT_RUN)
-    mark = home.with_suffix(".mark")
-    outcome = run(home, *command, setup=lambda: watch(home, FailAtNth(n, mark, number)))
+    mark, promised, arguments = home.with_suffix(".mark"), 0, command
+    if begun is not None:
+        shutil.copytree(begun, home, dirs_exist_ok=True)
+        promised, arguments = announced(begun.with_suffix(".out").read_text()), RESUME
+    number = (errno.ENOSPC, errno.EIO)[n % 2]
+    there = strays(home)
+    outcome = run(home, *arguments, setup=lambda: watch(home, FailAtNth(n, mark, number)))
     if not mark.exists():
         raise Missed
-    for lost in [*_told(outcome, home), *losses_after(home, announced(outcome.out), command, reference)]:
-        yield f"{mark.read_text()}: {lost}"
+    promised = max(promised, announced(outcome.out))
+    losses = losses_after(home, promised, command, reference)
+    if outcome.code == 0:  # what failed was done in another way, or did not matter
+        losses = differences(home / RUN, reference.run)
+    for lost in [*_told(outcome, home, there), *losses]:
+        yield f"{errno.errorcode[number]} at {mark.read_text()}: {lost}"
 
 
-def _told(outcome: Outcome, home: Path) -> Iterator[str]:
+def _told(outcome: Outcome, home: Path, there: Sequence[str] = ()) -> Iterator[str]:
     """What a command did not say of a write that failed, and what it left."""
-    if outcome.code not in (0, 6):  # 0: it was done in another way, or did not matter
+    if outcome.code not in (0, 6):
         yield f"not exit 6: {outcome}"
     if outcome.code == 6 and "runs" not in outcome.err:
         yield f"the message has no path: {outcome}"
-    if left := strays(home):
+    if left := set(strays(home)) - set(there):
         yield f"left behind: {', '.join(left)}"
 
 

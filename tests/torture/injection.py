@@ -29,7 +29,7 @@ def poison_gradients(when: Decide) -> None:
 
     def spoil(call: int, loss: torch.Tensor) -> torch.Tensor:
         if when(call):
-            loss.register_hook(lambda gradient: gradient * float("inf"))
+            loss.register_hook(lambda gradient: gradient * float("inf"))  # type: ignore[no-untyped-call]
         return loss
 
     _around_the_loss(after=spoil)

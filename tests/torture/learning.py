@@ -1,31 +1,32 @@
 """Promises 4 and 5: numbers that are not finite, and memory that does not suffice."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
+from operator import eq
 from pathlib import Path
 
-from tests.torture.injection import little_memory, poison_gradients, poison_loss
+from tests.torture.injection import Decide, little_memory, poison_gradients, poison_loss
 from tests.torture.processes import Setup, run
 from tests.torture.record import Record
-from tests.torture.workshop import Workshop, read_log
+from tests.torture.workshop import RUN, Workshop, read_log
 
-RUN = Path("runs/run")
-POISONS = {"loss": poison_loss, "gradient": poison_gradients}
+Poison = Callable[[Decide], None]
+POISONS: dict[str, Poison] = {"loss": poison_loss, "gradient": poison_gradients}
 
 
 def divergence(shop: Workshop, record: Record) -> None:
     """A few bad steps are skipped; many cost half of the learning rate; without end, they are the end."""
     for name, poison in POISONS.items():
         for step in (1, 5, 14)[: shop.times(3, 1)]:
-            record.attempt(f"one bad {name} at step {step}", partial(_skipped, shop, lambda n, s=step: n == s, poison))
+            record.attempt(f"one bad {name} at step {step}", partial(_skipped, shop, partial(eq, step), poison))
         if shop.short and name == "gradient":
             continue
         record.attempt(f"every bad {name} from step 9", partial(_given_up, shop, poison))
-        record.attempt(f"bad {name}s until the learning rate is halved", partial(_recovered, shop, poison))
+        record.attempt(f"a bad {name} until the learning rate is halved", partial(_recovered, shop, poison))
 
 
-def _skipped(shop: Workshop, when, poison) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _skipped(shop: Workshop, when: Decide, poison: Poison) -> Iterator[str]:
     home = shop.home()
     outcome = run(home, *shop.command(), setup=_marked(home, when, poison))
     if not _mark(home).exists():
@@ -35,7 +36,7 @@ def _skipped(shop: Workshop, when, poison) -> Iterator[str]:  # type: ignore[no-
     yield from _not_finite(home)
 
 
-def _given_up(shop: Workshop, poison) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _given_up(shop: Workshop, poison: Poison) -> Iterator[str]:
     home = shop.home()
     outcome = run(home, *shop.command(steps=400), setup=_marked(home, lambda n: n >= 9, poison))
     if outcome.code != 5:
@@ -48,7 +49,7 @@ def _given_up(shop: Workshop, poison) -> Iterator[str]:  # type: ignore[no-untyp
         yield f"the weights from before cannot be used: {scored}"
 
 
-def _recovered(shop: Workshop, poison) -> Iterator[str]:  # type: ignore[no-untyped-def]
+def _recovered(shop: Workshop, poison: Poison) -> Iterator[str]:
     """The fault lasts until charlm says that it halved the learning rate."""
     home = shop.home()
     said = home.with_suffix(".err")
@@ -63,12 +64,11 @@ def _recovered(shop: Workshop, poison) -> Iterator[str]:  # type: ignore[no-unty
     yield from _not_finite(home)
 
 
-def _marked(home: Path, when, poison) -> Setup:  # type: ignore[no-untyped-def]
+def _marked(home: Path, when: Decide, poison: Poison) -> Setup:
     """Poison, and leave word that a step was poisoned."""
 
     def decide(step: int) -> bool:
-        decided: bool = when(step)
-        if decided:
+        if decided := when(step):
             _mark(home).touch()
         return decided
 

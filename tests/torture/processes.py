@@ -118,6 +118,7 @@ def _become(home: Path, said: Path, arguments: tuple[str, ...], setup: Setup | N
             os.dup2(os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644), descriptor)
         os.chdir(home)
         signal.signal(signal.SIGINT, signal.default_int_handler)
+        signal.signal(signal.SIGHUP, signal.SIG_DFL)  # nohup ignores it, and what it starts inherits that
         if fresh:
             os.execv(sys.executable, [sys.executable, "-m", "charlm", *arguments])
         if setup is not None:

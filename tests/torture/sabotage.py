@@ -1,6 +1,7 @@
 """Ways to break charlm on purpose: a torture that finds nothing then proves nothing."""
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 
@@ -18,7 +19,7 @@ def _torn_replace() -> None:
             new.write(data[len(data) // 2 :])
         os.unlink(source)
 
-    os.replace = os.rename = replace
+    _put_in_place(replace, "replace", "rename")
 
 
 def _stale_replace() -> None:
@@ -31,12 +32,17 @@ def _stale_replace() -> None:
         else:
             original(source, target)
 
-    os.replace = os.rename = replace
+    _put_in_place(replace, "replace", "rename")
 
 
 def _no_fsync() -> None:
     """Nothing is made safe."""
-    os.fsync = lambda descriptor: None
+    _put_in_place(lambda descriptor: None, "fsync", "fdatasync")
+
+
+def _put_in_place(function: Callable[..., None], *names: str) -> None:
+    for name in names:
+        setattr(os, name, function)
 
 
 SABOTAGE = {"torn": _torn_replace, "stale": _stale_replace, "fsync": _no_fsync}

@@ -8,9 +8,8 @@ from pathlib import Path
 from tests.torture.injection import slow_steps
 from tests.torture.processes import Running, run, start
 from tests.torture.record import Missed, Record
-from tests.torture.workshop import Workshop, announced, losses_after
+from tests.torture.workshop import RUN, Workshop, announced, losses_after
 
-RUN = Path("runs/run")
 SECOND = {
     "--resume": ("train", "--resume", "--run", "run"),
     "--force": ("train", "../corpus.txt", "--run", "run", "--force", "--steps", "3", "--hidden-size", "8"),

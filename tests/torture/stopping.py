@@ -12,10 +12,9 @@ from pathlib import Path
 from tests.torture.injection import slow_steps
 from tests.torture.processes import run, start
 from tests.torture.record import Missed, Record
-from tests.torture.workshop import Workshop, differences, has_finished, losses_after, training
+from tests.torture.workshop import RESUME, RUN, Workshop, differences, has_finished, losses_after, training
 
 SECONDS_TO_LEAVE = 5.0
-RUN = Path("runs/run")
 VARIANTS = (
     (),
     ("--cell", "gru", "--mode", "sentence", "--num-layers", "2"),
@@ -47,7 +46,7 @@ def _stopped_twice(shop: Workshop, number: int) -> Iterator[str]:
     reference, command = shop.reference(steps=LONG), shop.command(steps=LONG)
     home = shop.home()
     _stop(shop, home, number, command)
-    _stop(shop, home, number, ("train", "--resume", "--run", "run", "--json"))
+    _stop(shop, home, number, RESUME)
     yield from losses_after(home, 0, command, reference)
 
 

@@ -11,20 +11,19 @@ from pathlib import Path
 
 from tests.torture.processes import run
 from tests.torture.record import NotThereYet, Record
-from tests.torture.workshop import SETTINGS, Workshop, differences
+from tests.torture.workshop import RUN, SETTINGS, Workshop, differences
 
 ROOT = Path(__file__).parents[2]
-RUN = Path("runs/run")
 
 
 def untrusted(shop: Workshop, record: Record) -> None:
     """Models made to harm."""
-    _tests("tests/test_untrusted.py", record, shop.short)
+    _tests("tests/test_untrusted.py", record)
 
 
 def any_input(shop: Workshop, record: Record) -> None:
     """Texts that nobody expects."""
-    _tests("tests/test_any_input.py", record, shop.short)
+    _tests("tests/test_any_input.py", record)
 
 
 def reproducible(shop: Workshop, record: Record) -> None:
@@ -33,16 +32,15 @@ def reproducible(shop: Workshop, record: Record) -> None:
         record.attempt(f"the same command twice {' '.join(more)}", partial(_twice, shop, more))
     record.attempt("what the run says of itself", partial(_described, shop))
     if not shop.short:
-        _tests("tests/test_golden.py", record, shop.short)
+        _tests("tests/test_golden.py", record)
 
 
-def _tests(name: str, record: Record, short: bool) -> None:
+def _tests(name: str, record: Record) -> None:
     """Each test of a file is a try."""
     if not (ROOT / name).exists():
         raise NotThereYet(name)
-    if short:
-        raise NotThereYet(f"{name} is a part of make test")
-    command = [sys.executable, "-m", "pytest", "-m", "", "-n", "0", "-q", "-rfE", "--hypothesis-show-statistics", name]
+    options = ("-o", "addopts=", "-q", "-rfE", "--hypothesis-show-statistics")  # the slow ones too, one at a time
+    command = [sys.executable, "-m", "pytest", *options, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     passed = sum(int(number) for number in re.findall(r"(\d+) passed", done.stdout))
     failed = re.findall(r"^(?:FAILED|ERROR) (\S+)", done.stdout, re.MULTILINE)

@@ -124,7 +124,7 @@ def watch(folder: Path, observer: Observer) -> None:
     UNWATCHED.update({"os.open": os.open, "open": io.open})
     os.open = watcher.open_descriptor
     os.sendfile = _no_sendfile  # the standard library copies by reading and writing instead
-    io.open = builtins.open = watcher.open_file  # type: ignore[assignment]
+    io.open = builtins.open = watcher.open_file
 
 
 class _Watcher:

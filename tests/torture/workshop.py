@@ -22,6 +22,7 @@ SETTINGS = (
     *("--eval-every", str(CHECK_EVERY), "--sample-every", "11"),
 )
 WORDS = ("the", "cat", "cats", "sea", "which", "already", "ate", "was", "were", "full", "of", "fish", "a", "house")
+RESUME = ("train", "--resume", "--run", "run", "--json")
 TIMES = {"seconds", "time", "created", "tokens_per_second"}
 
 
@@ -110,7 +111,7 @@ def losses_after(home: Path, promised: int, command: tuple[str, ...], reference:
         scored = run(home, "score", "the cat", "--run", "run", "--json")
         if scored.code != 0:
             yield f"step {promised} was saved, and nothing can be scored: {scored}"
-    outcome = run(home, "train", "--resume", "--run", "run", "--json")
+    outcome = run(home, *RESUME)
     step = resumed_at(outcome.err)
     if outcome.code == 4 and not promised and not (home / RUN / "config.json").exists():
         outcome, step = run(home, *command), 0
