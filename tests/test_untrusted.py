@@ -267,6 +267,13 @@ def test_what_is_no_regular_file_is_refused_by_name(
     assert any(name in detail for detail in damaged)
 
 
+def test_a_tokenizer_that_a_person_names_may_be_a_link(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "mine.json").symlink_to(trained("char") / "tokenizer.json")
+    (tmp_path / "mine.model").symlink_to(trained("subword") / "tokenizer.model")
+    assert load_tokenizer(tmp_path / "mine.json").sha256() == load_tokenizer(trained("char")).sha256()
+    assert load_tokenizer(tmp_path / "mine.model").vocab_size == load_tokenizer(trained("subword")).vocab_size
+
+
 def test_a_run_may_be_a_link_and_its_corpus_may_not(trained: Callable[[str], Path], tmp_path: Path) -> None:
     forgery = Forgery(trained("char"), tmp_path / "run")
     (tmp_path / "link").symlink_to(forgery.run)
