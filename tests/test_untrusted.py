@@ -182,6 +182,16 @@ def test_a_model_that_makes_very_much_text_of_one_character_is_refused(tmp_path:
         SubwordTokenizer(made.getvalue())
 
 
+def test_a_piece_that_is_no_text_is_refused_of_whatever_kind(trained: Callable[[str], Path]) -> None:
+    model = mutations.fields_of((trained("subword") / "tokenizer.model").read_bytes())
+    for number in (0, 1, 2, 100, 270):
+        piece = mutations.fields_of(model[number][2])
+        changed = [[1, 2, b"<\xff>"], *piece[1:]]
+        pieces = [*model[:number], [1, 2, mutations.joined(changed)], *model[number + 1 :]]
+        with pytest.raises(ValueError, match=r"sentencepiece model|codec"):
+            SubwordTokenizer(mutations.joined(pieces))
+
+
 @pytest.mark.parametrize("model", [b"\x08", b"\x0b\x01", b"\x1a\x05abc", b"\xff" * 20, b"\x80" * 9], ids=bytes.hex)
 def test_what_is_no_protocol_buffer_is_refused(model: bytes) -> None:
     with pytest.raises(ValueError, match="not a sentencepiece model"):
