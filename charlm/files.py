@@ -135,9 +135,12 @@ def put_link(source: Path, path: Path) -> None:
 
 
 def make_folder(path: Path) -> None:
-    """Make a folder and its parents. Raises ResourceError when the place cannot be written."""
+    """Make a folder and its parents, durably. Raises ResourceError when the place cannot be written."""
+    missing = [one for one in (path, *path.parents) if not one.exists()]
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for one in missing:
+            _sync_folder(one.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -192,9 +195,10 @@ def move_into_place(draft: Path, path: Path) -> None:
 def exchange(draft: Path, path: Path) -> None:
     """Put the folder `draft` in the place of the folder `path` in one step, then remove what was there.
 
-    Both are on one file system. Where the system cannot exchange two names, there is a moment without `path`.
-    Raises ResourceError; before the exchange, all is then as it was.
+    Both are on one file system; where `path` is a link, what it leads to is replaced. Where the system cannot exchange
+    two names, there is a moment without `path`. Raises ResourceError; before the exchange, all is then as it was.
     """
+    path = Path(os.path.realpath(path))
     num_bytes = sum(_size(path) for path in draft.rglob("*"))
     try:
         _sync_tree(draft)
@@ -331,7 +335,7 @@ def _exchange_names(one: Path, other: Path) -> bool:
     if renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE) == 0:
         return True
     number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP):
+    if number in (errno.ENOSYS, errno.EINVAL, errno.EOPNOTSUPP, errno.EPERM):
         return False
     raise OSError(number, os.strerror(number), str(other))
 

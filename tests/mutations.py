@@ -195,11 +195,11 @@ def mutate_model(rng: random.Random, data: bytes) -> bytes:
     """Some pieces, or some settings of training and normalising; else some bytes."""
     if rng.random() < 0.1:
         return mutate_bytes(rng, data)
-    model = _fields(data)
+    model = fields_of(data)
     for _ in range(rng.choice((1, 1, 2, 3, 10))):
         kinds = (PIECE,) if rng.random() < 0.6 else (TRAINER, NORMALISER, DENORMALISER)
         part = rng.choice([field for field in model if field[0] in kinds])
-        fields = _fields(part[2])
+        fields = fields_of(part[2])
         if part[0] == TRAINER and rng.random() < 0.5:
             fields.append([rng.choice((3, 4, 24, 35, 40, 41, 42, 43)), 0, rng.choice(NUMBERS)])
         elif part[0] == NORMALISER and rng.random() < 0.7:
@@ -208,8 +208,8 @@ def mutate_model(rng: random.Random, data: bytes) -> bytes:
             fields.append([3, 0, rng.randrange(7)])
         else:
             _mutate_fields(rng, fields)
-        part[2] = _joined(fields)
-    return _joined(model)
+        part[2] = joined(fields)
+    return joined(model)
 
 
 def _characters(rng: random.Random) -> bytes:
@@ -235,7 +235,7 @@ def _mutate_fields(rng: random.Random, fields: list[Field]) -> None:
             field[2] = struct.pack("<f", rng.choice(SCORES))
 
 
-def _fields(data: bytes) -> list[Field]:
+def fields_of(data: bytes) -> list[Field]:
     fields, at = [], 0
     try:
         while at < len(data):
@@ -252,7 +252,7 @@ def _fields(data: bytes) -> list[Field]:
     return fields
 
 
-def _joined(fields: list[Field]) -> bytes:
+def joined(fields: list[Field]) -> bytes:
     joined = bytearray()
     for number, kind, content in fields:
         joined += _digits(number << 3 | kind)

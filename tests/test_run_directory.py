@@ -342,6 +342,45 @@ def test_a_failed_save_of_the_last_state_leaves_a_whole_one(
     assert not [name for name in files_in(run.path) if name.startswith(".")]
 
 
+@pytest.mark.parametrize("fallen_back", [False, True])
+@pytest.mark.parametrize("function", ["open", "write", "fchmod", "fsync", "replace", "link"])
+def test_wherever_saving_fails_the_newest_whole_state_is_still_there(
+    run: RunDirectory, function: str, fallen_back: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run.append_metrics({"step": 1})
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    if fallen_back:
+        flip(run.path / "last.safetensors", -5)
+    newest = run.load_newest()[0].step
+    real, failures = getattr(os, function), list[str]()
+    for number in range(1, 50):
+        calls = 0
+
+        def fail(*arguments: Any, number: int = number, **options: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            if calls == number:
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            return real(*arguments, **options)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(os, function, fail)
+            try:
+                run.save(LAST, weights(newest + 1))
+            except ResourceError as error:
+                failures.append(error.where)
+        found = RunDirectory(run.path).load_newest()[0].step
+        assert found in (newest, newest + 1)
+        assert not [name for name in files_in(run.path) if name.startswith(".")]
+        newest = found
+        if calls < number:
+            break
+    assert found > 2 - fallen_back
+    assert failures or function == "link"
+    assert all("bytes" in where for where in failures)
+
+
 def test_a_block_that_fails_leaves_the_old_file(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a", b"old")
     with suppress(ZeroDivisionError), replacing(tmp_path / "a") as file:

@@ -182,6 +182,16 @@ def test_a_model_that_makes_very_much_text_of_one_character_is_refused(tmp_path:
         SubwordTokenizer(made.getvalue())
 
 
+def test_a_piece_that_is_no_text_is_refused_of_whatever_kind(trained: Callable[[str], Path]) -> None:
+    model = mutations.fields_of((trained("subword") / "tokenizer.model").read_bytes())
+    for number in (0, 1, 2, 100, 270):
+        piece = mutations.fields_of(model[number][2])
+        changed = [[1, 2, b"<\xff>"], *piece[1:]]
+        pieces = [*model[:number], [1, 2, mutations.joined(changed)], *model[number + 1 :]]
+        with pytest.raises(ValueError, match=r"sentencepiece model|codec"):
+            SubwordTokenizer(mutations.joined(pieces))
+
+
 @pytest.mark.parametrize("model", [b"\x08", b"\x0b\x01", b"\x1a\x05abc", b"\xff" * 20, b"\x80" * 9], ids=bytes.hex)
 def test_what_is_no_protocol_buffer_is_refused(model: bytes) -> None:
     with pytest.raises(ValueError, match="not a sentencepiece model"):
@@ -265,6 +275,13 @@ def test_what_is_no_regular_file_is_refused_by_name(
         path.mkdir()
     damaged = [one.detail for one in verify(tmp_path / "run") if not one.ok]
     assert any(name in detail for detail in damaged)
+
+
+def test_a_tokenizer_that_a_person_names_may_be_a_link(trained: Callable[[str], Path], tmp_path: Path) -> None:
+    (tmp_path / "mine.json").symlink_to(trained("char") / "tokenizer.json")
+    (tmp_path / "mine.model").symlink_to(trained("subword") / "tokenizer.model")
+    assert load_tokenizer(tmp_path / "mine.json").sha256() == load_tokenizer(trained("char")).sha256()
+    assert load_tokenizer(tmp_path / "mine.model").vocab_size == load_tokenizer(trained("subword")).vocab_size
 
 
 def test_a_run_may_be_a_link_and_its_corpus_may_not(trained: Callable[[str], Path], tmp_path: Path) -> None:

@@ -72,6 +72,7 @@ class SubwordTokenizer(Tokenizer):
         check_model(model)
         self._pieces = _processor(model)
         size = self._pieces.vocab_size()
+        self._symbols: list[str] = [self._pieces.id_to_piece(id) for id in range(size)]  # all of them are texts
         has_eos = self._pieces.eos_id() >= 0
         self.vocab_size = size if has_eos else size + 1
         self.eos_id = self._pieces.eos_id() if has_eos else size
@@ -168,7 +169,7 @@ class SubwordTokenizer(Tokenizer):
     @cached_property
     def texts(self) -> list[str | bytes]:
         """What each id stands for: a text, or a byte of one; nothing for the model's control symbols."""
-        texts = [self._text(id) for id in range(self._pieces.vocab_size())]
+        texts = [self._text(id) for id in range(len(self._symbols))]
         return [*texts, "\n"][: self.vocab_size]
 
     def _text(self, id: int) -> str | bytes:
@@ -176,13 +177,13 @@ class SubwordTokenizer(Tokenizer):
             return UNK
         if self._pieces.is_control(id):
             return "\n" if id == self.eos_id else ""
-        piece: str = self._pieces.id_to_piece(id)
+        piece = self._symbols[id]
         return bytes([int(piece[1:-1], 16)]) if self._pieces.is_byte(id) else piece.replace(SPACE, " ")
 
     def symbol(self, id: int) -> str:
         if id in (self.eos_id, self.unk_id):
             return EOS if id == self.eos_id else UNK
-        return str(self._pieces.id_to_piece(id))
+        return self._symbols[id]
 
     def files(self) -> dict[str, bytes]:
         return {TOKENIZER_FILE: to_json(self.unit, {"lowercase": self.lowercase}), MODEL_FILE: self.model}

@@ -80,8 +80,9 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     Raises RunError when it is missing or damaged.
     """
     path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
+    source = path if path != folder_or_file else path.resolve()  # a file that was named may be a link
     try:
-        content = read_file(path, MOST_MODEL if path.suffix == ".model" else MOST_TOKENIZER)
+        content = read_file(source, MOST_MODEL if path.suffix == ".model" else MOST_TOKENIZER)
     except OSError as error:
         raise RunError(f"no tokenizer: {error.strerror or error}", str(path), WHAT_TO_GIVE) from error
     except ValueError as error:
