@@ -191,7 +191,7 @@ def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> 
     does not decode; UsageError for an unknown encoding, or a compression that needs a package; ResourceError.
     """
     check_encoding(settings.encoding)
-    is_folder = str(path) != STDIN and Path(path).is_dir()
+    is_folder = str(path) != STDIN and os.path.isdir(path)
     text = _open_folder(Path(path), settings, raw) if is_folder else _open_file(path, settings, raw)
     with _closed_on_error(text):
         if not len(text.span):

@@ -28,6 +28,7 @@ from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+LONGEST_NAME = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +122,7 @@ def corpus_name(corpus: str) -> str:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
         path = Path(corpus)
     name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
-    return Path(name).stem.lstrip(".") or "text"
+    return Path(name).stem.lstrip(".")[:LONGEST_NAME] or "text"
 
 
 def readable_name(corpus: str) -> str:
