@@ -5,6 +5,7 @@ import codecs
 import hashlib
 import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import chain
@@ -156,13 +157,15 @@ class TextFile:
     def count(self) -> None:
         """Count the characters before each chunk, which `split` needs, and find `sha256`; nothing is decoded."""
         self._characters_before = [0]
-        digest = None if self.sha256 else hashlib.sha256(read_at(self.file, self.span.start, 0, self.name))
-        for block in self.blocks():
-            self._characters_before.append(self._characters_before[-1] + count_characters(block))
-            if digest:
-                digest.update(block)
-        if digest:
-            self.sha256 = digest.hexdigest()
+        digest = hashlib.sha256(read_at(self.file, self.span.start, 0, self.name))
+        with ThreadPoolExecutor(1) as beside:  # the next block is counted meanwhile
+            hashed = None
+            for block in self.blocks():
+                self._characters_before.append(self._characters_before[-1] + count_characters(block))
+                if hashed:
+                    hashed.result()
+                hashed = None if self.sha256 else beside.submit(digest.update, block)
+        self.sha256 = self.sha256 or digest.hexdigest()
 
     def _place_of_character(self, number: int) -> int:
         """The offset of the byte with which this character begins."""
@@ -191,7 +194,7 @@ def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> 
     does not decode; UsageError for an unknown encoding, or a compression that needs a package; ResourceError.
     """
     check_encoding(settings.encoding)
-    is_folder = str(path) != STDIN and Path(path).is_dir()
+    is_folder = str(path) != STDIN and os.path.isdir(path)
     text = _open_folder(Path(path), settings, raw) if is_folder else _open_file(path, settings, raw)
     with _closed_on_error(text):
         if not len(text.span):

@@ -85,7 +85,7 @@ def files_below(folder: Path) -> list[Path]:
 
 def is_prepared(path: Path) -> bool:
     """Whether this is a folder that `charlm tokenize -o` wrote."""
-    return (path / TOKENIZER_FILE).is_file() and (path / TRAIN).is_file()
+    return all(os.path.isfile(path / name) for name in (TOKENIZER_FILE, TRAIN))  # Path's own fails for a long name
 
 
 def shown(path: Path | str) -> str:

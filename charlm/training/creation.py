@@ -32,6 +32,7 @@ from charlm.training.memory import disk_bytes, fitting_micro_batches
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 MOST_TRIES = 100  # to find a free place
+LONGEST_NAME = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +157,7 @@ def corpus_name(corpus: str) -> str:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
         path = Path(corpus)
     name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
-    return Path(name).stem.lstrip(".") or "text"
+    return Path(name).stem.lstrip(".")[:LONGEST_NAME] or "text"
 
 
 def readable_name(corpus: str) -> str:
