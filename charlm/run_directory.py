@@ -45,6 +45,7 @@ MOST_WEIGHTS = 1 << 36  # bytes of a weights file
 MOST_HEADER = 1 << 24  # bytes of its header
 MOST_LINE = 1 << 24  # bytes of a line of metrics.jsonl
 MOST_STEPS = 1 << 62
+BLOCK = 1 << 20  # bytes read at a time
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,18 @@ class RunDirectory:
         path = self.path / METRICS
         return path.lstat().st_size if os.path.lexists(path) else 0
 
+    def metrics_sha256(self, length: int) -> str:
+        """Checksum of the first bytes of metrics.jsonl; "" where there are not so many. Raises RunError."""
+        if self.metrics_length() < length:
+            return ""
+        digest = hashlib.sha256()
+        if length:
+            with self._open(METRICS) as file:
+                while length and (block := file.read(min(length, BLOCK))):
+                    digest.update(block)
+                    length -= len(block)
+        return digest.hexdigest()
+
     def cut_metrics(self, length: int) -> None:
         """Forget what was logged after the state that training resumes from. Raises ResourceError."""
         if self.metrics_length() > length:
@@ -264,6 +277,12 @@ class RunDirectory:
         if not isinstance(value, dict):
             raise self.damaged(name, "is not a JSON object")
         return value
+
+
+def log_is_whole(run: RunDirectory, saved: Weights) -> bool:
+    """Whether metrics.jsonl begins with the bytes that were there when a state was saved, as far as it says so."""
+    length, sha256 = saved.scalars.get("metrics_length"), saved.scalars.get("metrics_sha256")
+    return not isinstance(length, int) or sha256 is None or run.metrics_sha256(length) == sha256
 
 
 def is_plain_name(name: str) -> bool:

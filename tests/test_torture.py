@@ -15,8 +15,6 @@ from tests.torture.record import MOST_MISSES, Missed, Record
 from tests.torture.watching import Operation, read_recorded
 
 ROOT = Path(__file__).parents[1]
-# Promises whose code is still on its way; a name goes when its promise is kept, and none may stay for ever.
-AWAITED = {"power-loss", "resume", "divergence", "memory", "corruption", "reproducible"}
 
 
 def torture(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
@@ -27,7 +25,7 @@ def torture(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
 
 def test_the_promises_are_kept() -> None:
     _, records = torture()
-    broken = [one["name"] for one in records if not one["kept"] and one["name"] not in AWAITED]
+    broken = [one["name"] for one in records if not one["kept"]]
     assert not broken, [(one["name"], one["lost"]) for one in records]
 
 

@@ -14,6 +14,7 @@ from charlm.errors import RunError
 
 if TYPE_CHECKING:
     from charlm.run_config import RunConfig
+    from charlm.run_directory import Weights
     from charlm.text.tokenizer import Tokenizer
 
 NETWORK = "network."  # how a state of training calls them
@@ -74,6 +75,7 @@ class _Verification:
         self.run: RunDirectory = RunDirectory(path)
         self.config: RunConfig | None = None
         self.tokenizer: Tokenizer | None = None
+        self.last: Weights | None = None
         self.checked: list[Checked] = []
         self._look(MANIFEST, self._manifest)
         self._look(CONFIG, self._settings)
@@ -129,10 +131,15 @@ class _Verification:
         network = saved.tensors.items() if is_network else _of_network(saved.tensors)
         check_weights(shape, dict(network), where)
         check_finite(saved.tensors, where)
+        self.last = saved if kind == LAST else self.last
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
 
     def _log(self) -> str:
+        from charlm.run_directory import METRICS, log_is_whole
+
         count = sum(1 for _ in self.run.metrics())
+        if self.last is not None and not log_is_whole(self.run, self.last):
+            raise self.run.damaged(METRICS, "does not begin with what was there when last.safetensors was saved")
         return f"{count:,} lines" if count else "no line"
 
     def _corpus(self) -> str:

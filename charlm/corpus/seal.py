@@ -44,7 +44,9 @@ def check_manifest(
     for name in sorted(manifest.keys() | found.keys()):
         if manifest.get(name) != found.get(name):
             what = f"damaged corpus: {name[:100]} is not what {MANIFEST} says"
-            raise RunError(what, str(folder), "restore it from a copy, or make it again with charlm tokenize -o DIR")
+            raise RunError(
+                what, str(folder / name[:100]), "restore it from a copy, or make it again with charlm tokenize -o DIR"
+            )
 
 
 def _manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> dict[str, Any]:

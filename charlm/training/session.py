@@ -24,7 +24,7 @@ from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights, log_is_whole
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.shape import Shape, check_weights
@@ -145,11 +145,12 @@ class Session:
         self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
 
     def _save_last(self) -> Saved:
-        trainer = self.trainer
+        trainer, length = self.trainer, self.run.metrics_length()
         scalars = {
             "progress": _finite(dataclasses.asdict(trainer.progress)),
             "plan": trainer.budget.plan(),
-            "metrics_length": self.run.metrics_length(),
+            "metrics_length": length,
+            "metrics_sha256": self.run.metrics_sha256(length),
         }
         arrays = {name: _array(tensor) for name, tensor in trainer.snapshot().items()}
         self.run.save(LAST, Weights(arrays, trainer.progress.step, scalars))
@@ -196,6 +197,8 @@ def _resumed(request: TrainRequest) -> Session:
     saved, note = session.run.load_newest()
     where = str(session.run.path / "last.safetensors")
     session.log_length = put_back(session.trainer, saved, where, resumption.replan)
+    if not log_is_whole(session.run, saved):
+        session.notes.append("metrics.jsonl is not as it was written: what it says of earlier steps may be wrong")
     session.notes += [*filter(None, [note]), f"going on from step {saved.step:,}"]
     if resumption.patient:
         session.trainer.progress.evaluations_without_improvement = 0

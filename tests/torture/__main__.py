@@ -15,7 +15,7 @@ from rich.table import Table
 
 from tests.torture import damage, durable, learning, sharing, stopping, suites
 from tests.torture.processes import warm_up
-from tests.torture.record import NotThereYet, Record
+from tests.torture.record import Record
 from tests.torture.sabotage import SABOTAGE
 from tests.torture.workshop import Workshop
 
@@ -81,19 +81,14 @@ def _parse() -> argparse.Namespace:
 def _tried(name: str, shop: Workshop) -> Record:
     title, promise = PROMISES[name]
     record, began = Record(title), time.monotonic()
-    try:
-        promise(shop, record)
-    except NotThereYet as missing:
-        record.absent = str(missing)
-    if not record.tries and not record.absent:
+    promise(shop, record)
+    if not record.tries:
         record.lost.append("nothing was tried")
     record.seconds = round(time.monotonic() - began, 1)
     return record
 
 
 def _in_short(record: Record) -> str:
-    if record.absent and not record.tries:
-        return f"not there yet: {record.absent}"
     return f"{record.survived} of {record.tries} faults survived in {record.seconds:.0f} s"
 
 
@@ -103,7 +98,6 @@ def _show(records: list[Record]) -> None:
         table.add_column(heading, justify="left" if heading in ("promise", "lost") else "right")
     for record in records:
         lost = f"{len(record.lost)}, see below" if record.lost else "nothing" if record.tries else "-"
-        lost += f" (not there yet: {record.absent})" if record.absent else ""
         table.add_row(record.promise, str(record.tries), str(record.survived), lost, f"{record.seconds:.0f}")
     console = Console(highlight=False, soft_wrap=True, markup=False, width=160)
     console.print(table)

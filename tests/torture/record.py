@@ -10,10 +10,6 @@ class Missed(Exception):
     """The fault did not happen, so nothing was shown: the try is repeated, and never counted as survived."""
 
 
-class NotThereYet(Exception):
-    """What the promise is about does not exist in this charlm."""
-
-
 @dataclass
 class Record:
     """One promise: how often it was tried, and what was lost."""
@@ -24,13 +20,12 @@ class Record:
     missed: int = 0
     lost: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
-    absent: str = ""
     seconds: float = 0.0
 
     @property
     def kept(self) -> bool:
         """Whether faults were survived, and nothing else."""
-        return not self.lost and not self.absent and self.survived > 0
+        return not self.lost and self.survived > 0
 
     def attempt(self, name: str, attempt: Callable[[], Iterable[str]]) -> bool:
         """One try, which yields what it lost. False when its fault did not happen."""

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from tests.torture.processes import run
-from tests.torture.record import NotThereYet, Record
+from tests.torture.record import Record
 from tests.torture.workshop import RUN, SETTINGS, Workshop, differences
 
 ROOT = Path(__file__).parents[2]
@@ -37,8 +37,6 @@ def reproducible(shop: Workshop, record: Record) -> None:
 
 def _tests(name: str, record: Record) -> None:
     """Each test of a file is a try."""
-    if not (ROOT / name).exists():
-        raise NotThereYet(name)
     options = ("-o", "addopts=", "-q", "-rfE", "--hypothesis-show-statistics")  # the slow ones too, one at a time
     command = [sys.executable, "-m", "pytest", *options, name]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
