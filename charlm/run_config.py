@@ -81,6 +81,8 @@ def _training(values: Mapping[str, Any]) -> TrainingSettings:
     for name in DECIDED:
         if getattr(settings, name) is None:
             raise ValueError(f"training.{name} is missing")
+    if settings.clip_norm is None and settings.clip_value is None:
+        raise ValueError("training.clip_norm is missing")
     return settings
 
 

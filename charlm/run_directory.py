@@ -206,9 +206,22 @@ class RunDirectory:
         return digest.hexdigest()
 
     def cut_metrics(self, length: int) -> None:
-        """Forget what was logged after the state that training resumes from. Raises ResourceError."""
+        """Forget what was logged after the state that training resumes from, and a line that is cut short.
+
+        Raises ResourceError.
+        """
+        length = self._whole_lines(min(length, self.metrics_length()))
         if self.metrics_length() > length:
             truncate(self.path / METRICS, length)
+
+    def _whole_lines(self, length: int) -> int:
+        """How many of the log's first bytes are whole lines."""
+        if length == 0:
+            return 0
+        with self._open(METRICS) as file:
+            start = max(0, length - MOST_LINE)
+            file.seek(start)
+            return start + file.read(length - start).rfind(b"\n") + 1
 
     def damaged(self, name: str, why: str) -> RunError:
         """The error about one of the run's files, for those who know what has to be in it."""
@@ -282,7 +295,9 @@ class RunDirectory:
 def log_is_whole(run: RunDirectory, saved: Weights) -> bool:
     """Whether metrics.jsonl begins with the bytes that were there when a state was saved, as far as it says so."""
     length, sha256 = saved.scalars.get("metrics_length"), saved.scalars.get("metrics_sha256")
-    return not isinstance(length, int) or sha256 is None or run.metrics_sha256(length) == sha256
+    if sha256 is None:  # a state of an older charlm
+        return True
+    return type(length) is int and length >= 0 and run.metrics_sha256(length) == sha256
 
 
 def is_plain_name(name: str) -> bool:

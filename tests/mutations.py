@@ -112,6 +112,22 @@ def mutate_weights(rng: random.Random, data: bytes) -> bytes:
     return sealed_weights(length.to_bytes(8, "little") + header + arrays)
 
 
+def mutate_state(rng: random.Random, data: bytes) -> bytes:
+    """The numbers that a state of training has besides its tensors, one of these tensors, or as `mutate_weights`."""
+    size = int.from_bytes(data[:8], "little")
+    fields, arrays = json.loads(data[8 : 8 + size]), data[8 + size :]
+    if rng.random() < 0.6:
+        scalars = mutate_json(rng, fields["__metadata__"]["scalars"].encode())
+        fields["__metadata__"]["scalars"] = scalars.decode("utf-8", "surrogateescape")
+    elif rng.random() < 0.5:
+        one, other = rng.sample([name for name in fields if name != "__metadata__"], 2)
+        fields[one], fields[other] = fields[other], fields[one]
+    else:
+        return mutate_weights(rng, data)
+    header = json.dumps(fields).encode()
+    return sealed_weights(len(header).to_bytes(8, "little") + header + arrays)
+
+
 def _other_numbers(rng: random.Random, arrays: bytes) -> bytes:
     """Some float32 that are huge, or no numbers."""
     changed = bytearray(arrays)
@@ -150,15 +166,27 @@ def mutate_ids(rng: random.Random, data: bytes) -> bytes:
 
 
 def reseal(run: Path) -> None:
-    """Make the manifests of a run and of its corpus say what its files are now."""
-    for manifest in (run / "corpus" / "MANIFEST.json", run / "MANIFEST.json"):
-        found = {}
-        for name in json.loads(manifest.read_bytes()):
-            data = (manifest.parent / name).read_bytes()
-            is_ids = name.endswith(".ids")
-            digest = hashlib.sha256(data[:HEADER_SIZE] if is_ids else data).hexdigest()
-            found[name] = {"size": len(data), "header_sha256" if is_ids else "sha256": digest}
+    """Make the manifests of a run and of its corpus say what its files are now, and the configuration what they are."""
+    corpus, config = run / "corpus" / "MANIFEST.json", run / "config.json"
+    before = _sha256(corpus)
+    _rewrite(corpus)
+    config.write_bytes(config.read_bytes().replace(before, _sha256(corpus)))
+    _rewrite(run / "MANIFEST.json")
+
+
+def _rewrite(manifest: Path) -> None:
+    found, said = {}, json.loads(manifest.read_bytes())
+    for name in said:
+        data = (manifest.parent / name).read_bytes()
+        is_ids = name.endswith(".ids")
+        digest = hashlib.sha256(data[:HEADER_SIZE] if is_ids else data).hexdigest()
+        found[name] = {"size": len(data), "header_sha256" if is_ids else "sha256": digest}
+    if found != said:
         manifest.write_text(json.dumps(found))
+
+
+def _sha256(path: Path) -> bytes:
+    return hashlib.sha256(path.read_bytes()).hexdigest().encode()
 
 
 class Forgery:

@@ -28,6 +28,7 @@ from charlm.run_directory import (
     Weights,
     find_run,
     list_runs,
+    log_is_whole,
     new_run_path,
 )
 
@@ -297,6 +298,33 @@ def test_the_log_is_cut_to_a_length_and_goes_on_there(run: RunDirectory) -> None
     run.cut_metrics(10**6)
     run.append_metrics({"step": 3})
     assert [record["step"] for record in run.metrics()] == [1, 3]
+
+
+def test_a_line_that_was_cut_short_is_not_gone_on_with(run: RunDirectory) -> None:
+    run.append_metrics({"step": 1})
+    with (run.path / "metrics.jsonl").open("ab") as file:
+        file.write(b'{"step": 2, "te')
+    run.cut_metrics(10**6)
+    run.append_metrics({"step": 3})
+    assert [record["step"] for record in run.metrics()] == [1, 3]
+
+
+def test_a_changed_log_is_noticed(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.append_metrics({"step": step})
+    length = run.metrics_length()
+    state = Weights({}, 2, {"metrics_length": length, "metrics_sha256": run.metrics_sha256(length)})
+    run.append_metrics({"step": 3})
+    assert log_is_whole(run, state)
+    path = run.path / "metrics.jsonl"
+    whole = path.read_bytes()
+    for at in range(length):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+        assert not log_is_whole(run, state)
+    path.write_bytes(whole[: length - 1])
+    assert not log_is_whole(run, state)
+    path.unlink()
+    assert not log_is_whole(run, state)
 
 
 def test_without_a_log_there_is_nothing_to_read_or_cut(run: RunDirectory) -> None:

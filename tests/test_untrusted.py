@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import subprocess
 import sys
 import time
@@ -23,6 +24,8 @@ from charlm.run_directory import BEST, RunDirectory
 from charlm.text.subword_checking import check_model
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer, load_tokenizer
+from charlm.training.events import StepDone
+from charlm.training.session import TrainRequest, open_session
 from tests import mutations
 from tests.conftest import english
 from tests.mutations import Forgery, Mutation, reseal
@@ -90,6 +93,60 @@ def test_no_mutation_of_a_file_breaks_anything(what: str, trained: Callable[[str
 def test_no_mutation_of_thousands_breaks_anything(what: str, trained: Callable[[str], Path], tmp_path: Path) -> None:
     unit, file, mutation = FILES[what]
     check(Forgery(trained(unit), tmp_path / "run"), file, mutation, range(FEW, FEW + MANY))
+
+
+# Training that goes on with a run from anybody
+
+STATES: dict[str, tuple[str, Mutation]] = {
+    "config": ("config.json", mutations.mutate_json),
+    "state": ("last.safetensors", mutations.mutate_state),
+    "ids": ("corpus/train.ids", mutations.mutate_ids),
+    "log": ("metrics.jsonl", mutations.mutate_bytes),
+}
+
+
+def go_on(run: Path) -> None:
+    """Two steps more."""
+    try:
+        session = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 90}))
+        events = session.events()
+        for _ in zip(range(2), (event for event in events if isinstance(event, StepDone)), strict=False):
+            pass
+        events.close()  # type: ignore[attr-defined]
+    except CharlmError as error:
+        found = error
+    else:
+        return
+    assert found.exit_code in (2, 4, 5, 6), found  # 2: --device cuda, or a length that is none; 6: too large for here
+
+
+def go_on_with_mutations(run: Path, folder: Path, what: str, seeds: range) -> None:
+    file, mutation = STATES[what]
+    whole, before = (run / file).read_bytes(), memory()
+    for seed in seeds:
+        forgery = Forgery(run, folder / str(seed))
+        forgery.with_file(file, mutation(random.Random(seed), whole))
+        start = time.process_time()
+        try:
+            go_on(forgery.run)
+        except Exception as error:
+            raise AssertionError(f"{file}, mutation {seed}") from error
+        assert time.process_time() - start < 2 * MOST_SECONDS, f"{file}, mutation {seed}"
+        shutil.rmtree(forgery.run)
+    assert memory() - before < MOST_MEMORY
+
+
+@pytest.mark.parametrize("what", list(STATES))
+def test_no_mutation_breaks_a_training_that_goes_on(what: str, trained: Callable[[str], Path], tmp_path: Path) -> None:
+    go_on_with_mutations(trained("char"), tmp_path, what, range(FEW // 2))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("what", list(STATES))
+def test_no_mutation_of_hundreds_breaks_a_training_that_goes_on(
+    what: str, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    go_on_with_mutations(trained("char"), tmp_path, what, range(FEW, FEW + MANY // 4))
 
 
 # sentencepiece's own code, which is C++: in a process of its own, where a crash would be seen

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from pydantic import NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
 
 from charlm import __version__
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag
@@ -72,7 +72,7 @@ def put_back(trainer: Trainer, saved: Weights, where: str, replan: bool = False)
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ValidationError):
+    if isinstance(error, (ValidationError, TypeError, AttributeError)):
         return "has a state of training that this charlm does not know"
     return f"lacks {error}" if isinstance(error, KeyError) else str(error)
 
@@ -100,7 +100,10 @@ def _plan(budget: StepBudget, scalars: Mapping[str, Any], replan: bool, seconds:
     plan = scalars.get("plan") or {name: scalars[name] for name in ("total_steps", "decisions")}  # charlm 0.1
     budget.total_steps = TypeAdapter(PositiveInt | None).validate_python(plan["total_steps"], strict=True)
     budget.decisions = TypeAdapter(NonNegativeInt).validate_python(plan["decisions"], strict=True)
-    budget.marks = TypeAdapter(list[tuple[int, float]]).validate_python(plan.get("marks", []))
+    budget.marks = [
+        (TypeAdapter(NonNegativeInt).validate_python(step), TypeAdapter(FiniteFloat).validate_python(time))
+        for step, time in plan.get("marks", [])
+    ]
 
 
 def _refuse_other_settings(

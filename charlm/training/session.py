@@ -235,6 +235,9 @@ def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
         if (part.num_tokens if part else 0) != sizes[name]:
             what = f"damaged run: {name}.ids is {'not its own' if part else 'missing'}"
             raise RunError(what, str(run.corpus), "restore it from a copy")
+    training = config.training
+    if (training.batch_size or 1) * (training.bptt or 1) > max(facts.train_tokens, 1):
+        raise run.damaged("config.json", "has windows that are larger than its text")
     if corpus.tokenizer.vocab_size != config.model.vocab_size:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.corpus), "restore it from a copy")
     return corpus
