@@ -14,6 +14,8 @@ from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
 from tests.mutations import reseal
 
+LAST, PREVIOUS, METRICS = "last.safetensors", "previous.safetensors", "metrics.jsonl"
+
 
 @pytest.fixture
 def run(trained: Callable[[str], Path], tmp_path: Path) -> Path:
@@ -39,12 +41,21 @@ def test_a_whole_run_is_ok(unit: str, trained: Callable[[str], Path]) -> None:
     ]
 
 
-@pytest.mark.parametrize("missing", ["last.safetensors", "previous.safetensors", "corpus", "metrics.jsonl"])
-def test_what_only_training_needs_may_be_missing(run: Path, missing: str) -> None:
-    path = run / missing
-    shutil.rmtree(path) if path.is_dir() else path.unlink()
+@pytest.mark.parametrize(
+    "missing",
+    [{PREVIOUS}, {"corpus"}, {LAST, PREVIOUS}, {LAST, PREVIOUS, METRICS}, {LAST, PREVIOUS, METRICS, "corpus"}],
+)
+def test_what_only_training_needs_may_be_missing(run: Path, missing: set[str]) -> None:
+    for path in (run / name for name in missing):
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert damaged(run) == []
     assert any("not there" in one.detail or one.detail == "no line" for one in verify(run))
+
+
+@pytest.mark.parametrize("missing", [LAST, METRICS])
+def test_what_must_be_there_since_something_else_is_may_not_be_missing(run: Path, missing: str) -> None:
+    (run / missing).unlink()
+    assert damaged(run) == [missing]
 
 
 @pytest.mark.parametrize("name", ["best", "last", "previous"])

@@ -15,7 +15,7 @@ charlm train corpus.txt, then charlm sample --temp 0.8 and charlm score "a sente
 EXIT_CODES = """[bold]Exit codes[/]
 
 0 done; 1 unexpected; 2 options; 3 the text; 4 no run, or a damaged one; 5 training diverged; 6 memory or disk;
-130 and 143 interrupted, after saving.
+129, 130 and 143 interrupted, after saving.
 
 Settings: flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
 

@@ -113,7 +113,8 @@ def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
     """
     manifest, found = read_manifest(folder)
     if seal and found != seal:
-        raise RunError("damaged, or of another run", str(folder / MANIFEST), "restore the run's own from a copy")
+        what = f"damaged corpus: {MANIFEST} is missing, altered, or belongs to another run"
+        raise RunError(what, str(folder / MANIFEST), "restore the run's own from a copy")
     tokenizer = load_tokenizer(folder)
     listed = manifest if found else [name for name in PARTS if (folder / name).exists()]
     if TRAIN not in listed:

@@ -79,7 +79,9 @@ def _reason(error: Exception) -> str:
 
 def _progress(saved: Weights) -> Progress:
     numbers = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
-    numbers.setdefault("evaluated_at", saved.step)  # charlm 0.1 saved no state with an evaluation left to do
+    if "evaluated_at" not in numbers:  # of format 2 or 1: no state was saved with an evaluation left to do
+        numbers["evaluated_at"] = saved.step
+        numbers.pop("best_step", None)
     types = {one.name: one.type for one in dataclasses.fields(Progress)}
     for name, value in numbers.items():
         if type(value) is not int and type(value) is not types.get(name):
