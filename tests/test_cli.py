@@ -232,7 +232,7 @@ def test_interrupted_runs_go_on(charlm: Charlm) -> None:
         (("train", "missing.txt"), 3, "no such file"),
         (("train", "empty.txt"), 3, "empty"),
         (("train", "one-symbol.txt"), 3, "symbol"),
-        (("train", "."), 3, "folder"),
+        (("train", "."), 3, "latin.txt"),
         (("train", "latin.txt"), 3, "line 2, byte offset 8"),
         (("train", "corpus.txt", "--dropout", "1.5"), 2, "--dropout"),
         (("train", "corpus.txt", "--learning-rate", "nan"), 2, "--learning-rate"),

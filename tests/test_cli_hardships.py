@@ -152,6 +152,10 @@ def test_a_lost_validation_part_is_noticed(trained: Charlm) -> None:
 def test_a_run_before_its_first_saved_state_says_so(trained: Charlm) -> None:
     Path("runs/corpus/best.safetensors").unlink()
     outcome = trained("score", "x", "--run", "corpus")
+    assert (outcome.code, "best.safetensors is missing" in outcome.err) == (4, True)
+    for kind in ("last", "previous"):
+        Path(f"runs/corpus/{kind}.safetensors").unlink(missing_ok=True)
+    outcome = trained("score", "x", "--run", "corpus")
     assert (outcome.code, "saved yet" in outcome.err) == (4, True)
 
 

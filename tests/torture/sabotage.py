@@ -4,6 +4,8 @@ import os
 from collections.abc import Callable
 from typing import Any
 
+from charlm import files
+
 
 def _torn_replace() -> None:
     """A rename that copies: half of the bytes, then the rest, as a write in place does."""
@@ -35,9 +37,19 @@ def _stale_replace() -> None:
     _put_in_place(replace, "replace", "rename")
 
 
+class _WithoutFsync:
+    """The module `os` as it is at the time, but that nothing is made safe."""
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(os, name)
+
+    def fsync(self, descriptor: int) -> None:
+        """Who watches `os` sees nothing of this, as it sees nothing of a call that was forgotten."""
+
+
 def _no_fsync() -> None:
-    """Nothing is made safe."""
-    _put_in_place(lambda descriptor: None, "fsync", "fdatasync")
+    """charlm forgets to make anything safe."""
+    setattr(files, "os", _WithoutFsync())  # noqa: B010 (mypy knows it as a module)
 
 
 def _put_in_place(function: Callable[..., None], *names: str) -> None:
