@@ -188,5 +188,6 @@ def recorded(shop: Workshop, steps: int, home: Path | None = None) -> list[Opera
 
 
 def _spread(shop: Workshop, most: int, wanted: int) -> list[int]:
-    """So many numbers of 1 to `most`, or all there are."""
-    return sorted(shop.rng.sample(range(1, most + 1), min(wanted, most)))
+    """So many numbers of 1 to `most`, one at random in each stretch of equal length; or all there are."""
+    wanted = min(wanted, most)
+    return [shop.rng.randint(i * most // wanted + 1, (i + 1) * most // wanted) for i in range(wanted)]
