@@ -5,6 +5,7 @@ Sentences and samples run on `engine/`, which starts at once; batches on `model/
 """
 
 import dataclasses
+import math
 import secrets
 import threading
 from collections import deque
@@ -28,8 +29,8 @@ from charlm.probability import log_softmax
 from charlm.run_directory import BEST, LAST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
 from charlm.sampling.strategies import Strategy
-from charlm.scoring.metrics import Tally
-from charlm.scoring.score import Network, score_sequence, score_sequences, unknown_nats
+from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.score import Network, score_sequence, score_sequences, score_stream
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import check_weights, most_weight_bytes, shape_from
 from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
@@ -167,12 +168,20 @@ class LanguageModel:
         """A file as one running text, the state carried over its lines; `-` is standard input."""
         from charlm.corpus.prepare import encoded_text
 
-        pieces = list(encoded_text(self.tokenizer, source, settings or CorpusSettings()))
-        ids = np.concatenate([piece.ids for piece in pieces])
-        logprobs = score_sequence(self.runner, ids, self.tokenizer.eos_id)
-        unknown = tuple(symbol for piece in pieces for symbol in piece.unknown)
-        characters, size = sum(piece.characters for piece in pieces), sum(piece.bytes for piece in pieces)
-        return self._tally(Encoded(ids, unknown, characters, size), ids, logprobs)
+        counts, spelled = Tally(), 0
+
+        def ids_of_pieces() -> Iterator[NDArray[Any]]:
+            nonlocal counts, spelled
+            for piece in encoded_text(self.tokenizer, source, settings or CorpusSettings()):
+                characters, size, unknown = piece.characters, piece.bytes, len(piece.unknown)
+                counts += Tally(0.0, len(piece.ids), characters, size, unknown)
+                spelled += sum(map(spelled_bytes, piece.unknown))
+                yield piece.ids
+
+        sums = Sums()
+        for ids, logprobs in score_stream(self.runner, ids_of_pieces(), self.tokenizer.eos_id):
+            sums.add(logprobs, ids, self.tokenizer.unk_id)
+        return self._tally(sums, counts, spelled)
 
     def next_tokens(self, context: str = "", count: int = 10) -> list[TokenScore]:
         """The likeliest tokens after a context, the likeliest first."""
@@ -310,23 +319,19 @@ class LanguageModel:
         eos: bool,
         tokens: tuple[TokenScore, ...] = (),
     ) -> Score:
-        tally = self._tally(encoded, ids, logprobs)
-        counted = dataclasses.replace(tally, characters=tally.characters + eos, bytes=tally.bytes + eos)
-        return Score(text, counted, tokens)
+        sums = Sums()
+        sums.add(logprobs, ids, self.tokenizer.unk_id)
+        counts = Tally(0.0, len(ids), encoded.characters + eos, encoded.bytes + eos, len(encoded.unknown))
+        return Score(text, self._tally(sums, counts, sum(map(spelled_bytes, encoded.unknown))), tokens)
 
-    def _tally(self, encoded: Encoded, ids: NDArray[Any], logprobs: NDArray[np.float64]) -> Tally:
-        if not np.isfinite(logprobs).all():
+    def _tally(self, sums: Sums, counts: Tally, spelled: int) -> Tally:
+        """The counts with their nats; `spelled` bytes of unknown symbols are spelled."""
+        if not math.isfinite(sums.logprob_nats):
             what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
             raise DivergedError(what, str(self.run.path), "train it longer or again, or score a shorter text")
-        spelling = spelling_nats(sum(spelled_bytes(symbol) for symbol in encoded.unknown))
-        return Tally(
-            total_nats=-float(logprobs.sum()) + spelling,
-            tokens=len(ids),
-            characters=encoded.characters,
-            bytes=encoded.bytes,
-            unknown=len(encoded.unknown),
-            unknown_nats=unknown_nats(logprobs, ids == self.tokenizer.unk_id, len(encoded.unknown)) + spelling,
-        )
+        spelling = spelling_nats(spelled)
+        unknown_nats = sums.unknown_nats(counts.unknown) + spelling
+        return dataclasses.replace(counts, total_nats=-sums.logprob_nats + spelling, unknown_nats=unknown_nats)
 
 
 def load(

@@ -20,8 +20,8 @@ from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
 from charlm.probability import log_softmax
 from charlm.scoring import score as scoring
-from charlm.scoring.metrics import Tally
-from charlm.scoring.score import score_sequence, score_sequences, split_lines, unknown_nats
+from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.score import score_sequence, score_sequences, split_lines
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import Shape, weight_shapes
 
@@ -134,6 +134,24 @@ def test_a_long_sequence_cut_into_segments_stays_within_its_tolerance(
     np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-2)
 
 
+@pytest.mark.parametrize("piece", [1, 300, 1700, 10_000])
+def test_a_stream_is_scored_block_by_block_as_it_is_as_a_whole(
+    lm: LanguageModel, corpus: Path, piece: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = lm.tokenizer.encode(corpus.read_text(encoding="utf-8"))[:5000]
+    whole = score_sequence(lm.runner, ids, lm.tokenizer.eos_id)
+    monkeypatch.setattr(scoring, "BLOCK", 1200)
+    monkeypatch.setattr(scoring, "LONGEST_WHOLE", 1000)
+    monkeypatch.setattr(scoring, "SEGMENTS", 3)
+    pieces = [ids[start : start + piece] for start in range(0, len(ids), piece)]
+    scored = list(scoring.score_stream(lm.runner, pieces, lm.tokenizer.eos_id))
+    assert all(len(block) < 2 * 1200 for block, _ in scored)
+    assert np.array_equal(np.concatenate([block for block, _ in scored]), ids)
+    logprobs = np.concatenate([logprobs for _, logprobs in scored])
+    assert abs(logprobs.sum() - whole.sum()) / len(ids) < 1e-4
+    np.testing.assert_allclose(logprobs, whole, rtol=0, atol=1e-2)
+
+
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_the_runner_equals_the_stepper(cell: str) -> None:
     shape, weights = random_weights(cell, vocab_size=9)
@@ -213,10 +231,13 @@ def test_an_unknown_symbol_is_spelled_in_bytes_with_an_end_mark() -> None:
 
 
 def test_a_literal_unk_shares_the_sum_with_the_unknown_by_number() -> None:
-    logprobs, at_unk = np.array([-1.0, -2.0, -4.0, -8.0]), np.array([False, True, True, True])
-    assert unknown_nats(logprobs, at_unk, 0) == 0.0
-    assert unknown_nats(logprobs, at_unk, 3) == pytest.approx(14.0)
-    assert unknown_nats(logprobs, at_unk, 1) == pytest.approx(14.0 / 3)
+    sums = Sums()
+    for logprobs, ids in (([-1.0, -2.0], [5, 1]), ([-4.0, -8.0], [1, 1])):
+        sums.add(np.array(logprobs), np.array(ids), unk_id=1)
+    assert (sums.tokens, sums.logprob_nats) == (4, -15.0)
+    assert sums.unknown_nats(0) == 0.0
+    assert sums.unknown_nats(3) == pytest.approx(14.0)
+    assert sums.unknown_nats(1) == pytest.approx(14.0 / 3)
 
 
 # A model's scores

@@ -136,10 +136,10 @@ def source_sha256(path: Path | str, settings: CorpusSettings) -> str:
         return text.sha256
 
 
-def encoded_text(tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings) -> list[Encoded]:
-    """The whole of a text (`-`: standard input) as ids, in pieces. Raises TextError as `prepare` does."""
+def encoded_text(tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings) -> Iterator[Encoded]:
+    """A text (`-`: standard input) as ids, in pieces as they are read. Raises TextError as `prepare` does."""
     with open_text(source, settings, raw=tokenizer.unit == "byte") as text:
-        return list(_encoded(tokenizer, Part(text, text.span)))
+        yield from _encoded(tokenizer, Part(text, text.span))
 
 
 def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:

@@ -2,6 +2,10 @@
 
 from dataclasses import astuple, dataclass
 from math import exp, inf, log, nan
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,30 @@ class Tally:
         if self.unknown and self.unknown == self.tokens:
             return nan
         return perplexity(_ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown))
+
+
+@dataclass
+class Sums:
+    """Of the log-probabilities of a text's tokens, added up block by block."""
+
+    logprob_nats: float = 0.0
+    tokens: int = 0
+    logprob_nats_at_unk: float = 0.0
+    tokens_at_unk: int = 0
+
+    def add(self, logprobs: NDArray[np.float64], ids: NDArray[Any], unk_id: int | None) -> None:
+        at_unk = ids == unk_id
+        self.logprob_nats += float(logprobs.sum())
+        self.tokens += len(ids)
+        self.logprob_nats_at_unk += float(logprobs[at_unk].sum())
+        self.tokens_at_unk += int(at_unk.sum())
+
+    def unknown_nats(self, num_unknown: int) -> float:
+        """-log p of the unknown symbols among the tokens that are `<unk>`.
+
+        A literal `<unk>` in a prepared text has the same id but is an ordinary type: the sum is shared out by number.
+        """
+        return -self.logprob_nats_at_unk * num_unknown / self.tokens_at_unk if num_unknown else 0.0
 
 
 def perplexity(nats_per_token: float) -> float:

@@ -3,7 +3,7 @@
 A sequence is scored from the initial state with `<eos>` as first input. Shapes: B batch, T time.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -18,6 +18,7 @@ PADDING = -1  # as a target
 LONGEST_WHOLE = 2**14  # tokens; a longer sequence is cut into segments
 SEGMENTS = 32
 WARM_UP = 512  # tokens that a segment's state is warmed up on
+BLOCK = 2**20  # tokens of a stream that are in memory
 
 
 class Network(Protocol):
@@ -29,23 +30,31 @@ class Network(Protocol):
         """Of each target; those below 0 are padding, and what comes of them means nothing."""
 
 
-def score_sequence(network: Network, ids: Ids, eos_id: int) -> NDArray[np.float64]:
+def score_sequence(network: Network, ids: Ids, eos_id: int, before: Ids | None = None) -> NDArray[np.float64]:
     """log p in nats of each token of one sequence (T,), the state carried from the first to the last.
 
     A sequence of over LONGEST_WHOLE tokens is cut into up to SEGMENTS of equal length that run side by side, each
     entered with a state warmed up on the WARM_UP tokens before it; every token still has a proper conditional
     probability, and the sum stays within 1e-4 nats a token of the strictly sequential one (tests hold it to that).
+    With `before`, at most WARM_UP tokens, the sequence goes on from there.
     """
-    if len(ids) <= LONGEST_WHOLE:
-        return _score_padded(network, [ids], eos_id)[0]
-    segment = -(-len(ids) // SEGMENTS)
-    starts = range(0, len(ids), segment)
-    before = np.concatenate([np.full(WARM_UP, eos_id, ids.dtype), ids])  # position i stands WARM_UP before ids[i]
-    warmed = [before[start : start + WARM_UP + segment] for start in starts]
-    # The first segment has nothing before it: it is scored from the initial state, like any sequence.
-    first = _score_padded(network, [np.asarray(ids[:segment])], eos_id)[0]
-    rest = _score_padded(network, warmed[1:], eos_id)
-    return np.concatenate([first, *(scores[WARM_UP:] for scores in rest)])
+    before = ids[:0] if before is None else before
+    text = np.concatenate([before, ids])
+    segment = max(1, len(ids) if len(ids) <= LONGEST_WHOLE else -(-len(ids) // SEGMENTS))
+    starts = range(len(before), len(text), segment)
+    warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
+    scores = _score_padded(network, warmed, eos_id) if warmed else []
+    return np.concatenate(
+        [np.empty(0), *(one[min(start, WARM_UP) :] for one, start in zip(scores, starts, strict=True))]
+    )
+
+
+def score_stream(network: Network, pieces: Iterable[Ids], eos_id: int) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
+    """The same for a sequence that comes in pieces and may be of any length: ids and their log p, BLOCK at a time."""
+    before: Ids | None = None
+    for ids in _blocks(pieces):
+        yield ids, score_sequence(network, ids, eos_id, before)
+        before = ids[-WARM_UP:]
 
 
 def score_sequences(network: Network, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
@@ -67,14 +76,17 @@ def split_lines(ids: Ids, eos_id: int) -> list[Ids]:
     return [piece for piece in pieces if len(piece)]
 
 
-def unknown_nats(logprobs: NDArray[np.float64], at_unk: NDArray[np.bool_], num_unknown: int) -> float:
-    """-log p of the unknown symbols among the tokens `at_unk`.
-
-    A literal `<unk>` in a prepared text has the same id but is an ordinary type: the sum is shared out by number.
-    """
-    if num_unknown == 0:
-        return 0.0
-    return -float(logprobs[at_unk].sum()) * num_unknown / int(at_unk.sum())
+def _blocks(pieces: Iterable[Ids]) -> Iterator[Ids]:
+    """The same ids, BLOCK at a time or a few more."""
+    pending: list[Ids] = []
+    for piece in pieces:
+        for start in range(0, len(piece), BLOCK):
+            pending.append(piece[start : start + BLOCK])
+            if sum(map(len, pending)) >= BLOCK:
+                yield np.concatenate(pending)
+                pending = []
+    if pending:
+        yield np.concatenate(pending)
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:

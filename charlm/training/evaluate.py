@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.store import IdsFile
-from charlm.scoring.metrics import Tally
-from charlm.scoring.score import Network, score_sequence, score_sequences, split_lines, unknown_nats
+from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.score import Network, score_sequences, score_stream, split_lines
 from charlm.scoring.spelling import spelling_nats
 
 Ids = NDArray[Any]
@@ -35,22 +35,27 @@ def mean_nats(network: Network, sequences: list[Ids], eos_id: int) -> float:
 
 def tally_streamed(network: Network, part: IdsFile, eos_id: int, unk_id: int | None) -> Tally:
     """A part as one running text, the state carried over its lines."""
-    return _tally(score_sequence(network, part.ids[1:], eos_id), part, unk_id)
+    sums = Sums()
+    for ids, logprobs in score_stream(network, [part.ids[1:]], eos_id):
+        sums.add(logprobs, ids, unk_id)
+    return _tally(sums, part)
 
 
 def tally_cold(network: Network, part: IdsFile, eos_id: int, unk_id: int | None) -> Tally:
     """A part line by line, each line from the initial state."""
-    scores = score_sequences(network, split_lines(part.ids[1:], eos_id), eos_id)
-    return _tally(np.concatenate(scores), part, unk_id)
+    sums, lines = Sums(), split_lines(part.ids[1:], eos_id)
+    for ids, logprobs in zip(lines, score_sequences(network, lines, eos_id), strict=True):
+        sums.add(logprobs, ids, unk_id)
+    return _tally(sums, part)
 
 
-def _tally(logprobs: NDArray[np.float64], part: IdsFile, unk_id: int | None) -> Tally:
+def _tally(sums: Sums, part: IdsFile) -> Tally:
     spelling = spelling_nats(part.header.unknown_bytes)
     return Tally(
-        total_nats=-float(logprobs.sum()) + spelling,
+        total_nats=-sums.logprob_nats + spelling,
         tokens=part.num_tokens,
         characters=part.header.num_characters,
         bytes=part.header.num_bytes,
         unknown=part.header.num_unknown,
-        unknown_nats=unknown_nats(logprobs, part.ids[1:] == unk_id, part.header.num_unknown) + spelling,
+        unknown_nats=sums.unknown_nats(part.header.num_unknown) + spelling,
     )
