@@ -14,9 +14,11 @@ import torch
 import charlm
 from charlm import config
 from charlm.cells import CELLS
+from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.text.tokenizer import load_tokenizer
 from charlm.training import loop, session
 from charlm.training.events import Evaluated, Planned, Saved
 from charlm.training.loop import Progress
@@ -483,3 +485,38 @@ def test_another_network_or_tokenizer_than_the_base_s_is_refused(
     with pytest.raises(UsageError, match=config.flag(name)):
         charlm.train(corpus, run=str(tmp_path / "second"), init_from=first.run, **SHORT, **given)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first"]
+
+
+def test_going_on_and_beginning_anew_exclude_each_other(corpus: Path, tmp_path: Path) -> None:
+    run = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3}).run
+    with pytest.raises(UsageError, match="--init-from"):
+        charlm.train(run=run, resume=True, init_from=run, steps=9)
+    with pytest.raises(UsageError, match="--tokenizer"):
+        charlm.train(corpus, run=str(tmp_path / "second"), init_from=run, tokenizer=run, **SHORT)
+
+
+def test_sizes_that_are_the_base_s_own_may_be_given(corpus: Path, tmp_path: Path) -> None:
+    given = {**TINY, "cell": "lstm_projected", "proj_size": 5, "steps": 3}
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **given)
+    again = charlm.train(corpus, run=str(tmp_path / "second"), init_from=first.run, **given)
+    assert again.num_params == first.num_params
+
+
+def test_a_vocabulary_grows_from_run_to_run(corpus: Path, tmp_path: Path) -> None:
+    last, sizes = charlm.train(corpus, run=str(tmp_path / "0"), **{**TINY, "steps": 3}).run, []
+    for number, letters in enumerate(("αβγ", "αδ", "βδ"), 1):
+        (tmp_path / "text.txt").write_text(f"{letters} the pear\n" * 30)
+        last = charlm.train(tmp_path / "text.txt", run=str(tmp_path / str(number)), init_from=last, **SHORT).run
+        sizes.append(charlm.load(last).tokenizer.vocab_size)
+    assert sizes[1] == sizes[2] == sizes[0] + 1
+
+
+def test_a_prepared_text_must_be_of_the_base_s_tokenizer(corpus: Path, tmp_path: Path) -> None:
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3}).run
+    prepare(
+        corpus, tmp_path / "same", config.TextSettings(), config.CorpusSettings(), tokenizer=load_tokenizer(Path(first))
+    )
+    prepare(corpus, tmp_path / "other", config.TextSettings(unit="byte"), config.CorpusSettings())
+    assert charlm.train(tmp_path / "same", run=str(tmp_path / "second"), init_from=first, **SHORT).steps == 6
+    with pytest.raises(UsageError, match="another tokenizer"):
+        charlm.train(tmp_path / "other", run=str(tmp_path / "third"), init_from=first, **SHORT)

@@ -89,7 +89,8 @@ def check_request(request: TrainRequest) -> None:
         fill(kind, request.settings)
     if "time" in request.settings:
         seconds(str(request.settings["time"]))
-    _check_model(fill(ModelSettings, request.settings), request.settings)
+    if request.init_from is None:
+        _check_model(fill(ModelSettings, request.settings), request.settings)
     prepared = is_prepared(Path(request.corpus))
     if not prepared and request.tokenizer is None:
         return

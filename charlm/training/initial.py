@@ -46,7 +46,10 @@ class Base:
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
         best = run.load(BEST)
         check_weights(config.model, best.tensors, str(run.path / "best.safetensors"))
-        return cls(run, config, load_tokenizer(run.path), best)
+        tokenizer = load_tokenizer(run.path)
+        if tokenizer.vocab_size != config.model.vocab_size:
+            raise run.damaged("tokenizer.json", "does not suit the network")
+        return cls(run, config, tokenizer, best)
 
     def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
         """How a new text's symbols are found: as the base's were, and as many as `given` or the default."""

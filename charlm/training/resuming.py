@@ -41,6 +41,9 @@ class Resumption:
 
 def resume(request: TrainRequest) -> Resumption:
     """What a request to resume comes to. Raises UsageError for settings, texts or tokens that the run does not have."""
+    if request.init_from is not None:
+        what = "--resume goes on with a run's own weights, --init-from begins anew with those of another"
+        raise UsageError(what, to_do="give one of them")
     name = request.run
     if name is None and request.corpus is not None:
         name = _newest_run_of(request.corpus)
