@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import sys
 import time
@@ -14,6 +15,7 @@ import pytest
 import charlm as package
 from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError
+from charlm.lock import writing
 from charlm.run_directory import RunDirectory
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy, choose
@@ -240,3 +242,58 @@ def test_what_was_measured_is_kept(trained: Charlm) -> None:
 def test_without_a_validation_part_the_training_text_is_measured(charlm: Charlm) -> None:
     outcome = charlm("train", "corpus.txt", "--valid-fraction", "0", *QUICK)
     assert (outcome.code, "no validation part" in outcome.out) == (0, True)
+
+
+@pytest.mark.parametrize("there", ["empty", "nothing", "run"])
+def test_a_run_may_be_a_link_and_stays_one(charlm: Charlm, there: str) -> None:
+    Path("elsewhere").mkdir()
+    Path("runs").mkdir()
+    if there == "empty":
+        Path("elsewhere/x").mkdir()
+    if there == "run":
+        assert charlm("train", "corpus.txt", "--run", "elsewhere/x", *QUICK).code == 0
+    Path("runs/x").symlink_to(Path("elsewhere/x").absolute())
+    assert charlm("train", "corpus.txt", "--run", "x", "--force", *QUICK).code == 0
+    assert charlm("train", "--resume", "--run", "x", "--steps", "8", "-q").code == 0
+    assert charlm("score", "the cat", "--run", "x").code == 0
+    assert charlm("verify", "x").code == 0
+    assert Path("runs/x").is_symlink()
+    assert not Path("elsewhere/x").is_symlink()
+    assert os.listdir("elsewhere") == ["x"]
+
+
+def test_links_within_a_run_are_refused(trained: Charlm) -> None:
+    for name in ("best.safetensors", "config.json", "tokenizer.json", "MANIFEST.json"):
+        path = Path("runs/corpus", name)
+        path.rename("outside")
+        path.symlink_to(Path("outside").absolute())
+        outcome = trained("score", "the cat", "--run", "corpus")
+        assert (outcome.code, name in outcome.err, "link" in outcome.err) == (4, True, True), outcome.err
+        path.unlink()
+        Path("outside").rename(path)
+    Path("runs/corpus/corpus").rename("outside")
+    Path("runs/corpus/corpus").symlink_to(Path("outside").absolute())
+    assert trained("train", "--resume", "--run", "corpus", "--steps", "9").code == 4
+
+
+def test_drafts_of_the_dead_go_and_those_of_the_living_stay(charlm: Charlm) -> None:
+    dead, alive = Path("runs/.corpus.1.draft"), Path("runs/.corpus.2.draft")
+    for draft in (dead, alive):
+        draft.mkdir(parents=True)
+        (draft / "half").touch()
+    with writing(alive):
+        assert charlm("train", "corpus.txt", *QUICK).code == 0
+    assert not dead.exists()
+    assert (alive / "half").exists()
+
+
+def test_a_training_that_is_stopped_says_how_to_go_on_even_with_an_odd_name(charlm: Charlm) -> None:
+    training = process("train", "corpus.txt", "--run", "my run", "--steps", "5000", *SMALL)
+    deadline = time.monotonic() + 60
+    while not Path("runs/my run/last.safetensors").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    training.send_signal(signal.SIGHUP)
+    _, err = training.communicate(timeout=60)
+    assert training.returncode == 128 + signal.SIGHUP
+    command = shlex.split(err.decode().rsplit("go on with: charlm ", 1)[1])
+    assert command == ["train", "--resume", "--run", "runs/my run"]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -675,3 +676,17 @@ def test_a_run_holds_its_own_copy_of_the_ids(start: Start) -> None:
     stored = IdsFile.open(training.run.path / "corpus" / "train.ids")
     assert stored.num_tokens == training.corpus.train.num_tokens
     assert training.run.config["corpus"]["train_tokens"] == stored.num_tokens
+
+
+def test_deterministic_asks_torch_for_it_and_every_cell_trains_so(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        for cell in CELLS:
+            finish(start(cell, cell=cell, steps=2, deterministic=True))
+        assert torch.are_deterministic_algorithms_enabled()
+        assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)

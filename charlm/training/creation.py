@@ -69,12 +69,12 @@ def _put_in_place(draft: Path, request: TrainRequest) -> Path:
     """One step: at any instant there is the old run, or the new one, whole. Its path."""
     for _ in range(MOST_TRIES):
         path = _destination(request)  # again: another training may have taken the place meanwhile
-        if request.force and path.exists():
+        if request.force and path.exists() and any(path.iterdir()):
             with writing(path):
-                exchange(draft, path.resolve())  # a link stays one
+                exchange(draft, _without_link(path))
             return path
         with suppress(FileExistsError):
-            move_into_place(draft, path)
+            move_into_place(draft, _without_link(path))
             return path
     raise ResourceError("others keep taking this place", str(path), "name the run with --run")
 
@@ -199,7 +199,7 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
 @contextmanager
 def _assembling(path: Path) -> Iterator[Path]:
     """A draft folder beside `path`, locked; when something goes wrong it vanishes, with the parents made for it."""
-    path = path.resolve() if path.is_symlink() else path
+    path = _without_link(path)
     missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
     draft = path.parent / f".{path.name}.{os.getpid()}.draft"
     try:
@@ -215,6 +215,11 @@ def _assembling(path: Path) -> Iterator[Path]:
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise
+
+
+def _without_link(path: Path) -> Path:
+    """The folder itself, where its place is a link to it; the link then stays one."""
+    return path.resolve() if path.is_symlink() else path
 
 
 def _remove_left_drafts(path: Path) -> None:
