@@ -102,6 +102,10 @@ class RunDirectory:
     def has(self, kind: str) -> bool:
         return os.path.lexists(self._weights_path(kind))
 
+    def weights_bytes(self) -> int:
+        """What all weights files take now."""
+        return sum(path.lstat().st_size for path in self.path.glob("*.safetensors"))
+
     def stamp(self, kind: str) -> int | None:
         """A number that changes when this weights file does; None where there is none."""
         return self._weights_path(kind).lstat().st_mtime_ns if self.has(kind) else None

@@ -357,3 +357,20 @@ def test_room_on_the_disk_is_looked_at_before_training(
         charlm.train(corpus, run=str(tmp_path / "runs" / "x"), **TINY)
     assert str(tmp_path) in caught.value.where
     assert list(tmp_path.iterdir()) == []
+
+
+def test_room_on_the_disk_is_looked_at_before_a_run_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = finish(start(steps=3))
+    taken = training.run.weights_bytes()
+    monkeypatch.setattr("charlm.training.session.disk_bytes", lambda *arguments: taken + 10**18)
+    with pytest.raises(ResourceError, match=r"1,000,000,000,000,000,000 bytes are needed"):
+        start(resume=True, steps=5)
+    monkeypatch.setattr("charlm.training.session.disk_bytes", lambda *arguments: taken)
+    assert finish(start(resume=True, steps=5)).trainer.progress.step == 5
+
+
+def test_what_a_training_takes_on_disk_is_what_was_counted(start: Start) -> None:
+    training = finish(start())
+    state = training.run.path / "last.safetensors"
+    counted = memory.disk_bytes(training.shape, training.training)
+    assert 0.5 * counted < training.run.weights_bytes() + state.stat().st_size < 2 * counted + 50_000

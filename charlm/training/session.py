@@ -19,6 +19,7 @@ from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Win
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
 from charlm.errors import RunError, UsageError
+from charlm.files import check_space
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
@@ -45,7 +46,7 @@ from charlm.training.events import (
 )
 from charlm.training.initial import starting_weights
 from charlm.training.loop import Trainer
-from charlm.training.memory import fitting_micro_batches
+from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.training.recovery import MOST_ROLLBACKS, diverged
 from charlm.training.resuming import put_back, resume
 
@@ -213,6 +214,7 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     if machine.device == "cpu":
         keep_freed_memory()
     shape, corpus = config.model, _corpus(run, config)
+    check_space(run.path, disk_bytes(shape, training) - run.weights_bytes())
     notes, micro_batches = [], fitting_micro_batches(shape, training, machine)
     if micro_batches > 1:
         notes.append(f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates")
