@@ -22,7 +22,7 @@ def untrusted(shop: Workshop, record: Record) -> None:
 
 
 def any_input(shop: Workshop, record: Record) -> None:
-    """Texts that nobody expects; a gigabyte of subwords, which takes four minutes, is left to `make test-all`."""
+    """Texts that nobody expects. A gigabyte of subwords takes four minutes and is left to `make test-all`."""
     names = ("any_input", "cli_input", "corpus_sources", "long_lines")
     _tests(record, *(f"tests/test_{name}.py" for name in names), "-k", "not (gigabyte and subword)")
 
