@@ -1,6 +1,7 @@
 """When training diverges or memory is short: nothing wrong is applied or saved, and training goes on where it can."""
 
 import math
+import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from charlm.shape import Shape
 from charlm.training import loop, memory
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_training
-from charlm.training.events import BatchSplit, Event, RolledBack, Skipped, StepDone
+from charlm.training.events import BatchSplit, Event, RolledBack, Sampled, Skipped, StepDone
 from charlm.training.gradients import Gradients, rows_of
 from charlm.training.loop import Trainer
 from charlm.training.optimizer import clip
@@ -206,6 +207,18 @@ def test_a_weight_that_is_not_finite_is_never_saved(start: Start, monkeypatch: p
     backs = [event for event in training.events() if isinstance(event, RolledBack)]
     assert [(back.diverged_at, back.step) for back in backs] == [(15, 10), (24, 20)]
     assert training.run.load(LAST).step == 24
+
+
+def test_a_sample_that_grows_without_bound_does_not_end_a_training(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def generate(*arguments: Any, **options: Any) -> Iterator[Any]:
+        yield types.SimpleNamespace(text="so far")
+        raise DivergedError("not finite")
+
+    monkeypatch.setattr("charlm.training.session.generate", generate)
+    samples = [event.text for event in start(sample_every=9).events() if isinstance(event, Sampled)]
+    assert samples == ["so far", "so far"]
 
 
 def test_the_counts_of_what_went_wrong_outlive_a_stop(

@@ -4,7 +4,7 @@ import dataclasses
 import math
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
-from charlm.errors import RunError, UsageError
+from charlm.errors import DivergedError, RunError, UsageError
 from charlm.files import check_space
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
@@ -196,7 +196,7 @@ def _resumed(request: TrainRequest) -> Session:
         session.notes.append("nothing was saved yet: starting from the beginning")
         return session
     saved, note = session.run.load_newest()
-    where = str(session.run.path / "last.safetensors")
+    where = str(session.run.path / f"{PREVIOUS if note else LAST}.safetensors")
     session.log_length = put_back(session.trainer, saved, where, resumption.replan)
     if not log_is_whole(session.run, saved):
         session.notes.append("metrics.jsonl is not as it was written: what it says of earlier steps may be wrong")
@@ -283,7 +283,10 @@ def _sampler(network: LanguageModelNetwork, tokenizer: Tokenizer, seed: int) -> 
             eos_id=tokenizer.eos_id,
             forbidden=tokenizer.unk_id,
         )
-        return "".join(token.text for token in tokens)
+        texts: list[str] = []
+        with suppress(DivergedError):  # the state grew without bound, which it may not have in training's windows
+            texts.extend(token.text for token in tokens)
+        return "".join(texts)
 
     return sample
 
