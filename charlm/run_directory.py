@@ -299,9 +299,9 @@ class RunDirectory:
 def log_is_whole(run: RunDirectory, saved: Weights) -> bool:
     """Whether metrics.jsonl begins with the bytes that were there when a state was saved, as far as it says so."""
     length, sha256 = saved.scalars.get("metrics_length"), saved.scalars.get("metrics_sha256")
-    if sha256 is None:  # a state of an older charlm
+    if sha256 is None or type(length) is not int or length < 0:  # of an older charlm, or no state to go on with
         return True
-    return type(length) is int and length >= 0 and run.metrics_sha256(length) == sha256
+    return run.metrics_sha256(length) == sha256
 
 
 def is_plain_name(name: str) -> bool:

@@ -387,3 +387,25 @@ def test_what_a_training_takes_on_disk_is_what_was_counted(start: Start) -> None
     state = training.run.path / "last.safetensors"
     counted = memory.disk_bytes(training.shape, training.training)
     assert 0.5 * counted < training.run.weights_bytes() + state.stat().st_size < 2 * counted + 50_000
+
+
+def test_a_rollback_keeps_to_a_length_that_was_given_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(steps=10))
+    spoil(monkeypatch, "loss", set(range(1, 1 + MOST_SKIPPED)))
+    resumed = start(resume=True, steps=30)
+    events = list(resumed.events())
+    assert any(isinstance(event, RolledBack) and event.step == 10 for event in events)
+    assert resumed.trainer.progress.step == 30
+
+
+def test_out_of_memory_in_a_check_loses_no_step(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail() -> float:
+        raise ERRORS[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr("charlm.training.session._check", lambda *arguments: fail)
+        with pytest.raises(torch.OutOfMemoryError):
+            finish(start(save_every=100))
+    resumed = start(resume=True)
+    assert (resumed.trainer.progress.step, resumed.trainer.progress.evaluated_at) == (7, 0)
+    assert tensors(finish(resumed)) == tensors(finish(start("straight")))

@@ -20,7 +20,7 @@ from charlm.interrupts import Interrupted, StopRequest
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training import loop, session
-from charlm.training.events import Evaluated, Planned, Saved
+from charlm.training.events import Evaluated, Planned, Saved, StepDone
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
 from charlm.training.session import Session, TrainRequest, open_session
@@ -520,3 +520,148 @@ def test_a_prepared_text_must_be_of_the_base_s_tokenizer(corpus: Path, tmp_path:
     assert charlm.train(tmp_path / "same", run=str(tmp_path / "second"), init_from=first, **SHORT).steps == 6
     with pytest.raises(UsageError, match="another tokenizer"):
         charlm.train(tmp_path / "other", run=str(tmp_path / "third"), init_from=first, **SHORT)
+
+
+# A length that is given anew
+
+
+def test_a_length_that_was_given_anew_is_kept(start: Start, stop: StopRequest) -> None:
+    finish(start(steps=10))
+    interrupt_after(start(resume=True, steps=30, patience=3), stop, 20)
+    resumed = start(resume=True)
+    assert (resumed.training.steps, resumed.training.patience) == (30, 3)
+    assert finish(resumed).trainer.progress.step == 30
+
+
+def test_a_time_that_was_given_anew_is_kept(start: Start, stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch)
+    finish(start(steps=10))
+    interrupt_after(start(resume=True, time="1.5s"), stop, 15)
+    resumed = finish(start(resume=True))
+    assert resumed.training.steps is None
+    assert 50 < resumed.trainer.progress.step < 100
+    interrupt_after(start("timed", steps=None, time="1s"), stop, 40)
+    interrupt_after(start("timed", resume=True, steps=200), stop, 120)
+    assert finish(start("timed", resume=True)).trainer.progress.step == 200
+
+
+def test_a_time_counts_from_where_training_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch)
+    first = finish(start(steps=None, time="1.5s")).trainer.progress
+    again = start(resume=True, time="1.5s")
+    planned = [event for event in again.events() if isinstance(event, Planned)]
+    assert len(planned) == 2
+    assert planned[0].step >= first.step + 10
+    assert again.trainer.progress.step == pytest.approx(2 * first.step, rel=0.15)
+
+
+def test_the_same_length_again_changes_nothing(start: Start, stop: StopRequest) -> None:
+    straight = finish(start("straight", **HARD))
+    interrupt_after(start("stopped", **HARD), stop, 9)
+    resumed = start("stopped", resume=True, steps=23, threads=1, patience=8)
+    assert_same(straight, finish(resumed))
+    ended = start("patient", **{**HARD, "patience": 1, "learning_rate": 0.9, "steps": 60})
+    step = finish(ended).trainer.progress.step
+    assert step < 60
+    assert finish(start("patient", resume=True, threads=1)).trainer.progress.step == step
+
+
+def test_what_is_better_than_all_that_follows_stays_the_best(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    checks = iter([3.0, 1.0, 2.0, 2.0, 2.0])
+    monkeypatch.setattr(session, "_check", lambda *arguments: lambda: next(checks))
+    events = start(eval_every=4, save_every=6).events()
+    for event in events:
+        if isinstance(event, StepDone) and event.step == 9:
+            break
+    events.close()  # type: ignore[attr-defined]
+    resumed = finish(start(resume=True, steps=8))
+    best = resumed.run.load(BEST)
+    assert (best.step, best.scalars["nats_per_token"]) == (8, 1.0)
+    assert resumed.trainer.progress.step == 8
+
+
+def test_without_its_states_a_trained_run_does_not_begin_anew(start: Start) -> None:
+    run = finish(start()).run
+    before = (run.path / "best.safetensors").read_bytes()
+    for kind in (LAST, PREVIOUS):
+        (run.path / f"{kind}.safetensors").unlink()
+    with pytest.raises(RunError, match=r"last\.safetensors is missing"):
+        start(resume=True)
+    assert (run.path / "best.safetensors").read_bytes() == before
+
+
+def test_without_last_it_goes_on_from_previous(start: Start) -> None:
+    straight = finish(start("straight"))
+    run = finish(start("lost")).run
+    (run.path / "last.safetensors").unlink()
+    resumed = start("lost", resume=True)
+    assert any("previous.safetensors" in note for note in resumed.notes)
+    assert_same(straight, finish(resumed))
+
+
+def test_a_damaged_best_is_found_before_training_goes_on(start: Start) -> None:
+    path = finish(start(steps=3)).run.path / "best.safetensors"
+    path.write_bytes(path.read_bytes()[:-3])
+    with pytest.raises(RunError, match=r"best\.safetensors"):
+        start(resume=True, steps=9)
+
+
+def test_a_changed_log_is_not_gone_on_with(start: Start) -> None:
+    path = finish(start(steps=3)).run.path / "metrics.jsonl"
+    path.write_bytes(path.read_bytes().replace(b"StepDone", b"StepDune", 1))
+    with pytest.raises(RunError, match=r"metrics\.jsonl"):
+        start(resume=True, steps=9)
+    path.unlink()
+    resumed = start(resume=True, steps=9)
+    assert any("the log begins anew" in note for note in resumed.notes)
+    finish(resumed)
+
+
+@pytest.mark.parametrize("damage", ["missing", "flipped"])
+def test_the_first_weights_are_needed_until_a_state_is_saved(corpus: Path, tmp_path: Path, damage: str) -> None:
+    first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3}).run
+    request = TrainRequest(corpus=str(corpus), run=str(tmp_path / "second"), init_from=first, settings=SHORT)
+    training = open_session(request)
+    path = training.run.path / "initial.safetensors"
+    whole = path.read_bytes()
+    path.unlink() if damage == "missing" else path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(RunError, match=r"initial\.safetensors"):
+        open_session(TrainRequest(run=str(tmp_path / "second"), resume=True))
+    path.write_bytes(whole)
+    finish(training)
+    path.unlink()
+    assert charlm.train(run=str(tmp_path / "second"), resume=True, steps=9).steps == 9
+
+
+def test_a_folder_or_another_encoding_is_the_same_text_again(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / "texts").mkdir(exist_ok=True)
+        (tmp_path / "texts" / f"{name}.txt").write_bytes(f"the café is {name}\n".encode("latin-1") * 60)
+    settings = {**TINY, "steps": 3, "encoding": "latin-1"}
+    run = charlm.train(tmp_path / "texts", run=str(tmp_path / "run"), **settings).run
+    assert charlm.train(tmp_path / "texts", run=run, resume=True, steps=5).steps == 5
+    (tmp_path / "texts" / "three.txt").write_text("more\n")
+    with pytest.raises(UsageError, match="not the text"):
+        charlm.train(tmp_path / "texts", run=run, resume=True, steps=7)
+
+
+def test_parts_of_a_batch_that_memory_asks_for_now_are_made(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(steps=3))
+    monkeypatch.setattr(session, "fitting_micro_batches", lambda *arguments: 4)
+    assert start(resume=True, steps=5).trainer.progress.micro_batches == 4
+
+
+def test_a_run_that_was_replaced_meanwhile_is_left_alone(start: Start) -> None:
+    training = start(steps=3)
+    other = start(steps=3, force=True)
+    with pytest.raises(UsageError, match="replaced"):
+        finish(training)
+    finish(other)
+
+
+def test_too_many_threads_are_not_started(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(start(steps=3, threads=9))
+    monkeypatch.setattr("charlm.training.resuming.cores", lambda: 1)
+    resumed = start(resume=True, steps=5)
+    assert resumed.training.threads == 1
+    assert any("9 threads" in note for note in resumed.notes)

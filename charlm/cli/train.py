@@ -13,6 +13,7 @@ from rich.table import Table
 from charlm.cli.console import describe, literal, out, say, when_the_reader_goes, write_json
 from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
+from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.scoring.metrics import Tally
@@ -78,6 +79,8 @@ def train_cli(
         settings=settings,
     )
     if dry_run:
+        if resume:
+            raise UsageError("--dry-run looks at a new training, not at one that goes on", to_do="leave --resume out")
         with draft_session(request) as session:
             _show_estimate(session, json)
         return

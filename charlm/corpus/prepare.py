@@ -130,9 +130,9 @@ def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
     return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found)
 
 
-def source_sha256(path: Path | str, settings: CorpusSettings) -> str:
-    """The sha256 of a text as it is given, before anything is made of it. Raises TextError."""
-    with open_text(path, settings, raw=True) as text:
+def source_sha256(path: Path | str, settings: CorpusSettings, raw: bool) -> str:
+    """The checksum that `prepare` would note for a text, which is read in the same way. Raises TextError."""
+    with open_text(path, settings, raw) as text:
         return text.sha256
 
 

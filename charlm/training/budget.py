@@ -1,6 +1,6 @@
 """How many steps a training takes: given, or as many as fit into a time."""
 
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
@@ -9,20 +9,35 @@ OVERRUN = 1.2  # times the time: there training ends, done or not, should the ma
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
 FEWEST_STEPS = 10
 
+Mark = tuple[int, float]  # a step, and the seconds of training behind it
+
 
 @dataclass
 class StepBudget:
-    """Total steps: fixed, or planned from the speed seen so far and at most `ceiling`."""
+    """Total steps: fixed, or planned from the speed seen so far, for some `seconds`, and at most `ceiling`.
+
+    A length that is given to a training that goes on counts from `since`.
+    """
 
     total_steps: int | None = None
     seconds: float | None = None
     ceiling: int | None = None
     decisions: int = 0
-    marks: list[tuple[int, float]] = field(default_factory=list)  # a step and its time, from which the pace counts
+    since: Mark = (0, 0.0)
+    marks: list[Mark] = field(default_factory=list)  # from where the pace counts
 
     def plan(self) -> dict[str, Any]:
-        """What has been decided, as JSON: with it a run that is taken up again keeps to its plan."""
-        return {"total_steps": self.total_steps, "decisions": self.decisions, "marks": [list(m) for m in self.marks]}
+        """All of it as JSON: with it a run that is taken up again keeps to its plan."""
+        return asdict(self)
+
+    def begin_at(self, step: int, seconds: float) -> None:
+        """Count the time, and the most steps, from here."""
+        self.since = (step, seconds)
+        self.ceiling = None if self.ceiling is None else step + self.ceiling
+
+    def step_back(self, step: int, seconds: float) -> None:
+        """Training went back to a step: the pace counts anew, the plan holds."""
+        self.marks = [(step, seconds)]
 
     @property
     def total_or_guess(self) -> int:
@@ -33,25 +48,25 @@ class StepBudget:
         """Take note of the time after a step; true when the plan has just changed."""
         if self.seconds is None or self.decisions == 2:
             return False
-        if step == SLOW_START_STEPS:
+        steps, spent = step - self.since[0], seconds - self.since[1]
+        if steps == SLOW_START_STEPS:
             self.marks = [(step, seconds)]
-        if not self._is_due(step, seconds / self.seconds):
+        first_step, first_seconds = self.marks[0] if self.marks else self.since
+        if step - first_step < FEWEST_STEPS or not self._is_due(steps, spent / self.seconds):
             return False
-        (first_step, first_seconds) = self.marks[0] if self.marks else (0, 0.0)
-        pace = (seconds - first_seconds) / (step - first_step)
-        total = step + max(1, int((self.seconds - seconds) / pace))
+        pace = max(1e-9, (seconds - first_seconds) / (step - first_step))
+        total = step + max(1, int((self.seconds - spent) / pace))
         self.total_steps = min(total, self.ceiling or total)
         self.marks = [(step, seconds)]
         self.decisions += 1
         return True
 
     def is_overrun(self, seconds: float) -> bool:
-        return self.seconds is not None and seconds > OVERRUN * self.seconds
+        return self.seconds is not None and seconds - self.since[1] > OVERRUN * self.seconds
 
-    def _is_due(self, step: int, share_of_time: float) -> bool:
+    def _is_due(self, steps: int, share_of_time: float) -> bool:
         """Whether it is time for the first decision, or for the correction."""
-        if step < FEWEST_STEPS + SLOW_START_STEPS:
-            return False
         if self.decisions == 0:
             return share_of_time >= FIRST_DECISION
-        return max(share_of_time, step / self.total_or_guess) >= CORRECTION
+        share_of_steps = steps / max(1, self.total_or_guess - self.since[0])
+        return max(share_of_time, share_of_steps) >= CORRECTION

@@ -15,7 +15,7 @@ from charlm.errors import UsageError
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.run_config import RunConfig, read_config
 from charlm.run_directory import BEST, INITIAL, RunDirectory, Weights, find_run
-from charlm.shape import Shape, check_weights
+from charlm.shape import Shape, check_weights, most_weight_bytes
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -44,7 +44,7 @@ class Base:
             if setting not in ("dropout", "vocab_size", "min_count") and own[setting] != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
-        best = run.load(BEST)
+        best = run.load(BEST, most_weight_bytes(config.model))
         check_weights(config.model, best.tensors, str(run.path / "best.safetensors"))
         tokenizer = load_tokenizer(run.path)
         if tokenizer.vocab_size != config.model.vocab_size:
@@ -87,12 +87,12 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
     return result
 
 
-def starting_weights(run: RunDirectory, shape: Shape, seed: int) -> dict[str, torch.Tensor]:
-    """The weights at step 0."""
-    if run.has(INITIAL):
-        tensors = run.load(INITIAL).tensors
-        check_weights(shape, tensors, str(run.path / "initial.safetensors"))
+def starting_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
+    """The weights at step 0. Raises RunError when those of another run are missing or damaged."""
+    if config.init_from is not None:
+        tensors = run.load(INITIAL, most_weight_bytes(config.model)).tensors
+        check_weights(config.model, tensors, str(run.path / "initial.safetensors"))
         return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    network = LanguageModelNetwork(shape)
-    network.initialise(torch.Generator().manual_seed(seed))
+    network = LanguageModelNetwork(config.model)
+    network.initialise(torch.Generator().manual_seed(config.training.seed))
     return network.state_dict()

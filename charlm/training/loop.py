@@ -197,14 +197,18 @@ class Trainer:
         """Whether every number that would be saved is finite."""
         return all(bool(value.isfinite().all()) for value in self.snapshot().values() if value.is_floating_point())
 
-    def _evaluate(self, stop: StopRequest) -> Iterator[Evaluated]:
-        """Nothing comes of it when a signal breaks it off; after --resume it is done again."""
+    def _evaluate(self, stop: StopRequest) -> Iterator[Event]:
+        """Nothing comes of it when a signal breaks it off, or memory is short; after --resume it is done again."""
         assert self._check is not None
         try:
             with stop.breaking_off():
                 nats = self._check()
         except Interrupted:
             return
+        except Exception as error:
+            if is_out_of_memory(error):
+                yield SaveDue(self.progress.step)
+            raise
         progress = self.progress
         improved = nats < progress.best_nats_per_token
         if improved:

@@ -1,29 +1,33 @@
 """Going on with a run: what may be given anew, what has changed meanwhile, and the way back to the newest state."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import FiniteFloat, NonNegativeInt, PositiveInt, TypeAdapter, ValidationError
+from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from charlm import __version__
-from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag
+from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
+from charlm.device import cores
 from charlm.errors import RunError, UsageError
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import RunDirectory, Weights, find_run, list_runs
+from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights, find_run, list_runs, log_is_whole
+from charlm.shape import most_state_bytes
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
 from charlm.training.loop import Progress, Trainer
 
 STEPS = {"steps", "epochs", "time"}
-LENGTH = {*STEPS, "patience", "threads"}  # what --resume may be given anew
+MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
+LENGTH = {*STEPS, "patience", "threads"}  # what --resume may be given anew; the newest state remembers it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -32,6 +36,10 @@ class Resumption:
 
     run: RunDirectory
     training: TrainingSettings
+    saved: Weights | None
+    """Its newest whole state; None where nothing was saved yet."""
+    where: str
+    """The file of that."""
     notes: list[str]
     replan: bool
     """Whether its length was given anew."""
@@ -41,37 +49,108 @@ class Resumption:
 
 def resume(request: TrainRequest) -> Resumption:
     """What a request to resume comes to. Raises UsageError for settings, texts or tokens that the run does not have."""
-    if request.init_from is not None:
-        what = "--resume goes on with a run's own weights, --init-from begins anew with those of another"
-        raise UsageError(what, to_do="give one of them")
-    name = request.run
-    if name is None and request.corpus is not None:
-        name = _newest_run_of(request.corpus)
-    run = RunDirectory(find_run(name))
+    _refuse_new_beginnings(request)
+    run = RunDirectory(_run_of(request))
     config = read_config(run)
-    stored = {name: value for name, value in dataclasses.asdict(config.training).items() if value is not None}
+    saved, where, notes = _newest_state(run, config)
+    stored = _as_given({**dataclasses.asdict(config.training), **_length(run, saved)})
     given = request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
     _refuse_other_settings(run, config, given, stored)
-    notes = [*_refuse_other_texts(run, config, request), *_changes(config)]
-    length = {name: value for name, value in given.items() if name in LENGTH}
-    replan = bool(STEPS & set(length))
+    notes = [*_refuse_other_texts(run, config, request), *_changes(config), *notes]
+    anew = {name: value for name, value in given.items() if name in LENGTH and stored.get(name) != value}
+    if "time" in given and saved is not None and saved.scalars.get("ended"):
+        anew["time"] = given["time"]  # as long again
+    replan = bool(STEPS & set(anew))
     kept = {name: value for name, value in stored.items() if not (replan and name in STEPS)}
-    return Resumption(run, fill(TrainingSettings, {**kept, **length}), notes, replan, bool(length))
+    training = fill(TrainingSettings, {**kept, **anew})
+    if (training.threads or 1) > MOST_THREADS * cores() and "threads" not in anew:
+        notes.append(f"{training.threads:,} threads are too many here: {cores()}; what follows may differ a little")
+        training = dataclasses.replace(training, threads=cores())
+    return Resumption(run, training, saved, where, notes, replan, replan or "patience" in anew)
 
 
-def put_back(trainer: Trainer, saved: Weights, where: str, replan: bool = False) -> int:
-    """Put a training where a saved state was; how long the log was then. With `replan` its length is planned anew.
+def put_back(trainer: Trainer, saved: Weights, where: str) -> int:
+    """Put a training where a saved state was; how long the log was then. Its plan stays as it is.
 
     Raises RunError when the state is not one of this training.
     """
-    try:
+    with _refusing(where):
         trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
-        trainer.progress = _progress(saved)
-        _plan(trainer.budget, saved.scalars, replan, trainer.progress.seconds)
+        trainer.progress = _progress(saved, trainer.progress.micro_batches)
         return TypeAdapter(NonNegativeInt).validate_python(saved.scalars["metrics_length"], strict=True)
+
+
+def stored_plan(saved: Weights, where: str) -> StepBudget:
+    """The plan that a state was saved with. Raises RunError."""
+    with _refusing(where):
+        plan = saved.scalars.get("plan") or {name: saved.scalars[name] for name in ("total_steps", "decisions")}  # 0.1
+        return TypeAdapter(StepBudget).validate_json(json.dumps(plan))
+
+
+def check_log(run: RunDirectory, saved: Weights) -> Iterator[str]:
+    """What is to be said of metrics.jsonl. Raises RunError when it is not as it was when the state was saved."""
+    if log_is_whole(run, saved):
+        return
+    if run.metrics_length():
+        raise run.damaged("metrics.jsonl", "is not as it was written; without it, training goes on with a new log")
+    yield "metrics.jsonl is missing: the log begins anew"
+
+
+@contextmanager
+def _refusing(where: str) -> Iterator[None]:
+    """A state that cannot be is a RunError naming its file."""
+    try:
+        yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         what = f"damaged run: {Path(where).name} {_reason(error)}"
         raise RunError(what, where, "train again, or restore it from a copy") from error
+
+
+def _refuse_new_beginnings(request: TrainRequest) -> None:
+    others = {"--init-from": request.init_from is not None, "--force": request.force}
+    for option, given in others.items():
+        if given:
+            what = f"--resume goes on with a run as it is, {option} begins anew"
+            raise UsageError(what, to_do="give one of them")
+
+
+def _run_of(request: TrainRequest) -> Path:
+    """The run that is asked for; without a name that of the text, or the newest of all."""
+    name = request.run
+    if name is None and request.corpus is not None:
+        name = _newest_run_of(request.corpus)
+    return find_run(name, saved=False)
+
+
+def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[Weights | None, str, list[str]]:
+    """The newest whole state, its file, and what is to be said of it. Raises RunError when it is lost."""
+    if not (run.has(LAST) or run.has(PREVIOUS)):
+        if run.has(BEST):  # which is never saved before a first state is
+            raise run.damaged("last.safetensors", "is missing, and previous.safetensors too")
+        return None, "", ["nothing was saved yet: starting from the beginning"]
+    rows = (config.training.batch_size or 1) * (config.training.bptt or 1)
+    saved, note = run.load_newest(most_state_bytes(config.model, rows))
+    from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
+    where = run.path / f"{PREVIOUS if note else LAST}.safetensors"
+    return saved, str(where), [*filter(None, [note]), *check_log(run, saved), from_here]
+
+
+def _as_given(settings: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if value is not None}
+
+
+def _length(run: RunDirectory, saved: Weights | None) -> dict[str, Any]:
+    """The length that the newest state was to reach, where it was not the run's own. Raises RunError."""
+    length = saved.scalars.get("length", {}) if saved else {}
+    try:
+        if not isinstance(length, dict) or not length.keys() <= LENGTH:
+            raise UsageError("no such length")
+        settings = fill(TrainingSettings, length)
+        if settings.time is not None:
+            seconds(settings.time)
+    except UsageError as error:
+        raise run.damaged("last.safetensors", f"has a length that cannot be: {error.what[:100]}") from error
+    return {name: getattr(settings, name) for name in length}
 
 
 def _reason(error: Exception) -> str:
@@ -80,7 +159,8 @@ def _reason(error: Exception) -> str:
     return f"lacks {error}" if isinstance(error, KeyError) else str(error)
 
 
-def _progress(saved: Weights) -> Progress:
+def _progress(saved: Weights, micro_batches: int) -> Progress:
+    """The numbers of a state; of parts of a batch there are at least `micro_batches`, where memory is short now."""
     numbers = {n: math.inf if v is None else v for n, v in saved.scalars["progress"].items()}
     if "evaluated_at" not in numbers:  # of format 2 or 1: no state was saved with an evaluation left to do
         numbers["evaluated_at"] = saved.step
@@ -94,21 +174,8 @@ def _progress(saved: Weights) -> Progress:
         raise ValueError("has a state of training that contradicts itself")
     if not (1 <= progress.micro_batches <= 2**16 and 0 < progress.learning_rate_scale <= 1):
         raise ValueError("has a state of training that cannot be")
+    progress.micro_batches = max(progress.micro_batches, micro_batches)
     return progress
-
-
-def _plan(budget: StepBudget, scalars: Mapping[str, Any], replan: bool, seconds: float) -> None:
-    if replan:
-        if budget.seconds is not None:
-            budget.seconds += seconds
-        return
-    plan = scalars.get("plan") or {name: scalars[name] for name in ("total_steps", "decisions")}  # charlm 0.1
-    budget.total_steps = TypeAdapter(PositiveInt | None).validate_python(plan["total_steps"], strict=True)
-    budget.decisions = TypeAdapter(NonNegativeInt).validate_python(plan["decisions"], strict=True)
-    budget.marks = [
-        (TypeAdapter(NonNegativeInt).validate_python(step), TypeAdapter(FiniteFloat).validate_python(time))
-        for step, time in plan.get("marks", [])
-    ]
 
 
 def _refuse_other_settings(
@@ -129,7 +196,7 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     for path, sha256 in texts:
         if path is not None and not facts.sha256:  # a run of an older charlm
             yield f"whether {path} is the text that this run began with was not noted then: going on with its own copy"
-        elif path is not None and _sha256(path, config.reading) != sha256:
+        elif path is not None and _sha256(path, config) != sha256:
             what = "this is not the text that the run began with, or it has changed since"
             to_do = "leave it out to go on with the run's own copy, or begin anew from its weights: --init-from"
             raise UsageError(what, f"{path}, and {run.path}", f"{to_do} {run.path.name}")
@@ -141,10 +208,10 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
         raise UsageError(what, f"{request.tokenizer}, and {run.path}", "leave it out")
 
 
-def _sha256(path: Path | str, settings: CorpusSettings) -> str | None:
+def _sha256(path: Path | str, config: RunConfig) -> str:
     if is_prepared(Path(path)):
         return open_prepared(Path(path)).train.header.source_sha256
-    return source_sha256(path, settings)
+    return source_sha256(path, config.reading, raw=config.corpus.unit == "byte")
 
 
 def _changes(config: RunConfig) -> Iterator[str]:
@@ -158,7 +225,7 @@ def _changes(config: RunConfig) -> Iterator[str]:
 
 def _newest_run_of(corpus: str) -> str:
     """The run of this corpus that was saved last; damaged runs are passed over."""
-    for path in list_runs():
+    for path in list_runs(saved=False):
         with suppress(RunError):
             if read_config(RunDirectory(path)).corpus.name == readable_name(corpus):
                 return str(path)

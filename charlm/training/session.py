@@ -25,10 +25,10 @@ from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights, log_is_whole
+from charlm.run_directory import BEST, LAST, RunDirectory, Weights
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
-from charlm.shape import Shape, check_weights
+from charlm.shape import Shape, check_weights, most_weight_bytes
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, check_request, create_run, write_run
@@ -48,7 +48,7 @@ from charlm.training.initial import starting_weights
 from charlm.training.loop import Trainer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.training.recovery import MOST_ROLLBACKS, diverged
-from charlm.training.resuming import put_back, resume
+from charlm.training.resuming import LENGTH, Resumption, put_back, resume, stored_plan
 
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
@@ -81,20 +81,23 @@ class Session:
         """
         with writing(self.run.path), catching_signals() as stop:
             self._take_over()
+            if self.newest is None:  # so that there is a state to go back to, and room for one
+                self._save_last()
             for event in self.trainer.events(stop):
                 yield event
                 yield from self._follow(event)
 
     def load_best(self) -> None:
         """Put the best weights into the network."""
-        arrays = self.run.load(BEST).tensors
+        arrays = self.run.load(BEST, most_weight_bytes(self.shape)).tensors
         check_weights(self.shape, arrays, str(self.run.path / "best.safetensors"))
         self.network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
 
     def _take_over(self) -> None:
-        """Now that nobody else writes: see that the state is still the one that was read."""
-        if self.run.stamp(LAST) != self.newest:
-            what = "another process has trained this run meanwhile"
+        """Now that nobody else writes: see that run and state are still those that were read."""
+        is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
+        if not is_same or self.run.stamp(LAST) != self.newest:
+            what = "another process has trained this run meanwhile, or replaced it"
             raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
         self.run.cut_metrics(self.log_length)
 
@@ -106,7 +109,8 @@ class Session:
             yield self._save()
         elif isinstance(event, Finished):
             self.finished = event
-            yield self._save()  # before its line in the log, which a run that goes on does not have
+            # Before its line in the log, which a run that goes on does not have.
+            yield self._save(ended="" if event.signal is not None else event.reason)
             self._log(event)
         else:
             self._log(event)
@@ -114,28 +118,25 @@ class Session:
                 self._save_best()
 
     def _roll_back(self, step: int) -> RolledBack:
-        """Back to the newest saved state, or the beginning, with half the learning rate; that is saved at once."""
+        """Back to the newest saved state with half the learning rate; that is saved at once."""
         trainer, before = self.trainer, self.trainer.progress
         if before.rollbacks == MOST_ROLLBACKS:
             assert self.training.learning_rate is not None
             raise diverged(step, self.training.learning_rate, before.rollbacks)
-        self.log_length = 0
-        self.network.load_state_dict(starting_weights(self.run, self.shape, self.training.seed))
         trainer.restart()
-        if self.run.has(LAST):
-            self.log_length = put_back(trainer, self.run.load_newest()[0], str(self.run.path / "last.safetensors"))
-        self.run.cut_metrics(self.log_length)
+        self.run.cut_metrics(put_back(trainer, self.run.load(LAST), str(self.run.path / "last.safetensors")))
         progress = trainer.progress
         progress.rollbacks, progress.learning_rate_scale = before.rollbacks + 1, before.learning_rate_scale / 2
         progress.best_nats_per_token = before.best_nats_per_token  # of the best on disk
         progress.seconds = before.seconds
+        trainer.budget.step_back(progress.step, progress.seconds)
         event = RolledBack(progress.step, step, progress.learning_rate_scale)
         self._log(event)
         self._save_last()
         return event
 
-    def _save(self) -> Saved:
-        saved = self._save_last()
+    def _save(self, ended: str = "") -> Saved:
+        saved = self._save_last(ended)
         if self.corpus.valid is None or not self.run.has(BEST):
             self._save_best()
         return saved
@@ -145,11 +146,13 @@ class Session:
         scalars = {"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen}
         self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
 
-    def _save_last(self) -> Saved:
+    def _save_last(self, ended: str = "") -> Saved:
         trainer, length = self.trainer, self.run.metrics_length()
         scalars = {
             "progress": _finite(dataclasses.asdict(trainer.progress)),
             "plan": trainer.budget.plan(),
+            "length": {name: getattr(self.training, name) for name in sorted(LENGTH)},
+            "ended": ended,
             "metrics_length": length,
             "metrics_sha256": self.run.metrics_sha256(length),
         }
@@ -189,27 +192,49 @@ def draft_session(request: TrainRequest) -> Iterator[Session]:
 def _resumed(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
     resumption = resume(request)
-    session = _open(resumption.run, resumption.training)
+    session = _open(resumption.run, resumption)
     session.notes += resumption.notes
     session.newest = session.run.stamp(LAST)
-    if not (session.run.has(LAST) or session.run.has(PREVIOUS)):
-        session.notes.append("nothing was saved yet: starting from the beginning")
+    saved, where, trainer = resumption.saved, resumption.where, session.trainer
+    if saved is None:
         return session
-    saved, note = session.run.load_newest()
-    where = str(session.run.path / f"{PREVIOUS if note else LAST}.safetensors")
-    session.log_length = put_back(session.trainer, saved, where, resumption.replan)
-    if not log_is_whole(session.run, saved):
-        session.notes.append("metrics.jsonl is not as it was written: what it says of earlier steps may be wrong")
-    session.notes += [*filter(None, [note]), f"going on from step {saved.step:,}"]
+    session.log_length = put_back(trainer, saved, where)
+    if resumption.replan:
+        trainer.budget.begin_at(saved.step, trainer.progress.seconds)
+    else:
+        trainer.budget = _kept(stored_plan(saved, where), trainer.budget)
     if resumption.patient:
-        session.trainer.progress.evaluations_without_improvement = 0
+        trainer.progress.evaluations_without_improvement = 0
+    _look_at_best(session, saved, resumption.replan)
     return session
 
 
-def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Session:
-    """A session at its first step, from what the run's folder says."""
+def _kept(stored: StepBudget, fresh: StepBudget) -> StepBudget:
+    """The stored plan; one of an older charlm says neither for how long nor how many steps at most."""
+    if stored.seconds is None:
+        stored.seconds, stored.ceiling = fresh.seconds, fresh.ceiling
+    return stored
+
+
+def _look_at_best(session: Session, saved: Weights, replan: bool) -> None:
+    """Find out early whether the best weights are whole; they can be of a later step than the state.
+
+    Then training comes to them again, unless its length was given anew: only what is better may replace them.
+    """
+    progress = session.trainer.progress
+    if not session.run.has(BEST):
+        progress.best_nats_per_token = math.inf
+        return
+    best = session.run.load(BEST, most_weight_bytes(session.shape))
+    nats = best.scalars.get("nats_per_token")
+    if replan and best.step > saved.step and isinstance(nats, float):
+        progress.best_nats_per_token = min(nats, progress.best_nats_per_token)
+
+
+def _open(run: RunDirectory, resumption: Resumption | None = None) -> Session:
+    """A session at its first step, from what the run's folder says; with its weights, unless a state brings them."""
     config = read_config(run)
-    training = training or config.training
+    training = resumption.training if resumption else config.training
     machine = find_machine(training)
     if machine.device == "cpu":
         keep_freed_memory()
@@ -219,7 +244,8 @@ def _open(run: RunDirectory, training: TrainingSettings | None = None) -> Sessio
     if micro_batches > 1:
         notes.append(f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates")
     network = LanguageModelNetwork(shape)
-    network.load_state_dict(starting_weights(run, shape, training.seed))
+    if resumption is None or resumption.saved is None:
+        network.load_state_dict(starting_weights(run, config))
     network = network.to(machine.device)
     windows = _windows(corpus, training)
     budget = _budget(training, windows.windows_per_pass)
