@@ -45,7 +45,7 @@ class Figures:
         progress = session.trainer.progress
         self._trainer = session.trainer
         self._first_tokens, self._began = progress.tokens_seen, progress.seconds
-        self._limit = session.trainer.budget.seconds
+        self._limit = session.trainer.budget.ends_at
         self.loss: float | None = None
         self.valid: float | None = None
         self.step, self.total_steps = progress.step, 0

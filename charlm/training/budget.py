@@ -40,6 +40,11 @@ class StepBudget:
         self.marks = [(step, seconds)]
 
     @property
+    def ends_at(self) -> float | None:
+        """The seconds of training at which the time is over, where that is what ends it."""
+        return None if self.seconds is None else self.since[1] + self.seconds
+
+    @property
     def total_or_guess(self) -> int:
         """Steps in all; before the first decision the most that they can be."""
         return self.total_steps or self.ceiling or 10**9
