@@ -49,6 +49,7 @@ class Figures:
         self.loss: float | None = None
         self.valid: float | None = None
         self.step, self.total_steps = progress.step, 0
+        self._first_step = progress.step
 
     def take(self, event: Event) -> None:
         if isinstance(event, StepDone):
@@ -63,7 +64,7 @@ class Figures:
         spent = self._trainer.progress.seconds - self._began
         if self.total_steps > FAR_AWAY and self._limit is not None:
             return max(0.0, self._limit - self._trainer.progress.seconds)
-        return spent / max(1, self.step) * (self.total_steps - self.step)
+        return spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
 
     def line(self) -> str:
         spent = max(1e-9, self._trainer.progress.seconds - self._began)
