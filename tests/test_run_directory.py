@@ -539,12 +539,12 @@ def test_the_lock_holds_between_processes_and_goes_with_its_process(tmp_path: Pa
 def test_what_a_dead_process_left_is_overwritten_and_then_removed(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".lock.holder").write_text("process 1 on another machine")
-    (tmp_path / ".last.safetensors.ab_9xyz0").touch()
+    (tmp_path / ".last.safetensors.ab_9xyz0.charlm").touch()
     with writing(tmp_path):
         with pytest.raises(UsageError, match=f"process {os.getpid()} on "), writing(tmp_path):
             pass
         assert str(os.getpid()) in (tmp_path / ".lock.holder").read_text()
-        assert not (tmp_path / ".last.safetensors.ab_9xyz0").exists()
+        assert not (tmp_path / ".last.safetensors.ab_9xyz0.charlm").exists()
     assert not (tmp_path / ".lock.holder").exists()
 
 
