@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from charlm.errors import ResourceError, RunError, UsageError
+from charlm.errors import RunError
 from charlm.files import (
     MOST_JSON,
     append_line,
@@ -336,23 +336,6 @@ def list_runs() -> list[Path]:
 def _has_config(path: Path) -> bool:
     """Whether there is a config.json, of whatever kind; reading it finds out."""
     return os.path.lexists(path / CONFIG)
-
-
-def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
-    """Where a new run goes: the path given, or runs/<corpus name>, -2, -3 ... Raises UsageError when it is taken."""
-    if name is not None:
-        path = Path(name) if os.sep in name else RUNS / name
-        if path.exists() and not (force and (path / CONFIG).is_file()) and (not path.is_dir() or any(path.iterdir())):
-            to_do = (
-                "--resume goes on with it, --force replaces it" if (path / CONFIG).is_file() else "choose another name"
-            )
-            raise UsageError("there is something at this place already", str(path), to_do)
-        return path
-    candidates = (RUNS / (corpus_name if n == 1 else f"{corpus_name}-{n}") for n in range(1, 10_000))
-    free = next((path for path in candidates if not path.exists()), None)
-    if free is None:
-        raise ResourceError("too many runs of this name", str(RUNS / corpus_name), "name this one with --run")
-    return free
 
 
 def _fingerprint(data: bytes) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -20,6 +21,7 @@ import charlm
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.files import make_folder, replacing, write_atomically, write_json
 from charlm.lock import writing
+from charlm.place import new_run_path
 from charlm.run_directory import (
     BEST,
     LAST,
@@ -29,7 +31,6 @@ from charlm.run_directory import (
     find_run,
     list_runs,
     log_is_whole,
-    new_run_path,
 )
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
@@ -502,6 +503,51 @@ def test_an_explicit_run_that_exists_needs_force_and_what_is_no_run_is_never_rep
     for name, force in (("pears", False), ("./photos", False), ("./photos", True), ("photos/sea.jpg", True)):
         with pytest.raises(UsageError):
             new_run_path(name, "x", force=force)
+
+
+@pytest.mark.parametrize(
+    "foreign", ["letters/mother.txt", ".git/HEAD", "notes.txt", "corpus/mine.txt", "best.safetensors/x", ".my.notes.md"]
+)
+def test_what_is_more_than_a_run_is_not_replaced(here: Path, foreign: str) -> None:
+    run = usable("runs/pears")
+    (run / "corpus").mkdir()
+    for name in (".lock", ".best.safetensors.ab_9xyz0.charlm", "metrics.jsonl", "corpus/train.ids", "tokenizer.model"):
+        (run / name).touch()
+    assert new_run_path("pears", "x", force=True) == run
+    if foreign.startswith("best"):
+        (run / "best.safetensors").unlink()
+    (run / foreign).parent.mkdir(exist_ok=True)
+    (run / foreign).touch()
+    named = foreign if foreign.startswith("corpus/") else foreign.split("/")[0]
+    with pytest.raises(UsageError, match=re.escape(str(run / named))) as caught:
+        new_run_path("pears", "x", force=True)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("lost", ["config.json", "MANIFEST.json", "best.safetensors"])
+def test_a_damaged_run_may_be_replaced(here: Path, lost: str) -> None:
+    (usable("runs/pears") / lost).unlink()
+    assert new_run_path("pears", "x", force=True) == Path("runs/pears")
+
+
+def test_a_folder_with_a_configuration_of_something_else_is_not_replaced(here: Path) -> None:
+    make_folder(Path("project/src"))
+    Path("project/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="project/src"):
+        new_run_path("./project", "x", force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "./", "../", "runs", "./runs/", "runs/x/..", "../..", "/.", "link"]
+)
+def test_folders_that_contain_others_are_no_place_for_a_run(here: Path, name: str, force: bool) -> None:
+    make_folder(Path("runs/x"))
+    Path("runs/link").symlink_to(here)
+    Path("config.json").write_text("{}")
+    Path("runs/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="no place for a run"):
+        new_run_path(name, "x", force=force)
 
 
 # One writer

@@ -23,7 +23,8 @@ from charlm.device import find_machine
 from charlm.errors import ResourceError, UsageError
 from charlm.files import cannot_write, check_space, copy_tree, exchange, make_folder, move_into_place
 from charlm.lock import writing
-from charlm.run_directory import CORPUS, INITIAL, RunDirectory, new_run_path
+from charlm.place import new_run_path
+from charlm.run_directory import CORPUS, INITIAL, RunDirectory
 from charlm.shape import Shape
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
@@ -71,6 +72,7 @@ def _put_in_place(draft: Path, request: TrainRequest) -> Path:
         path = _destination(request)  # again: another training may have taken the place meanwhile
         if request.force and path.exists() and any(path.iterdir()):
             with writing(path):
+                _destination(request)  # once more: what came into it before it was locked is not to be lost
                 exchange(draft, _without_link(path))
             return path
         with suppress(FileExistsError):
