@@ -14,7 +14,7 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -309,10 +309,10 @@ def is_plain_name(name: str) -> bool:
     return bool(name) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"} and name.isprintable()
 
 
-def find_run(name: str | None) -> Path:
-    """The folder of the run `name` (a path, or a name under runs/), or of the run saved last. Raises RunError."""
+def find_run(name: str | None, *, saved: bool = True) -> Path:
+    """The folder of the run `name` (a path, or a name under runs/), or the first of `list_runs`. Raises RunError."""
     if name is None:
-        found = list_runs()
+        found = list_runs(saved=saved)
         if not found:
             raise RunError("there is no trained model yet", f"{RUNS}/", "train one: charlm train corpus.txt")
         return found[0]
@@ -323,14 +323,24 @@ def find_run(name: str | None) -> Path:
     raise RunError(f"no run {name!r}", f"neither {name} nor {RUNS / name}", f"runs here: {known or 'none'}")
 
 
-def list_runs() -> list[Path]:
-    """All usable runs under runs/, the one saved last first."""
-    saved: list[tuple[int, Path]] = []
-    for path in sorted(RUNS.glob(f"*/{BEST}.safetensors")):
-        with suppress(OSError):  # it may have gone meanwhile
-            if _has_config(path.parent):
-                saved.append((path.lstat().st_mtime_ns, path.parent))
-    return [path for _, path in sorted(saved, key=lambda one: one[0], reverse=True)]
+def list_runs(*, saved: bool = True) -> list[Path]:
+    """All usable runs under runs/, the one saved last first; hidden folders are drafts, and no runs yet.
+
+    Without `saved` those that have saved nothing are there, too, and first is the one that began or saved last.
+    """
+    files = (f"{BEST}.safetensors",) if saved else (CONFIG, f"{BEST}.safetensors", f"{LAST}.safetensors")
+    found = [path for path in sorted(RUNS.glob("[!.]*")) if _has_config(path)]
+    times = [(time, path) for path in found if (time := _newest_time(path / name for name in files)) is not None]
+    return [path for _, path in sorted(times, key=lambda one: one[0], reverse=True)]
+
+
+def _newest_time(paths: Iterable[Path]) -> int | None:
+    """When the newest of these files was written; None where there is none."""
+    times = []
+    for path in paths:
+        with suppress(OSError):  # it is not there, or has gone meanwhile
+            times.append(path.lstat().st_mtime_ns)
+    return max(times, default=None)
 
 
 def _has_config(path: Path) -> bool:

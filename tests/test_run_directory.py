@@ -477,6 +477,26 @@ def test_a_run_is_found_by_its_path_or_its_name_and_by_default_the_one_saved_las
     assert list_runs() == [Path("runs/new"), Path("runs/old")]
 
 
+def test_runs_that_have_saved_nothing_are_found_when_asked_for(here: Path) -> None:
+    usable("runs/old", age=9)
+    usable("runs/new")
+    RunDirectory.create(Path("runs/begun"), CONFIG, {})
+    make_folder(Path("runs/no-run"))
+    for name, age in (("old", 9), ("new", 0), ("begun", 5)):
+        os.utime(f"runs/{name}/config.json", (10**9 - age, 10**9 - age))
+    assert list_runs(saved=False) == [Path("runs/new"), Path("runs/begun"), Path("runs/old")]
+    Path("runs/old/last.safetensors").touch()
+    assert find_run(None, saved=False) == Path("runs/old")
+    assert find_run(None) == Path("runs/new")
+
+
+def test_drafts_are_no_runs(here: Path) -> None:
+    usable("runs/.pears.17.draft")
+    assert list_runs() == list_runs(saved=False) == []
+    with pytest.raises(RunError, match="charlm train"):
+        find_run(None)
+
+
 def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(here: Path) -> None:
     with pytest.raises(RunError, match="charlm train"):
         find_run(None)
@@ -539,7 +559,7 @@ def test_a_folder_with_a_configuration_of_something_else_is_not_replaced(here: P
 
 @pytest.mark.parametrize("force", [False, True])
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "/", "./", "../", "runs", "./runs/", "runs/x/..", "../..", "/.", "link"]
+    "name", ["", ".", "..", "/", "./", "../", "./runs", "./runs/", "runs/x/..", "../..", "/.", "link"]
 )
 def test_folders_that_contain_others_are_no_place_for_a_run(here: Path, name: str, force: bool) -> None:
     make_folder(Path("runs/x"))
