@@ -21,6 +21,7 @@ from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy, choose
 from charlm.shape import Shape, weight_shapes
 from charlm.text.interface import SymbolDecoder
+from charlm.training.session import Session
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures
@@ -288,6 +289,31 @@ def test_drafts_of_the_dead_go_and_those_of_the_living_and_the_new_stay(charlm: 
     assert not dead.exists()
     assert (alive / "half").exists()
     assert os.listdir(new) == ["half"]
+
+
+def test_the_result_is_told_although_another_holds_the_run_by_then(
+    charlm: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from charlm.training import results
+
+    def held(session: Session) -> results.TrainResult:
+        with writing(session.run.path):
+            return measure(session)
+
+    measure = results.measure
+    monkeypatch.setattr(results, "measure", held)
+    last = records(charlm("train", "corpus.txt", "--json", *QUICK))[-1]
+    assert last["steps"] == 6
+    assert last["valid_nats_per_char"]
+    (record,) = records(charlm("info", "corpus", "--json"))
+    assert record["measured"] is None
+
+
+def test_info_does_not_mind_a_file_that_vanishes(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, entries = Path("runs/corpus/.last.safetensors.ab_9xyz0.charlm"), Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: (one for one in (gone, *entries(path))))
+    for arguments in (("info",), ("info", "corpus")):
+        assert trained(*arguments).code == 0
 
 
 @pytest.mark.slow
