@@ -132,7 +132,7 @@ class RunDirectory:
         from safetensors.numpy import load
 
         name = self._weights_path(kind).name
-        data = self._read(name, most_bytes)
+        data = self._read(name, min(most_bytes, MOST_WEIGHTS))
         try:
             metadata = _header(data)["__metadata__"]
             tensors = load(data)
@@ -148,18 +148,18 @@ class RunDirectory:
             raise self.damaged(name, "has scalars that charlm never wrote")
         return Weights(tensors, step, scalars)
 
-    def load_newest(self) -> tuple[Weights, str]:
+    def load_newest(self, most_bytes: int = MOST_WEIGHTS) -> tuple[Weights, str]:
         """The newest state of training that is whole, and a sentence when that is not `last`.
 
-        When `last` is missing or damaged, `previous` is taken, and the sentence says what was wrong. Nothing is
-        written: who goes on training calls `recover`. Raises RunError when neither is whole.
+        When `last` is missing, damaged or larger than `most_bytes`, `previous` is taken, and the sentence says what was
+        wrong. Nothing is written: who goes on training calls `recover`. Raises RunError when neither is whole.
         """
         try:
-            return self.load(LAST), ""
+            return self.load(LAST, most_bytes), ""
         except RunError as error:
             if not self.has(PREVIOUS):
                 raise
-            newest = self.load(PREVIOUS)
+            newest = self.load(PREVIOUS, most_bytes)
             self._last_is_bad = True
             return newest, f"{error.what}; previous.safetensors is taken, of step {newest.step:,}"
 

@@ -261,6 +261,17 @@ def test_weights_that_are_larger_than_they_may_be_are_not_read(run: RunDirectory
         run.load(BEST, size - 1)
 
 
+def test_of_states_that_are_larger_than_they_may_be_the_one_before_is_taken(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    size = (run.path / "previous.safetensors").stat().st_size
+    os.truncate(run.path / "last.safetensors", 40 * 10**9)
+    saved, note = run.load_newest(size)
+    assert (saved.step, "more than" in note) == (1, True)
+    with pytest.raises(RunError, match="more than"):
+        run.load_newest(size - 1)
+
+
 # The log
 
 
