@@ -22,7 +22,8 @@ from charlm.errors import ResourceError
 
 MOST_JSON = 1 << 20  # bytes of a small JSON file
 BUFFER = 1 << 20  # bytes gathered before they are written
-TEMPORARY = re.compile(r"\..+\..+\.[a-z0-9_]{8}")  # .best.safetensors.k2x9_a0b: what `replacing` writes first
+UNFINISHED = ".charlm"  # how the names of temporary files end, so that nobody's own file is taken for one
+TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(UNFINISHED))  # .best.safetensors.k2x9_a0b.charlm
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2
 # A last component that is a link is refused, and a pipe is opened without waiting for its writer.
 CAREFULLY = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
@@ -45,7 +46,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
     """The same for what is written bit by bit: `path` is replaced when the block ends, left alone when it fails."""
     temporary, raw = None, None
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        descriptor, temporary = tempfile.mkstemp(UNFINISHED, f".{path.name}.", path.parent)
         raw = _Descriptor(descriptor)
         with _buffered(raw) as file:
             yield file
@@ -123,7 +124,7 @@ def put_link(source: Path, path: Path) -> None:
 
     Raises ResourceError.
     """
-    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}"
+    temporary = path.parent / f".{path.name}.{os.urandom(4).hex()}{UNFINISHED}"
     try:
         os.link(source, temporary)
         os.replace(temporary, path)

@@ -14,13 +14,13 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from charlm.errors import ResourceError, RunError, UsageError
+from charlm.errors import RunError
 from charlm.files import (
     MOST_JSON,
     append_line,
@@ -132,7 +132,7 @@ class RunDirectory:
         from safetensors.numpy import load
 
         name = self._weights_path(kind).name
-        data = self._read(name, most_bytes)
+        data = self._read(name, min(most_bytes, MOST_WEIGHTS))
         try:
             metadata = _header(data)["__metadata__"]
             tensors = load(data)
@@ -148,18 +148,18 @@ class RunDirectory:
             raise self.damaged(name, "has scalars that charlm never wrote")
         return Weights(tensors, step, scalars)
 
-    def load_newest(self) -> tuple[Weights, str]:
+    def load_newest(self, most_bytes: int = MOST_WEIGHTS) -> tuple[Weights, str]:
         """The newest state of training that is whole, and a sentence when that is not `last`.
 
-        When `last` is missing or damaged, `previous` is taken, and the sentence says what was wrong. Nothing is
-        written: who goes on training calls `recover`. Raises RunError when neither is whole.
+        When `last` is missing, damaged or larger than `most_bytes`, `previous` is taken, and the sentence says what was
+        wrong. Nothing is written: who goes on training calls `recover`. Raises RunError when neither is whole.
         """
         try:
-            return self.load(LAST), ""
+            return self.load(LAST, most_bytes), ""
         except RunError as error:
             if not self.has(PREVIOUS):
                 raise
-            newest = self.load(PREVIOUS)
+            newest = self.load(PREVIOUS, most_bytes)
             self._last_is_bad = True
             return newest, f"{error.what}; previous.safetensors is taken, of step {newest.step:,}"
 
@@ -309,10 +309,10 @@ def is_plain_name(name: str) -> bool:
     return bool(name) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"} and name.isprintable()
 
 
-def find_run(name: str | None) -> Path:
-    """The folder of the run `name` (a path, or a name under runs/), or of the run saved last. Raises RunError."""
+def find_run(name: str | None, *, saved: bool = True) -> Path:
+    """The folder of the run `name` (a path, or a name under runs/), or the first of `list_runs`. Raises RunError."""
     if name is None:
-        found = list_runs()
+        found = list_runs(saved=saved)
         if not found:
             raise RunError("there is no trained model yet", f"{RUNS}/", "train one: charlm train corpus.txt")
         return found[0]
@@ -323,36 +323,29 @@ def find_run(name: str | None) -> Path:
     raise RunError(f"no run {name!r}", f"neither {name} nor {RUNS / name}", f"runs here: {known or 'none'}")
 
 
-def list_runs() -> list[Path]:
-    """All usable runs under runs/, the one saved last first."""
-    saved: list[tuple[int, Path]] = []
-    for path in sorted(RUNS.glob(f"*/{BEST}.safetensors")):
-        with suppress(OSError):  # it may have gone meanwhile
-            if _has_config(path.parent):
-                saved.append((path.lstat().st_mtime_ns, path.parent))
-    return [path for _, path in sorted(saved, key=lambda one: one[0], reverse=True)]
+def list_runs(*, saved: bool = True) -> list[Path]:
+    """All usable runs under runs/, the one saved last first; hidden folders are drafts, and no runs yet.
+
+    Without `saved` those that have saved nothing are there, too, and first is the one that began or saved last.
+    """
+    files = (f"{BEST}.safetensors",) if saved else (CONFIG, f"{BEST}.safetensors", f"{LAST}.safetensors")
+    found = [path for path in sorted(RUNS.glob("[!.]*")) if _has_config(path)]
+    times = [(time, path) for path in found if (time := _newest_time(path / name for name in files)) is not None]
+    return [path for _, path in sorted(times, key=lambda one: one[0], reverse=True)]
+
+
+def _newest_time(paths: Iterable[Path]) -> int | None:
+    """When the newest of these files was written; None where there is none."""
+    times = []
+    for path in paths:
+        with suppress(OSError):  # it is not there, or has gone meanwhile
+            times.append(path.lstat().st_mtime_ns)
+    return max(times, default=None)
 
 
 def _has_config(path: Path) -> bool:
     """Whether there is a config.json, of whatever kind; reading it finds out."""
     return os.path.lexists(path / CONFIG)
-
-
-def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
-    """Where a new run goes: the path given, or runs/<corpus name>, -2, -3 ... Raises UsageError when it is taken."""
-    if name is not None:
-        path = Path(name) if os.sep in name else RUNS / name
-        if path.exists() and not (force and (path / CONFIG).is_file()) and (not path.is_dir() or any(path.iterdir())):
-            to_do = (
-                "--resume goes on with it, --force replaces it" if (path / CONFIG).is_file() else "choose another name"
-            )
-            raise UsageError("there is something at this place already", str(path), to_do)
-        return path
-    candidates = (RUNS / (corpus_name if n == 1 else f"{corpus_name}-{n}") for n in range(1, 10_000))
-    free = next((path for path in candidates if not path.exists()), None)
-    if free is None:
-        raise ResourceError("too many runs of this name", str(RUNS / corpus_name), "name this one with --run")
-    return free
 
 
 def _fingerprint(data: bytes) -> dict[str, Any]:

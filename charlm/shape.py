@@ -102,6 +102,13 @@ def most_weight_bytes(shape: Shape) -> int:
     return 4 * num_params(shape) + MOST_OTHER_BYTES
 
 
+def most_state_bytes(shape: Shape, rows: int) -> int:
+    """The same for a state of training: weights, two averages of each, and the carried state of `rows` sequences."""
+    state_sizes = CELLS[shape.cell].state_sizes
+    carried = sum(size for sizes in shape.layers() for size in state_sizes(sizes).values())
+    return 4 * (3 * num_params(shape) + rows * carried) + MOST_OTHER_BYTES
+
+
 def _wrong_weights(what: str, where: str) -> RunError:
     return RunError(f"damaged run: wrong weights: {what}", where, "train again, or restore it from a copy")
 

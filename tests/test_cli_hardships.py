@@ -21,6 +21,7 @@ from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy, choose
 from charlm.shape import Shape, weight_shapes
 from charlm.text.interface import SymbolDecoder
+from charlm.training.session import Session
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures
@@ -276,15 +277,54 @@ def test_links_within_a_run_are_refused(trained: Charlm) -> None:
     assert trained("train", "--resume", "--run", "corpus", "--steps", "9").code == 4
 
 
-def test_drafts_of_the_dead_go_and_those_of_the_living_stay(charlm: Charlm) -> None:
-    dead, alive = Path("runs/.corpus.1.draft"), Path("runs/.corpus.2.draft")
-    for draft in (dead, alive):
+def test_drafts_of_the_dead_go_and_those_of_the_living_and_the_new_stay(charlm: Charlm) -> None:
+    dead, alive, new = (Path(f"runs/.corpus.{number}.draft") for number in range(3))
+    for draft in (dead, alive, new):
         draft.mkdir(parents=True)
         (draft / "half").touch()
     with writing(alive):
+        for draft in (dead, alive):
+            os.utime(draft, (time.time() - 61, time.time() - 61))
         assert charlm("train", "corpus.txt", *QUICK).code == 0
     assert not dead.exists()
     assert (alive / "half").exists()
+    assert os.listdir(new) == ["half"]
+
+
+def test_the_result_is_told_although_another_holds_the_run_by_then(
+    charlm: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from charlm.training import results
+
+    def held(session: Session) -> results.TrainResult:
+        with writing(session.run.path):
+            return measure(session)
+
+    measure = results.measure
+    monkeypatch.setattr(results, "measure", held)
+    last = records(charlm("train", "corpus.txt", "--json", *QUICK))[-1]
+    assert last["steps"] == 6
+    assert last["valid_nats_per_char"]
+    (record,) = records(charlm("info", "corpus", "--json"))
+    assert record["measured"] is None
+
+
+def test_info_does_not_mind_a_file_that_vanishes(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone, entries = Path("runs/corpus/.last.safetensors.ab_9xyz0.charlm"), Path.iterdir
+    monkeypatch.setattr(Path, "iterdir", lambda path: (one for one in (gone, *entries(path))))
+    for arguments in (("info",), ("info", "corpus")):
+        assert trained(*arguments).code == 0
+
+
+@pytest.mark.slow
+def test_trainings_that_start_at_once_are_runs_of_their_own(charlm: Charlm) -> None:
+    Path("here").mkdir()
+    trainings = [process("train", "../corpus.txt", *QUICK, cwd="here") for _ in range(6)]
+    ends = [training.communicate(timeout=120)[1].decode() for training in trainings]
+    assert [training.returncode for training in trainings] == [0] * 6, ends
+    assert sorted(os.listdir("here/runs")) == ["corpus", *(f"corpus-{n}" for n in range(2, 7))]
+    os.chdir("here")
+    assert all(charlm("verify", name).code == 0 for name in os.listdir("runs"))
 
 
 def test_a_training_that_is_stopped_says_how_to_go_on_even_with_an_odd_name(charlm: Charlm) -> None:

@@ -216,12 +216,13 @@ def test_only_regular_files_are_copied(place: Path, tmp_path: Path) -> None:
 
 
 def test_only_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:
-    kept = {".lock", ".lock.holder", "best.safetensors", ".notes.markdown", ".best.safetensors.UPPER123"}
-    for name in (*kept, ".best.safetensors.ab_9xyz0", ".train.ids.00000000"):
+    kept = {".lock", ".lock.holder", "best.safetensors", ".best.safetensors.UPPER123.charlm", "best.ab_9xyz0.charlm"}
+    kept |= {".my.notes.markdown", ".notes.markdown", ".notes.charlm", ".best.safetensors.ab_9xyz0"}  # a person's
+    for name in (*kept, ".best.safetensors.ab_9xyz0.charlm", ".train.ids.00000000.charlm"):
         (tmp_path / name).touch()
-    (tmp_path / ".folder.json.abcdefgh").mkdir()
+    (tmp_path / ".folder.json.abcdefgh.charlm").mkdir()
     sweep(tmp_path)
-    assert {path.name for path in tmp_path.iterdir()} == {*kept, ".folder.json.abcdefgh"}
+    assert {path.name for path in tmp_path.iterdir()} == {*kept, ".folder.json.abcdefgh.charlm"}
     sweep(tmp_path / "nowhere")
 
 
@@ -238,6 +239,21 @@ def test_what_replacing_leaves_when_killed_is_swept(tmp_path: Path) -> None:
     assert len(list(tmp_path.iterdir())) == 1
     sweep(tmp_path)
     assert not list(tmp_path.iterdir())
+
+
+def test_what_put_link_leaves_when_killed_is_swept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*names: object) -> None:
+        raise KeyboardInterrupt
+
+    before = tree(place)
+    monkeypatch.setattr(os, "replace", killed)
+    monkeypatch.setattr(files, "_remove", lambda path: None)
+    with pytest.raises(KeyboardInterrupt):
+        put_link(place / "a.json", place / "b.json")
+    monkeypatch.undo()
+    assert tree(place) != before
+    sweep(place)
+    assert tree(place) == before
 
 
 def test_a_link_to_the_same_file_leaves_no_stray(place: Path) -> None:

@@ -26,6 +26,7 @@ STOREYS = (
     ("cells",),
     ("corpus",),
     ("text", "formats"),
+    ("place",),
     ("run_directory", "lock", "device"),
     ("files", "interrupts", "config", "probability"),
     ("errors",),

@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import shutil
 import stat
 import subprocess
@@ -20,6 +21,7 @@ import charlm
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.files import make_folder, replacing, write_atomically, write_json
 from charlm.lock import writing
+from charlm.place import new_run_path
 from charlm.run_directory import (
     BEST,
     LAST,
@@ -29,7 +31,6 @@ from charlm.run_directory import (
     find_run,
     list_runs,
     log_is_whole,
-    new_run_path,
 )
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
@@ -260,6 +261,17 @@ def test_weights_that_are_larger_than_they_may_be_are_not_read(run: RunDirectory
         run.load(BEST, size - 1)
 
 
+def test_of_states_that_are_larger_than_they_may_be_the_one_before_is_taken(run: RunDirectory) -> None:
+    for step in (1, 2):
+        run.save(LAST, weights(step))
+    size = (run.path / "previous.safetensors").stat().st_size
+    os.truncate(run.path / "last.safetensors", 40 * 10**9)
+    saved, note = run.load_newest(size)
+    assert (saved.step, "more than" in note) == (1, True)
+    with pytest.raises(RunError, match="more than"):
+        run.load_newest(size - 1)
+
+
 # The log
 
 
@@ -476,6 +488,26 @@ def test_a_run_is_found_by_its_path_or_its_name_and_by_default_the_one_saved_las
     assert list_runs() == [Path("runs/new"), Path("runs/old")]
 
 
+def test_runs_that_have_saved_nothing_are_found_when_asked_for(here: Path) -> None:
+    usable("runs/old", age=9)
+    usable("runs/new")
+    RunDirectory.create(Path("runs/begun"), CONFIG, {})
+    make_folder(Path("runs/no-run"))
+    for name, age in (("old", 9), ("new", 0), ("begun", 5)):
+        os.utime(f"runs/{name}/config.json", (10**9 - age, 10**9 - age))
+    assert list_runs(saved=False) == [Path("runs/new"), Path("runs/begun"), Path("runs/old")]
+    Path("runs/old/last.safetensors").touch()
+    assert find_run(None, saved=False) == Path("runs/old")
+    assert find_run(None) == Path("runs/new")
+
+
+def test_drafts_are_no_runs(here: Path) -> None:
+    usable("runs/.pears.17.draft")
+    assert list_runs() == list_runs(saved=False) == []
+    with pytest.raises(RunError, match="charlm train"):
+        find_run(None)
+
+
 def test_a_run_that_is_not_there_is_an_error_that_names_those_that_are(here: Path) -> None:
     with pytest.raises(RunError, match="charlm train"):
         find_run(None)
@@ -502,6 +534,51 @@ def test_an_explicit_run_that_exists_needs_force_and_what_is_no_run_is_never_rep
     for name, force in (("pears", False), ("./photos", False), ("./photos", True), ("photos/sea.jpg", True)):
         with pytest.raises(UsageError):
             new_run_path(name, "x", force=force)
+
+
+@pytest.mark.parametrize(
+    "foreign", ["letters/mother.txt", ".git/HEAD", "notes.txt", "corpus/mine.txt", "best.safetensors/x", ".my.notes.md"]
+)
+def test_what_is_more_than_a_run_is_not_replaced(here: Path, foreign: str) -> None:
+    run = usable("runs/pears")
+    (run / "corpus").mkdir()
+    for name in (".lock", ".best.safetensors.ab_9xyz0.charlm", "metrics.jsonl", "corpus/train.ids", "tokenizer.model"):
+        (run / name).touch()
+    assert new_run_path("pears", "x", force=True) == run
+    if foreign.startswith("best"):
+        (run / "best.safetensors").unlink()
+    (run / foreign).parent.mkdir(exist_ok=True)
+    (run / foreign).touch()
+    named = foreign if foreign.startswith("corpus/") else foreign.split("/")[0]
+    with pytest.raises(UsageError, match=re.escape(str(run / named))) as caught:
+        new_run_path("pears", "x", force=True)
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("lost", ["config.json", "MANIFEST.json", "best.safetensors"])
+def test_a_damaged_run_may_be_replaced(here: Path, lost: str) -> None:
+    (usable("runs/pears") / lost).unlink()
+    assert new_run_path("pears", "x", force=True) == Path("runs/pears")
+
+
+def test_a_folder_with_a_configuration_of_something_else_is_not_replaced(here: Path) -> None:
+    make_folder(Path("project/src"))
+    Path("project/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="project/src"):
+        new_run_path("./project", "x", force=True)
+
+
+@pytest.mark.parametrize("force", [False, True])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "/", "./", "../", "./runs", "./runs/", "runs/x/..", "../..", "/.", "link"]
+)
+def test_folders_that_contain_others_are_no_place_for_a_run(here: Path, name: str, force: bool) -> None:
+    make_folder(Path("runs/x"))
+    Path("runs/link").symlink_to(here)
+    Path("config.json").write_text("{}")
+    Path("runs/config.json").write_text("{}")
+    with pytest.raises(UsageError, match="no place for a run"):
+        new_run_path(name, "x", force=force)
 
 
 # One writer
@@ -539,12 +616,12 @@ def test_the_lock_holds_between_processes_and_goes_with_its_process(tmp_path: Pa
 def test_what_a_dead_process_left_is_overwritten_and_then_removed(tmp_path: Path) -> None:
     (tmp_path / ".lock").touch()
     (tmp_path / ".lock.holder").write_text("process 1 on another machine")
-    (tmp_path / ".last.safetensors.ab_9xyz0").touch()
+    (tmp_path / ".last.safetensors.ab_9xyz0.charlm").touch()
     with writing(tmp_path):
         with pytest.raises(UsageError, match=f"process {os.getpid()} on "), writing(tmp_path):
             pass
         assert str(os.getpid()) in (tmp_path / ".lock.holder").read_text()
-        assert not (tmp_path / ".last.safetensors.ab_9xyz0").exists()
+        assert not (tmp_path / ".last.safetensors.ab_9xyz0.charlm").exists()
     assert not (tmp_path / ".lock.holder").exists()
 
 

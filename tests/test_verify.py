@@ -1,17 +1,21 @@
 """`charlm verify`: a whole run is ok, and of a damaged one it says which file, and why."""
 
 import json
+import os
 import shutil
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+import charlm
 from charlm.cli.app import main
 from charlm.cli.verify import verify
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
+from tests.conftest import TINY
 from tests.mutations import reseal
 
 LAST, PREVIOUS, METRICS = "last.safetensors", "previous.safetensors", "metrics.jsonl"
@@ -147,3 +151,54 @@ def test_the_command_ends_with_4_for_a_damaged_run(
                 assert (record["ok"], len(record["files"])) == (not harm, 8)
             else:
                 assert ("damaged" in printed) == harm
+
+
+# The peak of a command that first looks at a run, and then at its twin that is the same but for a file of 40 GB.
+PEAKS = """
+import resource, sys
+from pathlib import Path
+from charlm.cli.verify import verify
+
+for run in sys.argv[1:]:
+    wrong = [one.detail for one in verify(Path(run)) if not one.ok]
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, *wrong)
+"""
+
+
+@pytest.mark.parametrize("kind", ["last", "previous", "best", "initial"])
+def test_a_huge_file_is_not_read(run: Path, kind: str, tmp_path: Path) -> None:
+    huge = tmp_path / "huge"
+    shutil.copytree(run, huge)
+    path = huge / f"{kind}.safetensors"
+    path.touch()
+    os.truncate(path, 40 * 10**9)
+    command = [sys.executable, "-c", PEAKS, str(run), str(huge)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    sound, damaged = done.stdout.splitlines()
+    assert int(damaged.split()[0]) - int(sound) < 10 * 2**20
+    assert f"{kind}.safetensors has 40,000,000,000 bytes, more than" in damaged
+
+
+def test_a_huge_file_makes_the_command_end_with_4(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    os.truncate(run / "last.safetensors", 40 * 10**9)
+    monkeypatch.setattr(sys, "argv", ["charlm", "verify", str(run)])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 4
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"mode": "sentence", "bptt": 3, "batch_size": 40},
+        {"cell": "lstm_projected", "num_layers": 2, "bptt": 1},
+        {"cell": "minlstm", "hidden_size": 1, "embedding_size": 1, "optimizer": "sgd", "initial_state": "random"},
+    ],
+)
+def test_a_state_of_training_is_never_larger_than_it_may_be(
+    settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "lines.txt").write_text("ab\n\n\n\n" * 100)
+    monkeypatch.setattr("charlm.shape.MOST_OTHER_BYTES", 12_000)  # header and generators' states
+    path = Path(charlm.train(tmp_path / "lines.txt", run=str(tmp_path / "run"), **{**TINY, **settings, "steps": 3}).run)
+    assert damaged(path) == []

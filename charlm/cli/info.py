@@ -1,6 +1,7 @@
 """`charlm info`: the runs there are, or one of them."""
 
 import dataclasses
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -83,7 +84,12 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
 
 
 def _newest(path: Path) -> float:
-    return max(file.lstat().st_mtime for file in path.iterdir())
+    """When anything was written there last. A training may be writing: what vanishes meanwhile was temporary."""
+    times = [path.lstat().st_mtime]
+    for file in path.iterdir():
+        with suppress(FileNotFoundError):
+            times.append(file.lstat().st_mtime)
+    return max(times[1:] or times)
 
 
 def _show_all(records: list[dict[str, Any]]) -> None:

@@ -117,7 +117,7 @@ class _Verification:
 
     def _weights(self, kind: str) -> str:
         from charlm.run_directory import BEST, INITIAL, LAST, PREVIOUS
-        from charlm.shape import check_finite, check_weights, most_weight_bytes
+        from charlm.shape import check_finite, check_weights, most_state_bytes, most_weight_bytes
 
         name = f"{kind}.safetensors"
         if not self.run.has(kind):
@@ -125,9 +125,10 @@ class _Verification:
             if kind == INITIAL or (after and self.run.has(after)):
                 raise self.run.damaged(name, "is missing")
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
-        shape = self._configured().model
+        shape, training = self._configured().model, self._configured().training
         where, is_network = str(self.run.path / name), kind in (BEST, INITIAL)
-        saved = self.run.load(kind, most_weight_bytes(shape)) if is_network else self.run.load(kind)
+        rows = (training.batch_size or 1) * (training.bptt or 1)  # lines of one token are the most sequences
+        saved = self.run.load(kind, most_weight_bytes(shape) if is_network else most_state_bytes(shape, rows))
         network = saved.tensors.items() if is_network else _of_network(saved.tensors)
         check_weights(shape, dict(network), where)
         check_finite(saved.tensors, where)

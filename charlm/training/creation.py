@@ -20,10 +20,11 @@ from charlm.cells import CELLS
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.device import find_machine
-from charlm.errors import ResourceError, UsageError
+from charlm.errors import CharlmError, ResourceError, UsageError
 from charlm.files import cannot_write, check_space, copy_tree, exchange, make_folder, move_into_place
 from charlm.lock import writing
-from charlm.run_directory import CORPUS, INITIAL, RunDirectory, new_run_path
+from charlm.place import new_run_path
+from charlm.run_directory import CORPUS, INITIAL, RunDirectory
 from charlm.shape import Shape
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
@@ -32,6 +33,7 @@ from charlm.training.memory import disk_bytes, fitting_micro_batches
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 MOST_TRIES = 100  # to find a free place
+DRAFT_SECONDS = 60  # that a draft may be without a lock: between its making and its locking
 LONGEST_NAME = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
 
 
@@ -71,6 +73,7 @@ def _put_in_place(draft: Path, request: TrainRequest) -> Path:
         path = _destination(request)  # again: another training may have taken the place meanwhile
         if request.force and path.exists() and any(path.iterdir()):
             with writing(path):
+                _destination(request)  # once more: what came into it before it was locked is not to be lost
                 exchange(draft, _without_link(path))
             return path
         with suppress(FileExistsError):
@@ -201,11 +204,11 @@ def _assembling(path: Path) -> Iterator[Path]:
     """A draft folder beside `path`, locked; when something goes wrong it vanishes, with the parents made for it."""
     path = _without_link(path)
     missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    draft = path.parent / f".{path.name}.{os.getpid()}.draft"
+    draft = path.parent / f".{path.name}.{os.urandom(3).hex()}.draft"  # nobody else's, nor what a dead one left
     try:
         make_folder(draft)
-        _remove_left_drafts(path)
         with writing(draft):
+            _remove_left_drafts(path)
             yield draft
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -223,10 +226,12 @@ def _without_link(path: Path) -> Path:
 
 
 def _remove_left_drafts(path: Path) -> None:
-    """Drafts that nobody works on any more: their makers were killed."""
+    """Drafts that nobody works on any more: their makers were killed. A new one may be about to be locked."""
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
-        with suppress(UsageError, OSError), writing(left):
-            shutil.rmtree(left, ignore_errors=True)
+        with suppress(CharlmError, OSError):
+            if time.time() - left.lstat().st_mtime > DRAFT_SECONDS:
+                with writing(left):
+                    shutil.rmtree(left, ignore_errors=True)
 
 
 def _config(

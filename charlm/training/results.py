@@ -1,8 +1,10 @@
 """What a training came to: the best weights, measured in float32 on everything that was kept for it."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from charlm.corpus.prepare import PreparedCorpus
+from charlm.errors import UsageError
 from charlm.lock import writing
 from charlm.model.runner import Runner
 from charlm.scoring.metrics import Tally
@@ -55,7 +57,7 @@ class TrainResult:
 
 
 def measure(session: Session) -> TrainResult:
-    """Load the best weights and measure them."""
+    """Load the best weights and measure them. The log has it, too, unless another process holds the run meanwhile."""
     session.load_best()
     runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
     eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
@@ -73,7 +75,7 @@ def measure(session: Session) -> TrainResult:
         valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
     )
-    with writing(session.run.path):
+    with suppress(UsageError), writing(session.run.path):  # a line in the log is not worth the figures
         session.run.append_metrics({"event": "Measured", **result.as_json()})
     return result
 

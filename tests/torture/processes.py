@@ -93,9 +93,12 @@ class Running:
         return met or condition()
 
 
-def start(home: Path, *arguments: str, setup: Setup | None = None, fresh: bool = False) -> Running:
-    """Start `charlm ARGUMENTS` in the folder `home`; `setup` is called in its process first, unless that is fresh."""
-    said = home.with_suffix(".said")
+def start(home: Path, *arguments: str, setup: Setup | None = None, fresh: bool = False, number: int = 0) -> Running:
+    """Start `charlm ARGUMENTS` in the folder `home`; `setup` is called in its process first, unless that is fresh.
+
+    Of several commands at a time in one home, each has a `number`: what it says is kept apart by that.
+    """
+    said = home.with_name(f"{home.name}-{number}.said") if number else home.with_suffix(".said")
     for suffix in (".out", ".err"):
         said.with_suffix(suffix).write_bytes(b"")
     sys.stdout.flush()

@@ -1,12 +1,13 @@
 """Promise 6: two at once."""
 
 import platform
-from collections.abc import Iterator
+import time
+from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from tests.torture.injection import slow_steps
-from tests.torture.processes import Running, run, start
+from tests.torture.processes import Outcome, Running, run, start
 from tests.torture.record import Missed, Record
 from tests.torture.workshop import RUN, Workshop, announced, losses_after
 
@@ -15,6 +16,8 @@ SECOND = {
     "--force": ("train", "../corpus.txt", "--run", "run", "--force", "--steps", "3", "--hidden-size", "8"),
 }
 READERS = (("score", "the cat", "--run", "run"), ("sample", "--run", "run", "--length", "9"), ("info", "run", "--json"))
+AT_ONCE = 6
+QUICK = ("--steps", "4", "--hidden-size", "8", "--save-every", "1", "--device", "cpu", "--threads", "1", "-q")
 
 
 def two_at_once(shop: Workshop, record: Record) -> None:
@@ -24,6 +27,8 @@ def two_at_once(shop: Workshop, record: Record) -> None:
     for reader in READERS[: shop.times(3, 1)]:
         record.repeat(f"{reader[0]} while it is trained", shop.times(2, 1), partial(_read, shop, reader))
     record.repeat("the first one killed", shop.times(3, 1), partial(_taken_over, shop))
+    record.repeat(f"{AT_ONCE} started at once", shop.times(5, 1), partial(_started_at_once, shop))
+    record.repeat("two with --force at once", shop.times(20, 2), partial(_forced_at_once, shop))
 
 
 def _first(shop: Workshop, home: Path) -> Running:
@@ -65,3 +70,41 @@ def _taken_over(shop: Workshop) -> Iterator[str]:
     if first.wait().code != -9:
         raise Missed
     yield from losses_after(home, 3, shop.command(), shop.reference())
+
+
+def _started_at_once(shop: Workshop) -> Iterator[str]:
+    """Of one text, without a name: each makes a run of its own."""
+    home = shop.home()
+    outcomes = _together(shop, home, AT_ONCE, "train", "../corpus.txt", *QUICK)
+    yield from (f"did not end well: {outcome}" for outcome in outcomes if outcome.code != 0)
+    names = sorted(path.name for path in (home / "runs").iterdir())
+    if names != ["corpus", *(f"corpus-{n}" for n in range(2, AT_ONCE + 1))]:
+        yield f"{AT_ONCE} trainings left {', '.join(names)}"
+    yield from _unsound(home, names)
+
+
+def _forced_at_once(shop: Workshop) -> Iterator[str]:
+    """Both replace one run: one of them is refused, or they do so in turn, and what is left is one run, whole."""
+    home = shop.copy(shop.reference())
+    outcomes = _together(shop, home, 2, "train", "../corpus.txt", "--run", "run", "--force", *QUICK)
+    if sorted(outcome.code for outcome in outcomes) not in ([0, 0], [0, 2]):
+        yield f"neither one nor both in turn: {' and '.join(map(str, outcomes))}"
+    names = sorted(path.name for path in (home / "runs").iterdir())
+    if names != ["run"]:
+        yield f"they left {', '.join(names)}"
+    yield from _unsound(home, names)
+
+
+def _together(shop: Workshop, home: Path, count: int, *arguments: str) -> list[Outcome]:
+    """So many of one command, a few milliseconds apart."""
+    running = []
+    for number in range(1, count + 1):
+        running.append(start(home, *arguments, number=number))
+        time.sleep(shop.rng.uniform(0.0, 0.02))
+    return [one.wait() for one in running]
+
+
+def _unsound(home: Path, names: Iterable[str]) -> Iterator[str]:
+    for name in names:
+        if (verified := run(home, "verify", name)).code != 0:
+            yield f"{name} is damaged: {verified} {verified.out}"
