@@ -301,7 +301,7 @@ def log_is_whole(run: RunDirectory, saved: Weights) -> bool:
     length, sha256 = saved.scalars.get("metrics_length"), saved.scalars.get("metrics_sha256")
     if sha256 is None or type(length) is not int or length < 0:  # of an older charlm, or no state to go on with
         return True
-    return run.metrics_sha256(length) == sha256
+    return bool(run.metrics_sha256(length) == sha256)
 
 
 def is_plain_name(name: str) -> bool:
