@@ -287,8 +287,11 @@ class RunDirectory:
             raise self.damaged(name, _reason(error)) from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
+        data = self._read(name, MOST_JSON)
+        if not data.endswith(b"\n"):  # without which JSON can be whole
+            raise self.damaged(name, "is cut short")
         try:
-            value = parse_json(self._read(name, MOST_JSON))
+            value = parse_json(data)
         except ValueError as error:
             raise self.damaged(name, "is not JSON") from error
         if not isinstance(value, dict):

@@ -79,7 +79,7 @@ def mutate_json(rng: random.Random, data: bytes) -> bytes:
     text = json.dumps(value)
     if rng.random() < 0.1:
         text = text.replace('{"', '{"model": 1, "format": 2, "', 1)
-    return text.encode()
+    return text.encode() + b"\n"
 
 
 def _somewhere(rng: random.Random, value: Any) -> tuple[Any, Any]:
@@ -182,7 +182,7 @@ def _rewrite(manifest: Path) -> None:
         digest = hashlib.sha256(data[:HEADER_SIZE] if is_ids else data).hexdigest()
         found[name] = {"size": len(data), "header_sha256" if is_ids else "sha256": digest}
     if found != said:
-        manifest.write_text(json.dumps(found))
+        manifest.write_text(json.dumps(found) + "\n")
 
 
 def _sha256(path: Path) -> bytes:

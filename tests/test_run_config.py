@@ -33,7 +33,7 @@ def change(trained: Callable[[str], Path], tmp_path: Path) -> Callable[[str, Any
         inner[last] = value
         if value is MISSING:
             del inner[last]
-        (run / "config.json").write_text(json.dumps(config))
+        (run / "config.json").write_text(json.dumps(config) + "\n")
         reseal(run)
         return RunDirectory(run)
 

@@ -117,7 +117,7 @@ def test_names_and_versions_of_a_run_are_no_markup(
     config = json.loads((run / "config.json").read_bytes())
     config |= {"charlm": MARKUP, "created": STEERING, "command": "charlm train [bold]", "versions": {MARKUP: STEERING}}
     config["corpus"] |= {"name": MARKUP + STEERING, "sha256": "5ea1" * 16}
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(config) + "\n")
     reseal(run)
     out, err = charlm("info", str(run))
     assert not steers(out + err)

@@ -356,7 +356,7 @@ def test_a_manifest_names_no_file_elsewhere(name: str, trained: Callable[[str], 
     run = Forgery(trained("char"), tmp_path / "run").run
     (tmp_path / "secret").write_text("secret")
     manifest = json.loads((run / "MANIFEST.json").read_bytes())
-    (run / "MANIFEST.json").write_text(json.dumps({**manifest, name: manifest["config.json"]}))
+    (run / "MANIFEST.json").write_text(json.dumps({**manifest, name: manifest["config.json"]}) + "\n")
     with pytest.raises(RunError, match=r"MANIFEST\.json names"):
         charlm.load(run)
 
@@ -375,7 +375,7 @@ def test_weights_of_another_network_are_refused(trained: Callable[[str], Path], 
     forgery = Forgery(trained("char"), tmp_path / "run")
     config = json.loads((forgery.run / "config.json").read_bytes())
     config["model"]["hidden_size"] += 1
-    (forgery.run / "config.json").write_text(json.dumps(config))
+    (forgery.run / "config.json").write_text(json.dumps(config) + "\n")
     reseal(forgery.run)
     assert RunDirectory(forgery.run).load(BEST)
     with pytest.raises(RunError, match=r"(?s)layers\.0\..* is float32 .*best\.safetensors"):

@@ -99,7 +99,7 @@ def test_weights_that_are_not_finite_or_of_another_run_are_found(run: Path, trai
 def test_a_tokenizer_that_nothing_vouches_for_is_found(run: Path) -> None:
     manifest = json.loads((run / "MANIFEST.json").read_bytes())
     del manifest["tokenizer.json"]
-    (run / "MANIFEST.json").write_text(json.dumps(manifest))
+    (run / "MANIFEST.json").write_text(json.dumps(manifest) + "\n")
     assert damaged(run)[0] == "tokenizer.json"
 
 
@@ -129,7 +129,7 @@ def test_a_corpus_without_the_run_s_seal_is_refused(run: Path) -> None:
 def test_the_seal_in_the_configuration_is_checked(run: Path) -> None:
     config = json.loads((run / "config.json").read_bytes())
     config["corpus"]["seal"] = "0" * 64
-    (run / "config.json").write_text(json.dumps(config))
+    (run / "config.json").write_text(json.dumps(config) + "\n")
     reseal(run)
     assert damaged(run) == ["corpus/"]
 
