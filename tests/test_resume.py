@@ -401,7 +401,7 @@ def test_a_run_that_another_process_trained_meanwhile_is_left_alone(start: Start
 
 def test_what_a_killed_writer_left_is_cleared_up(start: Start) -> None:
     path = finish(start(steps=3)).run.path
-    (path / ".best.safetensors.abcd1234").write_bytes(b"half")
+    (path / ".best.safetensors.abcd1234.charlm").write_bytes(b"half")
     finish(start(resume=True, steps=5))
     assert not list(path.glob(".best*"))
 
