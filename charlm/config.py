@@ -177,7 +177,9 @@ PRESETS: dict[PresetName, Preset] = {
 }
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
-EXCLUSIVE = (("steps", "epochs", "time"), ("clip_norm", "clip_value"))
+LENGTHS = ("steps", "epochs", "time")
+EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))
+LONGEST_SECONDS = 36525 * 86400.0  # of a training: a hundred years
 
 
 def flag(name: str) -> str:
@@ -246,11 +248,13 @@ def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: s
 
 
 def seconds(duration: str) -> float:
-    """'90', '90s', '5m', '1.5h' in seconds. Raises UsageError for anything else."""
+    """'90', '90s', '5m', '1.5h' in seconds, up to a hundred years. Raises UsageError for anything else."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", duration.strip())
     value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if value <= 0:
-        raise UsageError(f"--time {duration} is not a duration", to_do="write it as 90s, 5m or 1h")
+        raise UsageError(f"--time {duration[:40]} is not a duration", to_do="write it as 90s, 5m or 1h")
+    if value > LONGEST_SECONDS:  # 400 digits are infinite
+        raise UsageError(f"--time {duration[:40]} is out of range", to_do="give at most a hundred years: 36525d")
     return value
 
 

@@ -6,6 +6,7 @@ torn write) is a ResourceError that names the path and the number of bytes, and 
 
 import ctypes
 import errno
+import hashlib
 import io
 import json
 import os
@@ -249,6 +250,11 @@ def read_file(path: Path, most_bytes: int) -> bytes:
         if size > most_bytes:
             raise ValueError(f"has {size:,} bytes, more than {most_bytes:,}")
         return file.read(size)
+
+
+def fingerprint(data: bytes) -> dict[str, Any]:
+    """What a manifest says of a file."""
+    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def parse_json(data: bytes | str) -> Any:

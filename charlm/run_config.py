@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from charlm.config import CorpusSettings, TextSettings, TrainingSettings, Unit, check
+from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, check, seconds
 from charlm.errors import UsageError
 from charlm.run_directory import CONFIG, RunDirectory
 from charlm.shape import Shape, shape_from
@@ -83,6 +83,11 @@ def _training(values: Mapping[str, Any]) -> TrainingSettings:
             raise ValueError(f"training.{name} is missing")
     if settings.clip_norm is None and settings.clip_value is None:
         raise ValueError("training.clip_norm is missing")
+    given = [f"training.{name}" for name in LENGTHS if getattr(settings, name) is not None]
+    if len(given) > 1:
+        raise ValueError(f"{' and '.join(given)} exclude each other")
+    if settings.time is not None:
+        seconds(settings.time)
     return settings
 
 

@@ -24,6 +24,7 @@ from charlm.errors import RunError
 from charlm.files import (
     MOST_JSON,
     append_line,
+    fingerprint,
     make_folder,
     open_file,
     parse_json,
@@ -78,7 +79,7 @@ class RunDirectory:
         for name, data in files.items():
             write_atomically(path / name, data)
         sealed = (CONFIG, *files)
-        write_json(path / MANIFEST, {name: _fingerprint((path / name).read_bytes()) for name in sealed})
+        write_json(path / MANIFEST, {name: fingerprint((path / name).read_bytes()) for name in sealed})
         return cls(path)
 
     @property
@@ -248,7 +249,7 @@ class RunDirectory:
         for name, expected in manifest.items():
             data = self._read(name, room)
             room -= len(data)
-            if _fingerprint(data) != expected:
+            if fingerprint(data) != expected:
                 raise self.damaged(name, "does not match its checksum")
         self.sealed = frozenset(manifest)
 
@@ -349,10 +350,6 @@ def _newest_time(paths: Iterable[Path]) -> int | None:
 def _has_config(path: Path) -> bool:
     """Whether there is a config.json, of whatever kind; reading it finds out."""
     return os.path.lexists(path / CONFIG)
-
-
-def _fingerprint(data: bytes) -> dict[str, Any]:
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _reason(error: OSError | ValueError) -> str:

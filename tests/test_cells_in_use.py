@@ -13,8 +13,9 @@ from charlm.cells import CELLS
 from charlm.config import ModelSettings, TrainingSettings
 from charlm.device import Machine
 from charlm.errors import UsageError
+from charlm.files import fingerprint
 from charlm.model.language_model import LanguageModelNetwork
-from charlm.run_directory import BEST, CONFIG, MANIFEST, RunDirectory, _fingerprint
+from charlm.run_directory import BEST, CONFIG, MANIFEST, RunDirectory
 from charlm.shape import Shape
 from charlm.training.creation import TrainRequest
 from charlm.training.defaults import decide_shape, suitable_layers
@@ -98,7 +99,7 @@ def test_a_run_of_charlm_0_1_is_read_scored_and_gone_on_with(corpus: Path, tmp_p
         del config["model"][part]
     (run / CONFIG).write_text(json.dumps({**config, "format": 1}))
     manifest = json.loads((run / MANIFEST).read_text())
-    manifest[CONFIG] = _fingerprint((run / CONFIG).read_bytes())
+    manifest[CONFIG] = fingerprint((run / CONFIG).read_bytes())
     (run / MANIFEST).write_text(json.dumps(manifest))
     assert charlm.load(run).score(TEXT).logprob_nats == expected
     resumed = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 6, "residual": False}))

@@ -203,12 +203,20 @@ def test_a_value_of_the_wrong_type_is_refused_naming_its_option(kind: Any, name:
     assert flag(name) in refused(lambda: fill(kind, {name: value})).what
 
 
-@pytest.mark.parametrize("duration", ["", "0", "0s", "-5m", "5 minutes", "m", "1h30m", "nan", "inf", "1e3"])
+@pytest.mark.parametrize("duration", ["", "0", "0s", "-5m", "5 minutes", "m", "1h30m", "nan", "inf", "1e3", "9" * 400])
 def test_what_is_no_duration_is_refused(duration: str) -> None:
     assert "--time" in refused(lambda: seconds(duration)).what
 
 
-@given(st.integers(1, 10**6), st.sampled_from(["", "s", "m", "h", "d"]))
+@pytest.mark.parametrize("duration", ["36526d", "3155760001", "9" * 400, "9" * 400 + ".5d"])
+def test_a_duration_of_more_than_a_hundred_years_is_refused_in_few_words(duration: str) -> None:
+    assert seconds("36525d") == seconds("3155760000s")
+    what = refused(lambda: seconds(duration)).what
+    assert "out of range" in what
+    assert len(what) < 80
+
+
+@given(st.integers(1, 36_000), st.sampled_from(["", "s", "m", "h", "d"]))
 def test_a_duration_is_a_number_and_its_unit(number: int, unit: str) -> None:
     times = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[unit]
     assert seconds(f"{number}{unit}") == seconds(f" {number} {unit} ") == number * times

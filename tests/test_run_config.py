@@ -62,6 +62,22 @@ def test_what_older_runs_lack_may_be_missing(name: str, change: Callable[[str, A
         assert config.command is None
 
 
+def test_a_run_may_say_nothing_of_its_length(change: Callable[[str, Any], RunDirectory]) -> None:
+    training = read_config(change("training.steps", None)).training
+    assert (training.steps, training.epochs, training.time) == (None, None, None)
+
+
+def test_a_duration_is_one_that_can_be_given(change: Callable[[str, Any], RunDirectory]) -> None:
+    config = json.loads((change("training.steps", None).path / "config.json").read_text())
+    for time, fits in (("5m", True), ("soon", False), ("9" * 400, False), ("36526d", False)):
+        run = change("training", {**config["training"], "time": time})
+        if fits:
+            assert read_config(run).training.time == time
+            continue
+        with pytest.raises(RunError, match="--time"):
+            read_config(run)
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [
@@ -76,6 +92,7 @@ def test_what_older_runs_lack_may_be_missing(name: str, change: Callable[[str, A
         *(("model.residual", None), ("model.extra", 1), ("model.hidden_size", MISSING), ("model.head_layers", 2)),
         *(("training", "x"), ("training.batch_size", None), ("training.bptt", 65537), ("training.seed", -1)),
         *(("training.learning_rate", 1e9), ("training.optimizer", "sgdw"), ("training.patience", float("inf"))),
+        *(("training.time", "soon"), ("training.time", "9" * 400), ("training.time", "5m"), ("training.epochs", 2.0)),
         *(("versions", ["torch"]), ("versions.torch", 2), ("init_from", "x")),
     ],
     ids=lambda value: str(value)[:30],

@@ -26,7 +26,7 @@ from charlm.lock import writing
 from charlm.run_directory import BEST, LAST, RunDirectory
 from charlm.scoring.metrics import Tally
 from charlm.shape import Shape
-from charlm.training import evaluate, session
+from charlm.training import creation, evaluate, session
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_shape, decide_training
 from charlm.training.estimate import estimate
@@ -639,6 +639,15 @@ def test_a_text_that_teaches_nothing_is_refused_and_nothing_is_created(tmp_path:
         charlm.train(text, run=str(tmp_path / "runs" / "x"), **TINY)
     assert caught.value.exit_code == 3
     assert list(tmp_path.iterdir()) == [text]
+
+
+def test_what_was_given_is_converted_once_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
+    filled: list[type] = []
+    fill = creation.fill
+    monkeypatch.setattr(creation, "fill", lambda kind, values: filled.append(kind) or fill(kind, values))
+    request = TrainRequest(settings={"steps": "7", "seed": 3, "hidden_size": "12", "unit": "byte"})
+    assert request.given(TextSettings, TrainingSettings) == {"unit": "byte", "steps": 7, "seed": 3}
+    assert filled == [TextSettings, TrainingSettings]
 
 
 def test_a_run_that_exists_is_refused_and_replaced_by_force(start: Start) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
-from charlm.files import MOST_JSON, parse_json, read_file, write_json
+from charlm.files import MOST_JSON, fingerprint, parse_json, read_file, write_json
 from charlm.text.interface import MOST_TOKENIZER
 
 MANIFEST = "MANIFEST.json"
@@ -51,17 +51,16 @@ def check_manifest(
 
 def _manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> dict[str, Any]:
     """Of the tokenizer's files size and sha256; of ids the sha256 of the header, which holds the ids' own checksum."""
-    content = {name: _fingerprint(folder / name) for name in names}
+    content = {name: fingerprint(_read(folder / name)) for name in names}
     ids = {name: {"size": file.num_bytes, "header_sha256": file.header_sha256()} for name, file in files.items()}
     return {**content, **ids}
 
 
-def _fingerprint(path: Path) -> dict[str, Any]:
+def _read(path: Path) -> bytes:
     try:
-        data = read_file(path, MOST_TOKENIZER)
+        return read_file(path, MOST_TOKENIZER)
     except (OSError, ValueError) as error:
         raise RunError(f"damaged corpus: {path.name} cannot be read", str(path), "make the folder again") from error
-    return {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
 
 
 def _damaged(folder: Path, how: str) -> RunError:

@@ -54,8 +54,12 @@ class TrainRequest:
 
     def given(self, *kinds: type) -> dict[str, Any]:
         """The settings of these kinds that were given, converted to their types."""
-        names = {one.name for kind in kinds for one in dataclasses.fields(kind)} & set(self.settings)
-        return {name: getattr(fill(kind, self.settings), name) for kind in kinds for name in names if _has(kind, name)}
+        given: dict[str, Any] = {}
+        for kind in kinds:
+            filled: Any = fill(kind, self.settings)
+            names = [one.name for one in dataclasses.fields(kind) if one.name in self.settings]
+            given |= {name: getattr(filled, name) for name in names}
+        return given
 
 
 def create_run(request: TrainRequest) -> tuple[Path, list[str]]:
@@ -172,10 +176,6 @@ def readable_name(corpus: str) -> str:
 def readable(text: str) -> str:
     """A text from the command line; bytes that are no text are escaped."""
     return text.encode("utf-8", "backslashreplace").decode()
-
-
-def _has(kind: type, name: str) -> bool:
-    return any(one.name == name for one in dataclasses.fields(kind))
 
 
 def _destination(request: TrainRequest) -> Path:
