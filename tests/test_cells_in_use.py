@@ -97,10 +97,10 @@ def test_a_run_of_charlm_0_1_is_read_scored_and_gone_on_with(corpus: Path, tmp_p
     config = json.loads((run / CONFIG).read_text())
     for part in ("residual", "head_layers", "head_size", "proj_size", "mogrifier_rounds", "mogrifier_rank"):
         del config["model"][part]
-    (run / CONFIG).write_text(json.dumps({**config, "format": 1}))
+    (run / CONFIG).write_text(json.dumps({**config, "format": 1}) + "\n")
     manifest = json.loads((run / MANIFEST).read_text())
     manifest[CONFIG] = fingerprint((run / CONFIG).read_bytes())
-    (run / MANIFEST).write_text(json.dumps(manifest))
+    (run / MANIFEST).write_text(json.dumps(manifest) + "\n")
     assert charlm.load(run).score(TEXT).logprob_nats == expected
     resumed = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 6, "residual": False}))
     assert [event.step for event in resumed.events() if isinstance(event, StepDone)] == [5, 6]

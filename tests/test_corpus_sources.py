@@ -190,7 +190,7 @@ def test_the_files_of_a_folder_are_one_text(tmp_path: Path) -> None:
 
 def test_many_notes_are_few(tmp_path: Path) -> None:
     for number in range(20):
-        (tmp_path / f"{number}").write_bytes(gzip.compress(b"text\n"))
+        (tmp_path / f"{number}").write_bytes(gzip.compress(b"text\n", mtime=0))
     with open_text(tmp_path, STRICT) as text:
         assert len(text.notes) == 7
         assert text.notes[-1].endswith("15 more such notes")

@@ -19,12 +19,12 @@ from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.text.tokenizer import load_tokenizer
-from charlm.training import loop, session
+from charlm.training import session
 from charlm.training.events import Evaluated, Planned, Saved, StepDone
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
 from charlm.training.session import Session, TrainRequest, open_session
-from tests.test_training import TINY, Start, finish, interrupt_after, start, stop, tensors
+from tests.test_training import TINY, Start, fake_clock, finish, interrupt_after, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
 
@@ -98,12 +98,6 @@ def test_a_check_that_a_signal_broke_off_is_made_up_for(
     resumed = start("stopped", resume=True)
     assert (resumed.trainer.progress.step, resumed.trainer.progress.evaluated_at) == (8, 4)
     assert_same(straight, finish(resumed))
-
-
-def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A clock that advances when it is read: a training's pace is then the same each time."""
-    ticks = itertools.count()
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(ticks) * 0.01)
 
 
 @pytest.mark.parametrize("step", [2, 5, 14, 20, 33, 47])
