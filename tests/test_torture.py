@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,9 +11,13 @@ from typing import Any
 
 import pytest
 
+from tests.torture import stopping
 from tests.torture.disk import Disk, Tree, build, read_tree, tree_number
+from tests.torture.durable import _told
+from tests.torture.processes import Outcome
 from tests.torture.record import MOST_MISSES, Missed, Record
 from tests.torture.watching import Operation, read_recorded
+from tests.torture.workshop import RUN, Workshop
 
 ROOT = Path(__file__).parents[1]
 
@@ -72,6 +77,58 @@ def test_what_is_lost_is_no_survival() -> None:
 
 def test_nothing_tried_is_nothing_kept() -> None:
     assert not Record("x").kept
+
+
+def ended(code: int) -> Outcome:
+    return Outcome(code, "", "what\nruns/run (7 bytes)\nto do", 1.0)
+
+
+PREVIOUS = "runs/run/.previous.safetensors.ab12cd34.charlm -> runs/run/previous.safetensors"
+
+
+@pytest.mark.parametrize(
+    ("failed", "may"),
+    [
+        ("link runs/run/last.safetensors -> runs/run/.previous.safetensors.ab12cd34.charlm after fsync runs/run", True),
+        (f"rename {PREVIOUS} after nothing", True),
+        (f"fsync runs/run after rename {PREVIOUS}", True),
+        ("unlink runs/run/.lock.holder after fsync runs/run", True),
+        ("fsync runs/run after rename runs/run/.x.ab12cd34.charlm -> runs/run/last.safetensors", False),
+        ("rename runs/run/.x.ab12cd34.charlm -> runs/run/last.safetensors after nothing", False),
+        (f"write runs/run/metrics.jsonl after rename {PREVIOUS}", False),
+        ("unlink runs/run/last.safetensors after nothing", False),
+        ("mkdir runs after nothing", False),
+    ],
+)
+def test_only_what_can_be_done_without_may_fail_without_a_word(failed: str, may: bool, tmp_path: Path) -> None:
+    assert not list(_told(ended(6), tmp_path, failed=failed))
+    assert (not list(_told(ended(0), tmp_path, failed=failed))) == may
+    assert list(_told(ended(1), tmp_path, failed=failed))
+
+
+@pytest.mark.parametrize(("code", "finished"), [(143, False), (1, False), (0, False), (0, True), (143, True)])
+def test_a_wrong_end_after_a_signal_is_a_loss(
+    code: int, finished: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only a training that had come to its own end is tried again."""
+
+    class Ended:
+        def send(self, number: int) -> None: ...
+
+        def wait(self) -> Outcome:
+            return ended(code)
+
+    monkeypatch.setattr(stopping, "training", lambda *_: Ended())
+    (tmp_path / RUN).mkdir(parents=True)
+    event = {"event": "Finished", "signal": None if finished else 15}
+    (tmp_path / RUN / "metrics.jsonl").write_text(json.dumps(event) + "\n{cut")
+    shop = Workshop(tmp_path, random.Random(1), short=True)
+    if finished:
+        with pytest.raises(Missed):
+            list(stopping._stop(shop, tmp_path, 15, ()))
+        return
+    lost = list(stopping._stop(shop, tmp_path, 15, ()))
+    assert bool(lost) == (code != 143)
 
 
 # The model of a disk

@@ -28,6 +28,16 @@ from tests.torture.workshop import (
 )
 
 SHORT_RUN = 7  # steps: a run whose every operation is tried
+# What may fail without a word, for nothing that was asked for is missing then. `previous` is linked where that can be:
+# when link, rename or the fsync after them fails, it is copied, and the copy is synced. The holder's name is for
+# people: the lock holds without it, and the next holder writes it anew. A dead writer's file is swept by the next, too.
+DISPENSABLE = re.compile(
+    r"(link \S+/last\.safetensors -> \S+/\.previous\.safetensors\.\w{8}\.charlm"
+    r"|rename \S+/\.previous\.safetensors\.\w{8}\.charlm -> \S+/previous\.safetensors"
+    r"|fsync \S+ after rename \S+ -> \S+/previous\.safetensors"
+    r"|unlink \S+/\.lock\.holder"
+    r"|unlink \S+\.\w{8}\.charlm)\b.*"
+)
 
 
 def kills(shop: Workshop, record: Record) -> None:
@@ -111,15 +121,16 @@ def _failing_at(shop: Workshop, n: int, begun: Path | None) -> Iterator[str]:
         raise Missed
     promised = max(promised, announced(outcome.out))
     losses = losses_after(home, promised, command, reference)
+    failed = mark.read_text()
     if outcome.code == 0:  # what failed was done in another way, or did not matter
         losses = differences(home / RUN, reference.run)
-    for lost in [*_told(outcome, home, there), *losses]:
-        yield f"{errno.errorcode[number]} at {mark.read_text()}: {lost}"
+    for lost in [*_told(outcome, home, there, failed), *losses]:
+        yield f"{errno.errorcode[number]} at {failed}: {lost}"
 
 
-def _told(outcome: Outcome, home: Path, there: Sequence[str] = ()) -> Iterator[str]:
-    """What a command did not say of a write that failed, and what it left."""
-    if outcome.code not in (0, 6):
+def _told(outcome: Outcome, home: Path, there: Sequence[str] = (), failed: str = "") -> Iterator[str]:
+    """What a command did not say of an operation that failed, and what it left."""
+    if outcome.code != 6 and not (outcome.code == 0 and DISPENSABLE.fullmatch(failed)):
         yield f"not exit 6: {outcome}"
     if outcome.code == 6 and "runs" not in outcome.err:
         yield f"the message has no path: {outcome}"

@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.torture.injection import slow_steps
 from tests.torture.processes import run, start
 from tests.torture.record import Missed, Record
-from tests.torture.workshop import RESUME, RUN, Workshop, differences, has_finished, losses_after, training
+from tests.torture.workshop import RESUME, RUN, Workshop, differences, losses_after, read_log, training
 
 SECONDS_TO_LEAVE = 5.0
 VARIANTS = (
@@ -38,26 +39,34 @@ def exact_resume(shop: Workshop, record: Record) -> None:
 def _stopped(shop: Workshop, number: int, variant: tuple[str, ...]) -> Iterator[str]:
     reference, command = shop.reference(*variant), shop.command(*variant)
     home = shop.home()
-    _stop(shop, home, number, command)
+    yield from _stop(shop, home, number, command)
     yield from losses_after(home, 0, command, reference)
 
 
 def _stopped_twice(shop: Workshop, number: int) -> Iterator[str]:
     reference, command = shop.reference(steps=LONG), shop.command(steps=LONG)
     home = shop.home()
-    _stop(shop, home, number, command)
-    _stop(shop, home, number, RESUME)
+    yield from _stop(shop, home, number, command)
+    yield from _stop(shop, home, number, RESUME)
     yield from losses_after(home, 0, command, reference)
 
 
-def _stop(shop: Workshop, home: Path, number: int, command: tuple[str, ...]) -> None:
+def _stop(shop: Workshop, home: Path, number: int, command: tuple[str, ...]) -> Iterator[str]:
+    """Send a signal to a training; it is missed only when the training had come to its own end before."""
     running = training(home, command)
     time.sleep(shop.rng.uniform(0.0, 0.1))
     running.send(number)
     outcome = running.wait()
-    expected = -number if number == signal.SIGKILL else 128 + number
-    if outcome.code != expected or has_finished(outcome.out):
+    if any(event["event"] == "Finished" and event["signal"] is None for event in _events(home)):
         raise Missed
+    expected = -number if number == signal.SIGKILL else 128 + number
+    if outcome.code != expected:
+        yield f"wanted exit {expected}: {outcome}"
+
+
+def _events(home: Path) -> list[dict[str, Any]]:
+    """What the log says; the last line may be cut short."""
+    return [event for event in read_log(home / RUN) if isinstance(event, dict)]
 
 
 def signals(shop: Workshop, record: Record) -> None:

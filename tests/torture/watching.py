@@ -75,12 +75,15 @@ class AtNth(Observer):
     """Does something when the n-th operation (from 1) is due, and leaves word that it did."""
 
     def __init__(self, n: int, mark: Path) -> None:
-        self._left, self._mark = n, mark
+        self._left, self._mark, self._done = n, mark, "nothing"
+
+    def after(self, operation: Operation) -> None:
+        self._done = str(operation)
 
     def before(self, operation: Operation) -> None:
         self._left -= 1
         if self._left == 0:
-            self._mark.write_text(str(operation))
+            self._mark.write_text(f"{operation} after {self._done}")
             if operation.kind == "write" and operation.descriptor is not None:
                 UNWATCHED["write"](operation.descriptor, operation.data[: len(operation.data) // 2])
             self.act(operation)
@@ -187,7 +190,14 @@ class _Watcher:
                 return None
             return Operation(kind, source, target=target, said=_said())
         length = arguments[1] if kind == "truncate" else 0
-        return None if source is None else Operation(kind, source, offset=length, said=_said())
+        if source is None or self._changes_nothing(kind, source):
+            return None
+        return Operation(kind, source, offset=length, said=_said())
+
+    def _changes_nothing(self, kind: str, inside: str) -> bool:
+        """To make a folder that is there, or to remove what is not: whoever asks wants to be sure, and can be."""
+        path = self._folder / inside
+        return (kind == "mkdir" and path.is_dir()) or (kind == "unlink" and not os.path.lexists(path))
 
     def _opening(self, inside: str | None, flags: int) -> Operation | None:
         """Opening is a change when it makes a file or empties one."""
