@@ -27,7 +27,7 @@ from charlm.lock import writing
 from charlm.run_directory import BEST, LAST, RunDirectory
 from charlm.scoring.metrics import Tally
 from charlm.shape import Shape
-from charlm.training import creation, evaluate, session
+from charlm.training import creation, evaluate, loop, session
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_shape, decide_training
 from charlm.training.estimate import estimate
