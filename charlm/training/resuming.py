@@ -13,7 +13,7 @@ import torch
 from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from charlm import __version__
-from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.config import LENGTHS, CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.device import cores
 from charlm.errors import RunError, UsageError
@@ -25,9 +25,8 @@ from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
 from charlm.training.loop import Progress, Trainer
 
-STEPS = {"steps", "epochs", "time"}
 MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
-LENGTH = {*STEPS, "patience", "threads"}  # what --resume may be given anew; the newest state remembers it
+GIVEN_ANEW = {*LENGTHS, "patience", "threads"}  # what --resume may be given anew; the newest state remembers it
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,11 +56,11 @@ def resume(request: TrainRequest) -> Resumption:
     given = request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
     _refuse_other_settings(run, config, given, stored)
     notes = [*_refuse_other_texts(run, config, request), *_changes(config), *notes]
-    anew = {name: value for name, value in given.items() if name in LENGTH and stored.get(name) != value}
+    anew = {name: value for name, value in given.items() if name in GIVEN_ANEW and stored.get(name) != value}
     if "time" in given and saved is not None and saved.scalars.get("ended"):
         anew["time"] = given["time"]  # as long again
-    replan = bool(STEPS & set(anew))
-    kept = {name: value for name, value in stored.items() if not (replan and name in STEPS)}
+    replan = bool(set(LENGTHS) & set(anew))
+    kept = {name: value for name, value in stored.items() if not (replan and name in LENGTHS)}
     training = fill(TrainingSettings, {**kept, **anew})
     if (training.threads or 1) > MOST_THREADS * cores() and "threads" not in anew:
         notes.append(f"{training.threads:,} threads are too many here: {cores()}; what follows may differ a little")
@@ -143,7 +142,7 @@ def _length(run: RunDirectory, saved: Weights | None) -> dict[str, Any]:
     """The length that the newest state was to reach, where it was not the run's own. Raises RunError."""
     length = saved.scalars.get("length", {}) if saved else {}
     try:
-        if not isinstance(length, dict) or not length.keys() <= LENGTH:
+        if not isinstance(length, dict) or not length.keys() <= GIVEN_ANEW:
             raise UsageError("no such length")
         settings = fill(TrainingSettings, length)
         if settings.time is not None:
@@ -184,7 +183,7 @@ def _refuse_other_settings(
     as_it_is = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.reading)}
     as_it_is |= {**dataclasses.asdict(config.model), "vocab_size": config.text.vocab_size, **stored}
     for setting, value in given.items():
-        if setting not in LENGTH and as_it_is.get(setting) != value:
+        if setting not in GIVEN_ANEW and as_it_is.get(setting) != value:
             what = f"this run has {flag(setting)} {as_it_is.get(setting, 'of its own')}, not {value}"
             raise UsageError(what, str(run.path), f"leave {flag(setting)} out, or train anew without --resume")
 

@@ -48,7 +48,7 @@ from charlm.training.initial import starting_weights
 from charlm.training.loop import Trainer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.training.recovery import MOST_ROLLBACKS, diverged
-from charlm.training.resuming import LENGTH, Resumption, put_back, resume, stored_plan
+from charlm.training.resuming import GIVEN_ANEW, Resumption, put_back, resume, stored_plan
 
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
@@ -151,7 +151,7 @@ class Session:
         scalars = {
             "progress": _finite(dataclasses.asdict(trainer.progress)),
             "plan": trainer.budget.plan(),
-            "length": {name: getattr(self.training, name) for name in sorted(LENGTH)},
+            "length": {name: getattr(self.training, name) for name in sorted(GIVEN_ANEW)},
             "ended": ended,
             "metrics_length": length,
             "metrics_sha256": self.run.metrics_sha256(length),
