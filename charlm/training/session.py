@@ -79,8 +79,10 @@ class Session:
 
         Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
         """
+        self._refuse_another_run()  # before the lock, which would be in the way of the one that replaced this run
         with writing(self.run.path), catching_signals() as stop:
-            self._take_over()
+            self._refuse_another_run()
+            self.run.cut_metrics(self.log_length)
             if self.newest is None:  # so that there is a state to go back to, and room for one
                 self._save_last()
             for event in self.trainer.events(stop):
@@ -93,13 +95,12 @@ class Session:
         check_weights(self.shape, arrays, str(self.run.path / "best.safetensors"))
         self.network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
 
-    def _take_over(self) -> None:
-        """Now that nobody else writes: see that run and state are still those that were read."""
+    def _refuse_another_run(self) -> None:
+        """See that run and state are still those that were read."""
         is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
         if not is_same or self.run.stamp(LAST) != self.newest:
             what = "another process has trained this run meanwhile, or replaced it"
             raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
-        self.run.cut_metrics(self.log_length)
 
     def _follow(self, event: Event) -> Iterator[Event]:
         """What an event asks for."""
