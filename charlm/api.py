@@ -102,7 +102,7 @@ class LanguageModel:
         if self.tokenizer.vocab_size != self.shape.vocab_size:
             raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
         if not run.has(BEST):
-            if run.has(LAST):
+            if run.has(LAST) and run.load(LAST).step > 0:  # there is a state of step 0 before there is a best
                 raise run.damaged("best.safetensors", "is missing")
             to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
             raise RunError("nothing of this run was saved yet", str(run.path), to_do)

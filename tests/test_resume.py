@@ -14,12 +14,13 @@ import torch
 import charlm
 from charlm import config
 from charlm.cells import CELLS
+from charlm.cli.verify import verify
 from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.text.tokenizer import load_tokenizer
-from charlm.training import session
+from charlm.training import loop, session
 from charlm.training.events import Evaluated, Planned, Saved, StepDone
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
@@ -659,3 +660,53 @@ def test_too_many_threads_are_not_started(start: Start, monkeypatch: pytest.Monk
     resumed = start(resume=True, steps=5)
     assert resumed.training.threads == 1
     assert any("9 threads" in note for note in resumed.notes)
+
+
+def test_a_length_given_anew_outlives_a_kill_and_what_was_best_stays(start: Start, stop: StopRequest) -> None:
+    finish(start(steps=10, eval_every=2))
+    events = start(resume=True, steps=60).events()
+    for event in events:
+        if isinstance(event, StepDone) and event.step == 12:
+            break
+    events.close()  # type: ignore[attr-defined]
+    resumed = start(resume=True)
+    assert resumed.training.steps == 60
+    before = resumed.run.load(BEST).scalars["nats_per_token"]
+    resumed.best_on_disk = before - 1.0  # of a step that a kill took away
+    best = (resumed.run.path / "best.safetensors").read_bytes()
+    finish(resumed)
+    assert (resumed.run.path / "best.safetensors").read_bytes() == best
+
+
+def test_a_rollback_after_a_fall_back_to_previous(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = finish(start(steps=12)).run.path / "last.safetensors"
+    path.write_bytes(path.read_bytes()[:-9])
+    of, calls = loop.Gradients.of, itertools.count()
+
+    def spoiled(self: Any, *arguments: Any) -> Any:
+        nats, state = of(self, *arguments)
+        return (math.nan if next(calls) < 5 else nats), state
+
+    monkeypatch.setattr(loop.Gradients, "of", spoiled)
+    assert finish(start(resume=True, steps=20)).trainer.progress.step == 20
+
+
+def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
+    events = start(eval_every=20, save_every=20).events()
+    next(events)
+    events.close()  # type: ignore[attr-defined]
+    run = start(resume=True).run.path
+    assert all(one.ok for one in verify(run))
+    with pytest.raises(RunError, match="saved yet"):
+        charlm.load(run)
+
+
+def test_an_interrupt_before_training_leaves_no_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*arguments: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(session, "starting_weights", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        start()
+    monkeypatch.undo()
+    assert finish(start()).trainer.progress.step == 24

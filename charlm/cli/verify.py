@@ -121,8 +121,7 @@ class _Verification:
 
         name = f"{kind}.safetensors"
         if not self.run.has(kind):
-            after = {BEST: LAST, LAST: PREVIOUS}.get(kind)  # what is never there without it
-            if kind == INITIAL or (after and self.run.has(after)):
+            if kind == INITIAL or (kind == BEST and self._was_trained()) or (kind == LAST and self.run.has(PREVIOUS)):
                 raise self.run.damaged(name, "is missing")
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
         shape, training = self._configured().model, self._configured().training
@@ -134,6 +133,15 @@ class _Verification:
         check_finite(saved.tensors, where)
         self.last = saved if kind == LAST else self.last
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
+
+    def _was_trained(self) -> bool:
+        """Whether there is a state of a later step than 0: from then on there is a best, too."""
+        from charlm.run_directory import LAST
+
+        try:
+            return self.run.has(LAST) and self.run.load(LAST).step > 0
+        except RunError:
+            return True
 
     def _log(self) -> str:
         from charlm.run_directory import METRICS, log_is_whole

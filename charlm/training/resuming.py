@@ -184,7 +184,9 @@ def _refuse_other_settings(
     as_it_is |= {**dataclasses.asdict(config.model), "vocab_size": config.text.vocab_size, **stored}
     for setting, value in given.items():
         if setting not in GIVEN_ANEW and as_it_is.get(setting) != value:
-            what = f"this run has {flag(setting)} {as_it_is.get(setting, 'of its own')}, not {value}"
+            own = as_it_is.get(setting)
+            has = f"no {flag(setting)}" if own is None else f"{flag(setting)} {own}"
+            what = f"this run has {has}, not {value}"
             raise UsageError(what, str(run.path), f"leave {flag(setting)} out, or train anew without --resume")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -68,6 +69,7 @@ class Session:
     notes: list[str]
     log_length: int = 0  # bytes of the log that belong to the state it begins with; the rest is cut
     newest: int | None = None  # stamp of the state it begins with
+    best_on_disk: float = math.inf  # nats per token of the best weights there
     finished: Finished = field(init=False)  # how it ended, once it has
 
     @property
@@ -75,7 +77,7 @@ class Session:
         return self.trainer.network
 
     def events(self) -> Iterator[Event]:
-        """Train, save and log; the run directory always holds a usable `best`.
+        """Train, save and log; from the first saved step on the run directory holds a usable `best`.
 
         Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
         """
@@ -83,8 +85,7 @@ class Session:
         with writing(self.run.path), catching_signals() as stop:
             self._refuse_another_run()
             self.run.cut_metrics(self.log_length)
-            if self.newest is None:  # so that there is a state to go back to, and room for one
-                self._save_last()
+            self._save_last()  # a state to go back to, with the length that was given anew, and room for the next
             for event in self.trainer.events(stop):
                 yield event
                 yield from self._follow(event)
@@ -100,7 +101,8 @@ class Session:
         is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
         if not is_same or self.run.stamp(LAST) != self.newest:
             what = "another process has trained this run meanwhile, or replaced it"
-            raise UsageError(what, str(self.run.path), f"charlm train --resume --run {self.run.path}")
+            go_on = f"charlm train --resume --run {self.run.path}"
+            raise UsageError(what, str(self.run.path), go_on if is_same else "train again, with --run NAME")
 
     def _follow(self, event: Event) -> Iterator[Event]:
         """What an event asks for."""
@@ -115,7 +117,7 @@ class Session:
             self._log(event)
         else:
             self._log(event)
-            if isinstance(event, Evaluated) and event.improved:
+            if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
                 self._save_best()
 
     def _roll_back(self, step: int) -> RolledBack:
@@ -146,6 +148,7 @@ class Session:
         progress = self.trainer.progress
         scalars = {"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen}
         self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
+        self.best_on_disk = progress.best_nats_per_token
 
     def _save_last(self, ended: str = "") -> Saved:
         trainer, length = self.trainer, self.run.metrics_length()
@@ -173,7 +176,11 @@ def open_session(request: TrainRequest) -> Session:
     if request.resume:
         return _resumed(request)
     path, notes = create_run(request)
-    session = _open(RunDirectory(path))
+    try:
+        session = _open(RunDirectory(path))
+    except (KeyboardInterrupt, SystemExit):  # before anything was trained: as if it had come a moment earlier
+        shutil.rmtree(path.resolve(), ignore_errors=True)
+        raise
     session.notes += notes
     return session
 
@@ -206,7 +213,7 @@ def _resumed(request: TrainRequest) -> Session:
         trainer.budget = _kept(stored_plan(saved, where), trainer.budget)
     if resumption.patient:
         trainer.progress.evaluations_without_improvement = 0
-    _look_at_best(session, saved, resumption.replan)
+    _look_at_best(session)
     return session
 
 
@@ -217,19 +224,17 @@ def _kept(stored: StepBudget, fresh: StepBudget) -> StepBudget:
     return stored
 
 
-def _look_at_best(session: Session, saved: Weights, replan: bool) -> None:
-    """Find out early whether the best weights are whole; they can be of a later step than the state.
+def _look_at_best(session: Session) -> None:
+    """Find out early whether the best weights are whole. They can be of a later step than the state, before a crash.
 
-    Then training comes to them again, unless its length was given anew: only what is better may replace them.
+    Training may come to them again, or never: only what is as good may replace them.
     """
-    progress = session.trainer.progress
     if not session.run.has(BEST):
-        progress.best_nats_per_token = math.inf
+        session.trainer.progress.best_nats_per_token = math.inf
         return
-    best = session.run.load(BEST, most_weight_bytes(session.shape))
-    nats = best.scalars.get("nats_per_token")
-    if replan and best.step > saved.step and isinstance(nats, float):
-        progress.best_nats_per_token = min(nats, progress.best_nats_per_token)
+    nats = session.run.load(BEST, most_weight_bytes(session.shape)).scalars.get("nats_per_token")
+    if type(nats) is float:
+        session.best_on_disk = nats
 
 
 def _open(run: RunDirectory, resumption: Resumption | None = None) -> Session:
