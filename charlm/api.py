@@ -26,7 +26,8 @@ from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper
 from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
-from charlm.run_directory import BEST, LAST, RunDirectory, find_run
+from charlm.run_config import read_config, was_trained
+from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.metrics import Sums, Tally
@@ -102,7 +103,7 @@ class LanguageModel:
         if self.tokenizer.vocab_size != self.shape.vocab_size:
             raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
         if not run.has(BEST):
-            if run.has(LAST) and run.load(LAST).step > 0:  # there is a state of step 0 before there is a best
+            if was_trained(run, read_config(run)):
                 raise run.damaged("best.safetensors", "is missing")
             to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
             raise RunError("nothing of this run was saved yet", str(run.path), to_do)

@@ -8,8 +8,8 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, check, seconds
 from charlm.errors import UsageError
-from charlm.run_directory import CONFIG, RunDirectory
-from charlm.shape import Shape, shape_from
+from charlm.run_directory import CONFIG, LAST, RunDirectory
+from charlm.shape import Shape, most_state_bytes, shape_from
 
 Kind = TypeVar("Kind")
 
@@ -50,6 +50,16 @@ class RunConfig:
     versions: dict[str, str] = field(default_factory=dict)
     command: str | None = None
     init_from: dict[str, Any] | None = None
+
+    @property
+    def most_state_bytes(self) -> int:
+        """The size that a saved state of its training cannot exceed; lines of one token are the most sequences."""
+        return most_state_bytes(self.model, (self.training.batch_size or 1) * (self.training.bptt or 1))
+
+
+def was_trained(run: RunDirectory, config: RunConfig) -> bool:
+    """Whether a step has been saved: from then on there is a best, too. Raises RunError when the state is damaged."""
+    return run.has(LAST) and run.load(LAST, config.most_state_bytes).step > 0
 
 
 def read_config(run: RunDirectory) -> RunConfig:

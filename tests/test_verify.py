@@ -179,6 +179,14 @@ def test_a_huge_file_is_not_read(run: Path, kind: str, tmp_path: Path) -> None:
     assert f"{kind}.safetensors has 40,000,000,000 bytes, more than" in damaged
 
 
+def test_a_huge_state_is_not_read_to_find_out_why_there_is_no_best(run: Path) -> None:
+    (run / "best.safetensors").unlink()
+    os.truncate(run / "last.safetensors", 40 * 10**9)
+    with pytest.raises(RunError, match="40,000,000,000 bytes, more than"):
+        charlm.load(run)
+    assert set(damaged(run)) >= {"best.safetensors", "last.safetensors"}
+
+
 def test_a_huge_file_makes_the_command_end_with_4(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     os.truncate(run / "last.safetensors", 40 * 10**9)
     monkeypatch.setattr(sys, "argv", ["charlm", "verify", str(run)])

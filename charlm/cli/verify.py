@@ -117,17 +117,16 @@ class _Verification:
 
     def _weights(self, kind: str) -> str:
         from charlm.run_directory import BEST, INITIAL, LAST, PREVIOUS
-        from charlm.shape import check_finite, check_weights, most_state_bytes, most_weight_bytes
+        from charlm.shape import check_finite, check_weights, most_weight_bytes
 
         name = f"{kind}.safetensors"
         if not self.run.has(kind):
             if kind == INITIAL or (kind == BEST and self._was_trained()) or (kind == LAST and self.run.has(PREVIOUS)):
                 raise self.run.damaged(name, "is missing")
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
-        shape, training = self._configured().model, self._configured().training
+        config, shape = self._configured(), self._configured().model
         where, is_network = str(self.run.path / name), kind in (BEST, INITIAL)
-        rows = (training.batch_size or 1) * (training.bptt or 1)  # lines of one token are the most sequences
-        saved = self.run.load(kind, most_weight_bytes(shape) if is_network else most_state_bytes(shape, rows))
+        saved = self.run.load(kind, most_weight_bytes(shape) if is_network else config.most_state_bytes)
         network = saved.tensors.items() if is_network else _of_network(saved.tensors)
         check_weights(shape, dict(network), where)
         check_finite(saved.tensors, where)
@@ -135,11 +134,11 @@ class _Verification:
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
 
     def _was_trained(self) -> bool:
-        """Whether there is a state of a later step than 0: from then on there is a best, too."""
-        from charlm.run_directory import LAST
+        """Whether there has to be a best; so where the state that knows is damaged."""
+        from charlm.run_config import was_trained
 
         try:
-            return self.run.has(LAST) and self.run.load(LAST).step > 0
+            return was_trained(self.run, self._configured())
         except RunError:
             return True
 

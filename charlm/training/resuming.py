@@ -19,7 +19,6 @@ from charlm.device import cores
 from charlm.errors import RunError, UsageError
 from charlm.run_config import RunConfig, read_config
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights, find_run, list_runs, log_is_whole
-from charlm.shape import most_state_bytes
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
@@ -127,8 +126,7 @@ def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[Weights | None,
         if run.has(BEST):  # which is never saved before a first state is
             raise run.damaged("last.safetensors", "is missing, and previous.safetensors too")
         return None, "", ["nothing was saved yet: starting from the beginning"]
-    rows = (config.training.batch_size or 1) * (config.training.bptt or 1)
-    saved, note = run.load_newest(most_state_bytes(config.model, rows))
+    saved, note = run.load_newest(config.most_state_bytes)
     from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
     where = run.path / f"{PREVIOUS if note else LAST}.safetensors"
     return saved, str(where), [*filter(None, [note]), *check_log(run, saved), from_here]

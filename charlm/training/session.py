@@ -19,7 +19,7 @@ from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
-from charlm.errors import DivergedError, RunError, UsageError
+from charlm.errors import CharlmError, DivergedError, RunError, UsageError
 from charlm.files import check_space
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
@@ -179,7 +179,8 @@ def open_session(request: TrainRequest) -> Session:
     try:
         session = _open(RunDirectory(path))
     except (KeyboardInterrupt, SystemExit):  # before anything was trained: as if it had come a moment earlier
-        shutil.rmtree(path.resolve(), ignore_errors=True)
+        with suppress(CharlmError), writing(path):  # unless another process goes on with it already
+            shutil.rmtree(path.resolve(), ignore_errors=True)
         raise
     session.notes += notes
     return session

@@ -12,6 +12,7 @@ import json
 import os
 import signal
 import stat
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -71,7 +72,7 @@ class Recorder(Observer):
         self._file.flush()
 
 
-class AtNth(Observer):
+class AtNth(Observer, ABC):
     """Does something when the n-th operation (from 1) is due, and leaves word that it did."""
 
     def __init__(self, n: int, mark: Path) -> None:
@@ -88,8 +89,9 @@ class AtNth(Observer):
                 UNWATCHED["write"](operation.descriptor, operation.data[: len(operation.data) // 2])
             self.act(operation)
 
+    @abstractmethod
     def act(self, operation: Operation) -> None:
-        raise NotImplementedError
+        """What is done then."""
 
 
 class FailAtNth(AtNth):
