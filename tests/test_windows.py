@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus.windows import IGNORED, RareTypes, SentenceWindows, StreamWindows, Window
+from charlm.corpus.windows import IGNORED, LineStarts, RareTypes, SentenceWindows, StreamWindows, Window
 
 EOS, UNK = 0, 1
 Ids = Any
@@ -82,11 +81,11 @@ def starts_of(window: Window, num_tokens: int) -> list[int]:
 
 
 def same(one: Window, other: Window) -> bool:
-    return (
-        np.array_equal(one.inputs, other.inputs)
-        and np.array_equal(one.targets, other.targets)
-        and np.array_equal(one.reset, other.reset)
-    )
+    parts = ("inputs", "targets", "reset", "aside")
+    alike = all(np.array_equal(getattr(one, part), getattr(other, part)) for part in parts)
+    if one.beside is None or other.beside is None:
+        return alike and one.beside is other.beside
+    return alike and same(one.beside, other.beside)
 
 
 both_modes = pytest.mark.parametrize("mode", ["streams", "sentences"])
@@ -110,10 +109,10 @@ def times_seen(case: Case, windows: list[Window]) -> list[int]:
 
 @pytest.mark.parametrize("ended", [True, False])
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
-def test_but_for_restarts_each_pass_covers_every_token_and_nearly_all_once(
+def test_but_for_asides_each_pass_covers_every_token_and_nearly_all_once(
     ended: bool, batch_size: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlm.corpus.windows.RESTART_RATE", 0.0)
+    monkeypatch.setattr("charlm.corpus.windows.ASIDE_EVERY", 10**9)
     case = Case(prose(ended).ids, batch_size, 11, 5)
     streams = case.streams()
     for _ in range(3):
@@ -123,12 +122,32 @@ def test_but_for_restarts_each_pass_covers_every_token_and_nearly_all_once(
 
 
 @pytest.mark.parametrize("batch_size", [1, 7, 32])
-def test_restarts_cost_a_pass_few_tokens_and_no_token_is_left_out_for_good(batch_size: int) -> None:
+def test_asides_cost_a_pass_few_tokens_and_no_token_is_left_out_for_good(batch_size: int) -> None:
     case = Case(prose().ids, batch_size, 11, 5)
     streams = case.streams()
     passes = [times_seen(case, one_pass(streams)) for _ in range(8)]
     assert all(sum(times == 0 for times in seen) <= 0.15 * len(seen) for seen in passes)
     assert min(map(sum, zip(*passes, strict=True))) >= 1
+
+
+@pytest.mark.parametrize("line", [30, 300, 4_000, 36_000])
+@pytest.mark.parametrize(("batch_size", "bptt"), [(32, 64), (7, 35), (64, 16)])
+def test_a_pass_is_as_long_as_the_text_and_its_streams_begin_spread_over_it_however_long_lines_are(
+    line: int, batch_size: int, bptt: int
+) -> None:
+    case = Case(text_ids([line - 1] * (36_000 // line)), batch_size, bptt, 3)
+    streams, num_tokens = case.streams(), len(case.ids) - 1
+    first = one_pass(streams)
+    assert len(first) == streams.windows_per_pass == pytest.approx(num_tokens / (batch_size * bptt), rel=0.12, abs=1)
+    starts = starts_of(first[0], num_tokens)
+    distances = np.diff([*starts, starts[0] + num_tokens])
+    assert distances.min() > 0.9 * num_tokens / batch_size
+    assert distances.max() < 1.1 * num_tokens / batch_size
+    seen = np.array([times_seen(case, one_pass(streams)) for _ in range(6)])
+    assert abs(seen.mean() - 1) < 0.12
+    in_all = seen.sum(axis=0)
+    assert np.mean((in_all >= 4) & (in_all <= 9)) > 0.95
+    assert in_all.max() <= 2 * 6 + 2  # the start of a line, which is met from the initial state, too
 
 
 @given(cases())
@@ -143,25 +162,77 @@ def test_streams_are_pieces_of_the_text_and_targets_are_the_next_inputs(case: Ca
 
 
 @given(cases())
-def test_a_stream_goes_on_where_it_stopped_unless_it_is_reset(case: Case) -> None:
+def test_a_stream_goes_on_where_it_stopped_whatever_its_row_read_as_an_aside(case: Case) -> None:
     windows, n = take(case.streams(), passes=3), len(case.ids) - 1
     assert windows[0].reset.all()
-    for before, after in pairwise(windows):
-        for stream, (start, next_start) in enumerate(zip(starts_of(before, n), starts_of(after, n), strict=True)):
-            assert after.reset[stream] or next_start == (start + case.bptt) % n
+    assert not windows[0].aside.any()
+    next_starts = starts_of(windows[0], n)
+    for window in windows:
+        for stream, start in enumerate(starts_of(window, n)):
+            if not window.aside[stream]:
+                assert start == next_starts[stream]
+                next_starts[stream] = (start + case.bptt) % n
 
 
 @given(cases())
-def test_a_reset_stream_begins_with_eos_where_the_text_has_line_ends(case: Case) -> None:
-    assume(np.count_nonzero(case.ids == EOS) > 1)
-    for window in take(case.streams(), passes=4):
-        assert (window.inputs[window.reset, 0] == EOS).all()
+def test_an_aside_begins_at_a_line_start_from_the_initial_state_and_nothing_else_does(case: Case) -> None:
+    for window in take(case.streams(), passes=4)[1:]:
+        assert np.array_equal(window.reset, window.aside)
+        assert (window.inputs[window.aside, 0] == EOS).all()
 
 
-def test_streams_start_over_at_a_line_start_now_and_then() -> None:
+def test_now_and_then_a_row_is_an_aside() -> None:
     windows = take(prose().streams(), passes=3)
-    rate = np.mean([window.reset.mean() for window in windows[1:]])
+    rate = np.mean([window.aside.mean() for window in windows])
     assert 0.01 < rate < 0.2
+
+
+def met_from_the_initial_state(case: Case, passes: int) -> Counter[int]:
+    """How often each line's first input was that of a sequence which begins from the initial state."""
+    windows = take(case.streams(), passes=passes)
+    firsts = (starts_of(window, len(case.ids) - 1) for window in windows)
+    reset = (place for window, places in zip(windows, firsts, strict=True) for place in np.array(places)[window.reset])
+    return Counter(int(place) for place in reset if case.ids[place] == EOS)
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [2, *[63] * 9] * 70,  # one line in ten is short
+        [*[5] * 300, *[90] * 300],  # sorted by length
+        [40, 1, 1, 120] * 150,  # a speech
+        [3000, 5, 5, 5] * 12,
+    ],
+)
+@pytest.mark.parametrize("batch_size", [4, 32])
+def test_each_line_is_met_from_the_initial_state_equally_often_whatever_its_length(
+    lengths: list[int], batch_size: int
+) -> None:
+    case = Case(text_ids(lengths), batch_size, 16, 11)
+    met = met_from_the_initial_state(case, passes=20)
+    starts = np.flatnonzero(case.ids[:-1] == EOS).tolist()
+    assert set(met) <= set(starts)
+    counts = np.array([met[start] for start in starts])
+    expected = counts.sum() / len(starts)
+    chi_square = ((counts - expected) ** 2 / expected).sum()
+    assert chi_square < len(starts) + 3 * np.sqrt(2 * len(starts))  # that of chance, and three of its deviations
+    for length in set(lengths):  # and the lines of each length together have their share
+        share = counts[np.array(lengths) == length].sum() / counts.sum()
+        assert share == pytest.approx(lengths.count(length) / len(lengths), rel=0.15)
+
+
+def test_a_text_of_one_line_is_not_read_over_and_over_from_its_start() -> None:
+    case = Case(text_ids([5000], ended=False), 8, 16, 2)
+    assert sum(met_from_the_initial_state(case, passes=10).values()) <= 1 + 10
+
+
+@given(cases(), st.integers(1, 40))
+def test_line_starts_are_found_by_their_number(case: Case, counted: int) -> None:
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("charlm.corpus.windows.COUNTED", counted)
+        starts = LineStarts(case.ids, EOS)
+        places = [starts.place(number) for number in range(starts.count)]
+    assert places == np.flatnonzero(case.ids[:-1] == EOS).tolist()
 
 
 @pytest.mark.parametrize("batch_size", [1, 4])
@@ -174,23 +245,49 @@ def test_a_text_without_line_ends_is_covered_too(batch_size: int) -> None:
 # Sentence mode
 
 
-def lines_read(windows: list[Window]) -> list[tuple[int, ...]]:
-    """The lines of one pass, put together from the windows that they are read in."""
-    done: list[tuple[int, ...]] = []
-    open_lines: list[list[int]] = []
+@dataclass(frozen=True)
+class Read:
+    """What a row read from its reset on: tokens that follow each other in the text."""
+
+    first_input: int
+    tokens: tuple[int, ...]
+
+
+def read_by_rows(windows: list[Window]) -> list[Read]:
+    """What one pass read, put together from the windows that it was read in."""
+    beside = [window.beside for window in windows if window.beside]
+    done: list[Read] = read_by_rows(beside) if beside else []
+    firsts: list[int] = []
+    rows: list[list[int]] = []
     for window in windows:
-        if window.reset.all():
-            done += map(tuple, open_lines)
-            open_lines = [[] for _ in window.reset]
         assert window.reset.all() or not window.reset.any()
-        assert len(open_lines) == len(window.reset)
-        for line, inputs, targets in zip(open_lines, window.inputs, window.targets, strict=True):
+        assert not window.aside.any()
+        if window.reset.all():
+            done += [Read(first, tuple(row)) for first, row in zip(firsts, rows, strict=True)]
+            firsts, rows = window.inputs[:, 0].tolist(), [[] for _ in window.reset]
+        assert len(rows) == len(window.reset)
+        for first, row, inputs, targets in zip(firsts, rows, window.inputs, window.targets, strict=True):
             read = targets[targets != IGNORED].tolist()
             assert targets[: len(read)].tolist() == read, "padding only behind a line"
             if read:
-                assert inputs[: len(read)].tolist() == [line[-1] if line else EOS, *read[:-1]]
-            line += read
-    return done + [tuple(line) for line in open_lines]
+                assert inputs[: len(read)].tolist() == [row[-1] if row else first, *read[:-1]]
+            row += read
+    return done + [Read(first, tuple(row)) for first, row in zip(firsts, rows, strict=True)]
+
+
+def lines_read(windows: list[Window]) -> list[tuple[int, ...]]:
+    """The lines of one pass in the order in which they began; the pieces of a line that was cut are put to its end."""
+    lines: list[tuple[int, ...]] = []
+    by_last: dict[int, int] = {}
+    read = read_by_rows(windows)
+    for one in [one for one in read if one.first_input == EOS]:
+        by_last[one.tokens[-1]] = len(lines)
+        lines.append(one.tokens)
+    for one in sorted((one for one in read if one.first_input != EOS), key=lambda one: one.tokens[0]):
+        at = by_last[one.first_input]
+        lines[at] += one.tokens
+        by_last[one.tokens[-1]] = at
+    return lines
 
 
 def lines_of(ids: Ids) -> list[tuple[int, ...]]:
@@ -212,12 +309,54 @@ def test_each_line_is_read_once_a_pass_with_its_eos_from_a_reset_state(case: Cas
 
 
 @given(cases(shortest=0))
+@settings(deadline=None)
+def test_a_line_that_fits_in_a_window_is_read_whole_in_one(case: Case) -> None:
+    whole = [one.tokens for one in read_by_rows(one_pass(case.sentences())) if one.first_input == EOS]
+    short = [line for line in lines_of(case.ids) if len(line) <= case.bptt]
+    assert sorted(set(short)) == sorted(set(short) & set(whole))
+
+
+@pytest.mark.parametrize(
+    "lengths",
+    [
+        [*[40] * 1000, 60_000],
+        [60_000],
+        [60_000, 30_000, *[20] * 50],
+        [*[700] * 60, *[30] * 600, 9_000],
+        [0, 60] * 400,
+        [300] * 90,
+        np.random.default_rng(1).integers(1, 900, 120).tolist(),
+    ],
+)
+@pytest.mark.parametrize(("batch_size", "bptt"), [(16, 256), (5, 64), (32, 35)])
+def test_a_pass_has_about_as_many_windows_as_the_text_fills_however_unlike_its_lines_are(
+    lengths: list[int], batch_size: int, bptt: int
+) -> None:
+    case = Case(text_ids(lengths), batch_size, bptt, 3)
+    windows, wanted = one_pass(case.sentences()), (len(case.ids) - 1) / (batch_size * bptt)
+    assert len(windows) <= 1.25 * wanted + 3
+    assert sum(window.num_tokens for window in windows) == len(case.ids) - 1
+
+
+@pytest.mark.parametrize("short", [0, 2, 9])
+def test_short_lines_are_dealt_out_evenly_among_the_windows_of_longer_ones(short: int) -> None:
+    rng = np.random.default_rng(2)
+    lengths = np.where(rng.random(2000) < 0.2, short, rng.integers(45, 75, 2000))
+    windows = one_pass(Case(text_ids(lengths.tolist()), 16, 128, 3).sentences())
+    beside = np.array([len(window.beside.inputs) if window.beside else 0 for window in windows])
+    assert beside.sum() == np.count_nonzero(lengths == short)
+    assert beside.max() - beside.min() <= 1
+
+
+@given(cases(shortest=0))
 def test_a_window_holds_no_more_tokens_than_asked_for_nor_longer_rows(case: Case) -> None:
     for window in take(case.sentences()):
-        assert window.inputs.shape == window.targets.shape
-        assert window.inputs.shape[1] <= case.bptt
-        assert window.inputs.size <= case.batch_size * case.bptt
-        assert (window.targets != IGNORED).any()
+        for one in (window, window.beside):
+            if one is not None:
+                assert one.inputs.shape == one.targets.shape
+                assert one.inputs.shape[1] <= case.bptt
+                assert one.inputs.size <= case.batch_size * case.bptt
+                assert (one.targets != IGNORED).any()
 
 
 def test_lines_of_like_length_share_a_window() -> None:

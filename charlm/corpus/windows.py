@@ -6,12 +6,17 @@ Stream mode reads B places of one long text side by side, T tokens at a time, ea
     stream 0:  a b c | d e f              window 1 is (a b c; g h i), window 2 is (d e f; j k l)
     stream 1:  g h i | j k l              and the state of window 1 is carried into window 2
 
+Now and then a stream stands still for one window, an aside, in which its row reads the beginning of some line from the
+initial state. Lines are dealt for that like cards, so each is met equally often, whatever its length.
+
 Sentence mode shuffles lines, puts lines of like length together, and starts every line from the initial state.
 Ids begin with one `<eos>`, the first input; a line's inputs begin at the `<eos>` before it.
 All that is random follows from (seed, pass, step), so a position is all that resuming needs.
 """
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import astuple, dataclass, replace
+from math import ceil, gcd
 from typing import Any, Protocol
 
 import numpy as np
@@ -19,25 +24,41 @@ from numpy.typing import NDArray
 
 Ids = NDArray[Any]
 
+LAYOUT = 2  # how windows follow from a text; a position is of no use to windows that are laid in another way
 IGNORED = -100  # a target that is padding
-RESTART_RATE = 0.05  # share of windows, stream by stream, that start over at a line start
-LINE_SEARCH = 4096  # tokens searched for a line start
+ASIDE_EVERY = 20  # windows of a stream, of which one is an aside
+NEAR = 4  # windows: how far from its place a stream looks for a line to begin with
 POOL_BATCHES = 50  # sentence mode: batches' worth of lines that are sorted by length together
+SHORT = 4  # sentence mode: times that a short line goes into the others
+UNEVEN = 1.25  # sentence mode: times the mean of the lines beside it, from which on a line is cut
+COUNTED = 1 << 16  # tokens whose line ends are counted as one
 
 
 @dataclass(frozen=True)
 class Window:
-    """Inputs and targets (B, T); `reset` (B,) says which sequences begin from the initial state."""
+    """Inputs and targets (B, T); `reset` (B,) says which sequences begin from the initial state.
+
+    After a window, the sequences that were an `aside` (B,) have the state again that they had before it. What stands
+    `beside` it is read for the same update, from the initial state, and leaves no state.
+    """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
     reset: NDArray[np.bool_]
+    aside: NDArray[np.bool_]
+    beside: "Window | None" = None
+
+    @property
+    def num_tokens(self) -> int:
+        return int((self.targets != IGNORED).sum()) + (self.beside.num_tokens if self.beside else 0)
 
 
 class Windows(Protocol):
     """An endless source of windows that can be put back to a position."""
 
     windows_per_pass: int
+    tokens_per_window: float
+    """The mean; each window's loss is divided by it, so that every token has the same weight."""
 
     def next(self) -> Window: ...
 
@@ -71,90 +92,144 @@ class RareTypes:
 
 
 class StreamWindows:
-    """Stream mode: `batch_size` places of the text, `bptt` tokens at a time."""
+    """Stream mode: `batch_size` places of the text, `bptt` tokens at a time.
+
+    The streams begin evenly spread, at line starts where these are near, and follow each other round the text.
+    """
+
+    def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
+        self._ids, self._batch_size, self._bptt, self._rare = ids, batch_size, bptt, rare
+        self._length = len(ids) - 1
+        self._starts = _spread(ids, eos_id, batch_size, bptt)
+        stretches = np.diff(np.append(self._starts, self._starts[0] + self._length))
+        self.windows_per_pass, self.tokens_per_window = -(-int(stretches.max()) // bptt), float(batch_size * bptt)
+        self._lines = LineStarts(ids, eos_id)
+        self._deal = _Deal(self._lines.count, seed)
+        # Few lines are met once a pass at most: a text of one line is not to be read over and over from its start.
+        self._aside_every = max(ASIDE_EVERY, -(-self.windows_per_pass * batch_size // self._lines.count))
+        self._pass, self._step = 0, 0
+
+    def next(self) -> Window:
+        time = self._pass * self.windows_per_pass + self._step
+        before, after = self._asides_before(time), self._asides_before(time + 1)
+        aside = after > before
+        places = (self._starts + self._bptt * (time - before)) % self._length
+        for stream in np.flatnonzero(aside).tolist():
+            places[stream] = self._lines.place(self._deal.card(int(before[stream]) * self._batch_size + stream))
+        index = places[:, None] + np.arange(self._bptt + 1)
+        index = np.where(index > self._length, index - self._length, index)  # the text goes round
+        tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
+        self._pass, self._step = _following(self._pass, self._step, self.windows_per_pass)
+        return Window(tokens[:, :-1], tokens[:, 1:], aside if time else np.ones_like(aside), aside)
+
+    def position(self) -> dict[str, NDArray[np.int64]]:
+        return {"pass_and_step": np.array([self._pass, self._step])}
+
+    def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
+        self._pass, self._step = _pass_and_step(position, self.windows_per_pass)
+
+    def _asides_before(self, time: int) -> NDArray[np.int64]:
+        """How many asides each stream has had before a window. The streams take turns, and none begins with one."""
+        turn = np.arange(self._batch_size) * (self._aside_every - 1)
+        return (time * self._batch_size + turn) // (self._aside_every * self._batch_size)
+
+
+class LineStarts:
+    """The places of a text where lines start: at each `<eos>` but one that ends the text. In constant memory."""
+
+    def __init__(self, ids: Ids, eos_id: int) -> None:
+        self._ids, self._eos_id = ids[:-1], eos_id
+        blocks = range(0, len(self._ids), COUNTED)
+        counts = [np.count_nonzero(self._ids[start : start + COUNTED] == eos_id) for start in blocks]
+        self._before = np.concatenate([[0], np.cumsum(counts)])
+        self.count = int(self._before[-1])
+
+    def place(self, number: int) -> int:
+        """Of the line with this number, from 0."""
+        block = int(np.searchsorted(self._before, number, side="right")) - 1
+        found: NDArray[np.int64] = np.flatnonzero(self._ids[block * COUNTED : (block + 1) * COUNTED] == self._eos_id)
+        return block * COUNTED + int(found[number - self._before[block]])
+
+
+class _Deal:
+    """Cards 0 to count - 1, each once in a round, neighbours far apart: steps of about the golden section."""
+
+    def __init__(self, count: int, seed: int) -> None:
+        self._count = count
+        self._first = int(np.random.default_rng([seed]).integers(count))
+        self._stride = next(n for n in range(round(count * 0.618), 2 * count + 1) if gcd(n, count) == 1)
+
+    def card(self, number: int) -> int:
+        return (self._first + number * self._stride) % self._count
+
+
+def _spread(ids: Ids, eos_id: int, batch_size: int, bptt: int) -> NDArray[np.int64]:
+    """Where the streams begin: evenly spread, each at the next line start if it is near, else within a line."""
+    stride = (len(ids) - 1) / batch_size
+    near = 1 + min(NEAR * bptt, int(stride / 16))
+    wanted = (np.arange(batch_size) * stride).astype(np.int64)
+    found = [np.flatnonzero(ids[place : min(place + near, len(ids) - 1)] == eos_id) for place in wanted.tolist()]
+    return wanted + np.array([places[0] if len(places) else 0 for places in found], np.int64)
+
+
+@dataclass(frozen=True)
+class _Group:
+    """Lines, or pieces of long ones, that are read side by side.
+
+    `begin` (B,) is the place of each one's first input, `length` (B,) its tokens.
+    """
+
+    begin: NDArray[np.int64]
+    length: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.begin)
+
+    def __getitem__(self, rows: Any) -> "_Group":
+        return _Group(self.begin[rows], self.length[rows])
+
+    @property
+    def longest(self) -> int:
+        return int(self.length.max())
+
+
+@dataclass(frozen=True)
+class _Planned:
+    """A window to come: a group from its token `start` on, `width` tokens of it, and short lines beside it."""
+
+    group: _Group
+    start: int
+    width: int
+    short: _Group
+
+
+class SentenceWindows:
+    """Sentence mode: each line on its own. A window holds up to batch_size * bptt tokens; longer lines take several.
+
+    Lines of like length share a window, for little padding. But short lines are dealt out among the windows of longer
+    ones, and stand beside these: else some updates would see nothing but short lines, and most none. A line that is
+    far longer than those it shares a window with is cut into pieces that are read side by side, each but the first
+    beginning within the line: no window has its end for itself.
+    """
 
     def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
         self._ids, self._eos_id, self._batch_size, self._bptt = ids, eos_id, batch_size, bptt
         self._seed, self._rare = seed, rare
-        self._length = len(ids) - 1
-        self.windows_per_pass = -(-self._length // (batch_size * bptt))
-        self._pass, self._step = 0, 0
-        self._places, self._steps = self._plan_pass()
-
-    def next(self) -> Window:
-        rng = np.random.default_rng([self._seed, self._pass, self._step])
-        reset = np.ones(self._batch_size, np.bool_) if self._step == 0 else self._restart_some(rng)
-        index = self._places[:, None] + np.arange(self._bptt + 1)
-        index = np.where(index > self._length, index - self._length, index)  # the text goes round
-        tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
-        self._places = (self._places + self._bptt) % self._length
-        self._step += 1
-        if self._step == self._steps:
-            self._pass, self._step = self._pass + 1, 0
-            self._places, self._steps = self._plan_pass()
-        return Window(tokens[:, :-1], tokens[:, 1:], reset)
-
-    def position(self) -> dict[str, NDArray[np.int64]]:
-        return {"places": self._places.copy(), "pass_and_step": np.array([self._pass, self._step])}
-
-    def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass, self._step = _pass_and_step(position)
-        _, self._steps = self._plan_pass()
-        self._places = position["places"].copy()
-        if self._step >= self._steps or not ((self._places >= 0) & (self._places < self._length)).all():
-            raise ValueError("has a place that is not in the text")
-
-    def _plan_pass(self) -> tuple[NDArray[np.int64], int]:
-        """Spread the streams evenly, each at a line start; every pass but the first is turned by a random amount.
-
-        The pass lasts until each stream has come to where the next one began.
-        """
-        stride = self._length / self._batch_size
-        offset = np.random.default_rng([self._seed, self._pass]).random() * stride if self._pass else 0.0
-        wanted = (np.arange(self._batch_size) * stride + offset).astype(np.int64)
-        starts = np.array([self._line_start_after(place) for place in wanted.tolist()])
-        stretches = np.diff(np.append(starts, starts[0] + self._length))
-        return starts % self._length, max(1, -(-int(stretches.max()) // self._bptt))
-
-    def _restart_some(self, rng: np.random.Generator) -> NDArray[np.bool_]:
-        """A stream that restarts goes back to the start of the line that it is in, so no text is skipped."""
-        reset = np.zeros(self._batch_size, np.bool_)
-        for stream in np.flatnonzero(rng.random(self._batch_size) < RESTART_RATE).tolist():
-            start = self._line_start_before(int(self._places[stream]))
-            if start is not None:
-                self._places[stream], reset[stream] = start, True
-        return reset
-
-    def _line_start_after(self, place: int) -> int:
-        found = np.flatnonzero(self._ids[place : place + LINE_SEARCH] == self._eos_id)
-        if len(found):
-            return place + int(found[0])
-        return place if place + LINE_SEARCH < len(self._ids) else self._length
-
-    def _line_start_before(self, place: int) -> int | None:
-        first = max(0, place + 1 - 4 * self._bptt)
-        found = np.flatnonzero(self._ids[first : place + 1] == self._eos_id)
-        return first + int(found[-1]) if len(found) else None
-
-
-class SentenceWindows:
-    """Sentence mode: each line on its own. A window holds up to batch_size * bptt tokens; longer lines take several."""
-
-    def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
-        self._ids, self._eos_id, self._bptt, self._seed, self._rare = ids, eos_id, bptt, seed, rare
         self._tokens_at_once = batch_size * bptt
         bounds = np.flatnonzero(ids == eos_id)
-        self._bounds = bounds if bounds[-1] == len(ids) - 1 else np.append(bounds, len(ids) - 1)
+        bounds = bounds if bounds[-1] == len(ids) - 1 else np.append(bounds, len(ids) - 1)
+        self._lines = _Group(bounds[:-1], np.diff(bounds))
         self._pass, self._step = 0, 0
         self._plan = self._plan_pass()
-        self.windows_per_pass = len(self._plan)
+        self.windows_per_pass, self.tokens_per_window = len(self._plan), (len(ids) - 1) / len(self._plan)
 
     def next(self) -> Window:
-        lines, start = self._plan[self._step]
-        window = self._window(lines, start)
-        self._step += 1
-        if self._step == len(self._plan):
-            self._pass, self._step = self._pass + 1, 0
+        planned = self._plan[self._step]
+        window = self._window(planned.group, planned.start, planned.width)
+        if len(planned.short):
+            window = replace(window, beside=self._window(planned.short, 0, planned.short.longest))
+        self._pass, self._step = _following(self._pass, self._step, len(self._plan))
+        if self._step == 0:
             self._plan = self._plan_pass()
         return window
 
@@ -162,52 +237,80 @@ class SentenceWindows:
         return {"pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass, self._step = _pass_and_step(position)
+        self._pass = _pass_and_step(position)[0]
         self._plan = self._plan_pass()
-        if self._step >= len(self._plan):
-            raise ValueError("has a place that is not in the text")
+        self._step = _pass_and_step(position, len(self._plan))[1]
 
-    def _plan_pass(self) -> list[tuple[NDArray[np.int64], int]]:
-        """The windows of one pass: which lines, and from which of their tokens."""
+    def _plan_pass(self) -> list[_Planned]:
+        """The windows of one pass, in random order, but that windows which go on with the same lines stay together."""
         rng = np.random.default_rng([self._seed, self._pass])
-        lengths = np.diff(self._bounds)
-        order = rng.permutation(len(lengths))
-        pool = max(1, POOL_BATCHES * self._tokens_at_once // max(1, int(lengths.mean())))
-        batches: list[NDArray[np.int64]] = []
+        order = rng.permutation(len(self._lines))
+        pool = max(1, POOL_BATCHES * self._tokens_at_once // max(1, int(self._lines.length.mean())))
+        runs: list[list[_Planned]] = []
         for first in range(0, len(order), pool):
-            lines = order[first : first + pool]
-            batches += self._cut(lines[np.argsort(lengths[lines], kind="stable")], lengths)
-        plan = []
-        for batch in (batches[i] for i in rng.permutation(len(batches))):
-            plan += [(batch, start) for start in range(0, int(lengths[batch].max()), self._bptt)]
-        return plan
+            runs += self._plan_pool(self._lines[order[first : first + pool]], rng)
+        return [planned for i in rng.permutation(len(runs)) for planned in runs[i]]
 
-    def _cut(self, lines: NDArray[np.int64], lengths: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-        """Lines in order of length -> batches that hold, padding and all, what fits at once."""
-        batches, first = [], 0
-        for i in range(1, len(lines) + 1):
-            full = i < len(lines) and (i - first + 1) * min(int(lengths[lines[i]]), self._bptt) > self._tokens_at_once
-            if full or i == len(lines):
-                batches.append(lines[first:i])
-                first = i
-        return batches
+    def _plan_pool(self, lines: _Group, rng: np.random.Generator) -> list[list[_Planned]]:
+        """The windows of some lines, those that go on with the same ones together."""
+        is_short = SHORT * lines.length <= min(self._bptt, _typical(lines.length))
+        short, others = lines[is_short], lines[~is_short]
+        room = max(self._bptt, int(self._tokens_at_once * others.length.sum() / lines.length.sum()))
+        found = [(group, width, range(0, group.longest, width)) for group, width in self._groups(others, room)]
+        turns = np.array_split(rng.permutation(len(short)), sum(len(starts) for _, _, starts in found))
+        beside = iter(turns)
+        return [
+            [_Planned(group, start, width, short[next(beside)]) for start in starts] for group, width, starts in found
+        ]
 
-    def _window(self, lines: NDArray[np.int64], start: int) -> Window:
-        begin, length = self._bounds[lines], np.diff(self._bounds)[lines]
-        width = min(self._bptt, int(length.max()) - start)
-        index = begin[:, None] + start + np.arange(width + 1)
-        inside = np.arange(start, start + width + 1) <= length[:, None]
+    def _groups(self, lines: _Group, room: int) -> Iterator[tuple[_Group, int]]:
+        """Lines in groups of like length, the longest first, and the width of windows that hold no more than `room`."""
+        left = lines[np.argsort(-lines.length, kind="stable")]
+        while len(left):
+            longest, mean = int(left.length[0]), int(left.length[: self._batch_size].sum()) / self._batch_size
+            if longest > max(self._bptt, UNEVEN * mean):
+                left = _with_first_cut(left, max(self._bptt, ceil(mean)))
+                continue
+            width = -(-longest // -(-longest // self._bptt))  # of as few windows as can be, all alike
+            yield left[: room // width], width
+            left = left[room // width :]
+
+    def _window(self, group: _Group, start: int, width: int) -> Window:
+        width = min(width, group.longest - start)
+        index = group.begin[:, None] + start + np.arange(width + 1)
+        inside = np.arange(start, start + width + 1) <= group.length[:, None]
         index = np.where(inside, index, 0)
         tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
         tokens[~inside] = self._eos_id
         targets = np.where(inside[:, 1:], tokens[:, 1:], IGNORED)
-        return Window(tokens[:, :-1], targets, np.full(len(lines), start == 0))
+        return Window(tokens[:, :-1], targets, np.full(len(group), start == 0), np.zeros(len(group), np.bool_))
 
 
-def _pass_and_step(position: dict[str, NDArray[np.int64]]) -> tuple[int, int]:
+def _typical(lengths: NDArray[np.int64]) -> int:
+    """Half of all tokens stand in lines of at least this length."""
+    ordered = np.sort(lengths)
+    return int(ordered[np.searchsorted(np.cumsum(ordered), ordered.sum() / 2)])
+
+
+def _with_first_cut(lines: _Group, at: int) -> _Group:
+    """Lines in order of length, the first of them cut in two after `at` tokens."""
+    first, others = lines[:1], lines[1:]
+    pieces = _Group(np.array([first.begin[0], first.begin[0] + at]), np.array([at, first.longest - at]))
+    pieces = pieces[np.argsort(-pieces.length)]
+    places = np.searchsorted(-others.length, -pieces.length)
+    return _Group(*(np.insert(one, places, new) for one, new in zip(astuple(others), astuple(pieces), strict=True)))
+
+
+def _following(number: int, step: int, steps: int) -> tuple[int, int]:
+    """The pass and the step after a step, in passes of so many steps."""
+    return (number, step + 1) if step + 1 < steps else (number + 1, 0)
+
+
+def _pass_and_step(position: dict[str, NDArray[np.int64]], steps: int | None = None) -> tuple[int, int]:
+    """A position in passes of so many steps. Raises ValueError for one that is not in the text."""
     number, step = (int(n) for n in position["pass_and_step"])
-    if min(number, step) < 0:
-        raise ValueError("has a place that is before the text")
+    if min(number, step) < 0 or (steps is not None and step >= steps):
+        raise ValueError("has a place that is not in the text")
     return number, step
 
 

@@ -103,7 +103,7 @@ class LanguageModelNetwork(nn.Module):
 
 
 def reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:
-    """The initial state for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
+    """`initial` for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
     where = reset.unsqueeze(-1)
     return tuple(
         tuple(torch.where(where, start, old.detach().to(start.dtype)) for old, start in zip(*parts, strict=True))

@@ -9,16 +9,19 @@ from charlm.model.language_model import LanguageModelNetwork, reset_state
 
 
 class Gradients:
-    """Adds up a window's gradients in the network. Dropout and random initial states each have their generator."""
+    """Adds up a window's gradients in the network. Dropout and random initial states each have their generator.
 
-    def __init__(self, network: LanguageModelNetwork, bfloat16: bool, seed: int) -> None:
-        self._network, self._bfloat16 = network, bfloat16
+    Each window's loss is divided by the same `tokens_per_window`, whatever it holds, so each token has the same weight.
+    """
+
+    def __init__(self, network: LanguageModelNetwork, bfloat16: bool, seed: int, tokens_per_window: float) -> None:
+        self._network, self._bfloat16, self._tokens_per_window = network, bfloat16, tokens_per_window
         self._device = network.head.bias.device
         self.dropout = torch.Generator(self._device).manual_seed(seed)
         self.initial_state = torch.Generator(self._device).manual_seed(seed)
 
     def of(self, window: Window, state: NetworkState | None, micro_batches: int) -> tuple[float, NetworkState]:
-        """Add the gradient of the mean loss; that loss in nats per token, and the state after the window.
+        """Add the window's gradient; its loss in nats per token of its own, and the state after it.
 
         The batch is divided into `micro_batches` parts. The sum of their gradients is the whole one's, but for
         rounding and for what is drawn: dropout and random initial states. Raises what torch raises when it is out of
@@ -26,26 +29,32 @@ class Gradients:
         """
         drawn = self.dropout.get_state(), self.initial_state.get_state()
         try:
-            return self._of(window, state, micro_batches)
+            nats, state = self._of(window, state, micro_batches)
+            if window.beside:
+                nats += self._of(window.beside, None, micro_batches)[0]
+            return nats / window.num_tokens, state
         except Exception:
             self.dropout.set_state(drawn[0])
             self.initial_state.set_state(drawn[1])
             raise
 
     def _of(self, window: Window, state: NetworkState | None, micro_batches: int) -> tuple[float, NetworkState]:
-        tokens = int((window.targets >= 0).sum())
+        """The same for a window but for what stands beside it; its nats in all."""
         total, states = 0.0, []
         if state is not None and len(state[0][0]) != len(window.inputs):
             state = None
         for rows in rows_of(len(window.inputs), micro_batches):
-            inputs, targets, reset = (self._tensor(one[rows]) for one in (window.inputs, window.targets, window.reset))
-            start = self.state_for(len(inputs), None if state is None else _rows(state, rows), reset)
+            parts = (window.inputs, window.targets, window.reset, window.aside)
+            inputs, targets, reset, aside = (self._tensor(one[rows]) for one in parts)
+            before = None if state is None else _rows(state, rows)
+            start = self.state_for(len(inputs), before, reset)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 nats, new_state = self._network.total_nats(inputs, targets, start, self.dropout)
-            (nats / tokens).backward()  # type: ignore[no-untyped-call]
+            (nats / self._tokens_per_window).backward()  # type: ignore[no-untyped-call]
             total += float(nats.detach())
-            states.append(tuple(tuple(part.detach() for part in parts) for parts in new_state))
-        return total / tokens, _joined(states)
+            kept = start if before is None else before
+            states.append(reset_state(new_state, _detached(kept), aside))
+        return total, _joined(states)
 
     def state_for(self, batch_size: int, state: NetworkState | None, reset: Tensor) -> NetworkState:
         """The state that some sequences begin with: what was carried over, or the initial one where `reset` (B,)."""
@@ -64,6 +73,10 @@ def rows_of(batch_size: int, micro_batches: int) -> list[slice]:
 
 def _rows(state: NetworkState, rows: slice) -> NetworkState:
     return tuple(tuple(part[rows] for part in parts) for parts in state)
+
+
+def _detached(state: NetworkState) -> NetworkState:
+    return tuple(tuple(part.detach() for part in parts) for parts in state)
 
 
 def _joined(states: list[NetworkState]) -> NetworkState:

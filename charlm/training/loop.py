@@ -79,7 +79,8 @@ class Trainer:
         self.progress = Progress(micro_batches=self._micro_batches)
         self.windows.restore(self._beginning)
         self.optimizer: Optimizer = make_optimizer(self.network, self.settings)
-        self.gradients = Gradients(self.network, self.settings.precision == "bfloat16", self.settings.seed)
+        bfloat16, tokens = self.settings.precision == "bfloat16", self.windows.tokens_per_window
+        self.gradients = Gradients(self.network, bfloat16, self.settings.seed, tokens)
         self.state: NetworkState | None = None
 
     def snapshot(self) -> dict[str, Tensor]:
@@ -136,7 +137,7 @@ class Trainer:
             yield BatchSplit(progress.step, progress.micro_batches)
         norm = float(clip(self.network.parameters(), self.settings))
         learning_rate = self._learning_rate()
-        tokens = int((window.targets >= 0).sum())
+        tokens = window.num_tokens
         progress.step += 1
         progress.tokens_seen += tokens
         if math.isfinite(nats) and math.isfinite(norm):

@@ -15,6 +15,7 @@ from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 from charlm import __version__
 from charlm.config import LENGTHS, CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
+from charlm.corpus.windows import LAYOUT
 from charlm.device import cores
 from charlm.errors import RunError, UsageError
 from charlm.run_config import RunConfig, read_config
@@ -23,6 +24,7 @@ from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
 from charlm.training.loop import Progress, Trainer
+from charlm.training.snapshot import at_start_of_pass
 
 MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
 GIVEN_ANEW = {*LENGTHS, "patience", "threads"}  # what --resume may be given anew; the newest state remembers it
@@ -70,12 +72,19 @@ def resume(request: TrainRequest) -> Resumption:
 def put_back(trainer: Trainer, saved: Weights, where: str) -> int:
     """Put a training where a saved state was; how long the log was then. Its plan stays as it is.
 
-    Raises RunError when the state is not one of this training.
+    A state whose windows were laid otherwise goes on at the start of the pass that it was in. Raises RunError when the
+    state is not one of this training.
     """
     with _refusing(where):
-        trainer.restore({name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()})
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()}
+        trainer.restore(tensors if has_these_windows(saved) else at_start_of_pass(tensors))
         trainer.progress = _progress(saved, trainer.progress.micro_batches)
         return TypeAdapter(NonNegativeInt).validate_python(saved.scalars["metrics_length"], strict=True)
+
+
+def has_these_windows(saved: Weights) -> bool:
+    """Whether a state's position means the same today: runs of formats up to 3 laid their windows otherwise."""
+    return saved.scalars.get("layout") == LAYOUT
 
 
 def stored_plan(saved: Weights, where: str) -> StepBudget:
@@ -128,6 +137,8 @@ def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[Weights | None,
         return None, "", ["nothing was saved yet: starting from the beginning"]
     saved, note = run.load_newest(config.most_state_bytes)
     from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
+    if saved.step and not has_these_windows(saved):
+        from_here += ", at the start of a pass: this run is of an older charlm, which laid its windows otherwise"
     where = run.path / f"{PREVIOUS if note else LAST}.safetensors"
     return saved, str(where), [*filter(None, [note]), *check_log(run, saved), from_here]
 

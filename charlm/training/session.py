@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from charlm.config import TrainingSettings, seconds
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
-from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
+from charlm.corpus.windows import LAYOUT, RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
 from charlm.errors import CharlmError, DivergedError, RunError, UsageError
@@ -157,6 +157,7 @@ class Session:
             "plan": trainer.budget.plan(),
             "length": {name: getattr(self.training, name) for name in sorted(GIVEN_ANEW)},
             "ended": ended,
+            "layout": LAYOUT,
             "metrics_length": length,
             "metrics_sha256": self.run.metrics_sha256(length),
         }

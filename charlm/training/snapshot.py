@@ -12,6 +12,7 @@ from charlm.training.gradients import Gradients
 from charlm.training.optimizer import Optimizer, optimizer_shapes, optimizer_tensors, restore_optimizer
 
 Shapes = dict[str, tuple[int, ...]]
+POSITION = "windows.pass_and_step"
 
 
 def snapshot(
@@ -54,6 +55,15 @@ def restore(
     device = network.head.bias.device
     layers = range(network.shape.num_layers)
     return tuple(tuple(parts[f"{layer}.{n}"].to(device) for n in range(_parts(network))) for layer in layers)
+
+
+def at_start_of_pass(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """A snapshot whose windows were laid in another way, put to the start of its pass; no state is carried there.
+
+    Raises KeyError for one that says nothing of its pass.
+    """
+    kept = {name: value for name, value in tensors.items() if not name.startswith(("windows.", "state."))}
+    return {**kept, POSITION: torch.stack([tensors[POSITION][0], torch.tensor(0)])}
 
 
 def _of_position(windows: Windows, gradients: Gradients, network: LanguageModelNetwork) -> dict[str, Tensor]:
