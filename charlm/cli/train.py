@@ -21,7 +21,13 @@ if TYPE_CHECKING:
     from charlm.training.results import TrainResult
     from charlm.training.session import Session
 
-EXAMPLES = """[bold]Examples[/]
+EXAMPLES = """[bold]The result[/]
+
+streamed: the validation text read as one, the memory carried from line to line.
+
+cold: each of its lines read on its own, as charlm score reads a sentence.
+
+[bold]Examples[/]
 
 charlm train corpus.txt
 
@@ -31,7 +37,8 @@ charlm train --resume
 
 charlm train poems.txt --init-from stories
 
-charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt --unit word --split whitespace"""
+charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt \\
+    --unit word --split whitespace"""
 
 
 def register(app: typer.Typer) -> None:
