@@ -47,9 +47,14 @@ err = TerminalConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str, quiet: bool = False) -> None:
-    """A line for the person at the terminal; never part of a result."""
+    """A line for the person at the terminal, wrapped at words there; never part of a result."""
     if not quiet:
-        err.print(literal(message), style="dim")
+        err.print(literal(message), style="dim", soft_wrap=not err.is_terminal)
+
+
+def show_command(command: str, before: str = "") -> None:
+    """A command to copy, which is never wrapped."""
+    err.print(f"{before}[bold]{literal(command)}[/]")
 
 
 def write_json(value: dict[str, Any]) -> None:
@@ -129,7 +134,7 @@ def describe(shape: "Shape") -> str:
 
 def show_error(error: CharlmError) -> None:
     """Three short lines: what, where, what to do."""
-    err.print(f"[bold red]error:[/] {literal(error.what)}")
+    err.print(f"[bold red]error:[/] {literal(error.what)}", soft_wrap=not err.is_terminal)
     for label, line in (("where:", error.where), ("to do:", error.to_do)):
         if line:
             err.print(f"[dim]{label}[/] {literal(line)}")

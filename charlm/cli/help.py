@@ -92,7 +92,7 @@ def _show_parameters(command: Any, ctx: Any, console: Console) -> None:
 
 
 def _argument(argument: Any) -> str:
-    return (argument.metavar or argument.name) + ("..." if argument.nargs != 1 else "")
+    return f"{argument.metavar or argument.name}{'...' if argument.nargs != 1 else ''}"
 
 
 def _option(option: Any, ctx: Any) -> str:
