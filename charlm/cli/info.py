@@ -119,6 +119,7 @@ def _show_one(record: dict[str, Any]) -> None:
         "validation": _validation(record),
         "test": _test(record),
         "best": _best(record),
+        "ended": (record["measured"] or {}).get("ended"),
         "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
         "model": record["network"],
         "parameters": f"{record['num_params']:,}",

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from charlm.training.results import TrainResult
     from charlm.training.session import Session
 
+COLUMNS_FOR_ALL = 74  # of a terminal; the figures per token are left out of a narrower one
 EXAMPLES = """[bold]The result[/]
 
 streamed: the validation text read as one, the memory carried from line to line.
@@ -100,7 +101,7 @@ def train_cli(
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
         show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
         raise typer.Exit(128 + finished.signal)
-    say(f"{finished.reason}; measuring the best weights", quiet)
+    say("measuring the best weights", quiet)
     try:
         result = measure(session)
     except (KeyboardInterrupt, SystemExit):
@@ -128,15 +129,17 @@ def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
 
 def _show_result(result: "TrainResult") -> None:
     table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
-    for heading in ("", "nats/char", "bits/char", "nats/token", "bits/token", "perplexity"):
-        table.add_column(heading, justify="right" if heading else "left")
+    per_token = ("nats/token", "bits/token") if out.width >= COLUMNS_FOR_ALL else ()
+    for heading in ("", "nats/char", "bits/char", *per_token, "perplexity"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
     measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
     for name, tally in measured.items():
         figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
-        table.add_row(name, *(f"{figure:.4f}" for figure in figures), f"{tally.perplexity:.2f}")
+        shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
+        table.add_row(name, *shown, f"{tally.perplexity:.2f}")
         if tally.unknown:
             known = f"{tally.perplexity_without_unknown:.2f}".replace("nan", "-")
-            table.add_row(f"  without {tally.unknown:,} unknown", "", "", "", "", known)
+            table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
     out.print(table, soft_wrap=False)
     if result.valid is None:
         out.print(
@@ -156,8 +159,8 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     if found := [f"{name}: {meaning}" for name, meaning in manners.items() if name in " ".join(measured)]:
         yield "; ".join(found)
     is_older = result.valid is not None and result.best_step < result.steps
-    weights = f"; kept: step {result.best_step:,} of {result.steps:,}, the best in validation" if is_older else ""
-    yield f"{result.ended[0].upper()}{result.ended[1:]}{weights}."
+    weights = f" Kept: step {result.best_step:,} of {result.steps:,}, the best in validation." if is_older else ""
+    yield f"{result.ended[0].upper()}{result.ended[1:]}.{weights}"
 
 
 def _measured(result: "TrainResult") -> "dict[str, Tally | None]":

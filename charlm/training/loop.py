@@ -249,5 +249,5 @@ class Trainer:
         if self._out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         if self.budget.is_at_ceiling(self.progress.step):
-            return f"{MOST_PASSES} passes over the text are done, the most for --time"
+            return f"{MOST_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
         return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"
