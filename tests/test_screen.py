@@ -134,13 +134,15 @@ def test_the_bar_measures_as_the_result_does(settings: dict[str, Any], corpus: P
 @pytest.mark.parametrize("steps", [1, 99, 12_345, 123_456_789])
 def test_what_is_said_of_a_training_fits_whatever_the_numbers(steps: int, corpus: Path, tmp_path: Path) -> None:
     session = open_session(TrainRequest(corpus=str(corpus), run=str(tmp_path / "run"), settings={**TINY, "steps": 9}))
-    figures = Figures(session)
-    session.trainer.progress.seconds, session.trainer.progress.tokens_seen = steps * 0.9, steps * 1234
+    times = iter([0.0, *[steps * 0.9] * 99])
+    figures = Figures(session, clock=lambda: next(times))
+    session.trainer.progress.tokens_seen = steps * 1234
     figures.take(StepDone(steps, steps * 2, 12.3456, 1.0, 0.1, 1234))
     figures.take(Evaluated(steps, 12.3456, True))
     for columns in (51, 60, 71, 80, 100):
         assert len(figures.line(columns)) <= columns
         assert "nats/char" in figures.line(columns)
+    assert " 1,371 tokens/s " in figures.line(100)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 100])
@@ -257,6 +259,23 @@ def test_the_list_of_runs_fits_and_cuts_no_name(columns: int, trained: Callable[
     first_column = "".join(line.split("  ")[0] for line in lines)
     assert all(name in first_column for name in names)
     assert "nats/char" in lines[0]
+
+
+@pytest.mark.parametrize("command", ["cells", "verify"])
+def test_other_pages_wrap_at_words(command: str, trained: Callable[[str], Path]) -> None:
+    arguments = (command, "char") if command == "verify" else (command,)
+    code, lines = on_a_terminal(*arguments, folder=trained("char").parents[1], PYTHONPATH=str(ROOT))
+    assert code == 0
+    piped = subprocess.run(
+        [sys.executable, "-m", "charlm", *arguments],
+        capture_output=True,
+        encoding="utf-8",
+        check=True,
+        cwd=trained("char").parents[1],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert widest(lines) <= 80
+    assert " ".join(lines).split() == piped.stdout.split()
 
 
 # What is not seen, and other encodings

@@ -13,6 +13,7 @@ from charlm.cli.console import describe, literal, out, say, write_json
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
+COLUMNS_FOR_ALL = 74  # of a terminal, for the list of runs
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -93,19 +94,28 @@ def _newest(path: Path) -> float:
 
 def _show_all(records: list[dict[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("run", "nats/char", "unit", "model", "params", "saved"):
+    rows = [_row(record) for record in records]
+    for heading in rows[0] if rows else ():
         table.add_column(heading, no_wrap=heading not in ("run", "model"), overflow="fold")
-    for record in records:
-        table.add_row(
-            literal(record["run"]),
-            _figure(_measured(record, "valid_nats_per_char")),
-            record["corpus"]["unit"],
-            _model(record),
-            _short(record["num_params"]),
-            record["last_saved"],
-        )
-    if records:
+    for row in rows:
+        table.add_row(*row.values())
+    if rows:
         out.print(table, soft_wrap=False)
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    """What the list says of a run; on a narrow terminal no more than tells it apart."""
+    row = {
+        "run": literal(record["run"]),
+        "nats/char": _figure(_measured(record, "valid_nats_per_char")),
+        "unit": record["corpus"]["unit"],
+        "model": _model(record),
+        "params": _short(record["num_params"]),
+        "saved": record["last_saved"],
+    }
+    for name in ("params", "model") if out.width < COLUMNS_FOR_ALL else ():
+        del row[name]
+    return row
 
 
 def _show_one(record: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from charlm.training.session import Session
 
 LINE_EVERY = 5.0  # seconds
 SMOOTHING = 0.95  # of the loss that is shown
-SHORTEST_BAR = 9  # columns, with the space behind it
+SHORTEST_BAR = 6  # columns, with the space behind it
 
 Show = Callable[[Event], None]
 
@@ -30,7 +30,7 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
         yield _as_json
     elif quiet:
         yield lambda event: None
-    elif err.is_terminal:
+    elif err.is_terminal and not err.is_dumb_terminal:
         columns = (BarColumn(bar_width=None), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=err, transient=True, expand=True) as bar:
             task = bar.add_task("")
@@ -43,16 +43,15 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
 class Figures:
     """The newest figures of a training, per character, as the final ones are: unknown symbols with their spelling."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
         progress, corpus = session.trainer.progress, session.corpus
-        self._trainer = session.trainer
+        self._trainer, self._clock, self._began = session.trainer, clock, clock()
         self._train, self._valid = corpus.train.header, (corpus.valid or corpus.train).header
-        self._first_tokens, self._began = progress.tokens_seen, progress.seconds
+        self._first_tokens, self._first_step = progress.tokens_seen, progress.step
         self._limit = session.trainer.budget.ends_at
         self._loss: float | None = None  # nats per token, smoothed
         self._valid_loss: float | None = None
         self.step, self.total_steps = progress.step, 0
-        self._first_step = progress.step
 
     def take(self, event: Event) -> None:
         if isinstance(event, StepDone):
@@ -69,13 +68,13 @@ class Figures:
 
     @property
     def seconds_left(self) -> float:
-        spent = self._trainer.progress.seconds - self._began
+        spent = self._clock() - self._began
         left = spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
         return left if self._limit is None else max(0.0, min(left, self._limit - self._trainer.progress.seconds))
 
     def line(self, columns: int) -> str:
         """As much as fits, what matters least left out first."""
-        spent = max(1e-9, self._trainer.progress.seconds - self._began)
+        spent = max(1e-9, self._clock() - self._began)
         speed = (self._trainer.progress.tokens_seen - self._first_tokens) / spent
         step, left = f"step {self.step:,}", f"{_clock(self.seconds_left)} left"
         total = f"/{self.planned_steps:,}" if self.planned_steps else ""
@@ -84,6 +83,7 @@ class Figures:
         choices = (
             (step + total, loss, valid, f"{speed:,.0f} tokens/s", left),
             (step + total, loss, valid, left),
+            (step, loss, valid, left),
             (step, loss, valid),
             (step, loss),
         )
