@@ -22,13 +22,10 @@ KINDS = {
     "float range": "NUMBER",
 }
 VALUES = {"run": "RUN", "init_from": "RUN", "file": "FILE", "stream": "FILE", "time": "TIME", "encoding": "NAME"}
-FIRST_STEPS = """
-charlm COMMAND --help explains a command, charlm --help exit codes and settings.
-Try:
-
-  [bold]charlm train corpus.txt[/]
+FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""
+MORE_HELP = "charlm COMMAND --help explains a command, charlm --help exit codes and settings."
 
 Row = tuple[str, str]  # a name, and its meaning as markup
 
@@ -51,7 +48,7 @@ class Commands(TyperGroup):
             console = _console()
             console.print(f"{self.help}\n")
             _show_rows(self._described(ctx), console, COMMAND_COLUMNS)
-            console.print(FIRST_STEPS)
+            console.print(f"\n{MORE_HELP}\nTry:\n\n{FIRST_STEPS}")
             ctx.exit(2)
         return super().parse_args(ctx, args)
 
@@ -61,6 +58,7 @@ class Commands(TyperGroup):
         _show_parameters(self, ctx, console)
         console.print("\n[bold]Commands[/]")
         _show_rows(self._described(ctx), console, COMMAND_COLUMNS)
+        console.print(f"\n[bold]First steps[/]\n{FIRST_STEPS}")
         _show_end(self, console)
 
     def _described(self, ctx: Any) -> list[Row]:
