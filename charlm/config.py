@@ -124,9 +124,15 @@ class ModelSettings:
 class TrainingSettings:
     """How the network is trained."""
 
-    mode: Mode = setting("stream", "One running text, or each line on its own, shuffled.", panel="Training")
+    mode: Mode = setting(
+        "stream", "Read the text as one, memory carried on, or each line on its own, shuffled.", panel="Training"
+    )
     bptt: int | None = setting(
-        None, "Tokens through which the gradient flows back.", low=1, high=65536, panel="Training"
+        None,
+        "Tokens of a window: how far back the gradient flows (truncated backpropagation through time).",
+        low=1,
+        high=65536,
+        panel="Training",
     )
     batch_size: int | None = setting(
         None, "Parallel streams; a window of lines has batch-size * bptt tokens.", low=1, high=65536, panel="Training"
@@ -142,8 +148,12 @@ class TrainingSettings:
         None, "Largest gradient component, in place of the norm.", low=1e-9, high=1e9, panel="Training"
     )
     steps: int | None = setting(None, "Train for so many steps.", low=1, high=10**9, panel="Length")
-    epochs: float | None = setting(None, "Train for so many passes over the text.", low=1e-6, high=1e6, panel="Length")
-    time: str | None = setting(None, "Train for so long: 90s, 5m, 1h (default 5m).", panel="Length")
+    epochs: float | None = setting(
+        None, "Train for so many passes; a pass reads the whole text once.", low=1e-6, high=1e6, panel="Length"
+    )
+    time: str | None = setting(
+        None, "Train for so long: 90s, 5m, 1h (default 5m); for at most 80 passes.", panel="Length"
+    )
     patience: int = setting(8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length")
     eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")
     sample_every: int | None = setting(None, "Steps between short samples.", low=1, panel="Length")

@@ -7,28 +7,31 @@ import typer
 
 from charlm import __version__
 from charlm.cli.console import reporting_errors
+from charlm.cli.help import Command, Commands
 
-HELP = """Train a recurrent language model on your own text; sample from it; score sentences with it.
-
-charlm train corpus.txt, then charlm sample --temp 0.8 and charlm score "a sentence"."""
+HELP = "Train a recurrent language model on your own text; sample from it; score sentences with it."
 
 EXIT_CODES = """[bold]Exit codes[/]
 
-0 done; 1 unexpected; 2 options; 3 the text; 4 no run, or a damaged one; 5 training diverged; 6 memory or disk;
-129, 130 and 143 interrupted, after saving.
+0 done; 1 unexpected; 2 options; 3 the text; 4 no run, or a damaged one; \
+5 training diverged; 6 memory or disk; 129, 130 and 143 interrupted, after saving.
 
-Settings: flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
+[bold]Settings[/]
+
+Flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
 
 app = typer.Typer(
+    cls=Commands,
     help=HELP,
     epilog=EXIT_CODES,
-    no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for _command in ("tokenize", "train", "sample", "score", "info", "verify", "cells"):
     importlib.import_module(f"charlm.cli.{_command}").register(app)
+for _registered in app.registered_commands:
+    _registered.cls = Command
 
 
 def _print_version(wanted: bool) -> None:

@@ -44,7 +44,8 @@ def cells_cli(
             write_json(one)
         return
     out.print(
-        f"{escape(NOTATION)}\nParameters are those of one layer of {hidden_size} units with an input of {input_size}."
+        f"{escape(NOTATION)}\nParameters are those of one layer of {hidden_size} units with an input of {input_size}.",
+        soft_wrap=not out.is_terminal,
     )
     for one in described:
         _show(one)
@@ -71,4 +72,4 @@ def _show(one: dict[str, Any]) -> None:
     out.print(f"\n[bold]{one['cell']}[/]  {one['layer_params']:,} parameters{f' ({own})' if own else ''}")
     for line in one["equation"]:
         out.print(f"    {escape(line)}")
-    out.print(f"    [dim]{escape(one['source'])}[/]")
+    out.print(f"    [dim]{escape(one['source'])}[/]", soft_wrap=not out.is_terminal)

@@ -5,8 +5,10 @@ import os
 import re
 import signal
 import sys
+import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
+from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -19,7 +21,12 @@ if TYPE_CHECKING:
     from charlm.shape import Shape
 
 SCHEMA_VERSION = 1
-STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+STEERING = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+OF_NO_WIDTH = r"\xad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff"  # but joiners, which shape the letters beside
+ESCAPED = re.compile(f"[{STEERING}{OF_NO_WIDTH}]")
+BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and signs, to Unicode, of which nothing is seen
+BLANK_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
+DOTTED_CIRCLE = "\u25cc"
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
@@ -40,9 +47,14 @@ err = TerminalConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str, quiet: bool = False) -> None:
-    """A line for the person at the terminal; never part of a result."""
+    """A line for the person at the terminal, wrapped at words there; never part of a result."""
     if not quiet:
-        err.print(literal(message), style="dim")
+        err.print(literal(message), style="dim", soft_wrap=not err.is_terminal)
+
+
+def show_command(command: str, before: str = "") -> None:
+    """A command to copy, which is never wrapped."""
+    err.print(f"{before}[bold]{literal(command)}[/]")
 
 
 def write_json(value: dict[str, Any]) -> None:
@@ -67,11 +79,12 @@ def write_text(text: str, flush: bool = False) -> None:
 
 
 def visible(text: str) -> str:
-    """Text that is safe on a terminal: what could steer it, but for newline and tab, is shown by its escape.
+    """Running text that is safe on a terminal: what could steer it and what has no width are shown by their escapes.
 
-    These are control characters, the marks that turn the direction of writing, and what is no character.
+    These are control characters but for newline and tab, the marks that turn the direction of writing, the byte order
+    mark, soft hyphens, and what is no character.
     """
-    return STEERING.sub(lambda found: found[0].encode("unicode_escape").decode("ascii"), text)
+    return ESCAPED.sub(lambda found: _escape(found[0]), text)
 
 
 def literal(text: str) -> str:
@@ -80,8 +93,28 @@ def literal(text: str) -> str:
 
 
 def visible_symbol(symbol: str) -> str:
-    """A token as a table shows it: white space within quotes."""
-    return visible(symbol) if symbol.strip() else repr(symbol)
+    """A token as every table shows it: one with something in it that is not seen is quoted, with escapes for that.
+
+    A space is seen between other characters, not at an end. A combining mark without a character stands on a circle.
+    """
+    shown, seen = "", False
+    for character in symbol:
+        drawn = _drawn(character, seen)
+        shown, seen = shown + drawn, drawn.endswith(character) and character != " "
+    is_plain = shown == symbol and symbol == symbol.strip() and symbol != ""
+    return symbol if is_plain else f"'{shown}'"
+
+
+def _drawn(character: str, behind_another: bool) -> str:
+    if unicodedata.category(character) in ("Mn", "Me"):
+        if behind_another:
+            return character
+        return _escape(character) if BLANK_MARKS.match(character) else DOTTED_CIRCLE + character
+    return character if character.isprintable() and not BLANK.match(character) else _escape(character)
+
+
+def _escape(character: str) -> str:
+    return character.encode("unicode_escape").decode("ascii")
 
 
 def describe(shape: "Shape") -> str:
@@ -101,7 +134,7 @@ def describe(shape: "Shape") -> str:
 
 def show_error(error: CharlmError) -> None:
     """Three short lines: what, where, what to do."""
-    err.print(f"[bold red]error:[/] {literal(error.what)}")
+    err.print(f"[bold red]error:[/] {literal(error.what)}", soft_wrap=not err.is_terminal)
     for label, line in (("where:", error.where), ("to do:", error.to_do)):
         if line:
             err.print(f"[dim]{label}[/] {literal(line)}")
@@ -110,7 +143,7 @@ def show_error(error: CharlmError) -> None:
 @contextmanager
 def reporting_errors() -> Iterator[None]:
     """Turn every way in which a command can end into a message and its exit code."""
-    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    _choose_encodings()
     when_the_reader_goes(signal.SIG_DFL)
     for name in ("SIGTERM", "SIGHUP"):
         if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # as nohup does
@@ -130,6 +163,18 @@ def reporting_errors() -> Iterator[None]:
         if is_out_of_memory(error):
             _out_of_memory()
         _unexpected(error, f"{type(error).__name__}: {error}", EXIT_UNEXPECTED)
+
+
+def _choose_encodings() -> None:
+    """Files and pipes get UTF-8 whatever the locale, unless PYTHONIOENCODING names another; a terminal, what it shows.
+
+    What an encoding lacks is written by its escape.
+    """
+    chosen = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            encoding = None if chosen or stream.isatty() else "utf-8"
+            stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
 def _leave(number: int, frame: object) -> None:

@@ -12,8 +12,8 @@ from rich.table import Table
 from charlm.cli.console import describe, literal, out, say, write_json
 from charlm.errors import RunError
 
-MEASURED = ("valid_nats_per_token", "valid_nats_per_char", "valid_cold_nats_per_char", "test_nats_per_token")
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
+COLUMNS_FOR_ALL = 74  # of a terminal, for the list of runs
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -94,46 +94,79 @@ def _newest(path: Path) -> float:
 
 def _show_all(records: list[dict[str, Any]]) -> None:
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("run", "unit", "model", "parameters", "valid nats/char", "saved"):
-        table.add_column(heading, no_wrap=True)
-    for record in records:
-        table.add_row(
-            literal(record["run"]),
-            record["corpus"]["unit"],
-            _model(record),
-            f"{record['num_params']:,}",
-            _figure(_measured(record, "valid_nats_per_char")),
-            record["last_saved"],
-        )
-    if records:
-        out.print(table)
+    rows = [_row(record) for record in records]
+    for heading in rows[0] if rows else ():
+        table.add_column(heading, no_wrap=heading not in ("run", "model"), overflow="fold")
+    for row in rows:
+        table.add_row(*row.values())
+    if rows:
+        out.print(table, soft_wrap=False)
+
+
+def _row(record: dict[str, Any]) -> dict[str, str]:
+    """What the list says of a run; on a narrow terminal no more than tells it apart."""
+    row = {
+        "run": literal(record["run"]),
+        "nats/char": _figure(_measured(record, "valid_nats_per_char")),
+        "unit": record["corpus"]["unit"],
+        "model": _model(record),
+        "params": _short(record["num_params"]),
+        "saved": record["last_saved"],
+    }
+    for name in ("params", "model") if out.width < COLUMNS_FOR_ALL else ():
+        del row[name]
+    return row
 
 
 def _show_one(record: dict[str, Any]) -> None:
+    """What it can do first, then what it is, then how it was made."""
     corpus, training = record["corpus"], dict(record["training"])
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     rows = {
         "run": record["run"],
-        "created": record["created"],
-        "command": record["command"],
-        "saved": record["last_saved"],
+        "validation": _validation(record),
+        "test": _test(record),
+        "best": _best(record),
+        "ended": (record["measured"] or {}).get("ended"),
         "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
-        "checksum": ", ".join(f"{name} {corpus[name]}" for name in CHECKSUMS if corpus[name]),
         "model": record["network"],
-        "types": f"{record['model']['vocab_size']:,}",
         "parameters": f"{record['num_params']:,}",
-        "best": f"step {record['best_step']}, {_figure(record['best_check_nats_per_token'])} nats/token (quick check)",
-        "measured": ", ".join(f"{name} {_figure(_measured(record, name))}" for name in MEASURED),
-        "seed": training.pop("seed"),
+        "types": f"{record['model']['vocab_size']:,}",
+        "command": record["command"],
+        "created": record["created"],
+        "saved": record["last_saved"],
         "training": ", ".join(
             f"{name} {value}" for name, value in training.items() if value is not None and name != "seed"
         ),
+        "seed": training["seed"],
         "versions": ", ".join(f"{name} {version}" for name, version in record["versions"].items()),
+        **{name: corpus[name] for name in CHECKSUMS},
     }
     for name, value in rows.items():
         if value not in (None, ""):
             table.add_row(name, literal(str(value)))
-    out.print(table)
+    out.print(table, soft_wrap=False)
+
+
+def _validation(record: dict[str, Any]) -> str:
+    """The figures by which runs are compared, the one in the manner of the training first."""
+    found, cold = (_measured(record, f"valid_{name}nats_per_char") for name in ("", "cold_"))
+    figures = {"cold": found} if record["training"]["mode"] == "sentence" else {"streamed": found, "cold": cold}
+    shown = ", ".join(f"{value:.4f} {manner}" for manner, value in figures.items() if value is not None)
+    return shown and f"{shown} (nats/char; lower is better)"
+
+
+def _best(record: dict[str, Any]) -> str:
+    found = record["best_check_nats_per_token"]
+    check = "" if found is None else f", {found:.4f} nats/token in a quick check"
+    return "" if record["best_step"] is None else f"step {record['best_step']:,}{check}"
+
+
+def _test(record: dict[str, Any]) -> str:
+    found = _measured(record, "test_nats_per_token")
+    return "" if found is None else f"{found:.4f} nats/token"
 
 
 def _measured(record: dict[str, Any], name: str) -> float | None:
@@ -149,6 +182,14 @@ def _number(value: object) -> float | None:
 def _model(record: dict[str, Any]) -> str:
     model = record["model"]
     return f"{model['cell']} {model['num_layers']} x {model['hidden_size']}"
+
+
+def _short(count: int) -> str:
+    """A number of parameters in few columns."""
+    for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= size:
+            return f"{count / size:.3g}{unit}"
+    return str(count)
 
 
 def _figure(value: float | None) -> str:

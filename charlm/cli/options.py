@@ -39,7 +39,7 @@ def _option(one: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
     if one.default is not None and kind is not bool:
         doc += f" [dim]\\[default: {one.default}][/]"
     name = f"{flag(one.name)}/--no-{flag(one.name)[2:]}" if kind is bool else flag(one.name)
-    metavar = "<name>" if len(typing.get_args(kind)) > MOST_CHOICES_SHOWN else None
+    metavar = "NAME" if len(typing.get_args(kind)) > MOST_CHOICES_SHOWN else None
     option = typer.Option(name, help=doc, rich_help_panel=one.metadata["panel"], show_default=False, metavar=metavar)
     return inspect.Parameter(
         one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typing.Annotated[kind | None, option]

@@ -6,16 +6,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from rich.text import Text
 
 from charlm.cli.console import err, visible, write_json
+from charlm.corpus.store import Header
+from charlm.scoring.spelling import spelling_nats
 from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sampled, Skipped, StepDone
 from charlm.training.session import Session
 
 LINE_EVERY = 5.0  # seconds
 SMOOTHING = 0.95  # of the loss that is shown
-FAR_AWAY = 10**8  # steps: the plan for --time is not made yet
+SHORTEST_BAR = 6  # columns, with the space behind it
 
 Show = Callable[[Event], None]
 
@@ -28,8 +30,8 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
         yield _as_json
     elif quiet:
         yield lambda event: None
-    elif err.is_terminal:
-        columns = (BarColumn(bar_width=None), TextColumn("{task.description}"), TimeLeft(figures))
+    elif err.is_terminal and not err.is_dumb_terminal:
+        columns = (BarColumn(bar_width=None), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=err, transient=True, expand=True) as bar:
             task = bar.add_task("")
             yield lambda event: _on_terminal(event, figures, bar, task)
@@ -39,57 +41,66 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
 
 
 class Figures:
-    """The newest figures of a training."""
+    """The newest figures of a training, per character, as the final ones are: unknown symbols with their spelling."""
 
-    def __init__(self, session: Session) -> None:
-        progress = session.trainer.progress
-        self._trainer = session.trainer
-        self._first_tokens, self._began = progress.tokens_seen, progress.seconds
+    def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
+        progress, corpus = session.trainer.progress, session.corpus
+        self._trainer, self._clock, self._began = session.trainer, clock, clock()
+        self._train, self._valid = corpus.train.header, (corpus.valid or corpus.train).header
+        self._first_tokens, self._first_step = progress.tokens_seen, progress.step
         self._limit = session.trainer.budget.ends_at
-        self.loss: float | None = None
-        self.valid: float | None = None
+        self._loss: float | None = None  # nats per token, smoothed
+        self._valid_loss: float | None = None
         self.step, self.total_steps = progress.step, 0
-        self._first_step = progress.step
 
     def take(self, event: Event) -> None:
         if isinstance(event, StepDone):
             new = event.nats_per_token
-            self.loss = new if self.loss is None else SMOOTHING * self.loss + (1 - SMOOTHING) * new
+            self._loss = new if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * new
             self.step, self.total_steps = event.step, event.total_steps
         if isinstance(event, Evaluated):
-            self.valid = event.nats_per_token
+            self._valid_loss = event.nats_per_token
+
+    @property
+    def planned_steps(self) -> int | None:
+        """Steps in all; none while the number that --time comes to is not known yet."""
+        return self.total_steps if self._trainer.budget.total_steps else None
 
     @property
     def seconds_left(self) -> float:
-        spent = self._trainer.progress.seconds - self._began
-        if self.total_steps > FAR_AWAY and self._limit is not None:
-            return max(0.0, self._limit - self._trainer.progress.seconds)
-        return spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
+        spent = self._clock() - self._began
+        left = spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
+        return left if self._limit is None else max(0.0, min(left, self._limit - self._trainer.progress.seconds))
 
-    def line(self) -> str:
-        spent = max(1e-9, self._trainer.progress.seconds - self._began)
+    def line(self, columns: int) -> str:
+        """As much as fits, what matters least left out first."""
+        spent = max(1e-9, self._clock() - self._began)
         speed = (self._trainer.progress.tokens_seen - self._first_tokens) / spent
-        total = f"/{self.total_steps:,}" if self.total_steps < FAR_AWAY else ""
-        valid = f"  valid {self.valid:.3f}" if self.valid is not None else ""
-        return f"step {self.step:,}{total}  loss {self.loss or 0:.3f}{valid}  {speed:,.0f} tokens/s"
+        step, left = f"step {self.step:,}", f"{_clock(self.seconds_left)} left"
+        total = f"/{self.planned_steps:,}" if self.planned_steps else ""
+        loss = f"{_nats_per_char(self._loss or 0.0, self._train):.3f} nats/char"
+        valid = "" if self._valid_loss is None else f"valid {_nats_per_char(self._valid_loss, self._valid):.3f}"
+        choices = (
+            (step + total, loss, valid, f"{speed:,.0f} tokens/s", left),
+            (step + total, loss, valid, left),
+            (step, loss, valid, left),
+            (step, loss, valid),
+            (step, loss),
+        )
+        lines = ["  ".join(part for part in parts if part) for parts in choices]
+        return next((line for line in lines if len(line) <= columns), lines[-1])
 
 
-class TimeLeft(ProgressColumn):
-    """Minutes and seconds that are left."""
-
-    def __init__(self, figures: Figures) -> None:
-        super().__init__()
-        self._figures = figures
-
-    def render(self, task: Task) -> Text:
-        return Text(f"{_clock(self._figures.seconds_left)} left")
+def _nats_per_char(nats_per_token: float, part: Header) -> float:
+    nats = nats_per_token * part.num_tokens + spelling_nats(part.unknown_bytes)
+    return nats / max(1, part.num_characters)
 
 
 def _on_terminal(event: Event, figures: Figures, bar: Progress, task: object) -> None:
     figures.take(event)
     if isinstance(event, StepDone):
-        total = event.total_steps if event.total_steps < FAR_AWAY else None
-        bar.update(task, completed=event.step, total=total, description=figures.line())  # type: ignore[arg-type]
+        line = figures.line(err.width - SHORTEST_BAR)
+        bar.update(task, completed=event.step, total=figures.planned_steps, description=line)  # type: ignore[arg-type]
     _show_what_happened(event)
 
 
@@ -98,13 +109,15 @@ def _as_lines(event: Event, figures: Figures, last: list[float]) -> None:
     _show_what_happened(event)
     if isinstance(event, StepDone) and time.monotonic() - last[0] >= LINE_EVERY:
         last[0] = time.monotonic()
-        err.print(f"{figures.line()}  {_clock(figures.seconds_left)} left")
+        err.print(figures.line(err.width))
 
 
 def _show_what_happened(event: Event) -> None:
     """A sample, and what a person should know of that went wrong and was mended."""
     if isinstance(event, Sampled):
-        err.print(f"[dim]--- sample at step {event.step:,}[/]\n{escape(visible(event.text))}\n[dim]---[/]")
+        err.print(f"[dim]--- sample at step {event.step:,}[/]")
+        err.print(Text(visible(event.text)), soft_wrap=False)  # which wraps at words
+        err.print("[dim]---[/]")
     elif message := happened(event):
         err.print(f"[yellow]{escape(message)}[/]")
 

@@ -237,7 +237,7 @@ def _table(*columns: tuple[str, Any]) -> "Table":
 
 
 def _shown(symbol: str) -> Any:
-    """A symbol as literal text, never markup; quoted and escaped where it could not be seen."""
+    """A symbol as literal text, never markup."""
     from rich.text import Text
 
-    return Text(symbol if symbol.isprintable() and symbol == symbol.strip() else repr(symbol))
+    return Text(console.visible_symbol(symbol))

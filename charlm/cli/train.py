@@ -4,13 +4,14 @@ import dataclasses
 import shlex
 import signal
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 
-from charlm.cli.console import describe, literal, out, say, when_the_reader_goes, write_json
+from charlm.cli.console import describe, literal, out, say, show_command, when_the_reader_goes, write_json
 from charlm.cli.options import takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 from charlm.errors import UsageError
@@ -21,7 +22,14 @@ if TYPE_CHECKING:
     from charlm.training.results import TrainResult
     from charlm.training.session import Session
 
-EXAMPLES = """[bold]Examples[/]
+COLUMNS_FOR_ALL = 74  # of a terminal; the figures per token are left out of a narrower one
+EXAMPLES = """[bold]The result[/]
+
+streamed: the validation text read as one, the memory carried from line to line.
+
+cold: each of its lines read on its own, as charlm score reads a sentence.
+
+[bold]Examples[/]
 
 charlm train corpus.txt
 
@@ -31,7 +39,8 @@ charlm train --resume
 
 charlm train poems.txt --init-from stories
 
-charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt --unit word --split whitespace"""
+charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt \\
+    --unit word --split whitespace"""
 
 
 def register(app: typer.Typer) -> None:
@@ -90,9 +99,9 @@ def train_cli(
     finished = _train(session, json, quiet)
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
-        say(f"go on with: charlm train --resume --run {shlex.quote(str(session.run.path))}")
+        show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
         raise typer.Exit(128 + finished.signal)
-    say(f"{finished.reason}; measuring the best weights", quiet)
+    say("measuring the best weights", quiet)
     try:
         result = measure(session)
     except (KeyboardInterrupt, SystemExit):
@@ -102,6 +111,10 @@ def train_cli(
         write_json(result.as_json())
     else:
         _show_result(result)
+        if not quiet:
+            run = shlex.quote(result.run)
+            show_command(f"charlm sample --run {run} --temp 0.8", "next: ")
+            show_command(f'charlm score --run {run} "a sentence"', "      ")
 
 
 def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
@@ -115,23 +128,39 @@ def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
 
 
 def _show_result(result: "TrainResult") -> None:
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "nats/char", "bits/char", "nats/token", "bits/token", "perplexity"):
-        table.add_column(heading, justify="right" if heading else "left")
-    for name, tally in _measured(result).items():
-        if tally is not None:
-            figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
-            table.add_row(name, *(f"{figure:.4f}" for figure in figures), f"{tally.perplexity:.2f}")
-            if tally.unknown:
-                known = f"{tally.perplexity_without_unknown:.2f}".replace("nan", "-")
-                table.add_row(f"  without its {tally.unknown:,} unknown", "", "", "", "", known)
-    out.print(table)
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    per_token = ("nats/token", "bits/token") if out.width >= COLUMNS_FOR_ALL else ()
+    for heading in ("", "nats/char", "bits/char", *per_token, "perplexity"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
+    for name, tally in measured.items():
+        figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
+        shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
+        table.add_row(name, *shown, f"{tally.perplexity:.2f}")
+        if tally.unknown:
+            known = f"{tally.perplexity_without_unknown:.2f}".replace("nan", "-")
+            table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
+    out.print(table, soft_wrap=False)
     if result.valid is None:
         out.print(
             f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
         )
+    for line in _explained(result, list(measured)):
+        out.print(line, soft_wrap=False)
     seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
     out.print(f"{result.num_params:,} parameters, {seen}")
+
+
+def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
+    """Which figure to look at, what its row means, and whose weights these are."""
+    if measured:
+        yield f"Look at nats/char of {measured[0]}: lower is better."
+    manners = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
+    if found := [f"{name}: {meaning}" for name, meaning in manners.items() if name in " ".join(measured)]:
+        yield "; ".join(found)
+    is_older = result.valid is not None and result.best_step < result.steps
+    weights = f" Kept: step {result.best_step:,} of {result.steps:,}, the best in validation." if is_older else ""
+    yield f"{result.ended[0].upper()}{result.ended[1:]}.{weights}"
 
 
 def _measured(result: "TrainResult") -> "dict[str, Tally | None]":

@@ -53,7 +53,8 @@ def verify_cli(
     else:
         for one in checked:
             state = ("ok       ", "") if one.ok else ("damaged  ", "bold red")
-            out.print(Text.assemble(state, f"{one.file:22}", visible(one.detail)))
+            line = Text.assemble(state, f"{one.file:22}", visible(one.detail))
+            out.print(line, soft_wrap=not out.is_terminal)
     if not ok:
         raise typer.Exit(RunError.exit_code)
 

@@ -69,6 +69,10 @@ class StepBudget:
     def is_overrun(self, seconds: float) -> bool:
         return self.seconds is not None and seconds - self.since[1] > OVERRUN * self.seconds
 
+    def is_at_ceiling(self, step: int) -> bool:
+        """Whether a training for some time ends there because more steps would learn the text by heart."""
+        return self.seconds is not None and self.ceiling is not None and step >= self.ceiling
+
     def _is_due(self, steps: int, share_of_time: float) -> bool:
         """Whether it is time for the first decision, or for the correction."""
         if self.decisions == 0:

@@ -16,6 +16,7 @@ from charlm.errors import ResourceError
 from charlm.interrupts import Interrupted, StopRequest
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.training.budget import StepBudget
+from charlm.training.defaults import MOST_PASSES
 from charlm.training.events import (
     BatchSplit,
     Diverged,
@@ -35,8 +36,9 @@ from charlm.training.schedule import default_warmup, learning_rate_factor
 from charlm.training.snapshot import restore, snapshot
 
 EVALUATIONS = 20  # evaluations in a training, unless told otherwise
+LONGEST_INTERVAL = 1000  # steps between evaluations, and between saved states
 SAMPLES = 5
-LONGEST_INTERVAL = 1000  # steps between evaluations, saved states and samples
+SAMPLE_INTERVALS = (20, 10_000)  # fewest and most steps between samples: none in a training that is over at once
 
 
 @dataclass
@@ -178,7 +180,7 @@ class Trainer:
             yield from self._evaluate(stop)
             if self._evaluation_is_due():
                 return
-        if self._sample and self._is_due(self.settings.sample_every or self._share(SAMPLES)):
+        if self._sample and self._is_due(self.settings.sample_every or self._sample_interval()):
             yield Sampled(self.progress.step, self._sample())
         if self.progress.skipped_in_a_row:
             return  # whether this state is a good one to go back to is not known yet
@@ -225,6 +227,10 @@ class Trainer:
     def _share(self, times: int) -> int:
         return max(1, min(LONGEST_INTERVAL, self.budget.total_or_guess // times))
 
+    def _sample_interval(self) -> int:
+        fewest, most = SAMPLE_INTERVALS
+        return max(fewest, min(most, self.budget.total_or_guess // SAMPLES))
+
     def _is_due(self, every: int) -> bool:
         return self.progress.step > 0 and self.progress.step % every == 0
 
@@ -243,4 +249,6 @@ class Trainer:
             return "interrupted"
         if self._out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
+        if self.budget.is_at_ceiling(self.progress.step):
+            return f"{MOST_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
         return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"

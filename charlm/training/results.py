@@ -29,6 +29,10 @@ class TrainResult:
     seconds: float
     num_params: int
     mode: str
+    ended: str
+    """Why training came to its end."""
+    best_step: int
+    """The step that the best weights, which were measured, are of."""
     train_nats_per_token: float
     valid_streamed: Tally | None
     valid_cold: Tally | None
@@ -53,12 +57,14 @@ class TrainResult:
             "valid_cold_nats_per_char": self.valid_cold.nats_per_char if self.valid_cold else None,
             "test_nats_per_token": self.test.nats_per_token if self.test else None,
             "num_params": self.num_params,
+            "ended": self.ended,
+            "best_step": self.best_step,
         }
 
 
 def measure(session: Session) -> TrainResult:
     """Load the best weights and measure them. The log has it, too, unless another process holds the run meanwhile."""
-    session.load_best()
+    best_step = session.load_best()
     runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
     eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     tally = tally_cold if session.training.mode == "sentence" else tally_streamed
@@ -70,6 +76,8 @@ def measure(session: Session) -> TrainResult:
         seconds=progress.seconds,
         num_params=num_params(session.shape),
         mode=session.training.mode,
+        ended=session.finished.reason,
+        best_step=best_step,
         train_nats_per_token=_train_nats(runner, corpus, size, session.training.mode == "sentence"),
         valid_streamed=tally_streamed(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,

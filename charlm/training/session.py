@@ -90,11 +90,12 @@ class Session:
                 yield event
                 yield from self._follow(event)
 
-    def load_best(self) -> None:
-        """Put the best weights into the network."""
-        arrays = self.run.load(BEST, most_weight_bytes(self.shape)).tensors
-        check_weights(self.shape, arrays, str(self.run.path / "best.safetensors"))
-        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in arrays.items()})
+    def load_best(self) -> int:
+        """Put the best weights into the network; the step that they are of."""
+        best = self.run.load(BEST, most_weight_bytes(self.shape))
+        check_weights(self.shape, best.tensors, str(self.run.path / "best.safetensors"))
+        self.network.load_state_dict({name: torch.from_numpy(value) for name, value in best.tensors.items()})
+        return best.step
 
     def _refuse_another_run(self) -> None:
         """See that run and state are still those that were read."""
