@@ -7,6 +7,7 @@ import typer
 
 from charlm import __version__
 from charlm.cli.console import reporting_errors
+from charlm.cli.parsing import OneValueEach
 
 HELP = """Train a recurrent language model on your own text; sample from it; score sentences with it.
 
@@ -29,6 +30,8 @@ app = typer.Typer(
 )
 for _command in ("tokenize", "train", "sample", "score", "info", "verify", "cells"):
     importlib.import_module(f"charlm.cli.{_command}").register(app)
+for _registered in app.registered_commands:
+    _registered.cls = OneValueEach
 
 
 def _print_version(wanted: bool) -> None:
