@@ -15,7 +15,7 @@ class OneValueEach(TyperCommand):
     """
 
     def make_parser(self, ctx: Any) -> Any:
-        parser = super().make_parser(ctx)
+        parser: Any = super().make_parser(ctx)
         given: dict[str, tuple[str, Any]] = {}
         for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
             if option.action in ("store", "store_const") and not ctx.resilient_parsing:

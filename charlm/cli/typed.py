@@ -2,7 +2,8 @@
 
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 
 from charlm.cli.console import say
 from charlm.corpus.sources import STDIN, cannot_read
@@ -12,6 +13,7 @@ ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 BYTE_ORDER_MARK = "\ufeff"
 LINES_LOOKED_AT = 10
 MOSES = re.compile(r"\s*\d+ \|\|\| ")  # 0 ||| a hypothesis ||| its scores
+NO_SCORES = "awk -F' [|][|][|] ' '{print $2}'"
 ID = re.compile(r"(?=\S*\d)[\w.:/-]+")  # utt1-1, 4k0c030a, spk_003:12
 FIRST_FIELD = re.compile(r"(\S{1,60})([ \t]+)\S")
 NUMBERS = re.compile(r"\s*\d+(\s+\d+)+\s*")
@@ -46,20 +48,36 @@ def _standard_input(option: str) -> str:
     return re.sub(r"\r?\n\Z", "", text.removeprefix(BYTE_ORDER_MARK))
 
 
-def note_on_ids(lines: Sequence[str]) -> str:
-    """What to say when each of these lines begins with an id, as in a list of hypotheses; else nothing."""
+def note_ids(sentences: Sequence[str], quiet: bool) -> None:
+    """Say so when each of several sentences begins with an id, as hypotheses of a recognizer do."""
+    if found := _ids_of(sentences):
+        say(f"{found[0]}. Leave that out if it is no text", quiet)
+
+
+def noting_ids(batches: Iterable[list[str]], quiet: bool) -> Iterator[list[str]]:
+    """The lines of a file as they are; it says the same, and how to be rid of the ids, once some lines have come."""
+    first: list[str] = []
+    for batch in chain(batches, [None]):
+        is_enough = len(first) == LINES_LOOKED_AT
+        first += (batch or [])[: LINES_LOOKED_AT - len(first)]
+        if not is_enough and (batch is None or len(first) == LINES_LOOKED_AT) and (found := _ids_of(first)):
+            say(f"{found[0]}. To score the text alone: {found[1]} FILE | charlm score -", quiet)
+        if batch is not None:
+            yield batch
+
+
+def _ids_of(lines: Sequence[str]) -> tuple[str, str] | None:
+    """What these lines have beside their text, and the command that leaves it out."""
     if len(lines) < 2:
-        return ""
+        return None
     if all(map(MOSES.match, lines)):
-        without = "awk -F ' [|][|][|] ' '{print $2}' FILE | charlm score -"
-        return f"these lines look like an n-best list; ids and scores were taken as text, too. Without them: {without}"
-    found = [FIRST_FIELD.match(line) for line in lines]
-    first = [match[1] for match in found if match]
+        return "these lines have ids and scores between |||, which were scored as text", NO_SCORES
+    found = [match for match in map(FIRST_FIELD.match, lines) if match]
+    first = [match[1] for match in found]
     if len(first) < len(lines) or not (all(map(ID.fullmatch, first)) and _are_ids(first)):
-        return ""
-    with_tabs = all("\t" in match[2] for match in found if match)
-    without = f"cut {'' if with_tabs else '-d' + repr(' ') + ' '}-f2- FILE | charlm score -"
-    return f"each line begins with what looks like an id ({first[0]}), which was taken as text. Without it: {without}"
+        return None
+    cut = "cut -f2-" if all("\t" in match[2] for match in found) else "cut -d' ' -f2-"
+    return f"each line begins with what looks like an id ({first[0]}), which was scored as text", cut
 
 
 def _are_ids(fields: Sequence[str]) -> bool:

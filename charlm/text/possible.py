@@ -14,7 +14,7 @@ from charlm.text.subwords import SubwordTokenizer
 from charlm.text.words import WordTokenizer
 
 BETWEEN = "\ud800"  # between the texts of tokens, none of which has it
-Joins = tuple[bool, bool]  # whether a token joins what is on its left, and what is on its right; else a space is between
+Joins = tuple[bool, bool]  # whether a token joins its left neighbour, and its right one; else a space stands between
 
 
 def can_write(tokenizer: Tokenizer, text: str, *, line_ends: bool = True, unknown: bool = False) -> bool:
