@@ -186,8 +186,10 @@ def _scores_of_lines(
     from charlm.api import LINES_AT_ONCE
     from charlm.corpus.incoming import batches_of_lines
 
-    batches = ([line.decode() for line in batch] for batch in batches_of_lines(file, settings, LINES_AT_ONCE, say))
-    for lines in noting_ids(batches, asked.quiet):
+    raw = all(lm.tokenizer.unit == "byte" for lm in models)
+    batches = batches_of_lines(file, settings, LINES_AT_ONCE, say, raw)
+    decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
+    for lines in noting_ids(decoded, asked.quiet):
         texts = [asked.read(line) for line in lines]
         yield from zip(*(lm.score_lines(texts, context=asked.context, eos=asked.eos) for lm in models), strict=True)
 

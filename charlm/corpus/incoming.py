@@ -24,8 +24,10 @@ BLOCK = 1 << 18  # bytes read at a time
 Note = Callable[[str], None]
 
 
-def batches_of_lines(path: Path | str, settings: CorpusSettings, most: int, note: Note) -> Iterator[list[bytes]]:
-    """The lines of a text as UTF-8, without their ends, at most `most` at a time.
+def batches_of_lines(
+    path: Path | str, settings: CorpusSettings, most: int, note: Note, raw: bool = False
+) -> Iterator[list[bytes]]:
+    """The lines of a text as UTF-8, or with `raw` as they are, without their ends; at most `most` at a time.
 
     Of standard input, a pipe or a terminal each batch has the lines that have come so far; a file or a folder is
     checked as a whole first. What a person should know is given to `note`. Raises what `open_text` raises; where
@@ -36,9 +38,9 @@ def batches_of_lines(path: Path | str, settings: CorpusSettings, most: int, note
         name = shown(path)
         with _descriptor(path, name, note) as descriptor:
             blocks = _decompressed(_read(descriptor, name), name, note)
-            yield from _batches(_ToUtf8(settings, name, note).of(blocks), most, name)
+            yield from _batches(blocks if raw else _ToUtf8(settings, name, note).of(blocks), most, name)
         return
-    with open_text(path, settings) as text:
+    with open_text(path, settings, raw) as text:
         for message in text.notes:
             note(message)
         pieces = text.texts(lines=True)
