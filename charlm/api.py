@@ -9,13 +9,13 @@ import math
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, Self, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -84,7 +84,11 @@ class Score:
 
 
 class LanguageModel:
-    """A trained run, ready to use. Load it with `charlm.load`."""
+    """A trained run, ready to use. Load it with `charlm.load`.
+
+    A copy shares the network. A pickle, such as `multiprocessing` sends, holds the run's path and the options of
+    `load`, no weights; who unpickles it loads the run again, and gets RunError when it is gone or no longer the same.
+    """
 
     def __init__(
         self,
@@ -98,6 +102,7 @@ class LanguageModel:
         if threads is not None and threads < 1:
             raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
         self.run, self._device, self._precision, self._threads = run, device, precision, threads or cores()
+        self._best_step: int | None = None  # of the weights, once they were read
         self.shape = shape_from(run.config, str(run.path / "config.json"))
         self.tokenizer: Tokenizer = load_tokenizer(run.path)
         if self.tokenizer.vocab_size != self.shape.vocab_size:
@@ -107,6 +112,18 @@ class LanguageModel:
                 raise run.damaged("best.safetensors", "is missing")
             to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
             raise RunError("nothing of this run was saved yet", str(run.path), to_do)
+
+    def __copy__(self) -> Self:
+        copied = object.__new__(type(self))
+        copied.__dict__.update(self.__dict__)
+        return copied
+
+    def __deepcopy__(self, memo: object) -> Self:
+        return self.__copy__()  # what is shared is never changed
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        path, run_id = str(self.run.path.absolute()), self.run.config["run_id"]
+        return _load_again, (path, run_id, self._best_step, self._device, self._precision, self._threads)
 
     @cached_property
     def stepper(self) -> Stepper:
@@ -202,11 +219,14 @@ class LanguageModel:
         repetition_penalty: float = 1.0,
         length: int = Ending.length,
         until_eos: bool = False,
-        stop: str | None = None,
+        stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         allow_unk: bool = False,
     ) -> Sample:
-        """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it."""
+        """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
+
+        Of several stop texts the first that comes ends it.
+        """
         strategy = Strategy(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
         )
@@ -268,10 +288,13 @@ class LanguageModel:
                 pool.shutdown(cancel_futures=True)
 
     def _best(self) -> Mapping[str, NDArray[np.float32]]:
-        """The weights, which are all and only those of a network of this shape."""
-        tensors = self.run.load(BEST, most_weight_bytes(self.shape)).tensors
-        check_weights(self.shape, tensors, str(self.run.path / f"{BEST}.safetensors"))
-        return tensors
+        """The weights, which are all and only those of a network of this shape, and the same each time."""
+        best = self.run.load(BEST, most_weight_bytes(self.shape))
+        check_weights(self.shape, best.tensors, str(self.run.path / f"{BEST}.safetensors"))
+        if self._best_step not in (None, best.step):
+            raise _no_longer_the_same(self.run.path)
+        self._best_step = best.step
+        return best.tensors
 
     def unknown_in(self, text: str) -> tuple[str, ...]:
         """The symbols of a text that the vocabulary lacks."""
@@ -393,6 +416,19 @@ def train(
 def _check_choice(name: str, value: str, kind: Any) -> None:
     if value not in get_args(kind):
         raise UsageError(f"--{name} {value}: no such {name}", to_do=f"choose from {', '.join(get_args(kind))}")
+
+
+def _load_again(path: str, run_id: str, best_step: int | None, *options: Any) -> LanguageModel:
+    """The model that was pickled."""
+    model = LanguageModel(RunDirectory(find_run(path)), *options)
+    if model.run.config["run_id"] != run_id:
+        raise _no_longer_the_same(model.run.path)
+    model._best_step = best_step
+    return model
+
+
+def _no_longer_the_same(path: Path) -> RunError:
+    return RunError("this run was replaced, or trained further, since the model was loaded", str(path), "load it again")
 
 
 def _randomness(seed: int | None) -> int:

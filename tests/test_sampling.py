@@ -307,6 +307,19 @@ def test_held_text_gives_all_before_the_stop_text_however_it_comes(pieces: list[
     assert given_out + held.rest() == whole.split(stop)[0]
 
 
+@given(
+    st.lists(st.text("ab\n", max_size=4), max_size=12), st.lists(st.text("ab\n", min_size=1, max_size=4), min_size=1)
+)
+def test_of_several_stop_texts_the_first_that_is_complete_counts_however_the_text_comes(
+    pieces: list[str], stops: list[str]
+) -> None:
+    whole, held = "".join(pieces), HeldText(stops)
+    given_out = "".join([held.add(piece) for piece in pieces if not held.found]) + held.rest()
+    found = [(whole.find(stop) + len(stop), whole.find(stop)) for stop in stops if stop in whole]
+    assert held.found == bool(found)
+    assert given_out == (whole[: min(found)[1]] if found else whole)
+
+
 @given(st.lists(st.text(max_size=4), max_size=12))
 def test_without_a_stop_text_nothing_is_held(pieces: list[str]) -> None:
     held = HeldText(None)

@@ -7,7 +7,9 @@ from typing import Any
 from rich.console import Console
 from rich.markup import escape
 from rich.text import Text
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
+
+from charlm.cli.parsing import OneValueEach
 
 MOST_COLUMNS = 100
 NAME_COLUMNS = 26  # an option with its value, indented by two, and the space behind it
@@ -30,7 +32,7 @@ MORE_HELP = "charlm COMMAND --help explains a command, charlm --help exit codes 
 Row = tuple[str, str]  # a name, and its meaning as markup
 
 
-class Command(TyperCommand):
+class Command(OneValueEach):
     """One of the commands."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:

@@ -2,14 +2,23 @@
 
 import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, visible, visible_symbol, write_json
+from charlm.cli.comparing import (
+    short_names,
+    show_headings,
+    show_line,
+    show_sentences_by_run,
+    show_totals_by_run,
+)
+from charlm.cli.console import out, say, visible, visible_symbol, write_json, write_text
+from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
@@ -22,11 +31,17 @@ EXAMPLES = """[bold]Examples[/]
 
 charlm score "The apple and pear salad" "The apple and pair salad"
 
-charlm score --context "cats average" --next 10
+charlm score "The cat sat." --per-token
+
+charlm score --context "The cats " --next 10
+
+charlm score "Wer bist du?" "Who are you?" --run german --run english
 
 charlm score --file sentences.txt --json
 
 charlm score --stream corpus.txt
+
+some-program | charlm score -
 
 charlm score -- "- a sentence that begins with a dash\""""
 
@@ -37,17 +52,24 @@ def register(app: typer.Typer) -> None:
 
 def score_cli(
     sentences: Annotated[
-        list[str] | None, typer.Argument(help="Sentences; several are ranked. - alone is standard input, a line each.")
+        list[str] | None, typer.Argument(help="Sentences; several are ranked. - alone: standard input, a line each.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
-    file: Annotated[str | None, typer.Option(help="A sentence a line; - is standard input.")] = None,
+    run: Annotated[
+        list[str] | None, typer.Option(help="The run (default: the one saved last); several are compared.")
+    ] = None,
+    file: Annotated[
+        list[str] | None, typer.Option(help="A sentence a line; - is standard input, answered line by line.")
+    ] = None,
     stream: Annotated[str | None, typer.Option(help="A file as one running text; total only.")] = None,
-    context: Annotated[str, typer.Option(help="Text before, which counts nothing itself.")] = "",
+    context: Annotated[str, typer.Option(help="Text before, which counts nothing itself; - is standard input.")] = "",
     next_tokens: Annotated[
         int | None, typer.Option("--next", min=1, help="The likeliest tokens after --context.")
     ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Each token's probability.")] = False,
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end of the sentence.")] = True,
+    escapes: Annotated[
+        bool, typer.Option("--escapes/--no-escapes", help=r"Read \n, \t and \\ in sentences and context.")
+    ] = False,
     encoding: Annotated[str, typer.Option(help="Of --file and --stream.")] = "utf-8",
     encoding_errors: Annotated[EncodingErrors, typer.Option(help="For bytes that do not decode.")] = "strict",
     device: Annotated[Device, typer.Option(help="Where to score a file.")] = "auto",
@@ -57,99 +79,198 @@ def score_cli(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only results.")] = False,
 ) -> None:
     """Score sentences: how probable is this text?"""
-    if sentences == ["-"]:
-        sentences, file = None, "-"
+    if sentences == ["-"] and not file:
+        sentences, file = None, ["-"]
     if threads or not (file or stream):
         one_thread_for_numpy(threads)
     given = [sentences, file, stream, next_tokens]
     if sum(bool(one) for one in given) != 1:
         raise UsageError("give sentences, or --file, or --stream, or --next", to_do='charlm score "a sentence"')
-    if stream and (context or not eos):
-        raise UsageError("--stream takes neither --context nor --no-eos", to_do="leave them out")
+    if stream and (context or not eos or escapes):
+        raise UsageError("--stream takes no --context, --no-eos or --escapes", to_do="leave them out")
     if per_token and not sentences:
         raise UsageError(
             "--per-token is for sentences given as arguments", to_do='charlm score --per-token "a sentence"'
         )
+    if len(set(run or ())) > 1 and (per_token or next_tokens or stream):
+        option = "--per-token" if per_token else "--next" if next_tokens else "--stream"
+        raise UsageError(f"{option} takes one --run", to_do="ask the runs one after another")
+    if context == "-" and "-" in (file or ()):
+        raise UsageError("standard input cannot be both context and sentences", to_do="give one of them otherwise")
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
+    models = _load_all(run, device, precision, threads, quiet)
+    asked = Asked(typed_text(context, "--context", escapes), eos, escapes, json, quiet)
+    if next_tokens:
+        _show_next(models[0].next_tokens(asked.context, next_tokens), json)
+    elif stream:
+        _show_total(models[0].score_stream(stream, settings), json)
+    elif file:
+        _score_files(models, file, settings, asked)
+    else:
+        _score_sentences(models, sentences or [], per_token, asked)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How sentences are to be scored and shown."""
+
+    context: str
+    eos: bool
+    escapes: bool
+    json: bool
+    quiet: bool
+
+    def read(self, text: str) -> str:
+        return read_escapes(text) if self.escapes else text
+
+
+def _load_all(
+    runs: list[str] | None, device: Device, precision: Precision, threads: int | None, quiet: bool
+) -> "list[LanguageModel]":
+    """The models of these runs, each once; by default that of the run saved last."""
     from charlm.api import load
 
-    lm = load(run, device, precision, threads)
-    say(f"run: {lm.run.path}", quiet or run is not None)
-    if next_tokens:
-        _show_next(lm.next_tokens(context, next_tokens), json)
-    elif stream:
-        _show_total(lm.score_stream(stream, settings), json)
-    elif file:
-        _score_file(lm, _lines(file, settings), context, eos, json)
+    models = [load(run, device, precision, threads) for run in runs or (None,)]
+    found = list({lm.run.path.resolve(): lm for lm in models}.values())
+    if not runs:
+        say(f"run: {found[0].run.path}", quiet)
+    if len(found) > 1:
+        for name, lm in zip(short_names(found), found, strict=True):
+            if not lm.tokenizer.lossless:
+                say(f"{name}: not lossless; its figures are of the text as it keeps it, not quite the same", quiet)
+    return found
+
+
+def _score_sentences(models: "list[LanguageModel]", sentences: list[str], per_token: bool, asked: Asked) -> None:
+    """Sentences given as arguments: one, a ranking, or side by side by several runs."""
+    texts = [asked.read(text) for text in sentences]
+    note_ids(texts, asked.quiet)
+    scores = [
+        [lm.score(text, context=asked.context, eos=asked.eos, per_token=per_token) for lm in models] for text in texts
+    ]
+    if any(is_numbers(one.text) and one.tally.unknown for of_text in scores for one in of_text):
+        say("numbers are scored as text; charlm takes no ids of tokens", asked.quiet)
+    if asked.json:
+        for of_text in scores:
+            for lm, score in zip(models, of_text, strict=True):
+                write_json({**_record(score), "run": str(lm.run.path)})
+    elif len(models) > 1:
+        show_sentences_by_run(short_names(models), scores)
     else:
-        scores = [lm.score(text, context=context, eos=eos, per_token=per_token) for text in sentences or []]
-        _show_sentences(scores, json)
+        _show_sentences([score for score, *_ in scores], asked)
 
 
-def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bool, json: bool) -> None:
-    """A line each as it comes, and the total."""
+def _score_files(models: "list[LanguageModel]", files: list[str], settings: CorpusSettings, asked: Asked) -> None:
+    """The lines of each file as they come, and the totals."""
     from charlm.scoring.metrics import Tally
 
-    total = Tally()
-    for score in lm.score_lines(lines, context=context, eos=eos):
-        total += score.tally
-        if json:
-            write_json(_record(score))
-        else:
-            out.print(f"{score.logprob_nats:12.4f}  ", Text(visible(score.text)), sep="")
-    _show_total(total, json)
+    several = len(files) > 1
+    overall = [Tally() for _ in models]
+    if len(models) > 1 and not asked.json:
+        show_headings(short_names(models))
+    for file in files:
+        totals = [Tally() for _ in models]
+        for scores in _scores_of_lines(models, file, settings, asked):
+            totals = [total + score.tally for total, score in zip(totals, scores, strict=True)]
+            _show_scores_of_line(models, scores, file if several else "", asked.json)
+        if several:
+            _show_totals(models, totals, file, file, asked.json)
+        overall = [before + total for before, total in zip(overall, totals, strict=True)]
+    _show_totals(models, overall, "", "all files" if several else "", asked.json)
 
 
-def _lines(file: str, settings: CorpusSettings) -> Iterator[str]:
-    """The lines of a file, ended by newlines alone."""
-    from charlm.corpus.reader import open_text
+def _scores_of_lines(
+    models: "list[LanguageModel]", file: str, settings: CorpusSettings, asked: Asked
+) -> "Iterator[tuple[Score, ...]]":
+    """The scores of each line by each run."""
+    from charlm.api import LINES_AT_ONCE
+    from charlm.corpus.incoming import batches_of_lines
 
-    with open_text(file, settings) as text:
-        for note in text.notes:
-            say(note)
-        for chunk in text.lines():
-            yield from chunk.removesuffix("\n").split("\n")
+    raw = all(lm.tokenizer.unit == "byte" for lm in models)
+    batches = batches_of_lines(file, settings, LINES_AT_ONCE, say, raw)
+    decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
+    for lines in noting_ids(decoded, asked.quiet):
+        texts = [asked.read(line) for line in lines]
+        yield from zip(*(lm.score_lines(texts, context=asked.context, eos=asked.eos) for lm in models), strict=True)
 
 
-def _show_sentences(scores: "list[Score]", json: bool) -> None:
+def _show_scores_of_line(models: "list[LanguageModel]", scores: "Sequence[Score]", file: str, json: bool) -> None:
+    """One line of a file; `file` is named where there are several."""
     if json:
-        for score in scores:
-            write_json(_record(score))
-    elif len(scores) == 1:
-        _show_tally(scores[0].tally)
-        _show_tokens(scores[0])
+        for lm, score in zip(models, scores, strict=True):
+            write_json({**_record(score), "run": str(lm.run.path), **({"file": file} if file else {})})
+    elif len(models) > 1:
+        show_line(short_names(models), scores)
     else:
-        _show_ranking(scores)
-        for score in scores:
+        write_text(f"{scores[0].logprob_nats:12.4f}  {visible(scores[0].text)}\n", flush=True)
+
+
+def _show_totals(models: "list[LanguageModel]", totals: "Sequence[Tally]", file: str, title: str, json: bool) -> None:
+    """The total of a file, or of all; by each run."""
+    if json:
+        for lm, total in zip(models, totals, strict=True):
+            write_json(
+                {"total": True, **_tally_record(total), "run": str(lm.run.path), **({"file": file} if file else {})}
+            )
+        return
+    if title:
+        out.print(Text(f"total of {visible(title)}", style="bold"))
+    if len(models) > 1:
+        show_totals_by_run(short_names(models), totals)
+    else:
+        _show_tally(totals[0])
+
+
+def _show_sentences(scores: "list[Score]", asked: Asked) -> None:
+    """One sentence's figures, or the ranking of several; then their tokens, in the same order."""
+    if len(scores) == 1:
+        _show_tally(scores[0].tally, ", its end <eos> among them" if asked.eos else "")
+        _show_tokens(scores[0])
+        return
+    ranked = sorted(scores, key=lambda score: -score.logprob_nats)
+    of_one_length = len({score.tally.characters for score in scores}) == 1
+    _show_ranking(ranked, of_one_length)
+    if not of_one_length:
+        say("longer sentences are less likely by their length alone: see per character", asked.quiet)
+    for place, score in enumerate(ranked, 1):
+        if score.tokens_scored:
+            out.print(Text(f"\n{place}. {visible(score.text)}", style="bold"))
             _show_tokens(score)
 
 
-def _show_ranking(scores: "list[Score]") -> None:
-    """The likeliest first, each with how many times likelier it is than the next."""
-    ranked = sorted(scores, key=lambda score: -score.logprob_nats)
-    table = _table("", "log p (nats)", "log10 p", "perplexity", "times likelier than the next", "sentence")
-    for place, score in enumerate(ranked):
-        times = _times(score.logprob_nats - ranked[place + 1].logprob_nats) if place + 1 < len(ranked) else ""
-        figures = (f"{score.logprob_nats:.4f}", f"{score.logprob10:.4f}", f"{score.perplexity:.4f}")
-        table.add_row(f"{place + 1}.", *figures, times, Text(visible(score.text)))
+def _show_ranking(ranked: "list[Score]", of_one_length: bool) -> None:
+    """The likeliest first, each with how many times likelier it is than the next, if need be per character, too."""
+    likelier = ["times likelier\nthan the next"] + ([] if of_one_length else ["per\ncharacter"])
+    table = _table("", "log p\n(nats)", "perplexity", *likelier, "sentence")
+    for place, score in enumerate(ranked, 1):
+        times = ["" for _ in likelier]
+        for following in ranked[place : place + 1]:
+            nats = (
+                score.logprob_nats - following.logprob_nats,
+                following.tally.nats_per_char - score.tally.nats_per_char,
+            )
+            times = [_times(one) for one in nats[: len(likelier)]]
+        figures = (f"{score.logprob_nats:.4f}", f"{score.perplexity:.4f}")
+        table.add_row(f"{place}.", *figures, *times, Text(visible(score.text)))
     out.print(table)
 
 
-def _show_tally(tally: "Tally") -> None:
+def _show_tally(tally: "Tally", counted: str = "") -> None:
+    """All figures of a text; `counted` says what is among its tokens."""
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
-    for name, value in _figures(tally).items():
+    for name, value in _figures(tally, counted).items():
         table.add_row(name, value)
     out.print(table)
 
 
-def _figures(tally: "Tally") -> dict[str, str]:
+def _figures(tally: "Tally", counted: str) -> dict[str, str]:
     figures = {
-        "log-probability": f"{tally.logprob_nats:.4f} nats, {tally.logprob10:.4f} base 10",
+        "log-probability": f"{tally.logprob_nats:.4f} nats, {tally.logprob10:.4f} base 10; nearer to 0: likelier",
         "probability": _probability(tally.logprob_nats),
-        "perplexity": f"{tally.perplexity:.4f} per token",
+        "perplexity": f"{tally.perplexity:.4f} per token; lower: likelier",
         "bits per character": f"{tally.bits_per_char:.4f}",
         "nats per character": f"{tally.nats_per_char:.4f}",
-        "tokens": f"{tally.tokens:,}",
+        "tokens": f"{tally.tokens:,}{counted}",
         "unknown": f"{tally.unknown:,}",
     }
     if tally.unknown:

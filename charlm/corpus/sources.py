@@ -45,7 +45,7 @@ def open_source(path: Path | str) -> Source:
         if sys.stdin is None:
             raise TextError("there is no standard input", to_do="give a text file")
         return _copied(sys.stdin.buffer, name)
-    file = _opened(path, name)
+    file = opened(path, name)
     try:
         version = version_of(file)
         if version and version[0] and compression_of(read_at(file, MAGIC_SIZE, 0, name)) is None:
@@ -152,7 +152,7 @@ def no_room(error: OSError) -> ResourceError:
     return ResourceError(f"cannot copy the text: {error.strerror or error}", place, to_do)
 
 
-def _opened(path: Path | str, name: str) -> BinaryIO:
+def opened(path: Path | str, name: str) -> BinaryIO:
     try:
         return open(path, "rb")
     except FileNotFoundError as error:

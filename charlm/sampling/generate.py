@@ -56,13 +56,15 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """When a sample ends: after `length` tokens, at an `<eos>`, or before the text `stop`."""
+    """When a sample ends: after `length` tokens, at an `<eos>`, or before the text `stop`, the first of several."""
 
     length: int = 500
     until_eos: bool = False
-    stop: str | None = None
+    stop: str | Sequence[str] | None = None
 
     def __post_init__(self) -> None:
+        if "" in stop_texts(self.stop):
+            raise UsageError("--stop is empty", to_do="give the text to stop before, or leave --stop out")
         if self.length < 1:
             raise UsageError(f"--length {self.length} is out of range", to_do="give a number of 1 or more")
 
@@ -159,30 +161,39 @@ class _Text:
 
 
 class HeldText:
-    """Keeps back what may turn out to be the beginning of the stop text."""
+    """Keeps back what may turn out to be the beginning of a stop text."""
 
-    def __init__(self, stop: str | None) -> None:
-        self._stop = stop or ""
+    def __init__(self, stop: str | Sequence[str] | None) -> None:
+        self._stops = stop_texts(stop)
         self._pending = ""
         self.found = False
 
     def add(self, text: str) -> str:
-        """Take new text; give what surely stands before any stop text."""
-        if not self._stop:
+        """Take new text; give what surely stands before any stop text.
+
+        Of several stop texts the one that is complete first counts, of those complete at once the one begun first.
+        """
+        if not self._stops:
             return text
         self._pending += text
-        if self._stop in self._pending:
+        found = [(start + len(stop), start) for stop in self._stops if (start := self._pending.find(stop)) >= 0]
+        if found:
             self.found = True
-            text, self._pending = self._pending.split(self._stop)[0], ""
+            text, self._pending = self._pending[: min(found)[1]], ""
             return text
-        keep = max((n for n in range(len(self._stop)) if self._pending.endswith(self._stop[:n])), default=0)
-        cut = len(self._pending) - keep
+        begun = (n for stop in self._stops for n in range(len(stop)) if self._pending.endswith(stop[:n]))
+        cut = len(self._pending) - max(begun)
         text, self._pending = self._pending[:cut], self._pending[cut:]
         return text
 
     def rest(self) -> str:
         text, self._pending = self._pending, ""
         return text
+
+
+def stop_texts(stop: str | Sequence[str] | None) -> tuple[str, ...]:
+    """One stop text, or several, as a tuple."""
+    return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:

@@ -1,0 +1,36 @@
+"""How a command line is read: an option that takes one value is not silently given two."""
+
+from functools import partial
+from typing import Any
+
+from typer.core import TyperCommand
+
+from charlm.errors import UsageError
+
+
+class OneValueEach(TyperCommand):
+    """A command that refuses an option given twice with different values, unless the option collects its values.
+
+    `--eos --no-eos` is refused, too. The same value twice is fine.
+    """
+
+    def make_parser(self, ctx: Any) -> Any:
+        parser: Any = super().make_parser(ctx)
+        given: dict[str, tuple[str, Any]] = {}
+        for option in {*parser._long_opt.values(), *parser._short_opt.values()}:
+            if option.action in ("store", "store_const") and not ctx.resilient_parsing:
+                option.process = partial(_take, ctx, option, option.process, given)
+        return parser
+
+
+def _take(ctx: Any, option: Any, process: Any, given: dict[str, tuple[str, Any]], value: Any, state: Any) -> None:
+    """Take one value of an option, as its parser does. Raises UsageError when it was given another before."""
+    name = next(iter([*option._long_opts, *option._short_opts]))
+    is_flag = option.action == "store_const"
+    new = option.const if is_flag else value
+    first_name, first = given.setdefault(option.dest, (name, new))
+    if first != new and is_flag:
+        raise UsageError(f"{first_name} and {name} contradict each other", to_do="give one of them")
+    if first != new and option.obj.process_value(ctx, first) != option.obj.process_value(ctx, new):
+        raise UsageError(f"{name} is given twice: {first} and {new}", to_do="give one of them")
+    process(value, state)
