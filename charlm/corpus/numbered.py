@@ -53,7 +53,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """By number: the id, and the characters and bytes of the symbol; of unknown ones those for the spelling."""
+    """By number: the id, the characters and bytes of its text, and for unknown symbols those of the spelling."""
 
     ids: Ids
     characters: Ids
@@ -101,7 +101,7 @@ class NumberedText:
         blocks = self._parts[part] = []
         pending = _Pending()
         for text in without_cut_spaces(texts):
-            data = self._splitting.cased(text)
+            data = self._splitting.prepared(text)
             numbers = self._numbering.of(data)
             if self._splitting.keeps_text:
                 space = pending.is_within_a_line and len(data) > 0
@@ -220,8 +220,9 @@ class NumberedText:
     def _meaning(self, table: _Table, vocabulary: Vocabulary) -> _Meaning:
         symbols = self._symbols(table)
         ids = np.fromiter(map(vocabulary.ids.get, symbols, repeat(UNK_ID)), np.uint32, len(symbols))
-        characters = np.fromiter(map(len, symbols), np.uint32, len(symbols))
-        sizes = np.fromiter((len(symbol.encode()) for symbol in symbols), np.uint32, len(symbols))
+        texts = list(map(self._splitting.text_of, symbols))
+        characters = np.fromiter(map(len, texts), np.uint32, len(texts))
+        sizes = np.fromiter((len(text.encode()) for text in texts), np.uint32, len(texts))
         unknown = np.where(ids == UNK_ID, sizes + 1, 0)
         special = {"\n": EOS_ID, UNK: UNK_ID}
         lengths = [len(text) for text in special]
