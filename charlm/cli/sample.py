@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.console import out, say, visible, write_json, write_text
+from charlm.cli.console import out, say, text_fields, visible, write_json, write_text
 from charlm.config import Precision
 from charlm.device import one_thread_for_numpy
 
@@ -106,11 +106,12 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", more: dict[str, An
         {"id": token.id, "symbol": lm.tokenizer.symbol(token.id), "logprob_nats": token.logprob_nats}
         for token in sample.per_token
     ]
-    write_json({**dataclasses.asdict(sample), "per_token": tokens, **more})
+    texts = {**text_fields("text", sample.text), **text_fields("prompt", sample.prompt)}
+    write_json({**dataclasses.asdict(sample), **texts, "per_token": tokens, **more})
 
 
 def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
-    unknown = dict.fromkeys(lm.unknown_in(prompt))
+    unknown = dict.fromkeys(lm.unknown_in_prompt(prompt))
     if unknown:
         shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])
         say(f"warning: never seen in training, read as <unk>: {shown}")

@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, visible, visible_symbol, write_json
+from charlm.cli.console import out, say, text_fields, visible, visible_symbol, write_json
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
     from charlm.scoring.metrics import Tally
 
+SPACE_ADDED = "one space was put between the context and the text"
 EXAMPLES = """[bold]Examples[/]
 
 charlm score "The apple and pear salad" "The apple and pair salad"
@@ -80,18 +81,22 @@ def score_cli(
     elif stream:
         _show_total(lm.score_stream(stream, settings), json)
     elif file:
-        _score_file(lm, _lines(file, settings), context, eos, json)
+        _score_file(lm, _lines(file, settings, lm.tokenizer.unit == "byte"), context, eos, json, quiet)
     else:
         scores = [lm.score(text, context=context, eos=eos, per_token=per_token) for text in sentences or []]
+        say(SPACE_ADDED, quiet or not any(score.has_space for score in scores))
         _show_sentences(scores, json)
 
 
-def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bool, json: bool) -> None:
+def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bool, json: bool, quiet: bool) -> None:
     """A line each as it comes, and the total."""
     from charlm.scoring.metrics import Tally
 
-    total = Tally()
+    total, is_said = Tally(), quiet
     for score in lm.score_lines(lines, context=context, eos=eos):
+        if score.has_space:
+            say(SPACE_ADDED, is_said)
+            is_said = True
         total += score.tally
         if json:
             write_json(_record(score))
@@ -100,11 +105,11 @@ def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bo
     _show_total(total, json)
 
 
-def _lines(file: str, settings: CorpusSettings) -> Iterator[str]:
-    """The lines of a file, ended by newlines alone."""
+def _lines(file: str, settings: CorpusSettings, raw: bool) -> Iterator[str]:
+    """The lines of a file, ended by newlines alone; with `raw`, of any bytes."""
     from charlm.corpus.reader import open_text
 
-    with open_text(file, settings) as text:
+    with open_text(file, settings, raw) as text:
         for note in text.notes:
             say(note)
         for chunk in text.lines():
@@ -168,7 +173,8 @@ def _show_tokens(score: "Score") -> None:
 
 
 def _shown(token: "TokenScore") -> str:
-    return visible_symbol(token.text) + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
+    joins = f" ({token.joins})" if token.joins else ""
+    return visible_symbol(token.plain) + joins + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
 
 
 def _show_next(tokens: "list[TokenScore]", json: bool) -> None:
@@ -189,7 +195,7 @@ def _show_total(total: "Tally", json: bool) -> None:
 
 
 def _record(score: "Score") -> dict[str, Any]:
-    record = {"text": score.text, **_tally_record(score.tally)}
+    record = {**text_fields("text", score.text), **_tally_record(score.tally)}
     if score.tokens_scored:
         record["per_token"] = [_token_record(token) for token in score.tokens_scored]
     return record

@@ -23,6 +23,7 @@ from charlm.text.interface import UNK, Counted, Ids
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters
+from charlm.text.splitting import Splitting
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 from charlm.text.words import DEFAULT_VOCAB_SIZE, LONGEST_TYPE, WordTokenizer, num_neighbours, splitting_of
 
@@ -76,9 +77,10 @@ class _Pending:
 class NumberedText:
     """The parts of a text as numbers. A context manager, for its temporary file."""
 
-    def __init__(self, settings: TextSettings) -> None:
+    def __init__(self, settings: TextSettings, splitting: Splitting | None = None) -> None:
+        """`splitting` is that of a tokenizer which is to grow."""
         self._settings = settings
-        self._splitting = splitting_of(settings)
+        self._splitting = splitting or splitting_of(settings)
         self._numbering = Numbering(self._splitting, {UNK: UNK_ID}, NUM_SPECIAL, MOST_REMEMBERED)
         self._scratch = _Scratch()
         self._tables = [_Table()]

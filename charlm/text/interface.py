@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextSettings, Unit
+from charlm.errors import TextError
 from charlm.text.long_lines import Place, at_a_space
 
 Ids = NDArray[np.uint32]
@@ -25,6 +26,7 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 FORMAT = "charlm-tokenizer"
 FORMAT_VERSION = 1
+BYTES_TO_DO = "a model of bytes takes any: charlm train --unit byte"
 MOST_TOKENIZER = 1 << 28  # bytes of tokenizer.json
 
 
@@ -155,7 +157,7 @@ class Tokenizer(ABC):
         return self.symbol(id), ""
 
     def encode_open(self, text: str) -> Ids:
-        """The ids of a text that is to go on: of words and subwords, a space at its end belongs to what follows."""
+        """The ids of a text that is to go on; of words, a space at its end belongs to what follows."""
         return self.encode(text)
 
     def open_end(self, text: str) -> OpenEnd:
@@ -202,6 +204,14 @@ class SymbolDecoder(Decoder):
 def text_from_argument(text: str) -> str:
     """A command line's argument as real text: bytes of it that are not text (lone surrogates) become U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def check_is_text(data: bytes) -> None:
+    """Raise TextError for bytes that are no UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise TextError("the text is not valid utf-8", f"byte offset {error.start}", BYTES_TO_DO) from error
 
 
 def ends_before_lower(text: str, ends: Iterable[int]) -> list[int]:

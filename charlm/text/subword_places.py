@@ -1,7 +1,7 @@
 """Where sentencepiece's pieces end in a text, out of the protocol buffer that it gives.
 
-It has the text in field 1 and each piece in field 2; a piece's own fields 4 and 5 say where it begins and ends, in bytes
-of UTF-8. A character that is spelled in several pieces is said to belong to the last of them.
+It has the text in field 1 and each piece in field 2; a piece's own fields 4 and 5 say where it begins and ends, in
+bytes of UTF-8. A character that is spelled in several pieces is said to belong to the last of them.
 """
 
 from charlm.text.subword_checking import contents, numbers

@@ -139,15 +139,12 @@ class SubwordTokenizer(Tokenizer):
         """The tokens of each part of a text, and of what follows it."""
         start = 0
         for part, following in self._parts(text):
-            ids, pieces = self._pieces.encode(part), self._pieces.encode(part, out_type=str)
+            pieces = zip(self._pieces.encode(part), self._pieces.encode(part, out_type=str), strict=True)
+            unknown = [(id, piece.replace(SPACE, " ") if id == self.unk_id else None) for id, piece in pieces]
             ends = piece_ends(self._pieces.encode(part, out_type="serialized_proto"), part)
-            unknown = (piece.replace(SPACE, " ") if id == self.unk_id else None for id, piece in zip(ids, pieces))
-            yield [Token(id, start + end, text) for id, end, text in zip(ids, ends, unknown, strict=True)]
+            yield [Token(id, start + end, text) for (id, text), end in zip(unknown, ends, strict=True)]
             start += len(part) + bool(following)
             yield [Token(id, start) for id in following]
-
-    def encode_open(self, text: str) -> Ids:
-        return self.encode(text.removesuffix(" "))
 
     def open_end(self, text: str) -> OpenEnd:
         """The last word is open, with the space before it; of a very long one its last MOST_OPEN tokens."""

@@ -164,7 +164,7 @@ class WordTokenizer(Tokenizer):
 
     def encode_bytes(self, data: bytes) -> Encoded:
         data = self.splitting.prepared(data)
-        blocks, unknown = [], []
+        blocks, unknown = [], list[str]()
         for segment in segments(data):
             ids, numbers = self._encode(segment)
             blocks.append(ids)
