@@ -42,8 +42,9 @@ def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: b
     has_space = is_space_missing(tokenizer, context, text)
     start, end = context + " " * has_space, "\n" * eos
     own = tokenizer.encode_detailed(text + end)  # its characters and bytes are those of the text alone
-    if not start and eos and not one_by_one:
-        return Joined(own.ids[:0], own, [], has_space)
+    is_apart = not start or (tokenizer.unit in WHOLE and tokenizer.lossless)
+    if is_apart and not one_by_one and (eos or tokenizer.unit != "word"):
+        return Joined(tokenizer.encode(start), own, [], has_space)
     whole = start + text + end
     tokens = tokenizer.tokens(whole)
     if tokenizer.unit == "word" and not eos:

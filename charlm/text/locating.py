@@ -16,8 +16,8 @@ Located = tuple[str, int]
 def located(splitting: Splitting, text: str) -> Iterator[Located]:
     """The symbols of a text that is in its case, a newline for each line end, and where each of them ends.
 
-    The one space between two words belongs to the second one. Where a line begins with spaces, each of their symbols
-    has the space behind it.
+    The one space between two words belongs to the second one. The symbol for the place behind a space has the space or
+    line end behind it, too, for it is certain only with that.
     """
     yield from _between_white_space(splitting, text) if splitting.split == "whitespace" else _in_lines(splitting, text)
 
@@ -35,18 +35,18 @@ def _in_lines(splitting: Splitting, text: str) -> Iterator[Located]:
     for line in text.split("\n"):
         if start:
             yield LINE_END, start
-        yield from ((symbol, start + end) for symbol, end in _in_line(splitting, line))
+        yield from ((symbol, min(start + end, len(text))) for symbol, end in _in_line(splitting, line))
         start += len(line) + 1
 
 
 def _in_line(splitting: Splitting, line: str) -> Iterator[Located]:
-    start, is_leading = 0, True
+    start = 0
     for chunk in line.split(" ") if line else ():
-        at, is_leading = start, is_leading and not chunk
+        at = start
         for symbol in splitting.spell(chunk):
             text = splitting.text_of(symbol)
             at = line.index(text, at) + len(text)
-            yield symbol, min(at + is_leading, len(line))
+            yield symbol, at if chunk else at + 1
         start += len(chunk) + 1
 
 
