@@ -98,7 +98,10 @@ class Decoder(ABC):
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Every "\\n", and only that, becomes `eos_id`; all ids are below `vocab_size`."""
+    """Text to ids and back; all ids are below `vocab_size`.
+
+    Every "\\n" of the normalised text, and only that, becomes `eos_id`.
+    """
 
     unit: Unit
     vocab_size: int
