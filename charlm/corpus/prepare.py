@@ -22,7 +22,7 @@ from charlm.files import cannot_write, make_folder, remove, write_atomically
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import Counted, Encoded, Tokenizer
 from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces
-from charlm.text.marks import ANY_MARK, meaning_of
+from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
@@ -173,7 +173,7 @@ def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator
     if not isinstance(tokenizer, WordTokenizer) or tokenizer.splitting.split != "whitespace":
         return
     for text in texts:
-        counts = Counter(found[0].decode() for piece in text.texts(lines=True) for found in ANY_MARK.finditer(piece))
+        counts = sum(map(count_marks, text.texts(lines=True, within=at_a_space)), Counter[str]())
         for mark, count in sorted(counts.items()):
             what = meaning_of(mark) if tokenizer.splitting.marks else "unknown to this older tokenizer"
             yield f"{text.name}: {mark} stands in it {count:,} times; it is {what}"

@@ -140,7 +140,7 @@ class _Ways:
 
     def _look(self, last: int, logits: NDArray[Any], state: Any, rest: bytes, logprob: float) -> _Way:
         texts, logprobs = self._tokenizer.texts_after(last), log_softmax(logits[0])
-        usable = [id for id, text in enumerate(texts) if text and id != self._forbidden]
+        usable = [id for id, text in enumerate(texts) if text[:1] == rest[:1] and id != self._forbidden]
         ending = [id for id in usable if texts[id].startswith(rest)]
         within = [id for id in usable if rest.startswith(texts[id]) and texts[id] != rest]
         way = _Way(state, logprobs, rest, texts, ending, within)

@@ -6,11 +6,20 @@ A mark within a line, of a text that has no other line ends, ends a line there.
 """
 
 import re
+from collections import Counter
 
 START, ENDS = "<s>", ("<eos>", "</s>")
 MARKS = tuple(mark.encode() for mark in (START, *ENDS))
 MARK = re.compile(r"(?<!\S)(?:(<eos>|</s>)(?!\S)[^\S\n]*\n?|<s>(?!\S))")
-ANY_MARK = re.compile(rb"(?<!\S)(?:<eos>|</s>|<s>|<\|endoftext\|>)(?!\S)")
+KNOWN = (*MARKS, b"<|endoftext|>")
+ANY_MARK = re.compile(rb"(?<!\S)(?:" + b"|".join(map(re.escape, KNOWN)) + rb")(?!\S)")
+
+
+def count_marks(data: bytes) -> Counter[str]:
+    """How often each mark stands in a text, what is a word among them too."""
+    if not any(mark in data for mark in KNOWN):
+        return Counter()
+    return Counter(found[0].decode() for found in ANY_MARK.finditer(data))
 
 
 def meaning_of(mark: str) -> str:
