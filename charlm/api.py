@@ -11,7 +11,6 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
@@ -28,59 +27,25 @@ from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
 from charlm.run_config import read_config, was_trained
 from charlm.run_directory import BEST, RunDirectory, find_run
-from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
+from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime
+from charlm.sampling.healing import Start, go_on, start_after, unknown_after
 from charlm.sampling.strategies import Strategy
+from charlm.scoring.joining import Joined, join
 from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, score_stream
+from charlm.scoring.scores import Score as Score
+from charlm.scoring.scores import TokenScore as TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import check_weights, most_weight_bytes, shape_from
-from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
+from charlm.text.interface import check_is_text
+from charlm.text.octets import to_text
+from charlm.text.tokenizer import Tokenizer, load_tokenizer, text_from_argument
 
 if TYPE_CHECKING:
     from charlm.training.results import TrainResult
 
 LINES_AT_ONCE = 4096
 TEXTS_AT_ONCE = 16  # sampled side by side in a thread: of more, none comes sooner
-
-
-@dataclass(frozen=True)
-class TokenScore:
-    """One token of a scored text; `rank` 1 is the likeliest. Its text is the tokenizer's symbol.
-
-    For a symbol that the vocabulary lacks, `unknown` is that symbol, and spelling it costs `spelling_nats` besides.
-    """
-
-    id: int
-    text: str
-    logprob_nats: float
-    rank: int
-    unknown: str = ""
-    spelling_nats: float = 0.0
-
-
-@dataclass(frozen=True)
-class Score:
-    """A text's probability with all its counts; `tokens_scored` only where they were asked for."""
-
-    text: str
-    tally: Tally
-    tokens_scored: tuple[TokenScore, ...] = ()
-
-    @property
-    def logprob_nats(self) -> float:
-        return self.tally.logprob_nats
-
-    @property
-    def logprob10(self) -> float:
-        return self.tally.logprob10
-
-    @property
-    def perplexity(self) -> float:
-        return self.tally.perplexity
-
-    @property
-    def bits_per_char(self) -> float:
-        return self.tally.bits_per_char
 
 
 class LanguageModel:
@@ -156,31 +121,33 @@ class LanguageModel:
         network.load_state_dict({name: torch.from_numpy(value) for name, value in self._best().items()})
         return Runner(network.to(device), bfloat16=self._precision == "bfloat16")
 
-    def score(self, text: str, *, context: str = "", eos: bool = True, per_token: bool = False) -> Score:
+    def score(
+        self, text: str | bytes, *, context: str | bytes = "", eos: bool = True, per_token: bool = False
+    ) -> Score:
         """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
 
-        A context is read before the text and counts nothing itself. A newline within the text is one more `<eos>`.
+        A context is read before the text and counts nothing itself; `scoring/joining.py` says how the two are joined. A
+        newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8.
         """
-        encoded, before = self._encode(text), self._encode(context).ids
-        ids = np.append(encoded.ids, self.tokenizer.eos_id) if eos else encoded.ids
-        whole = np.concatenate([before, ids]).astype(np.int64)
+        joined = join(self.tokenizer, self._read(context), self._read(text), eos, per_token)
+        whole = joined.whole
         if per_token:
-            tokens = tuple(self._step_through(whole))[len(before) :]
+            tokens = tuple(self._step_through(whole))[len(joined.before) :]
             logprobs = np.array([token.logprob_nats for token in tokens])
-            return self._score(text, encoded, ids, logprobs, eos, self._with_spelling(tokens, encoded.unknown))
-        logprobs = score_sequence(self.stepper, whole, self.tokenizer.eos_id)[len(before) :]
-        return self._score(text, encoded, ids, logprobs, eos)
+            return self._score(text, joined, logprobs, tuple(map(TokenScore.in_place_of, tokens, joined.tokens)))
+        logprobs = score_sequence(self.stepper, whole, self.tokenizer.eos_id)[len(joined.before) :]
+        return self._score(text, joined, logprobs)
 
-    def score_lines(self, lines: Iterable[str], *, context: str = "", eos: bool = True) -> Iterator[Score]:
+    def score_lines(
+        self, lines: Iterable[str | bytes], *, context: str | bytes = "", eos: bool = True
+    ) -> Iterator[Score]:
         """Score many texts, in batches."""
-        before, remaining = self._encode(context).ids, iter(lines)
+        before, remaining = self._read(context), iter(lines)
         while batch := list(islice(remaining, LINES_AT_ONCE)):
-            encoded = [self._encode(line) for line in batch]
-            ids = [np.append(one.ids, self.tokenizer.eos_id) if eos else one.ids for one in encoded]
-            sequences = [np.concatenate([before, one]).astype(np.int64) for one in ids]
-            scores = score_sequences(self.runner, sequences, self.tokenizer.eos_id)
-            for line, one, own, logprobs in zip(batch, encoded, ids, scores, strict=True):
-                yield self._score(line, one, own, logprobs[len(before) :], eos)
+            joined = [join(self.tokenizer, before, self._read(line), eos) for line in batch]
+            scores = score_sequences(self.runner, [one.whole for one in joined], self.tokenizer.eos_id)
+            for line, one, logprobs in zip(batch, joined, scores, strict=True):
+                yield self._score(line, one, logprobs[len(one.before) :])
 
     def score_stream(self, source: str | Path, settings: CorpusSettings | None = None) -> Tally:
         """A file as one running text, the state carried over its lines; `-` is standard input."""
@@ -201,16 +168,17 @@ class LanguageModel:
             sums.add(logprobs, ids, self.tokenizer.unk_id)
         return self._tally(sums, counts, spelled)
 
-    def next_tokens(self, context: str = "", count: int = 10) -> list[TokenScore]:
-        """The likeliest tokens after a context, the likeliest first."""
-        logits, _ = prime(self.stepper, self._start(context))
+    def next_tokens(self, context: str | bytes = "", count: int = 10) -> list[TokenScore]:
+        """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one."""
+        before = self.tokenizer.encode_open(self._read(context))
+        logits, _ = prime(self.stepper, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
         logprobs = log_softmax(logits[0])
         best = np.argsort(-logprobs, kind="stable")[:count].tolist()
-        return [TokenScore(id, self.tokenizer.symbol(id), float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
+        return [TokenScore.of(self.tokenizer, id, float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
 
     def sample(
         self,
-        prompt: str = "",
+        prompt: str | bytes = "",
         *,
         temperature: float = 1.0,
         top_k: int | None = None,
@@ -226,16 +194,19 @@ class LanguageModel:
         """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
 
         Of several stop texts the first that comes ends it.
+        The prompt stays as it is, and its last token may go on: `The ol` may become `The old`. A byte model's text has
+        what is no UTF-8 in lone surrogates, as `Score` has it.
         """
         strategy = Strategy(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
         )
         ending = Ending(length=length, until_eos=until_eos, stop=stop)
+        prompt = self._as_text(prompt)
         return collect(prompt, self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk))
 
     def sample_tokens(
         self,
-        prompt: str,
+        prompt: str | bytes,
         strategy: Strategy,
         ending: Ending,
         *,
@@ -244,13 +215,13 @@ class LanguageModel:
         allow_unk: bool = False,
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
-        start, rng = self._start(prompt), np.random.default_rng([_randomness(seed), number])
-        special = self._special(allow_unk)
-        return generate(self.stepper, start, strategy, ending, rng, self._decoder_after(start), **special)
+        rng = np.random.default_rng([_randomness(seed), number])
+        for tokens in go_on(self.stepper, self._start(prompt, allow_unk), strategy, ending, [rng]):
+            yield from tokens.values()
 
     def sample_many(
         self,
-        prompt: str,
+        prompt: str | bytes,
         strategy: Strategy,
         ending: Ending,
         count: int,
@@ -261,15 +232,13 @@ class LanguageModel:
         """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
         size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
         groups = (range(first, min(first + size, count)) for first in range(0, count, size))
-        randomness, start, stopping = _randomness(seed), self._start(prompt), threading.Event()
-        primed, seen = prime(self.stepper, start), set(start[1:].tolist())
-        special = self._special(allow_unk)
+        randomness, start, stopping = _randomness(seed), self._start(prompt, allow_unk), threading.Event()
+        prompt = self._as_text(prompt)
 
         def write(numbers: range) -> list[Sample]:
             written: list[list[SampledToken]] = [[] for _ in numbers]
             rngs = [np.random.default_rng([randomness, number]) for number in numbers]
-            decoders = [self._decoder_after(start) for _ in numbers]
-            for tokens in generate_together(self.stepper, primed, seen, strategy, ending, rngs, decoders, **special):
+            for tokens in go_on(self.stepper, start, strategy, ending, rngs):
                 if stopping.is_set():
                     return []
                 for place, token in tokens.items():
@@ -296,27 +265,31 @@ class LanguageModel:
         self._best_step = best.step
         return best.tensors
 
-    def unknown_in(self, text: str) -> tuple[str, ...]:
-        """The symbols of a text that the vocabulary lacks."""
-        return self._encode(text).unknown
+    def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
+        """What a text has that the vocabulary lacks."""
+        return self.tokenizer.encode_detailed(self._read(text)).unknown
 
-    def _encode(self, text: str) -> Encoded:
-        return self.tokenizer.encode_detailed(text_from_argument(text))
+    def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
+        """The same for a prompt, whose last token may go on as a known one."""
+        if not self.unknown_in(prompt):
+            return ()
+        return unknown_after(self.tokenizer, self.stepper, self._read(prompt))
 
-    def _start(self, prompt: str) -> NDArray[np.int64]:
-        """What comes before the first sampled token: `<eos>`, then the prompt."""
-        return np.concatenate([[self.tokenizer.eos_id], self._encode(prompt).ids]).astype(np.int64)
+    def _as_text(self, text: str | bytes) -> str:
+        """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
+        if isinstance(text, str):
+            return text
+        if self.tokenizer.unit != "byte":
+            check_is_text(text)
+        return to_text(text)
 
-    def _special(self, allow_unk: bool) -> dict[str, Any]:
-        """The id that ends a line, and the one that is never sampled."""
-        return {"eos_id": self.tokenizer.eos_id, "forbidden": None if allow_unk else self.tokenizer.unk_id}
+    def _read(self, text: str | bytes) -> str:
+        """A text as it is tokenized."""
+        text = self._as_text(text)
+        return text if self.tokenizer.unit == "byte" else text_from_argument(text)
 
-    def _decoder_after(self, start: NDArray[np.int64]) -> Any:
-        """A decoder that has seen the prompt: a word after a word begins with a space."""
-        decoder = self.tokenizer.decoder()
-        for id in start[1:].tolist():
-            decoder.feed(id)
-        return decoder
+    def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
+        return start_after(self.tokenizer, self.stepper, self._read(prompt), allow_unk)
 
     def _step_through(self, ids: NDArray[np.int64]) -> Iterator[TokenScore]:
         """Each token's probability and rank, one step at a time."""
@@ -324,29 +297,17 @@ class LanguageModel:
         for id in ids.tolist():
             logits, state = self.stepper.step(np.array([previous]), state)
             rank = 1 + int((logits[0] > logits[0][id]).sum())
-            yield TokenScore(id, self.tokenizer.symbol(id), float(log_softmax(logits[0])[id]), rank)
+            yield TokenScore.of(self.tokenizer, id, float(log_softmax(logits[0])[id]), rank)
             previous = id
 
-    def _with_spelling(self, tokens: tuple[TokenScore, ...], unknown: tuple[str, ...]) -> tuple[TokenScore, ...]:
-        """The tokens, unknown ones with their symbols; a literal `<unk>` in the text leaves open which."""
-        if sum(token.id == self.tokenizer.unk_id for token in tokens) != len(unknown):
-            return tokens
-        symbols = iter(unknown)
-        return tuple(_spelled(token, next(symbols)) if token.id == self.tokenizer.unk_id else token for token in tokens)
-
     def _score(
-        self,
-        text: str,
-        encoded: Encoded,
-        ids: NDArray[Any],
-        logprobs: NDArray[np.float64],
-        eos: bool,
-        tokens: tuple[TokenScore, ...] = (),
+        self, text: str | bytes, joined: Joined, logprobs: NDArray[np.float64], tokens: tuple[TokenScore, ...] = ()
     ) -> Score:
-        sums = Sums()
-        sums.add(logprobs, ids, self.tokenizer.unk_id)
-        counts = Tally(0.0, len(ids), encoded.characters + eos, encoded.bytes + eos, len(encoded.unknown))
-        return Score(text, self._tally(sums, counts, sum(map(spelled_bytes, encoded.unknown))), tokens)
+        counted, sums = joined.counted, Sums()
+        sums.add(logprobs, counted.ids, self.tokenizer.unk_id)
+        counts = Tally(0.0, len(counted.ids), counted.characters, counted.bytes, len(counted.unknown))
+        tally = self._tally(sums, counts, sum(map(spelled_bytes, counted.unknown)))
+        return Score(self._as_text(text), tally, tokens, joined.has_space)
 
     def _tally(self, sums: Sums, counts: Tally, spelled: int) -> Tally:
         """The counts with their nats; `spelled` bytes of unknown symbols are spelled."""
@@ -435,7 +396,3 @@ def _randomness(seed: int | None) -> int:
     if seed is not None and seed < 0:
         raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
     return secrets.randbits(63) if seed is None else seed
-
-
-def _spelled(token: TokenScore, symbol: str) -> TokenScore:
-    return dataclasses.replace(token, unknown=symbol, spelling_nats=spelling_nats(spelled_bytes(symbol)))

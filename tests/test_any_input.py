@@ -129,7 +129,7 @@ def test_any_text_has_a_finite_score(
 @given(prompt=ARGUMENTS, seed=st.integers(0, 2**63 - 1))
 def test_any_text_is_a_prompt(any_lm: LanguageModel, prompt: str, seed: int) -> None:
     sample = any_lm.sample(prompt, length=5, seed=seed)
-    assert sample.text.encode()
+    assert sample.text.encode(errors="surrogateescape" if any_lm.tokenizer.unit == "byte" else "strict")
     assert all(0 <= token.id < any_lm.shape.vocab_size for token in any_lm.next_tokens(prompt, 3))
 
 

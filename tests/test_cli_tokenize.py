@@ -26,7 +26,8 @@ def test_a_table_and_nothing_left_on_disk(corpus: Path, tmp_path: Path) -> None:
     ended = charlm(corpus, "--unit", "word", folder=tmp_path)
     output = ended.stdout.decode()
     assert ended.returncode == 0, ended.stderr
-    for expected in ("54", "types", "coverage", "unknown there", "￭]", "'￭\\t￭'", "<eos>"):
+    joined = ("] (no space before)", "'\\t' (no space around)")
+    for expected in ("54", "types", "coverage", "unknown there", *joined, "<eos>"):
         assert expected in output, expected
     assert list(tmp_path.iterdir()) == [corpus]
 
@@ -59,9 +60,31 @@ def test_written_tokens_are_found_again(corpus: Path, tmp_path: Path) -> None:
 
 def test_the_tokens_of_a_text(corpus: Path, tmp_path: Path) -> None:
     ended = charlm(corpus, "--unit", "word", "--text", "the [bold], ox", folder=tmp_path)
-    words = [line.split()[-1] for line in ended.stdout.decode().splitlines()[3:] if line.strip()]
-    assert words[:5] == ["the", "[￭", "bold", "￭]", "￭,"]
+    words = [line.split(maxsplit=1)[-1].strip() for line in ended.stdout.decode().splitlines()[3:] if line.strip()]
+    assert words[:5] == ["the", "[ (no space after)", "bold", "] (no space before)", ", (no space before)"]
     assert ended.stdout.decode().rstrip().endswith("unknown: ox")
+
+
+@pytest.mark.parametrize("content", ["apple\npear\n", "", '["apple", "pear"]', '{"apple": 1}', "<unk>\t0\n▁a\t-1.5\n"])
+def test_a_list_of_words_is_no_tokenizer_and_the_refusal_says_how_to_make_one(
+    corpus: Path, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "words.txt").write_text(content)
+    ended = charlm(corpus, "--tokenizer", "words.txt", folder=tmp_path)
+    what, where, to_do = ended.stderr.decode().splitlines()
+    assert ended.returncode == 4
+    assert "damaged" not in what
+    assert "words.txt" in where
+    assert "charlm tokenize corpus.txt --unit word -o DIR" in to_do
+
+
+def test_bytes_that_are_no_text_are_shown_and_kept_in_json(tmp_path: Path) -> None:
+    (tmp_path / "corpus.txt").write_bytes(b"caf\xe9 noir\n" * 50)
+    ended = charlm("corpus.txt", "--unit", "byte", "--text", b"\xe9!".decode(errors="surrogateescape"), folder=tmp_path)
+    assert "0xE9" in ended.stdout.decode()
+    arguments = ("corpus.txt", "--unit", "byte", "--json", "--text", b"\xe9!".decode(errors="surrogateescape"))
+    result = json.loads(charlm(*arguments, folder=tmp_path).stdout)
+    assert (result["ids"], result["text"], result["text_hex"]) == ([0xE9, 33], "\ufffd!", "e921")
 
 
 @pytest.mark.parametrize(

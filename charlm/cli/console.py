@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from charlm.shape import Shape
 
 SCHEMA_VERSION = 1
+SURROGATES = "surrogateescape"
+NO_TEXT = re.compile("[\ud800-\udfff]")  # lone surrogates: bytes that are no UTF-8
 STEERING = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
 OF_NO_WIDTH = r"\xad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff"  # but joiners, which shape the letters beside
 ESCAPED = re.compile(f"[{STEERING}{OF_NO_WIDTH}]")
@@ -58,22 +60,37 @@ def show_command(command: str, before: str = "") -> None:
 
 
 def write_json(value: dict[str, Any]) -> None:
-    """One JSON object as one line on stdout."""
+    """One JSON object as one line on stdout; what is no text in it (see `text_fields`) is U+FFFD."""
     whole = {"schema_version": SCHEMA_VERSION, **value}
-    text = CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", json.dumps(whole, ensure_ascii=False))
+    text = NO_TEXT.sub("\ufffd", json.dumps(whole, ensure_ascii=False))
+    text = CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
     except UnicodeEncodeError:
-        text = json.dumps(whole)
+        text = json.dumps(json.loads(text))
     try:
         write_text(text + "\n", flush=True)
     except BrokenPipeError:
         go_on_without_reader(1)
 
 
+def text_fields(name: str, text: str) -> dict[str, str]:
+    """A text in a JSON object. One with bytes that are no UTF-8 has U+FFFD for these, and is whole in `name`_hex."""
+    if not NO_TEXT.search(text):
+        return {name: text}
+    return {name: NO_TEXT.sub("\ufffd", text), f"{name}_hex": text.encode("utf-8", SURROGATES).hex()}
+
+
 def write_text(text: str, flush: bool = False) -> None:
-    """Plain text on stdout, as it stands: no markup, no wrapping; what stdout cannot encode is escaped."""
-    sys.stdout.write(text)
+    """Plain text on stdout, as it stands: no markup, no wrapping; what stdout cannot encode is escaped.
+
+    Bytes that are no UTF-8, which come as lone surrogates, are written as the bytes that they are.
+    """
+    if NO_TEXT.search(text):
+        sys.stdout.flush()
+        sys.stdout.buffer.write(text.encode("utf-8", SURROGATES))
+    else:
+        sys.stdout.write(text)
     if flush:
         sys.stdout.flush()
 
@@ -114,7 +131,9 @@ def _drawn(character: str, behind_another: bool) -> str:
 
 
 def _escape(character: str) -> str:
-    return character.encode("unicode_escape").decode("ascii")
+    r"""A byte that is no text as \xe9, all else by its code point."""
+    is_byte = "\udc80" <= character <= "\udcff"
+    return rf"\x{ord(character) - 0xDC00:02x}" if is_byte else character.encode("unicode_escape").decode("ascii")
 
 
 def describe(shape: "Shape") -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.console import out, say, visible, write_json, write_text
+from charlm.cli.console import out, say, text_fields, visible, write_json, write_text
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.config import Precision
@@ -136,8 +136,8 @@ def _texts(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> Ite
 
 def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, more: dict[str, Any]) -> None:
     record = {
-        "text": sample.text,
-        "prompt": sample.prompt,
+        **text_fields("text", sample.text),
+        **text_fields("prompt", sample.prompt),
         "ids": sample.ids,
         "logprob_nats": sample.logprob_nats,
         "stopped_by": sample.stopped_by,
@@ -152,7 +152,7 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, m
 
 
 def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
-    unknown = dict.fromkeys(lm.unknown_in(prompt))
+    unknown = dict.fromkeys(lm.unknown_in_prompt(prompt))
     if unknown:
         shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])
         say(f"warning: never seen in training, read as <unk>: {shown}")

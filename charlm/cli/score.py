@@ -17,7 +17,7 @@ from charlm.cli.comparing import (
     show_sentences_by_run,
     show_totals_by_run,
 )
-from charlm.cli.console import out, say, visible, visible_symbol, write_json, write_text
+from charlm.cli.console import out, say, text_fields, visible, visible_symbol, write_json, write_text
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
     from charlm.scoring.metrics import Tally
 
+SPACE_ADDED = "one space was put between the context and the text"
 EXAMPLES = """[bold]Examples[/]
 
 charlm score "The apple and pear salad" "The apple and pair salad"
@@ -148,6 +149,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], per_to
     scores = [
         [lm.score(text, context=asked.context, eos=asked.eos, per_token=per_token) for lm in models] for text in texts
     ]
+    say(SPACE_ADDED, asked.quiet or not any(one.has_space for of_text in scores for one in of_text))
     if any(is_numbers(one.text) and one.tally.unknown for of_text in scores for one in of_text):
         say("numbers are scored as text; charlm takes no ids of tokens", asked.quiet)
     if asked.json:
@@ -164,13 +166,16 @@ def _score_files(models: "list[LanguageModel]", files: list[str], settings: Corp
     """The lines of each file as they come, and the totals."""
     from charlm.scoring.metrics import Tally
 
-    several = len(files) > 1
+    several, is_said = len(files) > 1, asked.quiet
     overall = [Tally() for _ in models]
     if len(models) > 1 and not asked.json:
         show_headings(short_names(models))
     for file in files:
         totals = [Tally() for _ in models]
         for scores in _scores_of_lines(models, file, settings, asked):
+            if any(score.has_space for score in scores):
+                say(SPACE_ADDED, is_said)
+                is_said = True
             totals = [total + score.tally for total, score in zip(totals, scores, strict=True)]
             _show_scores_of_line(models, scores, file if several else "", asked.json)
         if several:
@@ -289,7 +294,8 @@ def _show_tokens(score: "Score") -> None:
 
 
 def _shown(token: "TokenScore") -> str:
-    return visible_symbol(token.text) + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
+    joins = f" ({token.joins})" if token.joins else ""
+    return visible_symbol(token.plain) + joins + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
 
 
 def _show_next(tokens: "list[TokenScore]", json: bool) -> None:
@@ -310,7 +316,7 @@ def _show_total(total: "Tally", json: bool) -> None:
 
 
 def _record(score: "Score") -> dict[str, Any]:
-    record = {"text": score.text, **_tally_record(score.tally)}
+    record = {**text_fields("text", score.text), **_tally_record(score.tally)}
     if score.tokens_scored:
         record["per_token"] = [_token_record(token) for token in score.tokens_scored]
     return record

@@ -83,7 +83,7 @@ def summarize(prepared: "PreparedCorpus") -> Summary:
         valid_unknown_rate=valid.header.num_unknown / valid.num_tokens if valid else None,
         test_tokens=test.num_tokens if test else 0,
         characters_per_token=train.num_characters / train.num_tokens,
-        frequent=_frequent(prepared),
+        frequent=tuple((prepared.tokenizer.symbol(id), count) for id, count in _frequent(prepared)),
     )
 
 
@@ -129,7 +129,7 @@ def tokenize_cli(
         elif json:
             console.write_json({**dataclasses.asdict(summary), "folder": str(output) if output else None})
         else:
-            _show_summary(summary)
+            _show_summary(summary, prepared)
     if output:
         console.say(f"written to {output}; go on with: charlm train {output}", quiet)
 
@@ -168,26 +168,27 @@ def _refuse_existing(folder: Path) -> None:
         raise UsageError("this folder is not empty", str(folder), "give another one, or --force")
 
 
-def _frequent(prepared: "PreparedCorpus") -> tuple[tuple[str, int], ...]:
+def _frequent(prepared: "PreparedCorpus") -> tuple[tuple[int, int], ...]:
+    """The ids that are most frequent, and how often each occurs."""
     import numpy as np
 
     counts = prepared.train.counts(prepared.tokenizer.vocab_size)
     most = np.argsort(-counts, kind="stable")[:NUM_FREQUENT]
-    return tuple((prepared.tokenizer.symbol(int(id)), int(counts[id])) for id in most if counts[id])
+    return tuple((int(id), int(counts[id])) for id in most if counts[id])
 
 
 def _show_text(tokenizer: "Tokenizer", argument: str, json: bool) -> None:
     from charlm.text.tokenizer import text_from_argument
 
-    text = text_from_argument(argument)
+    text = argument if tokenizer.unit == "byte" else text_from_argument(argument)
     encoded = tokenizer.encode_detailed(text)
     symbols = [tokenizer.symbol(int(id)) for id in encoded.ids]
     if json:
         console.write_json(_text_as_json(text, symbols, encoded))
         return
     table = _table(("id", "right"), ("token", "left"))
-    for id, symbol in zip(encoded.ids.tolist(), symbols, strict=True):
-        table.add_row(str(id), _shown(symbol))
+    for id in encoded.ids.tolist():
+        table.add_row(str(id), _shown_type(tokenizer, id))
     console.out.print(table)
     console.out.print(f"{len(symbols)} tokens, {encoded.characters} characters")
     if encoded.unknown:
@@ -196,7 +197,7 @@ def _show_text(tokenizer: "Tokenizer", argument: str, json: bool) -> None:
 
 def _text_as_json(text: str, symbols: list[str], encoded: "Encoded") -> dict[str, Any]:
     return {
-        "text": text,
+        **console.text_fields("text", text),
         "ids": encoded.ids.tolist(),
         "tokens": symbols,
         "unknown": list(encoded.unknown),
@@ -205,7 +206,7 @@ def _text_as_json(text: str, symbols: list[str], encoded: "Encoded") -> dict[str
     }
 
 
-def _show_summary(summary: Summary) -> None:
+def _show_summary(summary: Summary, prepared: "PreparedCorpus") -> None:
     table = _table(("of the part to train on", "left"), ("", "right"))
     table.add_row("unit", f"{summary.unit}{'' if summary.lossless else ', not lossless'}")
     table.add_row("lines", f"{summary.lines:,}")
@@ -221,8 +222,8 @@ def _show_summary(summary: Summary) -> None:
         table.add_row("test tokens", f"{summary.test_tokens:,}")
     console.out.print(table)
     frequent = _table(("most frequent", "left"), ("count", "right"), ("share", "right"))
-    for symbol, count in summary.frequent:
-        frequent.add_row(_shown(symbol), f"{count:,}", f"{count / summary.tokens:.2%}")
+    for id, count in _frequent(prepared):
+        frequent.add_row(_shown_type(prepared.tokenizer, id), f"{count:,}", f"{count / summary.tokens:.2%}")
     console.out.print(frequent)
 
 
@@ -234,6 +235,11 @@ def _table(*columns: tuple[str, Any]) -> "Table":
     for name, justify in columns:
         table.add_column(name, justify=justify)
     return table
+
+
+def _shown_type(tokenizer: "Tokenizer", id: int) -> Any:
+    symbol, joins = tokenizer.plain(id)
+    return _shown(symbol).append(f" ({joins})" if joins else "")
 
 
 def _shown(symbol: str) -> Any:

@@ -23,6 +23,7 @@ from charlm.text.interface import UNK, Counted, Ids
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters
+from charlm.text.splitting import Splitting
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 from charlm.text.words import DEFAULT_VOCAB_SIZE, LONGEST_TYPE, WordTokenizer, num_neighbours, splitting_of
 
@@ -53,7 +54,7 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """By number: the id, and the characters and bytes of the symbol; of unknown ones those for the spelling."""
+    """By number: the id, the characters and bytes of its text, and for unknown symbols those of the spelling."""
 
     ids: Ids
     characters: Ids
@@ -76,9 +77,10 @@ class _Pending:
 class NumberedText:
     """The parts of a text as numbers. A context manager, for its temporary file."""
 
-    def __init__(self, settings: TextSettings) -> None:
+    def __init__(self, settings: TextSettings, splitting: Splitting | None = None) -> None:
+        """`splitting` is that of a tokenizer which is to grow."""
         self._settings = settings
-        self._splitting = splitting_of(settings)
+        self._splitting = splitting or splitting_of(settings)
         self._numbering = Numbering(self._splitting, {UNK: UNK_ID}, NUM_SPECIAL, MOST_REMEMBERED)
         self._scratch = _Scratch()
         self._tables = [_Table()]
@@ -101,7 +103,7 @@ class NumberedText:
         blocks = self._parts[part] = []
         pending = _Pending()
         for text in without_cut_spaces(texts):
-            data = self._splitting.cased(text)
+            data = self._splitting.prepared(text)
             numbers = self._numbering.of(data)
             if self._splitting.keeps_text:
                 space = pending.is_within_a_line and len(data) > 0
@@ -220,8 +222,9 @@ class NumberedText:
     def _meaning(self, table: _Table, vocabulary: Vocabulary) -> _Meaning:
         symbols = self._symbols(table)
         ids = np.fromiter(map(vocabulary.ids.get, symbols, repeat(UNK_ID)), np.uint32, len(symbols))
-        characters = np.fromiter(map(len, symbols), np.uint32, len(symbols))
-        sizes = np.fromiter((len(symbol.encode()) for symbol in symbols), np.uint32, len(symbols))
+        texts = list(map(self._splitting.text_of, symbols))
+        characters = np.fromiter(map(len, texts), np.uint32, len(texts))
+        sizes = np.fromiter((len(text.encode()) for text in texts), np.uint32, len(texts))
         unknown = np.where(ids == UNK_ID, sizes + 1, 0)
         special = {"\n": EOS_ID, UNK: UNK_ID}
         lengths = [len(text) for text in special]

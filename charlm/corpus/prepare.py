@@ -1,6 +1,7 @@
 """A text becomes a folder: the tokenizer's files, and the ids of each part. A few passes, none holds the whole text."""
 
 import shutil
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -21,6 +22,7 @@ from charlm.files import cannot_write, make_folder, remove, write_atomically
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import Counted, Encoded, Tokenizer
 from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces
+from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
@@ -94,11 +96,13 @@ def prepare(
         if tokenizer is None or (grow and unit in GROWING):
             learned: Tokenizer
             if unit == "word":
-                numbered = opened.enter_context(NumberedText(text))
+                splitting = tokenizer.splitting if isinstance(tokenizer, WordTokenizer) else None
+                numbered = opened.enter_context(NumberedText(text, splitting))
                 learned = _learn_words(numbered, parts)
             else:
                 learned = _learn(text, train, notes)
             tokenizer = tokenizer.grown(learned) if tokenizer else learned
+        notes += _notes_on_marks(tokenizer, texts.values())
         probes = _encoded(tokenizer, train, PROBE)
         _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
         pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
@@ -162,6 +166,17 @@ def _learn_words(numbered: NumberedText, parts: dict[str, Part]) -> WordTokenize
         numbered.add(name, part.text.texts(part.span, lines=True, within=at_a_space), counted=name == TRAIN)
     numbered.finish()
     return numbered.tokenizer()
+
+
+def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator[str]:
+    """What becomes of the marks that other tools write, where words are split at white space and a text has some."""
+    if not isinstance(tokenizer, WordTokenizer) or tokenizer.splitting.split != "whitespace":
+        return
+    for text in texts:
+        counts = sum(map(count_marks, text.texts(lines=True, within=at_a_space)), Counter[str]())
+        for mark, count in sorted(counts.items()):
+            what = meaning_of(mark) if tokenizer.splitting.marks else "unknown to this older tokenizer"
+            yield f"{text.name}: {mark} stands in it {count:,} times; it is {what}"
 
 
 def _learn(settings: TextSettings, train: Part, notes: list[str]) -> Tokenizer:

@@ -31,7 +31,7 @@ from charlm.corpus.sources import (
 from charlm.errors import TextError, UsageError
 from charlm.text.interface import text_from_argument
 from charlm.text.long_lines import Place
-from charlm.text.octets import CONTINUATION, count_characters
+from charlm.text.octets import CONTINUATION, count_characters, to_text
 
 CHUNK = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
 LONG_LINE = 1 << 20  # bytes; a longer line is cut where it can be
@@ -140,8 +140,8 @@ class TextFile:
         return (data.decode() for data in self.texts(span, size))
 
     def lines(self, span: Span | None = None, size: int | None = None) -> Iterator[str]:
-        """The text of a part, cut only after line ends."""
-        return (data.decode() for data in self.texts(span, size, lines=True))
+        """The text of a part, cut only after line ends; bytes that are no UTF-8 as lone surrogates."""
+        return (to_text(data) for data in self.texts(span, size, lines=True))
 
     def split(self, valid_fraction: float, at_line: bool) -> tuple[Span, Span]:
         """The part to train on, and the part after character `int((1 - valid_fraction) * n)` to validate on.
@@ -330,5 +330,6 @@ def _undecodable(text: TextFile, encoding: str, offset: int) -> TextError:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     line = 1 + sum(decoder.decode(block).count("\n") for block in text.blocks(Span(text.span.start, offset)))
     guess = BYTE_ORDER_MARKS.get(_byte_order_mark(text), encoding)
-    to_do = f"give --encoding {'NAME' if guess == encoding else guess}, or --encoding-errors replace"
+    name = "NAME" if guess == encoding else guess
+    to_do = f"give --encoding {name}, or --encoding-errors replace, or train with --unit byte, which takes any bytes"
     return TextError(f"the text is not valid {encoding}", f"{text.name}, line {line}, byte offset {offset}", to_do)

@@ -1,6 +1,6 @@
 """New text, token by token: prime with the prompt, step, stop."""
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -33,6 +33,17 @@ class Decoding(Protocol):
 
 
 @dataclass(frozen=True)
+class Position:
+    """A place within the end of a prompt that is read while sampling (see `healing.py`).
+
+    `bias` (V,) is added to the logits there; a token that is not in `after` ends the prompt.
+    """
+
+    bias: NDArray[np.float64]
+    after: "Mapping[int, Position]"
+
+
+@dataclass(frozen=True)
 class SampledToken:
     """A sampled id, its log-probability in nats under the model itself (temperature 1), the text it made certain."""
 
@@ -44,7 +55,11 @@ class SampledToken:
 
 @dataclass(frozen=True)
 class Sample:
-    """New text. `text` is without the prompt; `ids` and `logprob_nats` are of the sampled tokens alone."""
+    """New text. `text` is without the prompt, which it goes on from as it stands.
+
+    `ids` and `logprob_nats` are of the tokens that end in the new text: one that begins in the prompt is among them, as
+    a whole; those that only read the prompt's end are not, nor do they count for the length.
+    """
 
     text: str
     prompt: str
@@ -89,7 +104,7 @@ def generate(
         network, primed, seen, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden
     )
     for tokens in together:
-        yield tokens[0]
+        yield from tokens.values()
 
 
 def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
@@ -111,28 +126,34 @@ def generate_together(
     *,
     eos_id: int,
     forbidden: int | None = None,
+    position: Position | None = None,
+    characters: int = 0,
 ) -> Iterator[dict[int, SampledToken]]:
     """The same for several texts side by side, each with its own randomness: step by step, by number, their tokens.
 
     `primed` is what `prime` made of the start that they share, `seen` its different ids but for the leading `<eos>`.
+    Before anything new comes, `characters` of the prompt may still have to be read from a `position` on.
     """
     logits, state = primed
-    texts = [_Text(ending, decoder, set(seen), eos_id) for decoder in decoders]
+    texts = [_Text(ending, decoder, set(seen), eos_id, position, characters) for decoder in decoders]
     going = list(range(len(texts)))
     logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
     while going:
         allowed = logits.astype(np.float64)
         if forbidden is not None:
             allowed[:, forbidden] = -np.inf
+        for row, number in enumerate(going):
+            if (place := texts[number].position) is not None:
+                allowed[row] += place.bias
         draws = np.array([rngs[number].random() for number in going])
         chosen = choose(allowed, strategy, [texts[number].seen for number in going], draws)
         logprobs = log_softmax(logits)
-        tokens = {
-            number: texts[number].add(id, float(row[id]))
+        tokens = [
+            texts[number].add(id, float(row[id]))
             for number, id, row in zip(going, chosen.tolist(), logprobs, strict=True)
-        }
-        yield tokens
-        rows = [row for row, number in enumerate(going) if tokens[number].stopped_by is None]
+        ]
+        yield {number: token for number, token in zip(going, tokens, strict=True) if token is not None}
+        rows = [row for row, token in enumerate(tokens) if token is None or token.stopped_by is None]
         if len(rows) < len(going):
             going, chosen, state = [going[row] for row in rows], chosen[rows], network.select(state, rows)
         if going:
@@ -142,17 +163,32 @@ def generate_together(
 class _Text:
     """One text on its way."""
 
-    def __init__(self, ending: Ending, decoder: Decoding, seen: set[int], eos_id: int) -> None:
+    def __init__(
+        self,
+        ending: Ending,
+        decoder: Decoding,
+        seen: set[int],
+        eos_id: int,
+        position: Position | None,
+        characters: int,
+    ) -> None:
         self.seen = seen
+        self.position, self._in_prompt = position, characters
         self._ending, self._decoder, self._eos_id = ending, decoder, eos_id
         self._held, self._length = HeldText(ending.stop), 0
 
-    def add(self, id: int, logprob_nats: float) -> SampledToken:
-        """Take the next token: the text that it makes certain, and what stops it now."""
+    def add(self, id: int, logprob_nats: float) -> SampledToken | None:
+        """Take the next token: the text that it makes certain, and what stops it now; None if it ends in the prompt."""
         self.seen.add(id)
-        self._length += 1
         ended, held = self._ending.until_eos and id == self._eos_id, self._held
-        text = held.add("" if ended else self._decoder.feed(id))
+        decoded = "" if ended else self._decoder.feed(id)
+        if self.position is not None:
+            self.position = self.position.after.get(id)
+            decoded, self._in_prompt = decoded[self._in_prompt :], max(0, self._in_prompt - len(decoded))
+            if not decoded:
+                return None
+        self._length += 1
+        text = held.add(decoded)
         stopped: StoppedBy | None = "eos" if ended else "stop" if held.found else None
         stopped = stopped or ("length" if self._length == self._ending.length else None)
         if stopped is not None and not held.found:

@@ -15,7 +15,9 @@ from charlm.text.interface import (
     Encoded,
     Ids,
     SymbolDecoder,
+    Token,
     Tokenizer,
+    ends_before_lower,
     flag_field,
     to_json,
 )
@@ -85,6 +87,13 @@ class CharacterTokenizer(Tokenizer):
         unknown = np.flatnonzero(ids == UNK_ID)
         text = data.decode() if len(unknown) else ""
         return Encoded(ids, tuple(text[at] for at in unknown), len(ids), len(data))
+
+    def tokens(self, text: str) -> list[Token]:
+        source = self.normalise(text)
+        ids = self._encode(source.encode()).tolist()
+        ends = ends_before_lower(text, range(1, len(ids) + 1)) if self.lowercase else range(1, len(ids) + 1)
+        unknown = (character if id == UNK_ID else None for id, character in zip(ids, source, strict=True))
+        return list(map(Token, ids, ends, unknown))
 
     def _encode(self, data: bytes) -> Ids:
         """ASCII by a table of bytes, and the others, if they are fewer, then put in between."""

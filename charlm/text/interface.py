@@ -1,11 +1,13 @@
 """What every tokenizer promises: text <-> ids, lines ended by `<eos>`, nothing lost that is not declared lost."""
 
+import bisect
 import hashlib
 import json
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Self
 
@@ -13,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextSettings, Unit
+from charlm.errors import TextError
 from charlm.text.long_lines import Place, at_a_space
 
 Ids = NDArray[np.uint32]
@@ -23,6 +26,7 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 FORMAT = "charlm-tokenizer"
 FORMAT_VERSION = 1
+BYTES_TO_DO = "a model of bytes takes any: charlm train --unit byte"
 MOST_TOKENIZER = 1 << 28  # bytes of tokenizer.json
 
 
@@ -38,6 +42,30 @@ class Encoded:
     unknown: tuple[str, ...]
     characters: int
     bytes: int
+
+
+@dataclass(frozen=True)
+class Token:
+    """One token of a text. `end` says how many characters of the text have been read with it.
+
+    `unknown` is what the text has in its place, where it became `<unk>` because the vocabulary lacks that.
+    """
+
+    id: int
+    end: int
+    unknown: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenEnd:
+    """A text that is to go on. `ids` stay, whatever follows; the text's end `rest` may get other tokens then.
+
+    `rest` is UTF-8, as `Tokenizer.texts_after` gives texts; a decoder makes `characters` of it.
+    """
+
+    ids: Ids
+    rest: bytes = b""
+    characters: int = 0
 
 
 @dataclass(frozen=True)
@@ -70,7 +98,10 @@ class Decoder(ABC):
 
 
 class Tokenizer(ABC):
-    """Text to ids and back. Every "\\n", and only that, becomes `eos_id`; all ids are below `vocab_size`."""
+    """Text to ids and back; all ids are below `vocab_size`.
+
+    Every "\\n" of the normalised text, and only that, becomes `eos_id`.
+    """
 
     unit: Unit
     vocab_size: int
@@ -101,6 +132,10 @@ class Tokenizer(ABC):
         """The ids of a text, and what has to be known to divide by characters and to price unknown symbols."""
 
     @abstractmethod
+    def tokens(self, text: str) -> list[Token]:
+        """The tokens of `encode_detailed` one by one, with the place where each ends: slower, for single sentences."""
+
+    @abstractmethod
     def normalise(self, text: str) -> str:
         """The text that the counts are of; the text itself when nothing is lost."""
 
@@ -119,6 +154,22 @@ class Tokenizer(ABC):
     def grown(self, learned: Self) -> Self:
         """This tokenizer with the symbols of one that was learned from a further text, behind its own."""
         return self
+
+    def plain(self, id: int) -> tuple[str, str]:
+        """A type's symbol without marks of charlm's own, and what these say about the spaces beside it."""
+        return self.symbol(id), ""
+
+    def encode_open(self, text: str) -> Ids:
+        """The ids of a text that is to go on; of words, a space at its end belongs to what follows."""
+        return self.encode(text)
+
+    def open_end(self, text: str) -> OpenEnd:
+        """The same for new text: what is certain, and the end that may get other tokens with what follows."""
+        return OpenEnd(self.encode(text))
+
+    def texts_after(self, id: int) -> Sequence[bytes]:
+        """What each id adds to a text whose last token is this one, where `open_end` leaves something open."""
+        raise NotImplementedError(f"{self.unit}s leave nothing open")
 
     def encode_bytes(self, data: bytes) -> Encoded:
         """The same as `encode_detailed` for a text as UTF-8."""
@@ -156,6 +207,23 @@ class SymbolDecoder(Decoder):
 def text_from_argument(text: str) -> str:
     """A command line's argument as real text: bytes of it that are not text (lone surrogates) become U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
+
+
+def check_is_text(data: bytes) -> None:
+    """Raise TextError for bytes that are no UTF-8."""
+    try:
+        data.decode()
+    except UnicodeDecodeError as error:
+        raise TextError("the text is not valid utf-8", f"byte offset {error.start}", BYTES_TO_DO) from error
+
+
+def ends_before_lower(text: str, ends: Iterable[int]) -> list[int]:
+    """Places in a text, given those in its lowercased form: a few characters become two."""
+    sizes = [len(character.lower()) for character in text]
+    if sum(sizes) == len(text):
+        return list(ends)
+    places = list(accumulate(sizes))
+    return [bisect.bisect_left(places, end) + 1 if end else 0 for end in ends]
 
 
 def to_json(unit: Unit, fields: Mapping[str, Any]) -> bytes:

@@ -34,7 +34,7 @@ class Numbering(dict[bytes, int]):
 
     def __init__(self, splitting: Splitting, known: Mapping[str, int], first: int, most: int) -> None:
         self.symbols: list[str] = []
-        self._spell, self._divide = splitting.spell, splitting.divide
+        self._spell, self._divide, self._text_of = splitting.spell, splitting.divide, splitting.text_of
         self._known, self._first, self._most = known, first, most
         self.restart()
 
@@ -88,7 +88,7 @@ class Numbering(dict[bytes, int]):
         return [self.symbols[at] for at in (numbers - self._first).tolist()]
 
     def lengths(self, numbers: Ids) -> tuple[int, int]:
-        """How many characters and bytes of UTF-8 those are."""
+        """How many characters and bytes of UTF-8 the text has for those."""
         at = numbers.astype(np.int64) - self._first
         if not len(at):
             return 0, 0
@@ -107,8 +107,9 @@ class Numbering(dict[bytes, int]):
     def _new(self, symbol: str) -> int:
         number = self._numbers[symbol] = self._first + len(self.symbols)
         self.symbols.append(symbol)
-        self._characters.append(len(symbol))
-        self._bytes.append(len(symbol.encode()))
+        text = self._text_of(symbol)
+        self._characters.append(len(text))
+        self._bytes.append(len(text.encode()))
         return number
 
 

@@ -1,6 +1,11 @@
-"""One token a byte of UTF-8 (or of whatever the file holds): its id is its value, and nothing is ever unknown."""
+"""One token a byte of UTF-8 (or of whatever the file holds): its id is its value, and nothing is ever unknown.
+
+Bytes that are no UTF-8 are lone surrogates in a `str`, U+DC80 to U+DCFF, as Python has them in arguments and file
+names (PEP 383): so bytes become text and the same bytes again.
+"""
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, final
@@ -9,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import TextSettings
-from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Tokenizer, to_json
+from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Token, Tokenizer, to_json
 
 NUM_BYTES = 256
+NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
 CONTINUATION = -65  # as signed numbers, UTF-8's continuation bytes are those up to here
 
 
@@ -36,7 +42,11 @@ class OctetTokenizer(Tokenizer):
         return text
 
     def encode_detailed(self, text: str) -> Encoded:
-        return self.encode_bytes(text.encode())
+        return self.encode_bytes(to_bytes(text))
+
+    def tokens(self, text: str) -> list[Token]:
+        sizes = (to_bytes(character) for character in text)
+        return [Token(byte, end) for end, character in enumerate(sizes, 1) for byte in character]
 
     def encode_bytes(self, data: bytes) -> Encoded:
         """The same for bytes that need not be UTF-8; a character is then any byte that does not continue one."""
@@ -56,16 +66,26 @@ class OctetTokenizer(Tokenizer):
 
 
 class OctetDecoder(Decoder):
-    """A character appears with its last byte; what is not UTF-8 becomes U+FFFD."""
+    """A character appears with its last byte, a byte that is no UTF-8 as a lone surrogate: `to_bytes` gives it back."""
 
     def __init__(self) -> None:
-        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
 
     def feed(self, id: int) -> str:
         return self._decoder.decode(bytes((id,)))
 
     def finish(self) -> str:
         return self._decoder.decode(b"", final=True)
+
+
+def to_bytes(text: str) -> bytes:
+    """The bytes of a text; what stands for none, the other half of the surrogates, is written as U+FFFD."""
+    return NO_BYTES.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+
+
+def to_text(data: bytes) -> str:
+    """The text of some bytes, from which `to_bytes` makes the same bytes."""
+    return data.decode("utf-8", "surrogateescape")
 
 
 def count_characters(data: bytes) -> int:

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import Punctuation, Split
-from charlm.text.joining import has_word, spell, words_of
+from charlm.text.joining import JOINER, has_word, spell, unjoin, words_of
+from charlm.text.marks import MARKS, without_marks
 
 SEGMENT = 1 << 16  # bytes a time: what is made of them stays in the processor's cache
 # Where a text can be cut so that its parts have the symbols of the whole: after a line end, or at a single space.
@@ -38,6 +39,8 @@ class Splitting:
     split: Split = "unicode"
     punctuation: Punctuation = "keep"
     lowercase: bool = False
+    marks: bool = False
+    """Whether `<s>` and `</s>` or `<eos>`, which other tools write, are the starts and ends of lines that they mean."""
 
     @property
     def keeps_text(self) -> bool:
@@ -49,12 +52,22 @@ class Splitting:
         """The symbols of a piece."""
         return SPELL[self.split, self.punctuation]
 
-    def cased(self, data: bytes) -> bytes:
-        """The text in the case in which it is taken apart."""
-        return data.decode().lower().encode() if self.lowercase else data
+    def prepared(self, data: bytes) -> bytes:
+        """The text as it is taken apart: in its case, and with line ends in place of the marks that mean them."""
+        data = data.decode().lower().encode() if self.lowercase else data
+        has_marks = self.marks and any(mark in data for mark in MARKS)
+        return without_marks(data.decode()).encode() if has_marks else data
+
+    def prepared_text(self, text: str) -> str:
+        text = text.lower() if self.lowercase else text
+        return without_marks(text) if self.marks and "<" in text else text
+
+    def text_of(self, symbol: str) -> str:
+        """What the text has where this symbol stands."""
+        return unjoin(symbol)[0] if self.keeps_text and JOINER in symbol else symbol
 
     def normalise(self, text: str) -> str:
-        text = text.lower() if self.lowercase else text
+        text = self.prepared_text(text)
         return text if self.keeps_text else "\n".join(" ".join(self.symbols(line)) for line in text.split("\n"))
 
     def symbols(self, line: str) -> Iterator[str]:

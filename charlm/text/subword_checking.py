@@ -16,15 +16,25 @@ FIXED = {1: 8, 5: 4}  # bytes of the kinds of content that are always of one siz
 
 def check_model(model: bytes) -> None:
     """Raise ValueError when this is no protocol buffer, or it makes very much text of little."""
-    for normalisation in _contents(model, NORMALISATION):
-        for characters in _contents(normalisation, MAP):
+    for normalisation in contents(model, NORMALISATION):
+        for characters in contents(normalisation, MAP):
             texts = characters[4 + int.from_bytes(characters[:4], "little") :]
             if max(map(len, texts.split(b"\0"))) > LONGEST:
                 raise ValueError("the sentencepiece model makes very much text of one character")
 
 
-def _contents(data: bytes, wanted: int) -> Iterator[bytes]:
-    """What the fields of one number hold, as far as they hold bytes."""
+def contents(data: bytes, wanted: int) -> Iterator[bytes]:
+    """What the fields of one number hold, as far as they hold bytes. Raises ValueError."""
+    return (held for number, held in _fields(data) if number == wanted and isinstance(held, bytes))
+
+
+def numbers(data: bytes) -> Iterator[tuple[int, int]]:
+    """The fields that hold a whole number, and these. Raises ValueError."""
+    return ((number, held) for number, held in _fields(data) if isinstance(held, int))
+
+
+def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
+    """The fields and what they hold; of those of a fixed size nothing, nor of most pieces of a model."""
     at, last = 0, len(data) - 1
     while at <= last:
         if data[at] == SHORT_PIECE and at < last and data[at + 1] < 128:  # the first thousands of fields, quickly
@@ -33,13 +43,14 @@ def _contents(data: bytes, wanted: int) -> Iterator[bytes]:
         key, at = _number(data, at)
         kind = key & 7
         if kind == 0:
-            _, at = _number(data, at)
+            value, at = _number(data, at)
+            yield key >> 3, value
             continue
         size, at = (FIXED[kind], at) if kind in FIXED else _number(data, at)
         if kind not in (1, 2, 5) or at + size > len(data):
             raise ValueError("not a sentencepiece model")
-        if kind == 2 and key >> 3 == wanted:
-            yield data[at : at + size]
+        if kind == 2:
+            yield key >> 3, data[at : at + size]
         at += size
 
 

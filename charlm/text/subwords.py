@@ -1,8 +1,9 @@
 """One token a subword: sentencepiece, trained so that nothing is lost, or somebody's `.model` as it is."""
 
 import codecs
+import dataclasses
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
@@ -21,12 +22,16 @@ from charlm.text.interface import (
     Decoder,
     Encoded,
     Ids,
+    OpenEnd,
+    Token,
     Tokenizer,
+    ends_before_lower,
     flag_field,
     to_json,
 )
 from charlm.text.long_lines import Place, at_a_space, nowhere
 from charlm.text.subword_checking import check_model
+from charlm.text.subword_places import piece_ends
 from charlm.text.subword_training import train_model
 from charlm.text.vocabulary import LONGEST_SYMBOL
 
@@ -39,6 +44,7 @@ BATCH = 1 << 20  # characters encoded at a time
 FEW = 1_000  # parts that are not worth starting threads for
 LONG = 1 << 15  # characters; the words of a longer line are encoded one by one
 LONGEST_WORD = 1 << 15  # characters encoded as one; what is longer is cut
+MOST_OPEN = 8  # tokens at a prompt's end that may get others
 WORD_START = re.compile(r"(?<=[^ ])(?= )")
 Part = tuple[str, tuple[int, ...]]  # what the model encodes at once, and the ids that follow it
 PROBES = (
@@ -120,6 +126,47 @@ class SubwordTokenizer(Tokenizer):
         unknown = tuple(self._unknown(source)) if (ids == self.unk_id).any() else ()
         kept = source if self._keeps_text else self._as_the_model_keeps_it(source, ids)
         return Encoded(ids, unknown, len(kept), len(kept.encode()))
+
+    def tokens(self, text: str) -> list[Token]:
+        source = text.lower() if self.lowercase else text
+        found = [token for batch in self._located_parts(source) for token in batch]
+        if not self.lowercase:
+            return found
+        ends = ends_before_lower(text, [token.end for token in found])
+        return [dataclasses.replace(token, end=end) for token, end in zip(found, ends, strict=True)]
+
+    def _located_parts(self, text: str) -> Iterator[list[Token]]:
+        """The tokens of each part of a text, and of what follows it."""
+        start = 0
+        for part, following in self._parts(text):
+            pieces = zip(self._pieces.encode(part), self._pieces.encode(part, out_type=str), strict=True)
+            unknown = [(id, piece.replace(SPACE, " ") if id == self.unk_id else None) for id, piece in pieces]
+            ends = piece_ends(self._pieces.encode(part, out_type="serialized_proto"), part)
+            yield [Token(id, start + end, text) for (id, text), end in zip(unknown, ends, strict=True)]
+            start += len(part) + bool(following)
+            yield [Token(id, start) for id in following]
+
+    def open_end(self, text: str) -> OpenEnd:
+        """The last word is open, with the space before it; of a very long one its last MOST_OPEN tokens."""
+        source = text.lower() if self.lowercase else text
+        tokens, line = self.tokens(source), source.rfind("\n") + 1
+        start = max([line, *(line + place.start() for place in WORD_START.finditer(source[line:]))])
+        certain = tokens[-MOST_OPEN - 1].end if len(tokens) > MOST_OPEN else 0
+        start = max(start, certain)
+        ids = np.array([token.id for token in tokens], np.uint32)
+        count = sum(token.end <= start for token in tokens)
+        rest = " " * (self.adds_space and start == line) + source[start:]
+        spelled = b"".join(self._bytes_of_ids[id] for id in ids[count:].tolist())
+        if start == len(source) or spelled != rest.encode():
+            return OpenEnd(ids)
+        return OpenEnd(ids[:count], rest.encode(), len(source) - start)
+
+    def texts_after(self, id: int) -> Sequence[bytes]:
+        return self._bytes_of_ids
+
+    @cached_property
+    def _bytes_of_ids(self) -> list[bytes]:
+        return [text if isinstance(text, bytes) else text.encode() for text in self.texts]
 
     def _encode(self, text: str) -> Ids:
         return np.concatenate([self._encode_parts(batch) for batch in _batches(self._parts(text))])

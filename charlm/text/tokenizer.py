@@ -42,6 +42,7 @@ TOKENIZERS: dict[Unit, type[Tokenizer]] = {
 
 
 WHAT_TO_GIVE = "give a run, a tokenizer.json or a sentencepiece .model"
+HOW_TO_MAKE = "make one from your text: charlm tokenize corpus.txt --unit word -o DIR, then give --tokenizer DIR"
 USES: dict[str, tuple[Unit, ...]] = {
     "vocab_size": ("char", "word", "subword"),
     "min_count": ("char", "word"),
@@ -90,6 +91,9 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     try:
         if path.suffix == ".model":
             return SubwordTokenizer(content)
+        if not content.lstrip().startswith(b"{"):
+            what = "this is no tokenizer, which is a tokenizer.json of charlm: all symbols, and how text is split"
+            raise RunError(what, str(path), HOW_TO_MAKE)
         return _of_json(parse_json(content), path)
     except (KeyError, TypeError, ValueError) as error:
         raise RunError(f"a damaged tokenizer: {str(error)[:200]}", str(path), WHAT_TO_GIVE) from error
@@ -97,7 +101,7 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
 
 def _of_json(fields: object, path: Path) -> Tokenizer:
     if not isinstance(fields, dict) or fields.get("format") != FORMAT or fields.get("unit") not in TOKENIZERS:
-        raise RunError("not a tokenizer of charlm", str(path), WHAT_TO_GIVE)
+        raise RunError("not a tokenizer of charlm, but other JSON", str(path), HOW_TO_MAKE)
     if fields.get("version") != FORMAT_VERSION:
         raise RunError(
             f"a tokenizer of format version {str(fields.get('version'))[:20]}", str(path), "use a newer charlm"
