@@ -85,10 +85,17 @@ FEWEST_GATHERED = 512  # units; in training, from here on, `unroll_gathered` ove
 
 def kernel_for(cell_name: str, device: str, hidden_size: int) -> Kernel:
     """The fastest way to run a cell, as measured; without gradients torch's loops are always faster."""
+    if cell_name == "lstm" and device == "cpu" and torch.is_autocast_enabled("cpu") and not _has_bfloat16():
+        return unroll_gathered
     if cell_name in KERNELS:
         return KERNELS[cell_name]
     gathered = device == "cpu" and hidden_size >= FEWEST_GATHERED and torch.is_grad_enabled()
     return unroll_gathered if gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
+
+
+def _has_bfloat16() -> bool:
+    """Whether oneDNN, which runs torch's LSTM on a processor, has bfloat16 there; without it, it fails."""
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _steps(cell: Cell, projected: Projected, state: State, weights: Weights, ops: Ops) -> tuple[Tensor, State]:
