@@ -1,0 +1,110 @@
+"""What a text is made into before anything is counted: its line ends and its normal form."""
+
+import codecs
+import dataclasses
+from collections.abc import Iterator
+
+from charlm.config import CorpusSettings, LineEnds, Unit
+from charlm.corpus.line_ends import LineEndCounts, with_lf
+from charlm.corpus.reader import TextFile
+from charlm.corpus.sources import written
+from charlm.errors import UsageError
+from charlm.text.normal_form import (
+    about_form,
+    count_composed,
+    count_decomposed,
+    fitting_form,
+    normalised,
+    normalised_chunks,
+)
+from charlm.text.tokenizer import Tokenizer
+
+MARKS = (b"\xcc", b"\xe3\x82\x99", b"\xe1\x84")  # accents, the Japanese voicing mark, parts of Korean syllables
+MOST_LOOKED_AT = 16  # chunks with such marks; composing is slow
+
+
+def check_forms(settings: CorpusSettings, unit: Unit) -> None:
+    """Raise UsageError for what would change bytes where these are the unit."""
+    changing = {"--line-ends lf": settings.line_ends == "lf", "--normal-form": settings.normal_form != "keep"}
+    for option in (option for option, given in changing.items() if given and unit == "byte"):
+        raise UsageError(f"{option} does nothing with --unit byte: every byte is kept", to_do="leave it out")
+
+
+def bring_into_form(
+    text: TextFile, settings: CorpusSettings, raw: bool, tokenizer: Tokenizer | None = None
+) -> CorpusSettings:
+    """Change an open text's line ends and normal form as the settings say; the settings with what was decided.
+
+    Line ends that the settings leave open are decided by what the text has; but CR is kept where the tokenizer, if
+    there is one already, has it as a symbol. Notes of the text say what was found and done.
+    """
+    if raw:
+        return dataclasses.replace(settings, line_ends="keep", normal_form="keep")
+    line_ends = _decide_line_ends(text, settings, tokenizer) if text.has_cr else settings.line_ends or "keep"
+    decided = dataclasses.replace(settings, line_ends=line_ends)
+    blocks = with_lf(text.blocks()) if text.has_cr and line_ends == "lf" else None
+    if decided.normal_form != "keep" and not text.is_ascii:
+        chunks = codecs.iterdecode(blocks or text.blocks(), "utf-8")
+        blocks = (chunk.encode() for chunk in normalised_chunks(chunks, decided.normal_form))
+    elif not text.is_ascii:
+        text.notes += _about_marks(text)
+    if blocks is not None:
+        text.replace(written(blocks))
+        text.count()
+    return decided
+
+
+def _decide_line_ends(text: TextFile, settings: CorpusSettings, tokenizer: Tokenizer | None) -> LineEnds:
+    found = LineEndCounts.of(text.blocks())
+    added = text.added
+    counts = LineEndCounts(found.lf - added.lf, found.crlf - added.crlf, found.cr + added.crlf)
+    knows_cr = settings.line_ends is None and tokenizer is not None and knows_carriage_return(tokenizer)
+    line_ends = settings.line_ends or ("keep" if knows_cr else counts.best())
+    done = {
+        "lf": "all read as LF (--line-ends keep leaves CR in the text)",
+        "keep": "kept, CR is a character (--line-ends lf makes all of them LF)",
+    }
+    text.notes.append(f"{text.name}: line ends: {counts}; {done[line_ends]}")
+    return line_ends
+
+
+def in_form(text: str, settings: CorpusSettings) -> str:
+    """A sentence, context or prompt as the text that a run was trained on.
+
+    A CR at its very end is the rest of a CRLF whose newline is gone, as `$(head -1 FILE)` leaves it.
+    """
+    if settings.line_ends == "lf" and "\r" in text:
+        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+    return normalised(text, settings.normal_form)
+
+
+def knows_carriage_return(tokenizer: Tokenizer) -> bool:
+    """Whether a tokenizer has a symbol with CR, so that the text it was learned from had one."""
+    return any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
+
+
+def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
+    """A note where a tokenizer knows more of an open text in another normal form."""
+    if not text.is_ascii and (form := fitting_form(tokenizer, next(text.lines(), ""))):
+        yield f"{text.name}: {about_form(form)}"
+
+
+def _about_marks(text: TextFile) -> Iterator[str]:
+    """Whether letters and their accents are written apart, and whether they are so everywhere."""
+    decomposed = composed = looked_at = 0
+    for data in text.texts():
+        if data.isascii() or not any(mark in data for mark in MARKS):
+            continue
+        chunk = data.decode()
+        decomposed += count_decomposed(chunk)
+        composed += count_composed(chunk) if decomposed else 0
+        looked_at += 1
+        if looked_at == MOST_LOOKED_AT:
+            break
+    if decomposed:
+        more = " or more" if looked_at == MOST_LOOKED_AT else ""
+        both = ", others within their letters (NFC): the same word is written in two ways" if composed else ""
+        yield (
+            f"{text.name}: {decomposed:,}{more} accents or marks stand as characters of their own (NFD){both}; "
+            "--normal-form nfc joins them to their letters"
+        )
