@@ -9,7 +9,7 @@ import math
 import secrets
 import threading
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
@@ -21,12 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import CorpusSettings, Device, Precision
+from charlm.corpus.forms import in_form, knows_carriage_return
 from charlm.device import cores, may_have_gpu
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
 from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
-from charlm.run_config import read_config, was_trained
+from charlm.run_config import read_config, read_reading, was_trained
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
 from charlm.sampling.strategies import Strategy
@@ -34,6 +35,7 @@ from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, score_stream
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import check_weights, most_weight_bytes, shape_from
+from charlm.text.normal_form import about_form, fitting_form
 from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
 
 if TYPE_CHECKING:
@@ -165,15 +167,20 @@ class LanguageModel:
             for line, one, own, logprobs in zip(batch, encoded, ids, scores, strict=True):
                 yield self._score(line, one, own, logprobs[len(before) :], eos)
 
-    def score_stream(self, source: str | Path, settings: CorpusSettings | None = None) -> Tally:
-        """A file as one running text, the state carried over its lines; `-` is standard input."""
+    def score_stream(
+        self, source: str | Path, settings: CorpusSettings | None = None, notes: list[str] | None = None
+    ) -> Tally:
+        """A file as one running text, the state carried over its lines; `-` is standard input.
+
+        What a person should know of how it was read is appended to `notes`.
+        """
         from charlm.corpus.prepare import encoded_text
 
         counts, spelled = Tally(), 0
 
         def ids_of_pieces() -> Iterator[NDArray[Any]]:
             nonlocal counts, spelled
-            for piece in encoded_text(self.tokenizer, source, settings or CorpusSettings()):
+            for piece in encoded_text(self.tokenizer, source, self.reading_of(settings or CorpusSettings()), notes):
                 characters, size, unknown = piece.characters, piece.bytes, len(piece.unknown)
                 counts += Tally(0.0, len(piece.ids), characters, size, unknown)
                 spelled += sum(map(spelled_bytes, piece.unknown))
@@ -277,8 +284,30 @@ class LanguageModel:
         """The symbols of a text that the vocabulary lacks."""
         return self._encode(text).unknown
 
+    @cached_property
+    def reading(self) -> CorpusSettings:
+        """How the run's text was read; line ends are open where it had no CR, so that its own are those of any text."""
+        reading = read_reading(self.run)
+        is_open = reading.line_ends == "keep" and not knows_carriage_return(self.tokenizer)
+        return dataclasses.replace(reading, line_ends=None if is_open else reading.line_ends)
+
+    def reading_of(self, settings: CorpusSettings) -> CorpusSettings:
+        """The same for a text in another encoding."""
+        own = self.reading
+        return dataclasses.replace(settings, line_ends=own.line_ends, normal_form=own.normal_form)
+
+    def prepared(self, text: str) -> str:
+        """A sentence, context or prompt in the form of the run's text: its line ends, and its normal form."""
+        return in_form(text_from_argument(text), self.reading)
+
+    def about_form(self, text: str) -> str | None:
+        """A sentence on a text whose symbols are unknown only because accents are written in another way."""
+        prepared = self.prepared(text)
+        form = fitting_form(self.tokenizer, prepared)
+        return about_form(form) if form else None
+
     def _encode(self, text: str) -> Encoded:
-        return self.tokenizer.encode_detailed(text_from_argument(text))
+        return self.tokenizer.encode_detailed(self.prepared(text))
 
     def _start(self, prompt: str) -> NDArray[np.int64]:
         """What comes before the first sampled token: `<eos>`, then the prompt."""
@@ -351,8 +380,10 @@ def load(
 
 
 def train(
-    corpus: str | Path | None = None,
+    corpus: str | Path | Sequence[str | Path] | None = None,
     *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     run: str | None = None,
     valid: str | Path | None = None,
     test: str | Path | None = None,
@@ -364,6 +395,7 @@ def train(
 ) -> "TrainResult":
     """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
 
+    Several texts, the files of a folder or an archive are read as one; `include` and `exclude` are patterns of them.
     Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
     """
     from charlm.config import gather
@@ -371,8 +403,13 @@ def train(
     from charlm.training.results import measure
     from charlm.training.session import open_session
 
+    given = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
+    texts = [str(path) for path in given]
     request = TrainRequest(
-        corpus=None if corpus is None else str(corpus),
+        corpus=texts[0] if texts else None,
+        further=tuple(texts[1:]),
+        include=tuple(include),
+        exclude=tuple(exclude),
         run=run,
         valid=Path(valid) if valid else None,
         test=Path(test) if test else None,

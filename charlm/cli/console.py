@@ -1,6 +1,7 @@
 """The terminal: results on stdout, everything else on stderr, and how an error looks."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
+LARGEST_WRITTEN = 1e6  # as a number, of perplexities
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
 
@@ -82,6 +84,15 @@ def literal(text: str) -> str:
 def visible_symbol(symbol: str) -> str:
     """A token as a table shows it: white space within quotes."""
     return visible(symbol) if symbol.strip() else repr(symbol)
+
+
+def perplexity(nats_per_token: float, digits: int) -> str:
+    """exp of the nats per token as people read it: 10^104.3 for what has more digits than that says."""
+    if math.isnan(nats_per_token):
+        return "-"
+    if nats_per_token > math.log(LARGEST_WRITTEN):
+        return f"10^{nats_per_token / math.log(10):.1f}"
+    return f"{math.exp(nats_per_token):.{digits}f}"
 
 
 def describe(shape: "Shape") -> str:

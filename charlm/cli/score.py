@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, visible, visible_symbol, write_json
+from charlm.cli.console import out, perplexity, say, visible, visible_symbol, write_json
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
@@ -78,10 +78,15 @@ def score_cli(
     if next_tokens:
         _show_next(lm.next_tokens(context, next_tokens), json)
     elif stream:
-        _show_total(lm.score_stream(stream, settings), json)
+        notes: list[str] = []
+        total = lm.score_stream(stream, settings, notes)
+        for note in notes:
+            say(note, quiet)
+        _show_total(total, json)
     elif file:
-        _score_file(lm, _lines(file, settings), context, eos, json)
+        _score_file(lm, _lines(lm, file, settings, quiet), context, eos, json)
     else:
+        _say_form(lm, [context, *(sentences or [])])
         scores = [lm.score(text, context=context, eos=eos, per_token=per_token) for text in sentences or []]
         _show_sentences(scores, json)
 
@@ -100,15 +105,24 @@ def _score_file(lm: "LanguageModel", lines: Iterator[str], context: str, eos: bo
     _show_total(total, json)
 
 
-def _lines(file: str, settings: CorpusSettings) -> Iterator[str]:
-    """The lines of a file, ended by newlines alone."""
+def _lines(lm: "LanguageModel", file: str, settings: CorpusSettings, quiet: bool) -> Iterator[str]:
+    """The lines of a file, ended by newlines alone, and by CRLF where the run's text had none or lost them."""
+    from charlm.corpus.forms import about_other_form, bring_into_form
     from charlm.corpus.reader import open_text
 
     with open_text(file, settings) as text:
-        for note in text.notes:
-            say(note)
+        bring_into_form(text, lm.reading_of(settings), raw=False, tokenizer=lm.tokenizer)
+        for note in [*text.notes, *about_other_form(lm.tokenizer, text)]:
+            say(note, quiet)
         for chunk in text.lines():
             yield from chunk.removesuffix("\n").split("\n")
+
+
+def _say_form(lm: "LanguageModel", texts: list[str]) -> None:
+    """One sentence where accents are written in another way than the run knows them."""
+    notes = filter(None, map(lm.about_form, texts))
+    for note in dict.fromkeys(notes):
+        say(f"warning: {note}")
 
 
 def _show_sentences(scores: "list[Score]", json: bool) -> None:
@@ -130,7 +144,7 @@ def _show_ranking(scores: "list[Score]") -> None:
     table = _table("", "log p (nats)", "log10 p", "perplexity", "times likelier than the next", "sentence")
     for place, score in enumerate(ranked):
         times = _times(score.logprob_nats - ranked[place + 1].logprob_nats) if place + 1 < len(ranked) else ""
-        figures = (f"{score.logprob_nats:.4f}", f"{score.logprob10:.4f}", f"{score.perplexity:.4f}")
+        figures = (f"{score.logprob_nats:.4f}", f"{score.logprob10:.4f}", perplexity(score.tally.nats_per_token, 4))
         table.add_row(f"{place + 1}.", *figures, times, Text(visible(score.text)))
     out.print(table)
 
@@ -146,14 +160,14 @@ def _figures(tally: "Tally") -> dict[str, str]:
     figures = {
         "log-probability": f"{tally.logprob_nats:.4f} nats, {tally.logprob10:.4f} base 10",
         "probability": _probability(tally.logprob_nats),
-        "perplexity": f"{tally.perplexity:.4f} per token",
+        "perplexity": f"{perplexity(tally.nats_per_token, 4)} per token",
         "bits per character": f"{tally.bits_per_char:.4f}",
         "nats per character": f"{tally.nats_per_char:.4f}",
         "tokens": f"{tally.tokens:,}",
         "unknown": f"{tally.unknown:,}",
     }
     if tally.unknown:
-        figures["perplexity without them"] = f"{tally.perplexity_without_unknown:.4f}".replace("nan", "-")
+        figures["perplexity without them"] = perplexity(tally.nats_per_known_token, 4)
     return figures
 
 

@@ -2,7 +2,8 @@
 
 import codecs
 import dataclasses
-from collections.abc import Iterator
+import re
+from collections.abc import Container, Iterator
 
 from charlm.config import CorpusSettings, LineEnds, Unit
 from charlm.corpus.line_ends import LineEndCounts, with_lf
@@ -20,6 +21,17 @@ from charlm.text.normal_form import (
 from charlm.text.tokenizer import Tokenizer
 
 MARKS = (b"\xcc", b"\xe3\x82\x99", b"\xe1\x84")  # accents, the Japanese voicing mark, parts of Korean syllables
+SPACELESS = {
+    "Thai": re.compile("[\u0e00-\u0e7f]"),
+    "Lao": re.compile("[\u0e80-\u0eff]"),
+    "Tibetan": re.compile("[\u0f00-\u0fff]"),
+    "Burmese": re.compile("[\u1000-\u109f\uaa60-\uaa7f]"),
+    "Khmer": re.compile("[\u1780-\u17ff]"),
+    "Japanese": re.compile("[\u3040-\u30ff]"),
+    "Chinese": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"),
+}
+NO_LETTER = re.compile(r"[\W\d_]+")
+MANY = 0.3  # of the letters
 MOST_LOOKED_AT = 16  # chunks with such marks; composing is slow
 
 
@@ -46,8 +58,6 @@ def bring_into_form(
     if decided.normal_form != "keep" and not text.is_ascii:
         chunks = codecs.iterdecode(blocks or text.blocks(), "utf-8")
         blocks = (chunk.encode() for chunk in normalised_chunks(chunks, decided.normal_form))
-    elif not text.is_ascii:
-        text.notes += _about_marks(text)
     if blocks is not None:
         text.replace(written(blocks))
         text.count()
@@ -78,9 +88,21 @@ def in_form(text: str, settings: CorpusSettings) -> str:
     return normalised(text, settings.normal_form)
 
 
+def taken_over(settings: CorpusSettings, before: CorpusSettings, given: Container[str]) -> CorpusSettings:
+    """The settings, and as far as they were not given, the line ends and the normal form of a text before this one.
+
+    CR that was kept in it is a matter of its tokenizer, which has it as a symbol or not.
+    """
+    if "line_ends" not in given and before.line_ends == "lf":
+        settings = dataclasses.replace(settings, line_ends="lf")
+    if "normal_form" not in given:
+        settings = dataclasses.replace(settings, normal_form=before.normal_form)
+    return settings
+
+
 def knows_carriage_return(tokenizer: Tokenizer) -> bool:
-    """Whether a tokenizer has a symbol with CR, so that the text it was learned from had one."""
-    return any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
+    """Whether a tokenizer has a symbol with CR, as that of bytes, so that the text it was learned from may have one."""
+    return tokenizer.unit == "byte" or any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
 
 
 def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
@@ -89,10 +111,22 @@ def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
         yield f"{text.name}: {about_form(form)}"
 
 
-def _about_marks(text: TextFile) -> Iterator[str]:
-    """Whether letters and their accents are written apart, and whether they are so everywhere."""
+def about_spaceless(text: TextFile) -> Iterator[str]:
+    """A note where words are to be found in a script that puts no spaces between them."""
+    beginning = next(text.chunks(), "")
+    letters = len(NO_LETTER.sub("", beginning))
+    names = [name for name, script in SPACELESS.items() if len(script.findall(beginning)) > MANY * letters]
+    if names and not text.is_ascii:
+        yield (
+            f"{text.name}: {names[0]} has no spaces between words, so that most words here are whole clauses; "
+            "--unit char fits it, or --unit subword"
+        )
+
+
+def about_marks(text: TextFile) -> Iterator[str]:
+    """A note where letters and their accents are written apart, and whether they are so everywhere."""
     decomposed = composed = looked_at = 0
-    for data in text.texts():
+    for data in text.texts() if not text.is_ascii else ():
         if data.isascii() or not any(mark in data for mark in MARKS):
             continue
         chunk = data.decode()

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ from charlm.errors import TextError, UsageError
 
 NAMED_AS_ARCHIVE = re.compile(r"\.(?:tar|zip|tgz|tbz2?|txz|tzst|tar\.\w+)$", re.IGNORECASE)
 MOST_REFUSED = 20  # files that are named
+MOST_PATTERNS = 4  # that are proposed
 DEEPEST = 3  # archives within archives; one can hold itself
 
 
@@ -152,18 +154,26 @@ class Gathering:
 
 
 def refusal(refused: list[NoText], gathering: Gathering, encoding: str) -> NoText:
-    """One error that names every file."""
+    """One error that names every file that is no text."""
     if len(refused) == 1:
         return refused[0]
     lines = [f"{error.where}: {error.why}" for error in refused[:MOST_REFUSED]]
     if len(refused) > MOST_REFUSED:
         lines.append(f"and {len(refused) - MOST_REFUSED:,} more")
-    suffixes = dict.fromkeys(PurePosixPath(error.where.partition(",")[0]).suffix for error in refused)
-    patterns = " ".join(f"--exclude '*{suffix}'" for suffix in [*suffixes][:3] if suffix) or "--exclude PATTERN"
-    fitting = dict.fromkeys(name for error in refused for name in error.fitting[:1])
-    or_give = f", or give the encoding that fits all: --encoding {' or '.join([*fitting][:3])}" if fitting else ""
+    patterns = dict.fromkeys(_pattern(error) for error in refused)
+    to_do = "leave them out: " + " ".join(f"--exclude {pattern}" for pattern in [*patterns][:MOST_PATTERNS])
+    to_do += " ..." if len(patterns) > MOST_PATTERNS else ""
+    common = set.intersection(*(set(error.fitting) for error in refused))
+    if fitting := [name for name in refused[0].fitting if name in common]:
+        to_do += f"; or, if all files are written so: --encoding {fitting[0]}"
     what = f"{len(refused):,} of {gathering.num_files:,} files are no text in {encoding}"
-    return NoText(what, "\n       ".join(lines), f"leave them out: {patterns}{or_give}", "")
+    return NoText(what, "\n       ".join(lines), to_do, "")
+
+
+def _pattern(error: NoText) -> str:
+    """What leaves a file out: all of its kind if it is binary, else just that one."""
+    path = PurePosixPath(error.where.partition(", line ")[0])
+    return shlex.quote(f"*{path.suffix}" if path.suffix and not error.fitting else path.name)
 
 
 def refuse_idle_patterns(texts: Texts) -> None:

@@ -383,7 +383,8 @@ def _undecodable(text: TextFile, encoding: str, offset: int) -> NoText:
     fitting = _fitting(text, offset) if guess == encoding else (guess,)
     to_do = f"give --encoding {' or '.join(fitting)}, which would fit, or --encoding-errors replace"
     where = f"{text.name}, line {line}, byte offset {offset}"
-    return NoText(f"the text is not valid {encoding}", where, to_do, f"not {encoding}", fitting)
+    why = f"not {encoding}; {' or '.join(fitting)} would fit"
+    return NoText(f"the text is not valid {encoding}", where, to_do, why, fitting)
 
 
 def _fitting(text: TextFile, offset: int) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def fitting_form(tokenizer: Tokenizer, text: str, encoded: Encoded | None = None
     forms: tuple[NormalForm, ...] = ("nfc", "nfd")
     for form in forms:
         other = normalised(text, form)
-        if other != text and _is_better_known(tokenizer.encode_detailed(other), own):
+        if other != text and _is_better_known(tokenizer.encode_detailed(other), own, tokenizer.unit == "subword"):
             return form
     return None
 
@@ -66,10 +66,10 @@ def about_form(form: NormalForm) -> str:
     )
 
 
-def _is_better_known(other: Encoded, own: Encoded) -> bool:
-    if own.unknown:
+def _is_better_known(other: Encoded, own: Encoded, spells: bool) -> bool:
+    if own.unknown or not spells:
         return len(other.unknown) < len(own.unknown)
-    return len(other.ids) < MUCH_SHORTER * len(own.ids) and other.characters >= own.characters
+    return len(other.ids) < MUCH_SHORTER * len(own.ids)
 
 
 def _normalised_slices(text: str, form: NormalForm) -> Iterator[str]:
