@@ -69,14 +69,16 @@ class _Bounded:
     """A file of which nothing large is read at once, whatever a header says."""
 
     def __init__(self, file: BinaryIO) -> None:
-        self._file = file
+        self._file, self._size = file, file.seek(0, io.SEEK_END)
         self.seek, self.tell, self.seekable = file.seek, file.tell, file.seekable
+        file.seek(0)
 
     def read(self, size: int = -1) -> bytes:
-        data = self._file.read(size if 0 <= size <= MOST_HEADERS else MOST_HEADERS + 1)
-        if len(data) > MOST_HEADERS:
+        left = self._size - self._file.tell()
+        wanted = left if size < 0 else min(size, left)
+        if wanted > MOST_HEADERS:
             raise ValueError(f"a header of more than {MOST_HEADERS:,} bytes")
-        return data
+        return self._file.read(max(0, wanted))
 
 
 def _is_tar(head: bytes) -> bool:
@@ -89,12 +91,10 @@ def _is_tar(head: bytes) -> bool:
 
 def _is_document(file: BinaryIO, name: str) -> bool:
     with _damage_reported(name):
-        file.seek(0)
         return not set(DOCUMENTS).isdisjoint(zipfile.ZipFile(_Bounded(file)).namelist())
 
 
 def _tar_members(file: BinaryIO, name: str) -> Iterator[Member]:
-    file.seek(0)
     archive = tarfile.open(fileobj=_Bounded(file), mode="r:", encoding="utf-8")  # type: ignore[call-overload]  # noqa: SIM115
     place = 0
     while member := archive.next():
@@ -130,7 +130,6 @@ def _check_end(file: BinaryIO, place: int, name: str) -> None:
 
 
 def _zip_members(file: BinaryIO, name: str) -> Iterator[Member]:
-    file.seek(0)
     archive = zipfile.ZipFile(_Bounded(file))
     for info in archive.infolist():
         mode = info.external_attr >> 16

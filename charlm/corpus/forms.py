@@ -107,7 +107,7 @@ def knows_carriage_return(tokenizer: Tokenizer) -> bool:
 
 def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
     """A note where a tokenizer knows more of an open text in another normal form."""
-    if not text.is_ascii and (form := fitting_form(tokenizer, next(text.lines(), ""))):
+    if tokenizer.unit != "byte" and not text.is_ascii and (form := fitting_form(tokenizer, next(text.lines(), ""))):
         yield f"{text.name}: {about_form(form)}"
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 
-from charlm.corpus.archives import Member, MemberFile, archive_kind, members
+from charlm.corpus.archives import ArchiveKind, Member, MemberFile, archive_kind, members
 from charlm.corpus.not_text import NoText
 from charlm.corpus.sources import (
     STDIN,
@@ -92,7 +92,7 @@ class Gathering:
 
     def in_source(self, source: Source, path: str = "", depth: int = 0, is_chosen: bool = True) -> Iterator[Source]:
         """The source itself, or the files in it where it is an archive."""
-        kind = archive_kind(source.file, source.name)
+        kind = kind_of(source)
         if kind is None:
             if is_chosen:
                 self.num_files += 1
@@ -151,6 +151,15 @@ class Gathering:
         names = {path, os.path.basename(path)}
         included = not self.texts.include or _matches(self.texts.include, names)
         return included and not _matches(self.texts.exclude, names)
+
+
+def kind_of(source: Source) -> ArchiveKind | None:
+    """What a source is an archive of. It is closed when that cannot be found out."""
+    try:
+        return archive_kind(source.file, source.name)
+    except BaseException:
+        source.file.close()
+        raise
 
 
 def refusal(refused: list[NoText], gathering: Gathering, encoding: str) -> NoText:

@@ -9,7 +9,7 @@ from charlm.errors import TextError
 HEAD = 1 << 16  # bytes of a file that are looked at
 SHORT = 256  # bytes; of fewer nothing is said, but for what has a signature or is UTF-16 throughout
 MANY_NULS = 0.5  # of the bytes
-CONTROLS = bytes({*range(1, 9), *range(14, 27), *range(28, 32), 127})  # which no text has; a terminal's ESC is none
+CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
 HIGH = bytes(range(128, 256))
 MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
 SHORTEST_WIDE = 12  # bytes of UTF-16
@@ -107,7 +107,7 @@ def _nuls_suit(head: bytes, width: int) -> bool:
 
 
 def _is_beyond_latin(head: bytes) -> bool:
-    return len(head) - len(head.translate(None, HIGH)) > 0.1 * len(head)
+    return len(head) - len(head.translate(None, HIGH)) > 0.05 * len(head)
 
 
 def _is_utf_8(head: bytes) -> bool:

@@ -16,11 +16,10 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from charlm.config import CorpusSettings
-from charlm.corpus.archives import archive_kind
-from charlm.corpus.gathering import Gathering, Texts, refusal, refuse_idle_patterns, texts_of
+from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
 from charlm.corpus.guessing import fitting_encodings
 from charlm.corpus.line_ends import LineEndCounts
-from charlm.corpus.not_text import HEAD, NoText, refuse_what_is_no_text
+from charlm.corpus.not_text import HEAD, NoText, refuse_what_is_no_text, wide_encoding
 from charlm.corpus.sources import Source, Version, changed, open_source, read_at, version_of, written
 from charlm.errors import TextError, UsageError
 from charlm.text.interface import text_from_argument
@@ -223,7 +222,7 @@ def _open_texts(texts: Texts, settings: CorpusSettings, raw: bool) -> TextFile:
     if not texts.is_one_file:
         return _joined(gathering, gathering.sources(), settings, raw)
     source = open_source(texts.paths[0])
-    if archive_kind(source.file, source.name):
+    if kind_of(source):
         return _joined(gathering, gathering.in_source(source), settings, raw)
     text = _text(source)
     with _closed_on_error(text):
@@ -338,6 +337,10 @@ def _to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
 
 def _drop_byte_order_mark(text: TextFile, encoding: str) -> None:
     mark = _byte_order_mark(text)
+    if not mark and encoding in ("utf-16", "utf-32") and len(text.span):
+        fitting = wide_encoding(read_at(text.file, HEAD, 0, text.name)) or f"{encoding}-le"
+        what = f"the text does not begin with the byte order mark of {encoding}"
+        raise NoText(what, text.name, f"give another --encoding, such as {fitting} or latin-1", f"not {encoding}")
     if mark and encoding.startswith(BYTE_ORDER_MARKS[mark]):
         text.notes.append(f"{text.name}: its byte order mark was dropped")
         if encoding not in ("utf-16", "utf-32"):  # these need it, and drop it themselves
@@ -370,10 +373,6 @@ def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise _undecodable(text, encoding, offset - len(error.object) + error.start) from error
-    except UnicodeError as error:  # by an encoding that does not say where: UTF-16 and UTF-32 without their mark
-        fitting = _fitting(text, text.span.start)
-        to_do = f"give another --encoding, such as {encoding}-le or {fitting[0]}"
-        raise NoText(f"the text is not valid {encoding}: {error}", text.name, to_do, f"not {encoding}") from error
 
 
 def _undecodable(text: TextFile, encoding: str, offset: int) -> NoText:
