@@ -266,6 +266,8 @@ def test_patterns_that_choose_nothing_or_among_nothing(tmp_path: Path) -> None:
     assert read(Texts(several, exclude=("*.md",))) == b"c.py\ndocs/b.txt\n"
     (folder / "x.tar").write_bytes(tar_of({"in.py": b"in.py\n", "in.md": b"in.md\n"}))
     assert read(Texts((str(folder),), ("*.py",))).endswith(b"src/deep/b.py\nin.py\n")
+    assert b"in.py" not in read(Texts((str(folder),), exclude=("x.tar",)))
+    assert read(Texts((str(folder),), ("x.tar",))) == b"in.md\nin.py\n"
 
 
 # What is no text
@@ -407,6 +409,9 @@ def test_several_files_are_as_good_as_a_folder(charlm: Charlm) -> None:
         (("x/a.txt", "y/b.txt"), "a"),
         (("/a.txt", "/b.txt"), "a"),
         (("a.txt.gz", "-"), "a"),
+        (("./a.txt", "./b.txt"), "a"),
+        (("../a.txt", "../b.txt"), "a"),
+        (("x/a/", "x/b/"), "x"),
     ],
 )
 def test_what_a_run_of_several_texts_is_called(paths: tuple[str, ...], name: str) -> None:
@@ -422,6 +427,10 @@ def test_an_archive_goes_through_the_commands(charlm: Charlm) -> None:
     assert os.listdir("runs") == ["texts"]
     assert charlm("train", *given, "--resume", "--steps", "8", "-q").code == 0
     assert json.loads(charlm("tokenize", *given, "--json").out)["valid_tokens"] == 2 * len(text.decode()) // 10
+    folder_of({"a.txt": text, "x.png": PNG}, Path("other"))
+    for valid in ("other", "corpus.txt"):
+        assert charlm("train", *given, "--valid", valid, *QUICK).code == 0
+    assert charlm("train", *given, "--valid", "other", "--resume", "--run", "texts-2", "--steps", "8", "-q").code == 0
     Path("both.zip").write_bytes(zip_of({"1": text, "2": text}))
     Path("both.txt").write_bytes(text * 2)
     for way in ("--file", "--stream"):

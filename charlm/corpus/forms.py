@@ -81,10 +81,12 @@ def _decide_line_ends(text: TextFile, settings: CorpusSettings, tokenizer: Token
 def in_form(text: str, settings: CorpusSettings) -> str:
     """A sentence, context or prompt as the text that a run was trained on.
 
-    A CR at its very end is the rest of a CRLF whose newline is gone, as `$(head -1 FILE)` leaves it.
+    A CR at its very end is the rest of a CRLF whose newline is gone, as `$(head -1 FILE)` leaves it. Where line ends
+    are open, for that text had no CR, only those that belong to a CRLF are taken away.
     """
-    if settings.line_ends == "lf" and "\r" in text:
-        text = text.removesuffix("\r").replace("\r\n", "\n").replace("\r", "\n")
+    if settings.line_ends != "keep" and "\r" in text:
+        text = text.removesuffix("\r").replace("\r\n", "\n")
+        text = text.replace("\r", "\n") if settings.line_ends == "lf" else text
     return normalised(text, settings.normal_form)
 
 

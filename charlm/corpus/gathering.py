@@ -37,10 +37,8 @@ class Texts:
     paths: tuple[str, ...]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
-
-    @property
-    def has_patterns(self) -> bool:
-        return bool(self.include or self.exclude)
+    may_be_plain: bool = False
+    """Whether one file is no reason to refuse patterns: they were given for another text."""
 
     @property
     def is_one_file(self) -> bool:
@@ -55,8 +53,9 @@ class Texts:
     @property
     def folder(self) -> str:
         """The name of the folder that all are in, where there are several and one is named; else nothing."""
-        parents = {os.path.dirname(path) for path in self.paths}
-        return os.path.basename(parents.pop()) if len(self.paths) > 1 and len(parents) == 1 else ""
+        parents = {os.path.dirname(os.path.normpath(path)) for path in self.paths}
+        name = os.path.basename(parents.pop()) if len(self.paths) > 1 and len(parents) == 1 else ""
+        return name if name != ".." else ""
 
     def chooses(self, path: str) -> bool:
         """Whether a file is read; a pattern means its path, its name, or a folder that it is in."""
@@ -67,6 +66,10 @@ class Texts:
 
     def __str__(self) -> str:
         return " ".join(self.paths)
+
+    def beside(self, path: Path | None) -> "Texts | None":
+        """A text to validate or test on: the same patterns choose among its files, where it has some."""
+        return None if path is None else Texts((str(path),), self.include, self.exclude, may_be_plain=True)
 
 
 def texts_of(given: "Path | str | Texts") -> Texts:
@@ -87,8 +90,11 @@ class Gathering:
         for path in self.texts.paths:
             if path != STDIN and os.path.isdir(path):
                 yield from self._in_folder(Path(path))
+            elif _matches(self.texts.exclude, names := {path, os.path.basename(path)}):
+                self.num_left_out += 1
             else:
-                yield from self.in_source(open_source(path), os.path.basename(path), is_chosen=self._is_chosen(path))
+                is_chosen = not self.texts.include or _matches(self.texts.include, names)
+                yield from self.in_source(open_source(path), is_chosen=is_chosen)
 
     def in_source(self, source: Source, path: str = "", depth: int = 0, is_chosen: bool = True) -> Iterator[Source]:
         """The source itself, or the files in it where it is an archive."""
@@ -106,7 +112,7 @@ class Gathering:
                 raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
             self.notes += source.notes
             for member in members(source.file, kind, source.name):
-                yield from self._in_member(source, member, f"{path}/{member.path}" if depth else member.path, depth)
+                yield from self._in_member(source, member, f"{path}/{member.path}" if path else member.path, depth)
             if source.version and version_of(source.file) != source.version:
                 raise changed(source.name)
 
@@ -146,12 +152,6 @@ class Gathering:
             inner = copied(file, name)
         yield from self.in_source(inner, path, depth + 1, is_chosen)
 
-    def _is_chosen(self, path: str) -> bool:
-        """Whether a file that was given by its own path is read: only its path and name count."""
-        names = {path, os.path.basename(path)}
-        included = not self.texts.include or _matches(self.texts.include, names)
-        return included and not _matches(self.texts.exclude, names)
-
 
 def kind_of(source: Source) -> ArchiveKind | None:
     """What a source is an archive of. It is closed when that cannot be found out."""
@@ -187,7 +187,7 @@ def _pattern(error: NoText) -> str:
 
 def refuse_idle_patterns(texts: Texts) -> None:
     """Raise UsageError for patterns where there is one file, which they cannot choose among."""
-    if texts.has_patterns:
+    if (texts.include or texts.exclude) and not texts.may_be_plain:
         option = "--include" if texts.include else "--exclude"
         to_do = "leave it out, or give a folder, an archive or several files"
         raise UsageError(f"{option} does nothing with one text file", texts.name, to_do)

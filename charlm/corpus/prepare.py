@@ -78,7 +78,8 @@ def prepare(
     if tokenizer is None:
         check_text_settings(text)
     check_encoding(corpus_settings.encoding)
-    if [*texts_of(corpus).paths, str(valid), str(test)].count(STDIN) > 1:
+    given = texts_of(corpus)
+    if [*given.paths, str(valid), str(test)].count(STDIN) > 1:
         raise UsageError("only one text can come from standard input", to_do="give the others as files")
     unit = tokenizer.unit if tokenizer else text.unit
     check_forms(corpus_settings, unit)
@@ -86,7 +87,7 @@ def prepare(
     with ExitStack() as opened:
         texts = {
             name: opened.enter_context(open_text(path, corpus_settings, raw=unit == "byte"))
-            for name, path in ((TRAIN, corpus), (VALID, valid), (TEST, test))
+            for name, path in ((TRAIN, given), (VALID, given.beside(valid)), (TEST, given.beside(test)))
             if path
         }
         reading = _in_form(texts, corpus_settings, unit, tokenizer)

@@ -193,7 +193,8 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     """A text or tokenizer that is given must be the one that the run began with, whose ids are in the run."""
     facts = config.corpus
     corpus = request.texts if request.corpus is not None else None
-    texts = ((corpus, facts.sha256), (request.valid, facts.valid_sha256), (request.test, facts.test_sha256))
+    valid, test = (request.texts.beside(path) for path in (request.valid, request.test))
+    texts = ((corpus, facts.sha256), (valid, facts.valid_sha256), (test, facts.test_sha256))
     for path, sha256 in texts:
         if path is not None and not facts.sha256:  # a run of an older charlm
             yield f"whether {path} is the text that this run began with was not noted then: going on with its own copy"
@@ -209,7 +210,7 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
         raise UsageError(what, f"{request.tokenizer}, and {run.path}", "leave it out")
 
 
-def _sha256(path: Path | str | Texts, config: RunConfig) -> str:
+def _sha256(path: Texts, config: RunConfig) -> str:
     if is_prepared(folder := Path(str(path))):
         return open_prepared(folder).train.header.source_sha256
     return source_sha256(path, config.reading, raw=config.corpus.unit == "byte")
