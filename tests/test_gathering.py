@@ -287,7 +287,7 @@ BINARIES = {
 
 
 @pytest.mark.parametrize("kind", BINARIES)
-@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16", "shift_jis"])
+@pytest.mark.parametrize("encoding", ["utf-8", "latin-1", "cp1252", "utf-16", "utf-16-le", "shift_jis"])
 @pytest.mark.parametrize("errors", ["strict", "replace", "ignore"])
 def test_no_encoding_makes_a_text_of_a_binary(tmp_path: Path, kind: str, encoding: str, errors: EncodingErrors) -> None:
     path = tmp_path / "x"

@@ -70,11 +70,10 @@ def _decide_line_ends(text: TextFile, settings: CorpusSettings, tokenizer: Token
     counts = LineEndCounts(found.lf - added.lf, found.crlf - added.crlf, found.cr + added.crlf)
     knows_cr = settings.line_ends is None and tokenizer is not None and knows_carriage_return(tokenizer)
     line_ends = settings.line_ends or ("keep" if knows_cr else counts.best())
-    done = {
-        "lf": "all read as LF (--line-ends keep leaves CR in the text)",
-        "keep": "kept, CR is a character (--line-ends lf makes all of them LF)",
-    }
-    text.notes.append(f"{text.name}: line ends: {counts}; {done[line_ends]}")
+    done = {"lf": "all read as LF", "keep": "kept, CR is a character"}[line_ends]
+    other = {"lf": "keep leaves CR in the text", "keep": "lf makes all of them LF"}[line_ends]
+    advice = f" (--line-ends {other})" if tokenizer is None else ""  # else the run or the tokenizer decides
+    text.notes.append(f"{text.name}: line ends: {counts}; {done}{advice}")
     return line_ends
 
 
@@ -109,7 +108,7 @@ def knows_carriage_return(tokenizer: Tokenizer) -> bool:
 
 def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
     """A note where a tokenizer knows more of an open text in another normal form."""
-    if tokenizer.unit != "byte" and not text.is_ascii and (form := fitting_form(tokenizer, next(text.lines(), ""))):
+    if tokenizer.unit != "byte" and not text.is_ascii and (form := fitting_form(tokenizer, next(text.chunks(), ""))):
         yield f"{text.name}: {about_form(form)}"
 
 

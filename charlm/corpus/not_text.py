@@ -12,6 +12,8 @@ MANY_NULS = 0.5  # of the bytes
 CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
 HIGH = bytes(range(128, 256))
 MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
+ODD = ("Cc", "Cn", "Co")  # of Unicode's categories: controls, and what is no character to all
+MANY_ODD = 0.05  # of the characters
 SHORTEST_WIDE = 12  # bytes of UTF-16
 ONE_SIDED = 0.8  # of the NULs: at even places, or at odd ones
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins with one of them, or with NULs
@@ -63,6 +65,8 @@ def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
         if signature.match(head):
             raise _binary(kind, name)
     if encoding.startswith(("utf-16", "utf-32")):
+        if len(head) >= SHORT and _is_odd(head, encoding):
+            raise _binary(f"binary data, or not {encoding}", name)
         return
     wide = wide_encoding(head)
     if wide:
@@ -97,6 +101,16 @@ def _is_binary(head: bytes) -> bool:
     return controls > MANY_CONTROLS * len(head) or head.count(b"\0") > MANY_NULS * len(head)
 
 
+def _is_odd(head: bytes, encoding: str) -> bool:
+    """Whether too much of it decodes to what is no character, or to none that texts have."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    except UnicodeError:  # its mark is missing, which is said elsewhere
+        return False
+    odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD and c not in "\t\n\r\f") for c in text)
+    return odd > MANY_ODD * len(text)
+
+
 def _nuls_suit(head: bytes, width: int) -> bool:
     """Whether NULs are where those of UTF-16's or UTF-32's Latin letters, spaces and line ends are."""
     nuls, controls = head.count(b"\0"), len(head) - len(head.translate(None, CONTROLS))
@@ -125,4 +139,4 @@ def _reads_as_text(head: bytes, encoding: str) -> bool:
     except UnicodeDecodeError:
         return False
     kinds = {unicodedata.category(c) for c in text[:SHORT] if c not in "\t\n\r\f"}
-    return bool(kinds) and not {"Cc", "Cn", "Co"} & kinds and ("\n" in text or " " in text or len(text) < SHORT)
+    return bool(kinds) and kinds.isdisjoint(ODD) and ("\n" in text or " " in text or len(text) < SHORT)
