@@ -21,13 +21,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.config import CorpusSettings, Device, Precision
-from charlm.corpus.forms import in_form, knows_carriage_return
 from charlm.device import cores, may_have_gpu
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
 from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
-from charlm.run_config import read_config, read_reading, was_trained
+from charlm.reading import Reading
+from charlm.run_config import read_config, was_trained
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, generate, generate_together, prime
 from charlm.sampling.strategies import Strategy
@@ -35,8 +35,7 @@ from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.score import Network, score_sequence, score_sequences, score_stream
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import check_weights, most_weight_bytes, shape_from
-from charlm.text.normal_form import about_form, fitting_form
-from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer, text_from_argument
+from charlm.text.tokenizer import Encoded, Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from charlm.training.results import TrainResult
@@ -180,7 +179,7 @@ class LanguageModel:
 
         def ids_of_pieces() -> Iterator[NDArray[Any]]:
             nonlocal counts, spelled
-            for piece in encoded_text(self.tokenizer, source, self.reading_of(settings or CorpusSettings()), notes):
+            for piece in encoded_text(self.tokenizer, source, self.reading.of_file(settings), notes):
                 characters, size, unknown = piece.characters, piece.bytes, len(piece.unknown)
                 counts += Tally(0.0, len(piece.ids), characters, size, unknown)
                 spelled += sum(map(spelled_bytes, piece.unknown))
@@ -285,29 +284,12 @@ class LanguageModel:
         return self._encode(text).unknown
 
     @cached_property
-    def reading(self) -> CorpusSettings:
-        """How the run's text was read; line ends are open where it had no CR, so that its own are those of any text."""
-        reading = read_reading(self.run)
-        is_open = reading.line_ends == "keep" and not knows_carriage_return(self.tokenizer)
-        return dataclasses.replace(reading, line_ends=None if is_open else reading.line_ends)
-
-    def reading_of(self, settings: CorpusSettings) -> CorpusSettings:
-        """The same for a text in another encoding."""
-        own = self.reading
-        return dataclasses.replace(settings, line_ends=own.line_ends, normal_form=own.normal_form)
-
-    def prepared(self, text: str) -> str:
-        """A sentence, context or prompt in the form of the run's text: its line ends, and its normal form."""
-        return in_form(text_from_argument(text), self.reading)
-
-    def about_form(self, text: str) -> str | None:
-        """A sentence on a text whose symbols are unknown only because accents are written in another way."""
-        prepared = self.prepared(text)
-        form = fitting_form(self.tokenizer, prepared)
-        return about_form(form) if form else None
+    def reading(self) -> Reading:
+        """How the run's text was read."""
+        return Reading(self.run, self.tokenizer)
 
     def _encode(self, text: str) -> Encoded:
-        return self.tokenizer.encode_detailed(self.prepared(text))
+        return self.tokenizer.encode_detailed(self.reading.prepared(text))
 
     def _start(self, prompt: str) -> NDArray[np.int64]:
         """What comes before the first sampled token: `<eos>`, then the prompt."""

@@ -111,7 +111,7 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", more: dict[str, An
 
 def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
     unknown = dict.fromkeys(lm.unknown_in(prompt))
-    if unknown and (note := lm.about_form(prompt)):
+    if unknown and (note := lm.reading.about_form(prompt)):
         say(f"warning: {note}")
     elif unknown:
         shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])

@@ -111,7 +111,7 @@ def _lines(lm: "LanguageModel", file: str, settings: CorpusSettings, quiet: bool
     from charlm.corpus.reader import open_text
 
     with open_text(file, settings) as text:
-        bring_into_form(text, lm.reading_of(settings), raw=False, tokenizer=lm.tokenizer)
+        bring_into_form(text, lm.reading.of_file(settings), raw=False, tokenizer=lm.tokenizer)
         for note in [*text.notes, *about_other_form(lm.tokenizer, text)]:
             say(note, quiet)
         for chunk in text.lines():
@@ -120,7 +120,7 @@ def _lines(lm: "LanguageModel", file: str, settings: CorpusSettings, quiet: bool
 
 def _say_form(lm: "LanguageModel", texts: list[str]) -> None:
     """One sentence where accents are written in another way than the run knows them."""
-    notes = filter(None, map(lm.about_form, texts))
+    notes = filter(None, map(lm.reading.about_form, texts))
     for note in dict.fromkeys(notes):
         say(f"warning: {note}")
 
