@@ -25,6 +25,7 @@ from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper
 from charlm.engine.stepper import Stepper
 from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
+from charlm.reading import Reading
 from charlm.run_config import read_config, was_trained
 from charlm.run_directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime
@@ -39,7 +40,7 @@ from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.shape import check_weights, most_weight_bytes, shape_from
 from charlm.text.interface import check_is_text
 from charlm.text.octets import to_text
-from charlm.text.tokenizer import Tokenizer, load_tokenizer, text_from_argument
+from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
     from charlm.training.results import TrainResult
@@ -149,15 +150,20 @@ class LanguageModel:
             for line, one, logprobs in zip(batch, joined, scores, strict=True):
                 yield self._score(line, one, logprobs[len(one.before) :])
 
-    def score_stream(self, source: str | Path, settings: CorpusSettings | None = None) -> Tally:
-        """A file as one running text, the state carried over its lines; `-` is standard input."""
+    def score_stream(
+        self, source: str | Path, settings: CorpusSettings | None = None, notes: list[str] | None = None
+    ) -> Tally:
+        """A file as one running text, the state carried over its lines; `-` is standard input.
+
+        What a person should know of how it was read is appended to `notes`.
+        """
         from charlm.corpus.prepare import encoded_text
 
         counts, spelled = Tally(), 0
 
         def ids_of_pieces() -> Iterator[NDArray[Any]]:
             nonlocal counts, spelled
-            for piece in encoded_text(self.tokenizer, source, settings or CorpusSettings()):
+            for piece in encoded_text(self.tokenizer, source, self.reading.of_file(settings), notes):
                 characters, size, unknown = piece.characters, piece.bytes, len(piece.unknown)
                 counts += Tally(0.0, len(piece.ids), characters, size, unknown)
                 spelled += sum(map(spelled_bytes, piece.unknown))
@@ -275,6 +281,11 @@ class LanguageModel:
             return ()
         return unknown_after(self.tokenizer, self.stepper, self._read(prompt))
 
+    @cached_property
+    def reading(self) -> Reading:
+        """How the run's text was read."""
+        return Reading(self.run, self.tokenizer)
+
     def _as_text(self, text: str | bytes) -> str:
         """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
         if isinstance(text, str):
@@ -286,7 +297,7 @@ class LanguageModel:
     def _read(self, text: str | bytes) -> str:
         """A text as it is tokenized."""
         text = self._as_text(text)
-        return text if self.tokenizer.unit == "byte" else text_from_argument(text)
+        return text if self.tokenizer.unit == "byte" else self.reading.prepared(text)
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
         return start_after(self.tokenizer, self.stepper, self._read(prompt), allow_unk)
@@ -335,8 +346,10 @@ def load(
 
 
 def train(
-    corpus: str | Path | None = None,
+    corpus: str | Path | Sequence[str | Path] | None = None,
     *,
+    include: Sequence[str] = (),
+    exclude: Sequence[str] = (),
     run: str | None = None,
     valid: str | Path | None = None,
     test: str | Path | None = None,
@@ -348,6 +361,7 @@ def train(
 ) -> "TrainResult":
     """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
 
+    Several texts, the files of a folder or an archive are read as one; `include` and `exclude` are patterns of them.
     Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
     """
     from charlm.config import gather
@@ -355,8 +369,13 @@ def train(
     from charlm.training.results import measure
     from charlm.training.session import open_session
 
+    given = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
+    texts = [str(path) for path in given]
     request = TrainRequest(
-        corpus=None if corpus is None else str(corpus),
+        corpus=texts[0] if texts else None,
+        further=tuple(texts[1:]),
+        include=tuple(include),
+        exclude=tuple(exclude),
         run=run,
         valid=Path(valid) if valid else None,
         test=Path(test) if test else None,

@@ -21,6 +21,8 @@ Split = Literal["unicode", "whitespace"]
 Punctuation = Literal["keep", "drop"]
 SubwordModel = Literal["unigram", "bpe"]
 EncodingErrors = Literal["strict", "replace", "ignore"]
+LineEnds = Literal["keep", "lf"]
+NormalForm = Literal["keep", "nfc", "nfd"]
 Cell = Literal[
     "rnn_tanh",
     "rnn_relu",
@@ -81,6 +83,12 @@ class CorpusSettings:
     )
     encoding: str = setting("utf-8", "The text's encoding.", panel="Text")
     encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that do not decode.", panel="Text")
+    line_ends: LineEnds | None = setting(
+        None, "lf: CRLF and CR become a newline (the default where nearly all lines end so).", panel="Text"
+    )
+    normal_form: NormalForm = setting(
+        "keep", "Unicode: letter and accent as one character (nfc), or as two (nfd).", panel="Text"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,9 +4,12 @@ import dataclasses
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, check, seconds
+from charlm.corpus.sources import TRAIN, is_prepared
+from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
 from charlm.run_directory import CONFIG, LAST, RunDirectory
 from charlm.shape import Shape, most_state_bytes, shape_from
@@ -74,7 +77,7 @@ def read_config(run: RunDirectory) -> RunConfig:
             created=_checked(str, config.get("created"), "created"),
             corpus=_filled(CorpusFacts, _mapping(config, "corpus"), "corpus"),
             text=_settings(TextSettings, _mapping(config, "text"), "text"),
-            reading=_settings(CorpusSettings, _mapping(config, "text"), "text"),
+            reading=_reading(_mapping(config, "text")),
             model=shape_from(config, str(run.path / CONFIG)),
             training=_training(_mapping(config, "training")),
             versions={name: _checked(str, value, f"versions.{name}") for name, value in versions.items()},
@@ -84,6 +87,30 @@ def read_config(run: RunDirectory) -> RunConfig:
     except (ValueError, UsageError) as error:
         why = error.what if isinstance(error, UsageError) else str(error)
         raise run.damaged(CONFIG, f"has what charlm never wrote: {why[:200]}") from error
+
+
+def read_reading(run: RunDirectory) -> CorpusSettings:
+    """How a run's text was read, and how another one is read to be compared with it. Raises RunError."""
+    try:
+        return _reading(_mapping(run.config, "text", {}))
+    except (ValueError, UsageError) as error:
+        raise run.damaged(CONFIG, f"has what charlm never wrote: {error}"[:200]) from error
+
+
+def reading_with_tokenizer(path: Path) -> CorpusSettings:
+    """How the text was read that a tokenizer is kept with: in a run's folder, or in a prepared one. Raises RunError."""
+    if (path / CONFIG).is_file():
+        return read_reading(RunDirectory(path))
+    if is_prepared(path):
+        header = IdsFile.open(path / TRAIN).header
+        return CorpusSettings(line_ends=header.line_ends, normal_form=header.normal_form)
+    return CorpusSettings()
+
+
+def _reading(values: Mapping[str, Any]) -> CorpusSettings:
+    """Older runs lack how line ends are read: they were kept."""
+    settings = _settings(CorpusSettings, values, "text")
+    return dataclasses.replace(settings, line_ends=settings.line_ends or "keep")
 
 
 def _training(values: Mapping[str, Any]) -> TrainingSettings:

@@ -33,11 +33,13 @@ def test_a_table_and_nothing_left_on_disk(corpus: Path, tmp_path: Path) -> None:
 
 
 def test_json_of_standard_input(tmp_path: Path) -> None:
-    ended = charlm("-", "--json", folder=tmp_path, stdin=b"abc\0\r\n" * 10)
-    (line,) = ended.stdout.decode().splitlines()
-    result = json.loads(line)
+    kept = {(): (45, 5, 6), ("--line-ends", "keep"): (54, 6, 7)}
+    for options, counts in kept.items():
+        ended = charlm("-", "--json", *options, folder=tmp_path, stdin=b"abc\0\r\n" * 10)
+        (line,) = ended.stdout.decode().splitlines()
+        result = json.loads(line)
+        assert (result["tokens"], result["valid_tokens"], result["types"]) == counts
     assert result["schema_version"] == 1
-    assert (result["tokens"], result["valid_tokens"], result["types"]) == (54, 6, 7)
     assert (result["lines"], result["coverage"], result["folder"]) == (9, 1.0, None)
     assert ["\0", 9] in result["frequent"]
 

@@ -1,6 +1,7 @@
 """The terminal: results on stdout, everything else on stderr, and how an error looks."""
 
 import json
+import math
 import os
 import re
 import signal
@@ -30,6 +31,7 @@ BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and signs, to 
 BLANK_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 DOTTED_CIRCLE = "\u25cc"
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
+LARGEST_WRITTEN = 1e6  # as a number, of perplexities
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
 
@@ -134,6 +136,15 @@ def _escape(character: str) -> str:
     r"""A byte that is no text as \xe9, all else by its code point."""
     is_byte = "\udc80" <= character <= "\udcff"
     return rf"\x{ord(character) - 0xDC00:02x}" if is_byte else character.encode("unicode_escape").decode("ascii")
+
+
+def perplexity(nats_per_token: float, digits: int) -> str:
+    """exp of the nats per token as people read it: 10^104.3 for what has more digits than that says."""
+    if math.isnan(nats_per_token):
+        return "-"
+    if nats_per_token > math.log(LARGEST_WRITTEN):
+        return f"10^{nats_per_token / math.log(10):.1f}"
+    return f"{math.exp(nats_per_token):.{digits}f}"
 
 
 def describe(shape: "Shape") -> str:

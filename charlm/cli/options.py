@@ -13,6 +13,8 @@ from charlm.config import flag
 
 Command = Callable[..., None]
 MOST_CHOICES_SHOWN = 6
+INCLUDE = "Of folders and archives, only files of this pattern, such as '*.txt'; may be repeated."
+EXCLUDE = "And none of this one: a path, a name, or a folder in it; may be repeated."
 
 
 def takes(*kinds: type) -> Callable[[Command], Command]:

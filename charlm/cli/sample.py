@@ -153,7 +153,9 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, m
 
 def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
     unknown = dict.fromkeys(lm.unknown_in_prompt(prompt))
-    if unknown:
+    if unknown and (note := lm.reading.about_form(prompt)):
+        say(f"warning: {note}")
+    elif unknown:
         shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])
         say(f"warning: never seen in training, read as <unk>: {shown}")
 

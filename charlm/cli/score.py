@@ -2,8 +2,9 @@
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -17,7 +18,7 @@ from charlm.cli.comparing import (
     show_sentences_by_run,
     show_totals_by_run,
 )
-from charlm.cli.console import out, say, text_fields, visible, visible_symbol, write_json, write_text
+from charlm.cli.console import out, perplexity, say, text_fields, visible, visible_symbol, write_json, write_text
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
@@ -25,6 +26,7 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
+    from charlm.corpus.reader import TextFile
     from charlm.scoring.metrics import Tally
 
 SPACE_ADDED = "one space was put between the context and the text"
@@ -104,7 +106,11 @@ def score_cli(
     if next_tokens:
         _show_next(models[0].next_tokens(asked.context, next_tokens), json)
     elif stream:
-        _show_total(models[0].score_stream(stream, settings), json)
+        notes: list[str] = []
+        total = models[0].score_stream(stream, settings, notes)
+        for note in notes:
+            say(note, quiet)
+        _show_total(total, json)
     elif file:
         _score_files(models, file, settings, asked)
     else:
@@ -146,6 +152,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], per_to
     """Sentences given as arguments: one, a ranking, or side by side by several runs."""
     texts = [asked.read(text) for text in sentences]
     note_ids(texts, asked.quiet)
+    _say_form(models, [asked.context, *texts])
     scores = [
         [lm.score(text, context=asked.context, eos=asked.eos, per_token=per_token) for lm in models] for text in texts
     ]
@@ -192,11 +199,32 @@ def _scores_of_lines(
     from charlm.corpus.incoming import batches_of_lines
 
     raw = all(lm.tokenizer.unit == "byte" for lm in models)
-    batches = batches_of_lines(file, settings, LINES_AT_ONCE, say, raw)
+    batches = batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=asked.quiet), raw, _form(models))
     decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
     for lines in noting_ids(decoded, asked.quiet):
         texts = [asked.read(line) for line in lines]
         yield from zip(*(lm.score_lines(texts, context=asked.context, eos=asked.eos) for lm in models), strict=True)
+
+
+def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]] | None":
+    """What brings an open text into the form that all these runs know, and its notes; nothing where they differ."""
+    from charlm.corpus.forms import about_other_form, bring_into_form
+
+    first, *others = models
+    if first.tokenizer.unit == "byte" or any(lm.reading.settings != first.reading.settings for lm in others):
+        return None
+
+    def bring(text: "TextFile") -> "Iterable[str]":
+        bring_into_form(text, first.reading.of_file(), raw=False, tokenizer=first.tokenizer)
+        return about_other_form(first.tokenizer, text)
+
+    return bring
+
+
+def _say_form(models: "list[LanguageModel]", texts: list[str]) -> None:
+    """One sentence where accents are written in another way than a run knows them."""
+    for note in dict.fromkeys(note for lm in models for note in map(lm.reading.about_form, texts) if note):
+        say(f"warning: {note}")
 
 
 def _show_scores_of_line(models: "list[LanguageModel]", scores: "Sequence[Score]", file: str, json: bool) -> None:
@@ -255,7 +283,7 @@ def _show_ranking(ranked: "list[Score]", of_one_length: bool) -> None:
                 following.tally.nats_per_char - score.tally.nats_per_char,
             )
             times = [_times(one) for one in nats[: len(likelier)]]
-        figures = (f"{score.logprob_nats:.4f}", f"{score.perplexity:.4f}")
+        figures = (f"{score.logprob_nats:.4f}", perplexity(score.tally.nats_per_token, 4))
         table.add_row(f"{place}.", *figures, *times, Text(visible(score.text)))
     out.print(table)
 
@@ -272,14 +300,14 @@ def _figures(tally: "Tally", counted: str) -> dict[str, str]:
     figures = {
         "log-probability": f"{tally.logprob_nats:.4f} nats, {tally.logprob10:.4f} base 10; nearer to 0: likelier",
         "probability": _probability(tally.logprob_nats),
-        "perplexity": f"{tally.perplexity:.4f} per token; lower: likelier",
+        "perplexity": f"{perplexity(tally.nats_per_token, 4)} per token; lower: likelier",
         "bits per character": f"{tally.bits_per_char:.4f}",
         "nats per character": f"{tally.nats_per_char:.4f}",
         "tokens": f"{tally.tokens:,}{counted}",
         "unknown": f"{tally.unknown:,}",
     }
     if tally.unknown:
-        figures["perplexity without them"] = f"{tally.perplexity_without_unknown:.4f}".replace("nan", "-")
+        figures["perplexity without them"] = perplexity(tally.nats_per_known_token, 4)
     return figures
 
 

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from charlm.cli import console
-from charlm.cli.options import takes
+from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.config import CorpusSettings, TextSettings, fill, flag, gather
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from charlm.corpus.gathering import Texts
     from charlm.corpus.prepare import PreparedCorpus
     from charlm.text.tokenizer import Encoded, Tokenizer
 
@@ -54,7 +55,7 @@ class Summary:
 
 
 def tokenize(
-    corpus: Path | str,
+    corpus: "Path | str | Texts",
     folder: Path,
     text: TextSettings,
     corpus_settings: CorpusSettings,
@@ -89,7 +90,12 @@ def summarize(prepared: "PreparedCorpus") -> Summary:
 
 @takes(TextSettings, CorpusSettings)
 def tokenize_cli(
-    corpus: Annotated[Path | None, typer.Argument(help="A text file; - is standard input.", show_default=False)] = None,
+    corpus: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts: files, folders, archives; - is standard input.", show_default=False),
+    ] = None,
+    include: Annotated[list[str] | None, typer.Option(help=INCLUDE, rich_help_panel="Text")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help=EXCLUDE, rich_help_panel="Text")] = None,
     text: Annotated[str | None, typer.Option(help="Show the tokens and ids of this text.")] = None,
     run: Annotated[str | None, typer.Option(help="Take the tokenizer of this run.")] = None,
     tokenizer: Annotated[
@@ -107,25 +113,36 @@ def tokenize_cli(
     **flags: Any,
 ) -> None:
     """Show what the tokens of a text are; write them with -o."""
+    from charlm.corpus.gathering import Texts
+
     values = gather(flags, config)
     settings, corpus_settings = fill(TextSettings, values), fill(CorpusSettings, values)
     given = _given_tokenizer(run, tokenizer, flags)
     if given and not given.lossless:
         console.say("this tokenizer is not lossless: some texts come back changed", quiet)
-    if corpus is None:
+    if given:
+        corpus_settings = _taken_over(corpus_settings, run, tokenizer, values)
+    if not corpus:
         if given is None or text is None or output is not None:
             raise UsageError("no text to tokenize", to_do="give a text file, or --text with --run or --tokenizer")
-        _show_text(given, text, json)
+        _show_text(given, text, corpus_settings, json)
         return
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory()))
         if output and not force:
             _refuse_existing(output)
-        prepared, summary = tokenize(corpus, folder, settings, corpus_settings, valid, test, given)
+        texts = Texts(tuple(corpus), tuple(include or ()), tuple(exclude or ()))
+        prepared, summary = tokenize(texts, folder, settings, corpus_settings, valid, test, given)
         for note in prepared.notes:
             console.say(note, quiet)
         if text is not None:
-            _show_text(prepared.tokenizer, text, json)
+            header = prepared.train.header
+            _show_text(
+                prepared.tokenizer,
+                text,
+                dataclasses.replace(corpus_settings, line_ends=header.line_ends),
+                json,
+            )
         elif json:
             console.write_json({**dataclasses.asdict(summary), "folder": str(output) if output else None})
         else:
@@ -163,6 +180,17 @@ def _given_tokenizer(run: str | None, path: Path | None, flags: dict[str, Any]) 
     return load_tokenizer(find_run(run))
 
 
+def _taken_over(
+    settings: CorpusSettings, run: str | None, tokenizer: Path | None, given: dict[str, Any]
+) -> CorpusSettings:
+    """The settings, with what belongs to the run or folder that the tokenizer is taken from."""
+    from charlm.corpus.forms import taken_over
+    from charlm.run_config import reading_with_tokenizer
+    from charlm.run_directory import find_run
+
+    return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
+
+
 def _refuse_existing(folder: Path) -> None:
     if folder.is_dir() and any(folder.iterdir()):
         raise UsageError("this folder is not empty", str(folder), "give another one, or --force")
@@ -177,10 +205,11 @@ def _frequent(prepared: "PreparedCorpus") -> tuple[tuple[int, int], ...]:
     return tuple((int(id), int(counts[id])) for id in most if counts[id])
 
 
-def _show_text(tokenizer: "Tokenizer", argument: str, json: bool) -> None:
+def _show_text(tokenizer: "Tokenizer", argument: str, reading: CorpusSettings, json: bool) -> None:
+    from charlm.corpus.forms import in_form
     from charlm.text.tokenizer import text_from_argument
 
-    text = argument if tokenizer.unit == "byte" else text_from_argument(argument)
+    text = argument if tokenizer.unit == "byte" else in_form(text_from_argument(argument), reading)
     encoded = tokenizer.encode_detailed(text)
     symbols = [tokenizer.symbol(int(id)) for id in encoded.ids]
     if json:

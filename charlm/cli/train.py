@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from charlm.cli.console import describe, literal, out, say, show_command, when_the_reader_goes, write_json
-from charlm.cli.options import takes
+from charlm.cli.console import describe, literal, out, perplexity, say, show_command, when_the_reader_goes, write_json
+from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
 from charlm.errors import UsageError
 
@@ -39,6 +39,8 @@ charlm train --resume
 
 charlm train poems.txt --init-from stories
 
+charlm train chapters/*.txt --exclude 'draft*'
+
 charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt \\
     --unit word --split whitespace"""
 
@@ -50,8 +52,11 @@ def register(app: typer.Typer) -> None:
 @takes(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 def train_cli(
     corpus: Annotated[
-        str | None, typer.Argument(help="A text file, - for standard input, or what charlm tokenize -o wrote.")
+        list[str] | None,
+        typer.Argument(help="Texts: files, folders, archives, - for standard input; or what charlm tokenize -o wrote."),
     ] = None,
+    include: Annotated[list[str] | None, typer.Option(help=INCLUDE, rich_help_panel="Text")] = None,
+    exclude: Annotated[list[str] | None, typer.Option(help=EXCLUDE, rich_help_panel="Text")] = None,
     run: Annotated[str | None, typer.Option(help="Where the model goes (default: runs/<corpus name>).")] = None,
     valid: Annotated[Path | None, typer.Option(help="A text to validate on.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on, once, at the end.")] = None,
@@ -76,7 +81,10 @@ def train_cli(
     from charlm.training.session import draft_session, open_session
 
     request = TrainRequest(
-        corpus=corpus,
+        corpus=corpus[0] if corpus else None,
+        further=tuple(corpus[1:]) if corpus else (),
+        include=tuple(include or ()),
+        exclude=tuple(exclude or ()),
         run=run,
         valid=valid,
         test=test,
@@ -136,9 +144,9 @@ def _show_result(result: "TrainResult") -> None:
     for name, tally in measured.items():
         figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
         shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
-        table.add_row(name, *shown, f"{tally.perplexity:.2f}")
+        table.add_row(name, *shown, perplexity(tally.nats_per_token, 2))
         if tally.unknown:
-            known = f"{tally.perplexity_without_unknown:.2f}".replace("nan", "-")
+            known = perplexity(tally.nats_per_known_token, 2)
             table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
     out.print(table, soft_wrap=False)
     if result.valid is None:

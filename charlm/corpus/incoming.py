@@ -8,14 +8,15 @@ import os
 import select
 import stat
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
 from charlm.config import CorpusSettings
 from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
-from charlm.corpus.reader import BYTE_ORDER_MARKS, check_encoding, open_text
+from charlm.corpus.not_text import HEAD, refuse_what_is_no_text
+from charlm.corpus.reader import BYTE_ORDER_MARKS, TextFile, check_encoding, open_text
 from charlm.corpus.sources import STDIN, cannot_read, opened, shown
 from charlm.errors import TextError
 from charlm.text.interface import text_from_argument
@@ -25,12 +26,18 @@ Note = Callable[[str], None]
 
 
 def batches_of_lines(
-    path: Path | str, settings: CorpusSettings, most: int, note: Note, raw: bool = False
+    path: Path | str,
+    settings: CorpusSettings,
+    most: int,
+    note: Note,
+    raw: bool = False,
+    bring_into_form: Callable[[TextFile], Iterable[str]] | None = None,
 ) -> Iterator[list[bytes]]:
     """The lines of a text as UTF-8, or with `raw` as they are, without their ends; at most `most` at a time.
 
     Of standard input, a pipe or a terminal each batch has the lines that have come so far; a file or a folder is
-    checked as a whole first. What a person should know is given to `note`. Raises what `open_text` raises; where
+    checked as a whole and brought into the form that the lines are to have first, with notes on that. What a person
+    should know is given to `note`. Raises what `open_text` raises; where
     lines come bit by bit, after those before the place that is damaged.
     """
     check_encoding(settings.encoding)
@@ -41,7 +48,8 @@ def batches_of_lines(
             yield from _batches(blocks if raw else _ToUtf8(settings, name, note).of(blocks), most, name)
         return
     with open_text(path, settings, raw) as text:
-        for message in text.notes:
+        about_form = bring_into_form(text) if bring_into_form else ()
+        for message in (*text.notes, *about_form):
             note(message)
         pieces = text.texts(lines=True)
         lines = chain.from_iterable(piece.removesuffix(b"\n").split(b"\n") for piece in pieces)
@@ -131,6 +139,7 @@ class _ToUtf8:
                 raise self._error
 
     def _look_for_mark(self, head: bytes) -> None:
+        refuse_what_is_no_text(head[:HEAD], self._name, self._encoding)
         self._mark = next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
         if self._mark and self._encoding.startswith(BYTE_ORDER_MARKS[self._mark]):
             self._note(f"{self._name}: its byte order mark was dropped")

@@ -4,13 +4,15 @@ import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charlm.config import CorpusSettings, TextSettings
+from charlm.config import CorpusSettings, TextSettings, Unit
+from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
+from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.reader import Span, TextFile, check_encoding, open_text
 from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
@@ -56,7 +58,7 @@ class Part:
 
 
 def prepare(
-    corpus: Path | str,
+    corpus: Path | str | Texts,
     folder: Path,
     text: TextSettings,
     corpus_settings: CorpusSettings,
@@ -67,6 +69,8 @@ def prepare(
 ) -> PreparedCorpus:
     """Read a text (`-`: standard input), learn its symbols unless a tokenizer is given, and write all as ids.
 
+    How its line ends are read is decided by what it has, unless the settings say; the other texts are read likewise.
+
     With `grow` the tokenizer that is given gets the text's new symbols, behind its own, if it is one that can.
 
     Without `valid` the end of the text is kept for validation: from character `int((1 - valid_fraction) * n)` for
@@ -76,18 +80,25 @@ def prepare(
     if tokenizer is None:
         check_text_settings(text)
     check_encoding(corpus_settings.encoding)
-    if [str(path) for path in (corpus, valid, test)].count(STDIN) > 1:
+    given = texts_of(corpus)
+    if [*given.paths, str(valid), str(test)].count(STDIN) > 1:
         raise UsageError("only one text can come from standard input", to_do="give the others as files")
     unit = tokenizer.unit if tokenizer else text.unit
+    check_forms(corpus_settings, unit)
     notes: list[str] = []
     with ExitStack() as opened:
         texts = {
             name: opened.enter_context(open_text(path, corpus_settings, raw=unit == "byte"))
-            for name, path in ((TRAIN, corpus), (VALID, valid), (TEST, test))
+            for name, path in ((TRAIN, given), (VALID, given.beside(valid)), (TEST, given.beside(test)))
             if path
         }
+        reading = _in_form(texts, corpus_settings, unit, tokenizer)
         for one in texts.values():
             notes += one.notes
+        if unit != "byte" and tokenizer is None:
+            notes += about_marks(texts[TRAIN])
+        if unit == "word":
+            notes += about_spaceless(texts[TRAIN])
         parts = _parts(texts, corpus_settings.valid_fraction, unit in ("word", "subword"), notes)
         train = parts[TRAIN]
         if unit != "byte":
@@ -105,9 +116,11 @@ def prepare(
         notes += _notes_on_marks(tokenizer, texts.values())
         probes = _encoded(tokenizer, train, PROBE)
         _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
+        for one in texts.values():
+            notes += about_other_form(tokenizer, one)
         pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
         hashes = {name: part.text.sha256 for name, part in parts.items()}
-        return _write(folder, tokenizer, pieces, hashes, notes)
+        return _write(folder, tokenizer, pieces, hashes, reading, notes)
 
 
 def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
@@ -134,16 +147,39 @@ def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
     return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found)
 
 
-def source_sha256(path: Path | str, settings: CorpusSettings, raw: bool) -> str:
+def source_sha256(path: Path | str | Texts, settings: CorpusSettings, raw: bool) -> str:
     """The checksum that `prepare` would note for a text, which is read in the same way. Raises TextError."""
     with open_text(path, settings, raw) as text:
         return text.sha256
 
 
-def encoded_text(tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings) -> Iterator[Encoded]:
+def encoded_text(
+    tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings, notes: list[str] | None = None
+) -> Iterator[Encoded]:
     """A text (`-`: standard input) as ids, in pieces as they are read. Raises TextError as `prepare` does."""
-    with open_text(source, settings, raw=tokenizer.unit == "byte") as text:
+    raw = tokenizer.unit == "byte"
+    with open_text(source, settings, raw) as text:
+        bring_into_form(text, settings, raw, tokenizer)
+        if notes is not None:
+            notes += [*text.notes, *about_other_form(tokenizer, text)]
         yield from _encoded(tokenizer, Part(text, text.span))
+
+
+def _in_form(
+    texts: dict[str, TextFile], settings: CorpusSettings, unit: Unit, tokenizer: Tokenizer | None
+) -> CorpusSettings:
+    """Bring all texts into the form of the one to train on; the settings, with what was decided for that.
+
+    Where it has no CR at all, the line ends of the others are their own matter.
+    """
+    train = texts[TRAIN]
+    had_cr = train.has_cr
+    reading = bring_into_form(train, settings, unit == "byte", tokenizer)
+    is_open = settings.line_ends is None and not had_cr
+    for name in {*texts} - {TRAIN}:
+        others = replace(reading, line_ends=None) if is_open else reading
+        bring_into_form(texts[name], others, unit == "byte", tokenizer)
+    return reading
 
 
 def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:
@@ -228,7 +264,12 @@ def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None
 
 
 def _write(
-    folder: Path, tokenizer: Tokenizer, parts: dict[str, Iterator[Counted]], hashes: dict[str, str], notes: list[str]
+    folder: Path,
+    tokenizer: Tokenizer,
+    parts: dict[str, Iterator[Counted]],
+    hashes: dict[str, str],
+    reading: CorpusSettings,
+    notes: list[str],
 ) -> PreparedCorpus:
     """Write the folder. The ids to train on come last: as long as they are missing it is nobody's prepared corpus."""
     is_new = not folder.exists()
@@ -239,7 +280,7 @@ def _write(
         for name, content in tokenizer.files().items():
             write_atomically(folder / name, content)
         names = sorted(parts, key=TRAIN.__eq__)
-        written = {name: write_ids(folder / name, tokenizer, parts[name], hashes[name]) for name in names}
+        written = {name: write_ids(folder / name, tokenizer, parts[name], hashes[name], reading) for name in names}
         for name in [name for name, file in written.items() if not file.num_tokens]:
             notes.append(f"{name}: no tokens, so there is no such part")
             remove(written.pop(name).path)

@@ -16,18 +16,11 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from charlm.config import CorpusSettings
-from charlm.corpus.sources import (
-    STDIN,
-    Version,
-    changed,
-    files_below,
-    is_prepared,
-    open_source,
-    read_at,
-    shown,
-    version_of,
-    written,
-)
+from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
+from charlm.corpus.guessing import fitting_encodings
+from charlm.corpus.line_ends import LineEndCounts
+from charlm.corpus.not_text import HEAD, NoText, refuse_what_is_no_text, wide_encoding
+from charlm.corpus.sources import Source, Version, changed, open_source, read_at, version_of, written
 from charlm.errors import TextError, UsageError
 from charlm.text.interface import text_from_argument
 from charlm.text.long_lines import Place
@@ -38,6 +31,15 @@ LONG_LINE = 1 << 20  # bytes; a longer line is cut where it can be
 LEFT = 1 << 18  # bytes of it at least that are left behind a cut: a piece of a long line is long
 LONGEST_STRETCH = 1 << 22  # bytes without such a place: up to 75 times as much memory, if it is all spaces and letters
 MOST_NOTES = 5  # on the files of a folder
+TRIED = 1 << 15  # bytes on both sides of a place that does not decode, on which other encodings are tried
+NOT_OF_FILES = {
+    "idna": "a way to write host names",
+    "punycode": "a way to write host names",
+    "unicode-escape": "a way to write Python's strings",
+    "raw-unicode-escape": "a way to write Python's strings",
+    "undefined": "a name for none",
+    "charmap": "a part of others",
+}
 BYTE_ORDER_MARKS = {
     codecs.BOM_UTF8: "utf-8",
     codecs.BOM_UTF32_LE: "utf-32",  # before UTF-16's, which it begins with
@@ -69,7 +71,11 @@ class TextFile:
     version: Version | None = None
     """Of a file that others can change, when it was opened."""
     sha256: str = ""
-    """Of the bytes as they were given; of a folder, of its files' text as one."""
+    """Of the bytes as they were given; of several files, of their text as one."""
+    added: LineEndCounts = field(default_factory=LineEndCounts)
+    """The line ends that were put where files had none at their ends; behind a CR, they count as CRLF."""
+    has_cr: bool = False
+    is_ascii: bool = True
     _characters_before: list[int] = field(default_factory=list)  # each chunk
 
     def __enter__(self) -> Self:
@@ -156,16 +162,24 @@ class TextFile:
 
     def count(self) -> None:
         """Count the characters before each chunk, which `split` needs, and find `sha256`; nothing is decoded."""
-        self._characters_before = [0]
+        self._characters_before, self.has_cr, self.is_ascii = [0], False, True
         digest = hashlib.sha256(read_at(self.file, self.span.start, 0, self.name))
         with ThreadPoolExecutor(1) as beside:  # the next block is counted meanwhile
             hashed = None
             for block in self.blocks():
-                self._characters_before.append(self._characters_before[-1] + count_characters(block))
+                characters = count_characters(block)
+                self._characters_before.append(self._characters_before[-1] + characters)
+                self.is_ascii = self.is_ascii and characters == len(block)
+                self.has_cr = self.has_cr or b"\r" in block
                 if hashed:
                     hashed.result()
                 hashed = None if self.sha256 else beside.submit(digest.update, block)
         self.sha256 = self.sha256 or digest.hexdigest()
+
+    def replace(self, copy: BinaryIO) -> None:
+        """Go on with a temporary copy, which is another form of the same text."""
+        self.file.close()
+        self.file, self.span, self.version = copy, Span(0, copy.tell()), None
 
     def _place_of_character(self, number: int) -> int:
         """The offset of the byte with which this character begins."""
@@ -187,15 +201,15 @@ class TextFile:
         return self.span.stop
 
 
-def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> TextFile:
-    """Open and check a text file, or the files of a folder as one; `-` is standard input.
+def open_text(given: Path | str | Texts, settings: CorpusSettings, raw: bool = False) -> TextFile:
+    """Open and check a text file (`-` is standard input), or the files of folders and archives as one text.
 
-    With `raw` its bytes are taken as they are. Raises TextError when it is missing, unreadable, empty, damaged or
-    does not decode; UsageError for an unknown encoding, or a compression that needs a package; ResourceError.
+    Its line ends and its normal form stay as they are. With `raw` its bytes are taken as they are. Raises TextError
+    when it is missing, unreadable, empty, damaged, no text, or does not decode; UsageError for an unknown encoding, or
+    a compression that needs a package; ResourceError.
     """
     check_encoding(settings.encoding)
-    is_folder = str(path) != STDIN and os.path.isdir(path)
-    text = _open_folder(Path(path), settings, raw) if is_folder else _open_file(path, settings, raw)
+    text = _open_texts(texts_of(given), settings, raw)
     with _closed_on_error(text):
         if not len(text.span):
             raise TextError("the text is empty", text.name, "give a file with some text in it")
@@ -203,41 +217,70 @@ def open_text(path: Path | str, settings: CorpusSettings, raw: bool = False) -> 
     return text
 
 
-def _open_file(path: Path | str, settings: CorpusSettings, raw: bool) -> TextFile:
-    """A text that may be empty, and is not counted."""
-    source = open_source(path)
-    size = os.fstat(source.file.fileno()).st_size if source.version is None else source.version[0]
-    text = TextFile(source.name, source.file, Span(0, size), [*source.notes], source.version, source.sha256)
+def _open_texts(texts: Texts, settings: CorpusSettings, raw: bool) -> TextFile:
+    gathering = Gathering(texts)
+    if not texts.is_one_file:
+        return _joined(gathering, gathering.sources(), settings, raw)
+    source = open_source(texts.paths[0])
+    if kind_of(source):
+        return _joined(gathering, gathering.in_source(source), settings, raw)
+    text = _text(source)
     with _closed_on_error(text):
+        refuse_idle_patterns(texts)
         if not raw:
             _to_checked_utf8(text, settings)
     return text
 
 
-def _open_folder(folder: Path, settings: CorpusSettings, raw: bool) -> TextFile:
-    """A copy of all its files, each decoded and decompressed on its own and ended by a line end."""
-    name = shown(folder)
-    if is_prepared(folder):
-        raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
-    files = files_below(folder)
-    if not files:
-        raise TextError("this folder has no files", name, "give a text file, or a folder of them")
-    notes: list[str] = []
-    copy = written(chain.from_iterable(_ended(path, settings, raw, notes) for path in files))
-    more = [f"{name}: {len(notes) - MOST_NOTES:,} more such notes"] if len(notes) > MOST_NOTES else []
-    notes = [f"{name}: {len(files):,} files", *notes[:MOST_NOTES], *more]
-    return TextFile(name, copy, Span(0, copy.tell()), notes)
+def _text(source: Source) -> TextFile:
+    """A text that may be empty, is not counted, and not checked."""
+    size = os.fstat(source.file.fileno()).st_size if source.version is None else source.version[0]
+    return TextFile(source.name, source.file, Span(0, size), [*source.notes], source.version, source.sha256)
 
 
-def _ended(path: Path, settings: CorpusSettings, raw: bool, notes: list[str]) -> Iterator[bytes]:
-    """A file's text, and a line end where it has none."""
-    block = b"\n"
-    with _open_file(path, settings, raw) as text:
-        notes += text.notes
-        for block in text.blocks():
-            yield block
-    if not block.endswith(b"\n"):
-        yield b"\n"
+def _joined(gathering: Gathering, sources: Iterator[Source], settings: CorpusSettings, raw: bool) -> TextFile:
+    """A copy of all files, each decoded and decompressed on its own and ended by a line end."""
+    joining = _Joining(settings, raw)
+    copy = written(chain.from_iterable(map(joining.blocks, sources)))
+    text = TextFile(gathering.texts.name, copy, Span(0, copy.tell()), added=joining.added)
+    with _closed_on_error(text):
+        if joining.refused:
+            raise refusal(joining.refused, gathering, settings.encoding)
+        if not gathering.num_files:
+            raise gathering.nothing()
+        notes = [*gathering.notes, *joining.notes]
+        more = [f"{text.name}: {len(notes) - MOST_NOTES:,} more such notes"] if len(notes) > MOST_NOTES else []
+        text.notes += [gathering.found(), *notes[:MOST_NOTES], *more]
+    return text
+
+
+@dataclass
+class _Joining:
+    """Files that become one text."""
+
+    settings: CorpusSettings
+    raw: bool
+    notes: list[str] = field(default_factory=list)
+    added: LineEndCounts = field(default_factory=LineEndCounts)
+    refused: list[NoText] = field(default_factory=list)
+
+    def blocks(self, source: Source) -> Iterator[bytes]:
+        """A file's text, and a line end where it has none. What is no text is remembered, to be named with others."""
+        block = b"\n"
+        with _text(source) as text:
+            try:
+                if not self.raw:
+                    _to_checked_utf8(text, self.settings)
+            except NoText as error:
+                self.refused.append(error)
+                return
+            for block in text.blocks():
+                yield block
+            self.notes += text.notes
+        if not block.endswith(b"\n"):
+            is_pair = block.endswith(b"\r")
+            self.added = LineEndCounts(self.added.lf + (not is_pair), self.added.crlf + is_pair)
+            yield b"\n"
 
 
 @contextmanager
@@ -250,13 +293,16 @@ def _closed_on_error(text: TextFile) -> Iterator[None]:
 
 
 def check_encoding(name: str) -> None:
-    """Raise UsageError unless Python knows this encoding of text."""
+    """Raise UsageError unless Python knows this encoding, and text files are written in it."""
     try:
         "".encode(name)
+        codec = codecs.lookup(name).name
     except (LookupError, UnicodeError) as error:
-        raise UsageError(
-            f"--encoding {name}: no such encoding of text", to_do="try utf-8, utf-16 or latin-1"
-        ) from error
+        to_do = "try utf-8, utf-16 or latin-1"
+        raise UsageError(f"--encoding {name}: no such encoding of text", to_do=to_do) from error
+    if codec in NOT_OF_FILES:
+        what = f"--encoding {name}: {NOT_OF_FILES[codec]}, no encoding of text files"
+        raise UsageError(what, to_do="give what the file is written in: utf-8, utf-16, latin-1 or another")
 
 
 def _end_of_characters(block: bytes) -> int:
@@ -269,8 +315,12 @@ def _end_of_characters(block: bytes) -> int:
 
 
 def _to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
-    """Check the encoding; replace the file by a temporary copy in UTF-8 where it has to be changed."""
+    """Check the encoding; replace the file by a temporary copy in UTF-8 where it has to be changed.
+
+    Raises NoText for what is binary, or does not decode.
+    """
     encoding = codecs.lookup(settings.encoding).name.replace("utf-8-sig", "utf-8")
+    refuse_what_is_no_text(read_at(text.file, HEAD, 0, text.name), text.name, encoding)
     _drop_byte_order_mark(text, encoding)
     if encoding != "utf-8":
         _transcode(text, encoding, settings.encoding_errors)
@@ -278,7 +328,7 @@ def _to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
     try:
         for _ in _decoded(text, "utf-8", "strict"):
             pass
-    except TextError as error:
+    except NoText as error:
         if settings.encoding_errors == "strict":
             raise
         text.notes.append(f"{error.where}: not valid utf-8; such bytes: {settings.encoding_errors}")
@@ -287,6 +337,10 @@ def _to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
 
 def _drop_byte_order_mark(text: TextFile, encoding: str) -> None:
     mark = _byte_order_mark(text)
+    if not mark and encoding in ("utf-16", "utf-32") and len(text.span):
+        fitting = wide_encoding(read_at(text.file, HEAD, 0, text.name)) or f"{encoding}-le"
+        what = f"the text does not begin with the byte order mark of {encoding}"
+        raise NoText(what, text.name, f"give another --encoding, such as {fitting} or latin-1", f"not {encoding}")
     if mark and encoding.startswith(BYTE_ORDER_MARKS[mark]):
         text.notes.append(f"{text.name}: its byte order mark was dropped")
         if encoding not in ("utf-16", "utf-32"):  # these need it, and drop it themselves
@@ -305,9 +359,7 @@ def _transcode(text: TextFile, encoding: str, errors: str) -> None:
         for block in text.blocks(Span(0, text.span.stop)):
             digest.update(block)
         text.sha256 = digest.hexdigest()
-    copy = written(text_from_argument(chunk).encode() for chunk in _decoded(text, encoding, errors))
-    text.file.close()
-    text.file, text.span, text.version = copy, Span(0, copy.tell()), None
+    text.replace(written(text_from_argument(chunk).encode() for chunk in _decoded(text, encoding, errors)))
 
 
 def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:
@@ -321,15 +373,24 @@ def _decoded(text: TextFile, encoding: str, errors: str) -> Iterator[str]:
         yield decoder.decode(b"", final=True)
     except UnicodeDecodeError as error:
         raise _undecodable(text, encoding, offset - len(error.object) + error.start) from error
-    except UnicodeError as error:  # by an encoding that does not say where: UTF-16 and UTF-32 without their mark
-        to_do = f"give another --encoding, such as {encoding}-le or latin-1"
-        raise TextError(f"the text is not valid {encoding}: {error}", text.name, to_do) from error
 
 
-def _undecodable(text: TextFile, encoding: str, offset: int) -> TextError:
+def _undecodable(text: TextFile, encoding: str, offset: int) -> NoText:
     decoder = codecs.getincrementaldecoder(encoding)("replace")
     line = 1 + sum(decoder.decode(block).count("\n") for block in text.blocks(Span(text.span.start, offset)))
     guess = BYTE_ORDER_MARKS.get(_byte_order_mark(text), encoding)
-    name = "NAME" if guess == encoding else guess
-    to_do = f"give --encoding {name}, or --encoding-errors replace, or train with --unit byte, which takes any bytes"
-    return TextError(f"the text is not valid {encoding}", f"{text.name}, line {line}, byte offset {offset}", to_do)
+    fitting = _fitting(text, offset) if guess == encoding else (guess,)
+    to_do = f"give --encoding {' or '.join(fitting)}, which would fit, or --encoding-errors replace, "
+    to_do += "or train with --unit byte, which takes any bytes"
+    where = f"{text.name}, line {line}, byte offset {offset}"
+    why = f"not {encoding}; {' or '.join(fitting)} would fit"
+    return NoText(f"the text is not valid {encoding}", where, to_do, why, fitting)
+
+
+def _fitting(text: TextFile, offset: int) -> tuple[str, ...]:
+    """The encodings in which the text around this place is likely."""
+    start, stop = max(text.span.start, offset - TRIED), min(text.span.stop, offset + TRIED)
+    around = b"".join(text.blocks(Span(start, stop)))
+    begin = around.find(b"\n", 0, offset - start) + 1 if start > text.span.start else 0
+    end = around.rfind(b"\n", offset - start) + 1 if stop < text.span.stop else len(around)
+    return fitting_encodings(around[begin : end or len(around)])

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import BinaryIO, NoReturn
+from typing import BinaryIO, NoReturn, Protocol
 
 from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
 from charlm.errors import ResourceError, TextError
@@ -21,6 +21,15 @@ TRAIN = "train.ids"
 COPIED = 1 << 18  # bytes at a time
 
 Version = tuple[int, int]  # a file's size, and when it was last written to
+
+
+class Readable(Protocol):
+    """What can be read from its start to its end."""
+
+    def read(self, size: int, /) -> bytes: ...
+
+    def fileno(self) -> int:
+        """Raises OSError where there is no such file of its own."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +53,13 @@ def open_source(path: Path | str) -> Source:
     if str(path) == STDIN:
         if sys.stdin is None:
             raise TextError("there is no standard input", to_do="give a text file")
-        return _copied(sys.stdin.buffer, name)
+        return copied(sys.stdin.buffer, name)
     file = opened(path, name)
     try:
         version = version_of(file)
         if version and version[0] and compression_of(read_at(file, MAGIC_SIZE, 0, name)) is None:
             return Source(name, file, version)
-        source = _copied(file, name)
+        source = copied(file, name)
     except BaseException:
         file.close()
         raise
@@ -95,7 +104,7 @@ def shown(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
-def version_of(file: BinaryIO) -> Version | None:
+def version_of(file: Readable) -> Version | None:
     """None for what is no ordinary file."""
     try:
         status = os.fstat(file.fileno())
@@ -161,8 +170,8 @@ def opened(path: Path | str, name: str) -> BinaryIO:
         raise cannot_read(error, name) from error
 
 
-def _copied(file: BinaryIO, name: str) -> Source:
-    """What is read from a file, decompressed if it is compressed."""
+def copied(file: Readable, name: str) -> Source:
+    """What is read from a file to its end, decompressed if it is compressed. Raises what `open_source` raises."""
     version, digest = version_of(file), hashlib.sha256()
     blocks = _blocks(file, name, digest)
     first = next(blocks, b"")
@@ -176,7 +185,7 @@ def _copied(file: BinaryIO, name: str) -> Source:
     return Source(name, copy, sha256=digest.hexdigest(), notes=notes)
 
 
-def _blocks(file: BinaryIO, name: str, digest: "hashlib._Hash") -> Iterator[bytes]:
+def _blocks(file: Readable, name: str, digest: "hashlib._Hash") -> Iterator[bytes]:
     while True:
         try:
             block = file.read(COPIED)

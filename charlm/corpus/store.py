@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config import CorpusSettings, LineEnds, NormalForm
 from charlm.errors import RunError
 from charlm.files import open_file, parse_json, replacing
 from charlm.text.interface import Counted, Tokenizer
@@ -49,6 +50,9 @@ class Header:
     """Of the ids' bytes."""
     source_sha256: str = ""
     """Of the text as it was given; older files do not say."""
+    line_ends: LineEnds = "keep"
+    """How the text was read, as its `normal_form`."""
+    normal_form: NormalForm = "keep"
 
 
 @dataclass(frozen=True)
@@ -122,7 +126,13 @@ class IdsFile:
             return hashlib.sha256(file.read(HEADER_SIZE)).hexdigest()
 
 
-def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted], source_sha256: str = "") -> IdsFile:
+def write_ids(
+    path: Path,
+    tokenizer: Tokenizer,
+    pieces: Iterable[Counted],
+    source_sha256: str = "",
+    reading: CorpusSettings | None = None,
+) -> IdsFile:
     """Write a text's ids as they come, in constant memory, and put the file in place when it is whole.
 
     Raises ResourceError when the place cannot be written.
@@ -130,6 +140,8 @@ def write_ids(path: Path, tokenizer: Tokenizer, pieces: Iterable[Counted], sourc
     with replacing(path) as file:
         file.write(bytes(HEADER_SIZE))
         header = replace(_write(file, tokenizer, pieces), source_sha256=source_sha256)
+        if reading:
+            header = replace(header, line_ends=reading.line_ends or "keep", normal_form=reading.normal_form)
         file.seek(0)
         file.write((MAGIC + json.dumps(asdict(header)).encode()).ljust(HEADER_SIZE - 1) + b"\n")
     return IdsFile(path, header)
@@ -201,6 +213,8 @@ def _is_sound(header: Header) -> bool:
             return False
     return (
         header.dtype in get_args(StoredType)
+        and header.line_ends in get_args(LineEnds)
+        and header.normal_form in get_args(NormalForm)
         and header.num_tokens == header.count - 1
         and max(header.num_lines, header.num_unknown) <= header.num_tokens
         and header.num_unknown <= header.unknown_bytes

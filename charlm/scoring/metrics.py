@@ -61,9 +61,13 @@ class Tally:
     @property
     def perplexity_without_unknown(self) -> float:
         """The same over the known tokens alone, still conditioned on the unknown ones; nan where there are none."""
+        return perplexity(self.nats_per_known_token)
+
+    @property
+    def nats_per_known_token(self) -> float:
         if self.unknown and self.unknown == self.tokens:
             return nan
-        return perplexity(_ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown))
+        return _ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown)
 
 
 @dataclass
@@ -91,7 +95,7 @@ class Sums:
 
 
 def perplexity(nats_per_token: float) -> float:
-    return exp(nats_per_token) if nats_per_token < 700 else inf
+    return inf if nats_per_token >= 700 else exp(nats_per_token)
 
 
 def _ratio(total: float, count: int) -> float:

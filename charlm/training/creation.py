@@ -18,12 +18,15 @@ import torch
 from charlm import __version__
 from charlm.cells import CELLS
 from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.corpus.forms import taken_over
+from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.device import find_machine
 from charlm.errors import CharlmError, ResourceError, UsageError
 from charlm.files import cannot_write, check_space, copy_tree, exchange, make_folder, move_into_place
 from charlm.lock import writing
 from charlm.place import new_run_path
+from charlm.run_config import reading_with_tokenizer
 from charlm.run_directory import CORPUS, INITIAL, RunDirectory
 from charlm.shape import Shape
 from charlm.text.tokenizer import load_tokenizer
@@ -42,6 +45,10 @@ class TrainRequest:
     """What `charlm train` was asked for. `settings` holds only what was given; the rest is chosen."""
 
     corpus: str | None = None
+    further: tuple[str, ...] = ()
+    """Texts that follow it; all are read as one."""
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
     run: str | None = None
     valid: Path | None = None
     test: Path | None = None
@@ -51,6 +58,15 @@ class TrainRequest:
     force: bool = False
     command: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def texts(self) -> Texts:
+        return Texts((self.corpus or "", *self.further), self.include, self.exclude)
+
+    @property
+    def is_prepared(self) -> bool:
+        """Whether the corpus is what `charlm tokenize -o` wrote."""
+        return not self.further and is_prepared(Path(self.corpus or ""))
 
     def given(self, *kinds: type) -> dict[str, Any]:
         """The settings of these kinds that were given, converted to their types."""
@@ -98,13 +114,14 @@ def check_request(request: TrainRequest) -> None:
         seconds(str(request.settings["time"]))
     if request.init_from is None:
         _check_model(fill(ModelSettings, request.settings), request.settings)
-    prepared = is_prepared(Path(request.corpus))
+    prepared = request.is_prepared
     if not prepared and request.tokenizer is None:
         return
     reason = "a text that is tokenized already" if prepared else "--tokenizer"
     idle = [flag(name) for name in request.given(TextSettings, *((CorpusSettings,) if prepared else ()))]
     if prepared:
-        others = {"--valid": request.valid, "--test": request.test, "--tokenizer": request.tokenizer}
+        others: dict[str, object] = {"--valid": request.valid, "--test": request.test, "--tokenizer": request.tokenizer}
+        others |= {"--include": request.include or None, "--exclude": request.exclude or None}
         idle += [name for name, value in others.items() if value is not None]
     if idle:
         raise UsageError(f"{idle[0]} does nothing with {reason}", to_do="leave it out")
@@ -139,9 +156,12 @@ def write_run(request: TrainRequest, folder: Path) -> list[str]:
         notes.append(_about(base, vocab_size))
     if shape.residual and all(sizes.input_size != shape.output_size for sizes in shape.layers()):
         notes.append("--residual does nothing here: no layer's input is of its output's size")
-    given = request.tokenizer is not None or is_prepared(Path(request.corpus or ""))
+    given = request.tokenizer is not None or request.is_prepared
     if given and not corpus.tokenizer.lossless:
         notes.append("this tokenizer is not lossless: figures per character are of the text that it leaves")
+    if request.further and request.run is None:
+        after = "the folder that they are in" if request.texts.folder else "the first"
+        notes.append(f"{len(request.texts.paths)} texts are read as one; the run is called after {after}")
     return [*corpus.notes, *notes]
 
 
@@ -156,21 +176,28 @@ def _about(base: Base, vocab_size: int) -> str:
     return f"begins with the weights of {base.run.path}, step {base.best.step:,}; {new:,} new symbols"
 
 
-def corpus_name(corpus: str) -> str:
-    """What a run of this corpus is called."""
-    if corpus in ("-", "/dev/stdin"):
+def corpus_name(corpus: str | Texts) -> str:
+    """What a run of this corpus is called: of several texts after the folder that all are in, or after the first."""
+    texts = texts_of(corpus)
+    if texts.folder:
+        return texts.folder.lstrip(".")[:LONGEST_NAME] or "text"
+    first = texts.paths[0]
+    if first in ("-", "/dev/stdin"):
         return "stdin"
     try:
-        path = Path(corpus).resolve()
+        path = Path(first).resolve()
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
-        path = Path(corpus)
+        path = Path(first)
     name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
     return Path(name).stem.lstrip(".")[:LONGEST_NAME] or "text"
 
 
-def readable_name(corpus: str) -> str:
-    """The file's own name, its folder left out."""
-    return readable(Path(corpus).name)
+def readable_name(corpus: str | Texts) -> str:
+    """The file's own name, its folder left out; of several the folder's, or the first's and their number."""
+    texts = texts_of(corpus)
+    others = len(texts.paths) - 1
+    name = texts.folder or Path(texts.paths[0]).name + (f" and {others:,} more" if others else "")
+    return readable(name)
 
 
 def readable(text: str) -> str:
@@ -179,24 +206,31 @@ def readable(text: str) -> str:
 
 
 def _destination(request: TrainRequest) -> Path:
-    return new_run_path(request.run, corpus_name(request.corpus or ""), request.force)
+    return new_run_path(request.run, corpus_name(request.texts), request.force)
 
 
 def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> PreparedCorpus:
     assert request.corpus is not None
-    if is_prepared(Path(request.corpus)):
+    if request.is_prepared:
         prepared = open_prepared(Path(request.corpus))
         if base and prepared.tokenizer.sha256() != base.tokenizer.sha256():
             what = "this text was prepared with another tokenizer than that of the run to begin from"
             raise UsageError(what, request.corpus, "give the text itself, or prepare it with charlm tokenize --run")
         copy_tree(Path(request.corpus), folder)
         return open_prepared(folder)
-    settings, texts = fill(CorpusSettings, request.settings), (request.valid, request.test)
+    others = (request.valid, request.test)
     if base:
-        text = base.text_settings(request.given(TextSettings))
-        return prepare(request.corpus, folder, text, settings, *texts, base.tokenizer, grow=True)
+        reading, text = _reading(request, base.config.reading), base.text_settings(request.given(TextSettings))
+        return prepare(request.texts, folder, text, reading, *others, base.tokenizer, grow=True)
     tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
-    return prepare(request.corpus, folder, fill(TextSettings, request.settings), settings, *texts, tokenizer)
+    reading = _reading(request, reading_with_tokenizer(request.tokenizer) if request.tokenizer else None)
+    return prepare(request.texts, folder, fill(TextSettings, request.settings), reading, *others, tokenizer)
+
+
+def _reading(request: TrainRequest, before: CorpusSettings | None) -> CorpusSettings:
+    """How the text is read: as it was for the tokenizer that is taken over, where nothing else was asked for."""
+    reading = fill(CorpusSettings, request.settings)
+    return reading if before is None else taken_over(reading, before, request.settings)
 
 
 @contextmanager
@@ -243,9 +277,10 @@ def _config(
         "created": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
         "command": readable(request.command) if request.command else None,
         "init_from": base.described() if base else None,
-        "corpus": {"name": readable_name(request.corpus or ""), **_facts(corpus, own_valid=request.valid is not None)},
+        "corpus": {"name": readable_name(request.texts), **_facts(corpus, own_valid=request.valid is not None)},
         "text": {**dataclasses.asdict(text), "unit": corpus.tokenizer.unit}
-        | dataclasses.asdict(fill(CorpusSettings, request.settings)),
+        | dataclasses.asdict(fill(CorpusSettings, request.settings))
+        | {"line_ends": corpus.train.header.line_ends, "normal_form": corpus.train.header.normal_form},
         "model": dataclasses.asdict(shape),
         "training": dataclasses.asdict(training),
         "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},

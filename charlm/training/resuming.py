@@ -14,6 +14,7 @@ from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from charlm import __version__
 from charlm.config import LENGTHS, CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.corpus.windows import LAYOUT
 from charlm.device import cores
@@ -125,7 +126,7 @@ def _run_of(request: TrainRequest) -> Path:
     """The run that is asked for; without a name that of the text, or the newest of all."""
     name = request.run
     if name is None and request.corpus is not None:
-        name = _newest_run_of(request.corpus)
+        name = _newest_run_of(request.texts)
     return find_run(name, saved=False)
 
 
@@ -202,7 +203,9 @@ def _refuse_other_settings(
 def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
     """A text or tokenizer that is given must be the one that the run began with, whose ids are in the run."""
     facts = config.corpus
-    texts = ((request.corpus, facts.sha256), (request.valid, facts.valid_sha256), (request.test, facts.test_sha256))
+    corpus = request.texts if request.corpus is not None else None
+    valid, test = (request.texts.beside(path) for path in (request.valid, request.test))
+    texts = ((corpus, facts.sha256), (valid, facts.valid_sha256), (test, facts.test_sha256))
     for path, sha256 in texts:
         if path is not None and not facts.sha256:  # a run of an older charlm
             yield f"whether {path} is the text that this run began with was not noted then: going on with its own copy"
@@ -218,9 +221,9 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
         raise UsageError(what, f"{request.tokenizer}, and {run.path}", "leave it out")
 
 
-def _sha256(path: Path | str, config: RunConfig) -> str:
-    if is_prepared(Path(path)):
-        return open_prepared(Path(path)).train.header.source_sha256
+def _sha256(path: Texts, config: RunConfig) -> str:
+    if is_prepared(folder := Path(str(path))):
+        return open_prepared(folder).train.header.source_sha256
     return source_sha256(path, config.reading, raw=config.corpus.unit == "byte")
 
 
@@ -233,7 +236,7 @@ def _changes(config: RunConfig) -> Iterator[str]:
         yield f"this run began with {', '.join(changed)}: what follows may differ in its last digits"
 
 
-def _newest_run_of(corpus: str) -> str:
+def _newest_run_of(corpus: Texts) -> str:
     """The run of this corpus that was saved last; damaged runs are passed over."""
     for path in list_runs(saved=False):
         with suppress(RunError):

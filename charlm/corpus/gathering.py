@@ -1,0 +1,198 @@
+"""Several texts as one: the files of folders and archives, and what else was given, in order, as far as chosen."""
+
+import os
+import re
+import shlex
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+
+from charlm.corpus.archives import ArchiveKind, Member, MemberFile, archive_kind, members
+from charlm.corpus.not_text import NoText
+from charlm.corpus.sources import (
+    STDIN,
+    Source,
+    changed,
+    copied,
+    files_below,
+    is_prepared,
+    open_source,
+    shown,
+    version_of,
+)
+from charlm.errors import TextError, UsageError
+
+NAMED_AS_ARCHIVE = re.compile(r"\.(?:tar|zip|tgz|tbz2?|txz|tzst|tar\.\w+)$", re.IGNORECASE)
+MOST_REFUSED = 20  # files that are named
+MOST_PATTERNS = 4  # that are proposed
+DEEPEST = 3  # archives within archives; one can hold itself
+
+
+@dataclass(frozen=True)
+class Texts:
+    """What is read as one text, and patterns that choose among the files of folders and archives."""
+
+    paths: tuple[str, ...]
+    include: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    may_be_plain: bool = False
+    """Whether one file is no reason to refuse patterns: they were given for another text."""
+
+    @property
+    def is_one_file(self) -> bool:
+        return len(self.paths) == 1 and (self.paths[0] == STDIN or not os.path.isdir(self.paths[0]))
+
+    @property
+    def name(self) -> str:
+        """For messages."""
+        others = len(self.paths) - 1
+        return shown(self.paths[0]) + (f" and {others:,} more" if others else "")
+
+    @property
+    def folder(self) -> str:
+        """The name of the folder that all are in, where there are several and one is named; else nothing."""
+        parents = {os.path.dirname(os.path.normpath(path)) for path in self.paths}
+        name = os.path.basename(parents.pop()) if len(self.paths) > 1 and len(parents) == 1 else ""
+        return name if name != ".." else ""
+
+    def chooses(self, path: str) -> bool:
+        """Whether a file is read; a pattern means its path, its name, or a folder that it is in."""
+        parts = path.split("/")
+        names = {*parts, *("/".join(parts[:number]) for number in range(1, len(parts) + 1))}
+        included = not self.include or _matches(self.include, names)
+        return included and not _matches(self.exclude, names)
+
+    def __str__(self) -> str:
+        return " ".join(self.paths)
+
+    def beside(self, path: Path | None) -> "Texts | None":
+        """A text to validate or test on: the same patterns choose among its files, where it has some."""
+        return None if path is None else Texts((str(path),), self.include, self.exclude, may_be_plain=True)
+
+
+def texts_of(given: "Path | str | Texts") -> Texts:
+    return given if isinstance(given, Texts) else Texts((str(given),))
+
+
+@dataclass
+class Gathering:
+    """The files of some texts, opened one after another; what was found is counted, and noted."""
+
+    texts: Texts
+    notes: list[str] = field(default_factory=list)
+    num_files: int = 0
+    num_left_out: int = 0
+
+    def sources(self) -> Iterator[Source]:
+        """Each file that is chosen. Raises TextError for a folder that has been prepared, and what opening raises."""
+        for path in self.texts.paths:
+            if path != STDIN and os.path.isdir(path):
+                yield from self._in_folder(Path(path))
+            elif _matches(self.texts.exclude, names := {path, os.path.basename(path)}):
+                self.num_left_out += 1
+            else:
+                is_chosen = not self.texts.include or _matches(self.texts.include, names)
+                yield from self.in_source(open_source(path), is_chosen=is_chosen)
+
+    def in_source(self, source: Source, path: str = "", depth: int = 0, is_chosen: bool = True) -> Iterator[Source]:
+        """The source itself, or the files in it where it is an archive."""
+        kind = kind_of(source)
+        if kind is None:
+            if is_chosen:
+                self.num_files += 1
+                yield source
+            else:
+                self.num_left_out += 1
+                source.file.close()
+            return
+        with closing(source.file):
+            if depth == DEEPEST:
+                raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
+            self.notes += source.notes
+            for member in members(source.file, kind, source.name):
+                yield from self._in_member(source, member, f"{path}/{member.path}" if path else member.path, depth)
+            if source.version and version_of(source.file) != source.version:
+                raise changed(source.name)
+
+    def found(self) -> str:
+        """How many files there were, for a note."""
+        left_out = f", {self.num_left_out:,} left out" if self.num_left_out else ""
+        return f"{self.texts.name}: {self.num_files:,} files{left_out}"
+
+    def nothing(self) -> TextError:
+        """Why there is nothing to read."""
+        name = self.texts.name
+        if self.num_left_out:
+            what = f"--include and --exclude leave none of its {self.num_left_out:,} files"
+            return TextError(what, name, "give other patterns: they are compared with paths and names in it")
+        kind = "archive" if self.texts.is_one_file else "folder"
+        return TextError(f"this {kind} has no files", name, "give a text file, or a folder of them")
+
+    def _in_folder(self, folder: Path) -> Iterator[Source]:
+        if is_prepared(folder):
+            name = shown(folder)
+            raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
+        for path in files_below(folder):
+            relative = path.relative_to(folder).as_posix()
+            is_chosen = self.texts.chooses(relative)
+            if is_chosen or NAMED_AS_ARCHIVE.search(relative):
+                yield from self.in_source(open_source(path), relative, is_chosen=is_chosen)
+            else:
+                self.num_left_out += 1
+
+    def _in_member(self, source: Source, member: Member, path: str, depth: int) -> Iterator[Source]:
+        is_chosen = self.texts.chooses(path)
+        if not is_chosen and not NAMED_AS_ARCHIVE.search(path):
+            self.num_left_out += 1
+            return
+        name = shown(f"{source.name}/{member.path}")
+        with closing(MemberFile(member.open(), name)) as file:
+            inner = copied(file, name)
+        yield from self.in_source(inner, path, depth + 1, is_chosen)
+
+
+def kind_of(source: Source) -> ArchiveKind | None:
+    """What a source is an archive of. It is closed when that cannot be found out."""
+    try:
+        return archive_kind(source.file, source.name)
+    except BaseException:
+        source.file.close()
+        raise
+
+
+def refusal(refused: list[NoText], gathering: Gathering, encoding: str) -> NoText:
+    """One error that names every file that is no text."""
+    if len(refused) == 1:
+        return refused[0]
+    lines = [f"{error.where}: {error.why}" for error in refused[:MOST_REFUSED]]
+    if len(refused) > MOST_REFUSED:
+        lines.append(f"and {len(refused) - MOST_REFUSED:,} more")
+    patterns = dict.fromkeys(_pattern(error) for error in refused)
+    to_do = "leave them out: " + " ".join(f"--exclude {pattern}" for pattern in [*patterns][:MOST_PATTERNS])
+    to_do += " ..." if len(patterns) > MOST_PATTERNS else ""
+    common = set.intersection(*(set(error.fitting) for error in refused))
+    if fitting := [name for name in refused[0].fitting if name in common]:
+        to_do += f"; or, if all files are written so: --encoding {fitting[0]}"
+    what = f"{len(refused):,} of {gathering.num_files:,} files are no text in {encoding}"
+    return NoText(what, "\n       ".join(lines), to_do, "")
+
+
+def _pattern(error: NoText) -> str:
+    """What leaves a file out: all of its kind if it is binary, else just that one."""
+    path = PurePosixPath(error.where.partition(", line ")[0])
+    return shlex.quote(f"*{path.suffix}" if path.suffix and not error.fitting else path.name)
+
+
+def refuse_idle_patterns(texts: Texts) -> None:
+    """Raise UsageError for patterns where there is one file, which they cannot choose among."""
+    if (texts.include or texts.exclude) and not texts.may_be_plain:
+        option = "--include" if texts.include else "--exclude"
+        to_do = "leave it out, or give a folder, an archive or several files"
+        raise UsageError(f"{option} does nothing with one text file", texts.name, to_do)
+
+
+def _matches(patterns: tuple[str, ...], names: set[str]) -> bool:
+    plain = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
+    return any(fnmatchcase(name, pattern) for pattern in plain for name in names)

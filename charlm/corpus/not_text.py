@@ -1,0 +1,142 @@
+"""What decodes is not all text: pictures, programs, databases and UTF-16 are told by their bytes, and refused."""
+
+import codecs
+import re
+import unicodedata
+
+from charlm.errors import TextError
+
+HEAD = 1 << 16  # bytes of a file that are looked at
+SHORT = 256  # bytes; of fewer nothing is said, but for what has a signature or is UTF-16 throughout
+MANY_NULS = 0.5  # of the bytes
+CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
+HIGH = bytes(range(128, 256))
+MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
+ODD = ("Cc", "Cn", "Co")  # of Unicode's categories: controls, and what is no character to all
+MANY_ODD = 0.05  # of the characters
+SHORTEST_WIDE = 12  # bytes of UTF-16
+ONE_SIDED = 0.8  # of the NULs: at even places, or at odd ones
+MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins with one of them, or with NULs
+
+SIGNATURES = {
+    "a PNG picture": rb"\x89PNG\r\n\x1a\n",
+    "a JPEG picture": rb"\xff\xd8\xff",
+    "a GIF picture": rb"GIF8[79]a(?=.*\0)",
+    "a BMP picture": rb"BM.{4}\0\0\0\0",
+    "a TIFF picture": rb"II\*\0|MM\0\*",
+    "a Photoshop picture": rb"8BPS\0",
+    "an icon": rb"\0\0[\x01\x02]\0[^\0]\0",
+    "a RIFF file of sound or pictures": rb"RIFF.{4}(?:WEBP|WAVE|AVI )",
+    "a PDF": rb"%PDF-\d\.\d\s",
+    "an MP3": rb"ID3[\x02-\x04][\0-\x0f]|\xff[\xfb\xf3\xf2\xfa][\x10-\xef]",
+    "an Ogg file": rb"OggS\0",
+    "a FLAC file": rb"fLaC\0",
+    "a film": rb".{4}ftyp[ -~]{4}.*\0|\x1aE\xdf\xa3",
+    "a program": rb"\x7fELF|\xfe\xed\xfa[\xce\xcf]|[\xce\xcf]\xfa\xed\xfe|\xca\xfe\xba\xbe|MZ(?=.*\0)|\0asm",
+    "an SQLite database": rb"SQLite format 3\0",
+    "an office document of the old kind": rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
+    "an office document, an e-book or a program (zip)": rb"PK\x03\x04",
+    "an archive that charlm does not open (7z)": rb"7z\xbc\xaf\x27\x1c",
+    "an archive that charlm does not open (rar)": rb"Rar!\x1a\x07",
+    "an archive that charlm does not open (ar)": rb"!<arch>\n",
+    "an archive that charlm does not open (cpio)": rb"07070[127][0-7A-Fa-f]{70}|\xc7\x71",
+    "compressed in a way that charlm does not read": rb"\x1f[\x9d\xa0]|LZIP\x01|\x04\x22\x4d\x18",
+    "an array of numbers": rb"\x93NUMPY|\x89HDF\r\n|PAR1(?=.*\0)|ARROW1\0\0|GGUF[\x01-\x0f]\0",
+    "a pickle of Python": rb"\x80[\x02-\x05](?:\x95.{7}\0|[c}\]])",
+    "a font": rb"wOF[F2]\0\x01|\0\x01\0\0\0|OTTO\0",
+}
+KINDS = {kind: re.compile(signature, re.DOTALL) for kind, signature in SIGNATURES.items()}
+
+
+class NoText(TextError):
+    """A file that is no text, or none in the encoding that was given; `why` in a few words, and the `fitting` ones."""
+
+    def __init__(self, what: str, where: str, to_do: str, why: str, fitting: tuple[str, ...] = ()) -> None:
+        super().__init__(what, where, to_do)
+        self.why, self.fitting = why, fitting
+
+
+def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
+    """Raise NoText when a file that begins with these bytes is binary, or UTF-16 though `encoding` is another.
+
+    A NUL in a text is a character like others: only many of them, or other controls beside them, make it binary.
+    """
+    for kind, signature in KINDS.items():
+        if signature.match(head):
+            raise _binary(kind, name)
+    if encoding.startswith(("utf-16", "utf-32")):
+        if len(head) >= SHORT and _is_odd(head, encoding):
+            raise _binary(f"binary data, or not {encoding}", name)
+        return
+    wide = wide_encoding(head)
+    if wide:
+        what = f"this is not {encoding}: it looks like {wide[:6].upper()}"
+        raise NoText(what, name, f"give --encoding {wide}", f"looks like {wide[:6].upper()}", (wide,))
+    if len(head) >= SHORT and b"\0" in head and _is_binary(head):
+        raise _binary("binary data", name)
+
+
+def wide_encoding(head: bytes) -> str | None:
+    """UTF-16 or UTF-32, where it can only be that: as text it would be half NULs or control characters."""
+    if b"\0" not in head:
+        return None
+    if head.startswith(MARKS) or head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
+        is_utf_32 = head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE))
+        return "utf-32" if is_utf_32 else "utf-16"
+    if len(head) < SHORTEST_WIDE or _is_utf_8(head):
+        return None
+    for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
+        if (_nuls_suit(head, width) or (width == 2 and _is_beyond_latin(head))) and _reads_as_text(head, encoding):
+            return encoding
+    return None
+
+
+def _binary(kind: str, name: str) -> NoText:
+    to_do = "give a text; of a folder or an archive, --exclude leaves it out; --unit byte learns any bytes"
+    return NoText(f"this is no text: {kind}", name, to_do, kind)
+
+
+def _is_binary(head: bytes) -> bool:
+    controls = len(head) - len(head.translate(None, CONTROLS))
+    return controls > MANY_CONTROLS * len(head) or head.count(b"\0") > MANY_NULS * len(head)
+
+
+def _is_odd(head: bytes, encoding: str) -> bool:
+    """Whether too much of it decodes to what is no character, or to none that texts have."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
+    except UnicodeError:  # its mark is missing, which is said elsewhere
+        return False
+    odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD and c not in "\t\n\r\f") for c in text)
+    return odd > MANY_ODD * len(text)
+
+
+def _nuls_suit(head: bytes, width: int) -> bool:
+    """Whether NULs are where those of UTF-16's or UTF-32's Latin letters, spaces and line ends are."""
+    nuls, controls = head.count(b"\0"), len(head) - len(head.translate(None, CONTROLS))
+    if width == 4:
+        return nuls > 0.45 * len(head)
+    odd = head[1::2].count(b"\0")
+    return nuls + controls > 0.25 * len(head) and max(odd, nuls - odd) > ONE_SIDED * nuls
+
+
+def _is_beyond_latin(head: bytes) -> bool:
+    return len(head) - len(head.translate(None, HIGH)) > 0.05 * len(head)
+
+
+def _is_utf_8(head: bytes) -> bool:
+    """Whether it is UTF-8 with more than ASCII, which UTF-16 never is."""
+    try:
+        return not head.isascii() and bool(codecs.getincrementaldecoder("utf-8")("strict").decode(head))
+    except UnicodeDecodeError:
+        return False
+
+
+def _reads_as_text(head: bytes, encoding: str) -> bool:
+    """Whether it decodes, to characters that texts have."""
+    try:
+        text = codecs.getincrementaldecoder(encoding)("strict").decode(head)
+    except UnicodeDecodeError:
+        return False
+    kinds = {unicodedata.category(c) for c in text[:SHORT] if c not in "\t\n\r\f"}
+    return bool(kinds) and kinds.isdisjoint(ODD) and ("\n" in text or " " in text or len(text) < SHORT)

@@ -1,0 +1,38 @@
+"""How a run's text was read, so that whatever is scored or continued is read in the same way."""
+
+import dataclasses
+
+from charlm.config import CorpusSettings
+from charlm.corpus.forms import in_form, knows_carriage_return
+from charlm.run_config import read_reading
+from charlm.run_directory import RunDirectory
+from charlm.text.normal_form import about_form, fitting_form
+from charlm.text.tokenizer import Tokenizer, text_from_argument
+
+
+class Reading:
+    """The line ends and the normal form of a run's text.
+
+    Line ends are open (None) where the text had no CR: those of another text are then decided by what it has.
+    """
+
+    def __init__(self, run: RunDirectory, tokenizer: Tokenizer) -> None:
+        """Raises RunError."""
+        own = read_reading(run)
+        is_open = own.line_ends == "keep" and not knows_carriage_return(tokenizer)
+        self.settings = dataclasses.replace(own, line_ends=None) if is_open else own
+        self._tokenizer = tokenizer
+
+    def of_file(self, settings: CorpusSettings | None = None) -> CorpusSettings:
+        """How a file is read, given its encoding."""
+        own = self.settings
+        return dataclasses.replace(settings or CorpusSettings(), line_ends=own.line_ends, normal_form=own.normal_form)
+
+    def prepared(self, text: str) -> str:
+        """A sentence, context or prompt in the form of the run's text."""
+        return in_form(text_from_argument(text), self.settings)
+
+    def about_form(self, text: str) -> str | None:
+        """A sentence on a text whose symbols are unknown only because accents are written in another way."""
+        form = fitting_form(self._tokenizer, self.prepared(text))
+        return about_form(form) if form else None
