@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, check, seconds
+from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
 from charlm.errors import UsageError
 from charlm.run_directory import CONFIG, LAST, RunDirectory
 from charlm.shape import Shape, most_state_bytes, shape_from
@@ -33,6 +33,8 @@ class CorpusFacts:
     test_sha256: str = ""
     seal: str = ""
     """sha256 of corpus/MANIFEST.json."""
+    split: ValidSplit = "end"
+    """What was kept for validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
