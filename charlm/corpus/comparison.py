@@ -4,6 +4,7 @@ All of it reads the texts in constant memory, and the check of the end reads abo
 """
 
 from collections.abc import Iterator, Mapping
+from itertools import compress
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +17,7 @@ from charlm.corpus.store import IdsFile
 
 NOT_NEW = "figures on it say nothing about new text"
 PART_NAMES = {VALID: "validation", TEST: "test"}
-MOST_LINES = 20_000  # of a part that are looked for
+MOST_LINES = 10_000  # of a part that are looked for
 REPEATED = 0.1  # share of lines from which on it is said
 NEARLY_ALL = 0.99
 BLOCK = 1 << 16  # bytes read in one place
@@ -77,18 +78,18 @@ def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit) -> Iterator[st
 
 
 def _some_lines(part: Part) -> tuple[int, list[int]]:
-    """How many lines of a part are not blank, and hashes of all of them, or of some that are spread evenly."""
-    count, step, kept = 0, 1, []
-    for lines in _lines(part):
-        for line in lines:
-            if not line or line.isspace():
-                continue
-            if count % step == 0:
-                kept.append(hash(line))
-            count += 1
-        while len(kept) > 2 * MOST_LINES:
-            kept, step = kept[::2], 2 * step
-    return count, kept
+    """How many lines of a part are not blank, and hashes of all of them, or of MOST_LINES from all over it."""
+    num_lines = sum(map(len, map(_without_blank, _lines(part))))
+    share, number = min(1.0, MOST_LINES / max(1, num_lines)), 0
+    kept: list[int] = []
+    for lines in map(_without_blank, _lines(part)):
+        kept += map(hash, compress(lines, taken_lines(number, len(lines), share)))
+        number += len(lines)
+    return num_lines, kept
+
+
+def _without_blank(lines: list[bytes]) -> list[bytes]:
+    return [line for line in lines if line and not line.isspace()]
 
 
 def _found(part: Part, wanted: set[int]) -> set[int]:

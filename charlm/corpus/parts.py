@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ VALID, TEST = "valid.ids", "test.ids"
 TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # the parts as texts
 NEWLINE = ord("\n")
 SPLITS: dict[Mode, ValidSplit] = {"stream": "end", "sentence": "lines"}
+LARGEST_GROUP = 100  # lines of which several are taken
 MOST_LINES = 2.0**52  # of which one is taken: whole numbers up to there are exact
 
 
@@ -90,17 +92,17 @@ def _end(corpus: TextFile, valid_fraction: float, at_line: bool, notes: list[str
 
 
 def _lines(corpus: TextFile, valid_fraction: float, notes: list[str], opened: ExitStack) -> dict[str, Part]:
-    num_lines = _num_lines(corpus)
-    if num_lines < 2 or num_lines * valid_fraction < 1:
-        lines = f"{num_lines:,} {'line' if num_lines == 1 else 'lines'}"
-        notes.append(f"{corpus.name}: no validation part, for {valid_fraction:.3g} of its {lines} is less than one")
-        return {}
     cut = {}
     for name, is_valid in ((TRAIN, False), (VALID, True)):
         copy = opened.enter_context(written(_taken(corpus, valid_fraction, is_valid)))
         text = TextFile(corpus.name, copy, Span(0, copy.tell()), sha256=corpus.sha256)
         cut[name] = Part(text, text.span)
-    taken = f"{_num_lines(cut[VALID].text):,} of {num_lines:,} lines"
+    num_lines = _num_lines(corpus)
+    lines = f"{num_lines:,} {'line' if num_lines == 1 else 'lines'}"
+    if not all(len(part.span) for part in cut.values()):
+        notes.append(f"{corpus.name}: no validation part, for it has only {lines} to take {valid_fraction:.3g} of")
+        return {}
+    taken = f"{_num_lines(cut[VALID].text):,} of {lines}"
     notes.append(f"validation: {taken}, taken at random (always the same ones of this text)")
     return cut
 
@@ -128,15 +130,27 @@ def _taken(text: TextFile, valid_fraction: float, is_valid: bool) -> Iterator[by
 def taken_lines(first: int, count: int, valid_fraction: float) -> NDArray[np.bool_]:
     """Which of `count` lines, from number `first` on, are kept for validation.
 
-    Of every 1 / valid_fraction lines in a row one is taken. Which one follows from the numbers of the lines alone.
+    Of every so many lines in a row so many are taken (of 10 lines 3, for 0.3). Which ones follows from their numbers
+    alone.
     """
-    stride = min(1 / valid_fraction, MOST_LINES)
-    groups = np.arange(max(0, int(first // stride) - 1), int((first + count) // stride) + 2)
-    starts = np.ceil(np.append(groups, groups[-1] + 1) * stride)
-    lines = starts[:-1] + np.floor(_uniform(groups) * np.diff(starts)) - first
+    wanted, size = _wanted_of(valid_fraction)
+    groups = np.arange(first // size, (first + count) // size + 1)
+    if wanted == 1:
+        lines = groups * size + (_uniform(groups) * size).astype(np.int64)
+    else:
+        members = groups[:, None] * size + np.arange(size)
+        order = np.argsort(_uniform(members), axis=1)[:, :wanted]
+        lines = np.take_along_axis(members, order, axis=1).ravel()
     taken = np.zeros(count, np.bool_)
-    taken[lines[(lines >= 0) & (lines < count)].astype(np.int64)] = True
+    taken[lines[(lines >= first) & (lines < first + count)] - first] = True
     return taken
+
+
+def _wanted_of(valid_fraction: float) -> tuple[int, int]:
+    """How many lines of how many."""
+    if valid_fraction * LARGEST_GROUP < 1:
+        return 1, round(min(1 / valid_fraction, MOST_LINES))
+    return Fraction(valid_fraction).limit_denominator(LARGEST_GROUP).as_integer_ratio()
 
 
 def _uniform(numbers: NDArray[np.int64]) -> NDArray[np.float64]:
