@@ -4,6 +4,7 @@ import gzip
 import itertools
 import json
 import random
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -289,3 +290,18 @@ def test_a_part_that_is_the_text_itself_or_from_it_is_said(tmp_path: Path, part:
         assert notes_of(prepared(tmp_path, text, mode, fraction=0.0, **{part: given}), "taken from there")
     given.write_text("".join(f"{word} and {word}\n" for word in words(100)))
     assert not notes_of(prepared(tmp_path, text, mode, fraction=0.0, **{part: given}), "word for word")
+
+
+@pytest.mark.parametrize("mode", ["stream", "sentence"])
+def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
+    monkeypatch.setattr("charlm.corpus.comparison.MOST_LINES", 1000)
+    peaks = []
+    for repeats in (8, 40):
+        text = b"".join(english(20_000, seed).encode() for seed in range(repeats))
+        (tmp_path / "corpus.txt").write_bytes(text)
+        del text
+        tracemalloc.start()
+        prepare(tmp_path / "corpus.txt", tmp_path / "ids", TextSettings(), CorpusSettings(), mode=mode)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    assert peaks[1] < 1.2 * peaks[0] + 2e6
