@@ -86,7 +86,7 @@ def test_a_duration_is_one_that_can_be_given(change: Callable[[str, Any], RunDir
         *(("corpus", MISSING), ("corpus", []), ("corpus.name", MISSING), ("corpus.unit", "letter")),
         *(("corpus.train_tokens", -1), ("corpus.train_tokens", True), ("corpus.train_tokens", 10**30)),
         *(("corpus.train_tokens", 5.0), ("corpus.seal", None), ("corpus.name", "x" * 5000)),
-            *(("corpus.split", "middle"), ("corpus.split", None)),
+        *(("corpus.split", "middle"), ("corpus.split", None)),
         *(("text", 7), ("text.vocab_size", 2), ("text.lowercase", 1), ("text.valid_fraction", float("nan"))),
         *(("model", MISSING), ("model.cell", "tape"), ("model.hidden_size", 0), ("model.num_layers", 65)),
         *(("model.dropout", 0.96), ("model.dropout", float("nan")), ("model.initial_state", [])),
