@@ -42,6 +42,7 @@ Cell = Literal[
 ]
 InitialState = Literal["zero", "learned", "random"]
 Mode = Literal["stream", "sentence"]
+ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: some, from all over a text
 OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -79,7 +80,7 @@ class CorpusSettings:
     """How a file is read and divided."""
 
     valid_fraction: float = setting(
-        0.1, "Share of the text, at its end, kept for validation.", low=0.0, high=0.9, panel="Text"
+        0.1, "Share kept for validation: the text's end; by sentence: lines at random.", low=0.0, high=0.9, panel="Text"
     )
     encoding: str = setting("utf-8", "The text's encoding.", panel="Text")
     encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that do not decode.", panel="Text")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, check, seconds
+from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
 from charlm.corpus.sources import TRAIN, is_prepared
 from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
@@ -36,6 +36,8 @@ class CorpusFacts:
     test_sha256: str = ""
     seal: str = ""
     """sha256 of corpus/MANIFEST.json."""
+    split: ValidSplit = "end"
+    """What was kept for validation."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -175,8 +175,9 @@ def reseal(run: Path) -> None:
 
 
 def _rewrite(manifest: Path) -> None:
-    found, said = {}, json.loads(manifest.read_bytes())
-    for name in said:
+    said = json.loads(manifest.read_bytes())
+    found = {name: said[name] for name in said if name == "division"}  # of no file
+    for name in (name for name in said if name not in found):
         data = (manifest.parent / name).read_bytes()
         is_ids = name.endswith(".ids")
         digest = hashlib.sha256(data[:HEADER_SIZE] if is_ids else data).hexdigest()

@@ -52,12 +52,13 @@ def test_a_run_has_all_that_it_was_made_with(trained: Callable[[str], Path]) -> 
 
 
 @pytest.mark.parametrize(
-    "name", ["corpus.seal", "corpus.sha256", "command", "init_from", "training.device", "text.unit"]
+    "name", ["corpus.seal", "corpus.sha256", "corpus.split", "command", "init_from", "training.device", "text.unit"]
 )
 def test_what_older_runs_lack_may_be_missing(name: str, change: Callable[[str, Any], RunDirectory]) -> None:
-    value = {"init_from": {"run": "x"}, "training.device": "cpu", "text.unit": "char"}.get(name, "x")
-    read_config(change(name, value))
+    value = {"init_from": {"run": "x"}, "training.device": "cpu", "text.unit": "char", "corpus.split": "none"}
+    read_config(change(name, value.get(name, "x")))
     config = read_config(change(name, MISSING))
+    assert config.corpus.split == "end"
     if name == "command":
         assert config.command is None
 
@@ -85,6 +86,7 @@ def test_a_duration_is_one_that_can_be_given(change: Callable[[str, Any], RunDir
         *(("corpus", MISSING), ("corpus", []), ("corpus.name", MISSING), ("corpus.unit", "letter")),
         *(("corpus.train_tokens", -1), ("corpus.train_tokens", True), ("corpus.train_tokens", 10**30)),
         *(("corpus.train_tokens", 5.0), ("corpus.seal", None), ("corpus.name", "x" * 5000)),
+        *(("corpus.split", "middle"), ("corpus.split", None)),
         *(("text", 7), ("text.vocab_size", 2), ("text.lowercase", 1), ("text.valid_fraction", float("nan"))),
         *(("model", MISSING), ("model.cell", "tape"), ("model.hidden_size", 0), ("model.num_layers", 65)),
         *(("model.dropout", 0.96), ("model.dropout", float("nan")), ("model.initial_state", [])),

@@ -11,7 +11,7 @@ import typer
 
 from charlm.cli import console
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.config import CorpusSettings, TextSettings, fill, flag, gather
+from charlm.config import CorpusSettings, Mode, TextSettings, TrainingSettings, ValidSplit, fill, flag, gather
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,6 +30,8 @@ charlm tokenize corpus.txt
 charlm tokenize corpus.txt --unit word --text "Hello, world"
 
 charlm tokenize corpus.txt --unit subword --vocab-size 2000 -o tokens
+
+charlm tokenize names.txt --mode sentence --write-parts parts
 """
 
 
@@ -46,6 +48,8 @@ class Summary:
     tokens: int
     coverage: float
     """Share of the tokens that the vocabulary has."""
+    split: ValidSplit
+    """What is kept for validation."""
     valid_tokens: int
     valid_unknown_rate: float | None
     test_tokens: int
@@ -62,11 +66,14 @@ def tokenize(
     valid: Path | None = None,
     test: Path | None = None,
     tokenizer: "Tokenizer | None" = None,
+    mode: Mode = "stream",
+    write_parts: Path | None = None,
 ) -> "tuple[PreparedCorpus, Summary]":
     """Write a text's tokenizer and ids into a folder and sum them up. Raises what `corpus.prepare.prepare` raises."""
     from charlm.corpus.prepare import prepare
 
-    prepared = prepare(corpus, folder, text, corpus_settings, valid, test, tokenizer)
+    texts = valid, test
+    prepared = prepare(corpus, folder, text, corpus_settings, *texts, tokenizer, mode=mode, write_parts=write_parts)
     return prepared, summarize(prepared)
 
 
@@ -80,6 +87,7 @@ def summarize(prepared: "PreparedCorpus") -> Summary:
         types=prepared.tokenizer.vocab_size,
         tokens=train.num_tokens,
         coverage=1 - train.num_unknown / train.num_tokens,
+        split=prepared.division.split,
         valid_tokens=valid.num_tokens if valid else 0,
         valid_unknown_rate=valid.header.num_unknown / valid.num_tokens if valid else None,
         test_tokens=test.num_tokens if test else 0,
@@ -104,8 +112,14 @@ def tokenize_cli(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Write tokenizer and ids here, for charlm train.")
     ] = None,
+    write_parts: Annotated[
+        Path | None, typer.Option(help="Write train.txt and valid.txt here: the same division for other programs.")
+    ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write there even if there is something.")] = False,
-    valid: Annotated[Path | None, typer.Option(help="A text to validate on, in place of the corpus's end.")] = None,
+    mode: Annotated[
+        Mode | None, typer.Option(help="What it is for; sentence: validation gets lines at random, not the end.")
+    ] = None,
+    valid: Annotated[Path | None, typer.Option(help="A text to validate on, in place of a part of this one.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on at last.")] = None,
     config: Annotated[Path | None, typer.Option(help="Read settings from this TOML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
@@ -115,24 +129,25 @@ def tokenize_cli(
     """Show what the tokens of a text are; write them with -o."""
     from charlm.corpus.gathering import Texts
 
-    values = gather(flags, config)
+    values = gather({**flags, "mode": mode}, config)
     settings, corpus_settings = fill(TextSettings, values), fill(CorpusSettings, values)
+    chosen_mode = fill(TrainingSettings, {"mode": values["mode"]} if "mode" in values else {}).mode
     given = _given_tokenizer(run, tokenizer, flags)
     if given and not given.lossless:
         console.say("this tokenizer is not lossless: some texts come back changed", quiet)
     if given:
         corpus_settings = _taken_over(corpus_settings, run, tokenizer, values)
     if not corpus:
-        if given is None or text is None or output is not None:
+        if given is None or text is None or output is not None or write_parts is not None:
             raise UsageError("no text to tokenize", to_do="give a text file, or --text with --run or --tokenizer")
         _show_text(given, text, corpus_settings, json)
         return
     with ExitStack() as stack:
         folder = output or Path(stack.enter_context(TemporaryDirectory()))
-        if output and not force:
-            _refuse_existing(output)
+        _check_places(output, write_parts, force)
         texts = Texts(tuple(corpus), tuple(include or ()), tuple(exclude or ()))
-        prepared, summary = tokenize(texts, folder, settings, corpus_settings, valid, test, given)
+        others = valid, test
+        prepared, summary = tokenize(texts, folder, settings, corpus_settings, *others, given, chosen_mode, write_parts)
         for note in prepared.notes:
             console.say(note, quiet)
         if text is not None:
@@ -149,6 +164,8 @@ def tokenize_cli(
             _show_summary(summary, prepared)
     if output:
         console.say(f"written to {output}; go on with: charlm train {output}", quiet)
+    if write_parts:
+        console.say(f"the parts are in {write_parts}: train.txt and, where there is one, valid.txt", quiet)
 
 
 def register(app: typer.Typer) -> None:
@@ -191,9 +208,13 @@ def _taken_over(
     return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
 
 
-def _refuse_existing(folder: Path) -> None:
-    if folder.is_dir() and any(folder.iterdir()):
-        raise UsageError("this folder is not empty", str(folder), "give another one, or --force")
+def _check_places(output: Path | None, parts: Path | None, force: bool) -> None:
+    """Raise UsageError for a folder that has something, or that two kinds of files would share."""
+    if output and parts and output.resolve() == parts.resolve():
+        raise UsageError("--output and --write-parts are the same folder", str(output), "give two folders")
+    for folder in (output, parts):
+        if folder and not force and folder.is_dir() and any(folder.iterdir()):
+            raise UsageError("this folder is not empty", str(folder), "give another one, or --force")
 
 
 def _frequent(prepared: "PreparedCorpus") -> tuple[tuple[int, int], ...]:

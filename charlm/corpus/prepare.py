@@ -3,18 +3,20 @@
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from charlm.config import CorpusSettings, TextSettings, Unit
+from charlm.config import CorpusSettings, Mode, TextSettings, Unit
+from charlm.corpus.comparison import note_on_unknown, notes_on_parts
 from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
-from charlm.corpus.reader import Span, TextFile, check_encoding, open_text
+from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
+from charlm.corpus.reader import TextFile, check_encoding, open_text
 from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import STDIN, TRAIN
 from charlm.corpus.sources import is_prepared as is_prepared
@@ -28,7 +30,6 @@ from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
-VALID, TEST = "valid.ids", "test.ids"
 PARTS = (TRAIN, VALID, TEST)
 SUBWORD_BLOCK = 1 << 22  # bytes encoded at a time, by several threads
 GROWING = ("char", "word")  # units whose tokenizers can take further symbols
@@ -47,14 +48,7 @@ class PreparedCorpus:
     notes: tuple[str, ...]
     seal: str = ""
     """sha256 of the folder's MANIFEST.json, which covers all of it; empty in folders of older versions."""
-
-
-@dataclass(frozen=True)
-class Part:
-    """Some bytes of an open text."""
-
-    text: TextFile
-    span: Span
+    division: Division = Division()
 
 
 def prepare(
@@ -66,6 +60,8 @@ def prepare(
     test: Path | None = None,
     tokenizer: Tokenizer | None = None,
     grow: bool = False,
+    mode: Mode = "stream",
+    write_parts: Path | None = None,
 ) -> PreparedCorpus:
     """Read a text (`-`: standard input), learn its symbols unless a tokenizer is given, and write all as ids.
 
@@ -74,8 +70,9 @@ def prepare(
     With `grow` the tokenizer that is given gets the text's new symbols, behind its own, if it is one that can.
 
     Without `valid` the end of the text is kept for validation: from character `int((1 - valid_fraction) * n)` for
-    characters and bytes, from the next line start for words and subwords. The folder is made only once the input
-    has been found good. Raises UsageError, TextError, ResourceError.
+    characters and bytes, from the next line start for words and subwords; in sentence mode so many of its lines, from
+    all over it. With `write_parts` both parts are written into that folder as texts, too. The folders are made only
+    once the input has been found good. Raises UsageError, TextError, ResourceError.
     """
     if tokenizer is None:
         check_text_settings(text)
@@ -99,7 +96,8 @@ def prepare(
             notes += about_marks(texts[TRAIN])
         if unit == "word":
             notes += about_spaceless(texts[TRAIN])
-        parts = _parts(texts, corpus_settings.valid_fraction, unit in ("word", "subword"), notes)
+        at_line = unit in ("word", "subword")
+        parts, split = divide(texts, corpus_settings.valid_fraction, mode, at_line, notes, opened)
         train = parts[TRAIN]
         if unit != "byte":
             _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE)), "\n")
@@ -118,9 +116,11 @@ def prepare(
         _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
         for one in texts.values():
             notes += about_other_form(tokenizer, one)
+        notes += notes_on_parts(parts, split, unit)
+        opened.enter_context(nullcontext() if write_parts is None else parts_written(write_parts, parts))
         pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
         hashes = {name: part.text.sha256 for name, part in parts.items()}
-        return _write(folder, tokenizer, pieces, hashes, reading, notes)
+        return _write(folder, tokenizer, pieces, hashes, reading, notes, Division(mode, split))
 
 
 def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
@@ -128,7 +128,7 @@ def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
 
     Raises RunError when a file is missing or damaged, or the folder's seal is not the one given.
     """
-    manifest, found = read_manifest(folder)
+    manifest, division, found = read_manifest(folder)
     if seal and found != seal:
         what = f"damaged corpus: {MANIFEST} is missing, altered, or belongs to another run"
         raise RunError(what, str(folder / MANIFEST), "restore the run's own from a copy")
@@ -144,7 +144,7 @@ def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
         if file.header.tokenizer_sha256 != fingerprint:
             raise RunError("these ids were made by another tokenizer", str(file.path), "make the folder again")
         file.verify(tokenizer.vocab_size, tokenizer.eos_id)
-    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found)
+    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found, division)
 
 
 def source_sha256(path: Path | str | Texts, settings: CorpusSettings, raw: bool) -> str:
@@ -180,20 +180,6 @@ def _in_form(
         others = replace(reading, line_ends=None) if is_open else reading
         bring_into_form(texts[name], others, unit == "byte", tokenizer)
     return reading
-
-
-def _parts(texts: dict[str, TextFile], valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:
-    """What to train on, validate on and test on; the second is cut from the first unless it is a text of its own."""
-    parts = {name: Part(text, text.span) for name, text in texts.items()}
-    if VALID in parts or valid_fraction == 0:
-        return parts
-    corpus = texts[TRAIN]
-    train_span, valid_span = corpus.split(valid_fraction, at_line)
-    if not len(valid_span):
-        why = "no line starts" if at_line else "there is no character"
-        notes.append(f"{corpus.name}: no validation part, for {why} in the last {valid_fraction:.3g} of it")
-        return parts
-    return {**parts, TRAIN: Part(corpus, train_span), VALID: Part(corpus, valid_span)}
 
 
 def _learn_words(numbered: NumberedText, parts: dict[str, Part]) -> WordTokenizer:
@@ -270,6 +256,7 @@ def _write(
     hashes: dict[str, str],
     reading: CorpusSettings,
     notes: list[str],
+    division: Division,
 ) -> PreparedCorpus:
     """Write the folder. The ids to train on come last: as long as they are missing it is nobody's prepared corpus."""
     is_new = not folder.exists()
@@ -284,11 +271,16 @@ def _write(
         for name in [name for name, file in written.items() if not file.num_tokens]:
             notes.append(f"{name}: no tokens, so there is no such part")
             remove(written.pop(name).path)
-        seal = write_manifest(folder, tokenizer.files(), written)
+        if VALID in written:
+            notes += note_on_unknown(written[TRAIN], written[VALID], tokenizer.vocab_size)
+        else:
+            division = replace(division, split="none")
+        seal = write_manifest(folder, tokenizer.files(), written, division)
     except BaseException as error:
         if is_new:
             shutil.rmtree(folder, ignore_errors=True)
         if isinstance(error, OSError):
             raise cannot_write(folder, error) from error
         raise
-    return PreparedCorpus(folder, tokenizer, written[TRAIN], written.get(VALID), written.get(TEST), tuple(notes), seal)
+    files = written[TRAIN], written.get(VALID), written.get(TEST)
+    return PreparedCorpus(folder, tokenizer, *files, tuple(notes), seal, division)

@@ -2,38 +2,46 @@
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+from charlm.config import Mode, ValidSplit
+from charlm.corpus.parts import Division
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
 from charlm.files import MOST_JSON, fingerprint, parse_json, read_file, write_json
 from charlm.text.interface import MOST_TOKENIZER
 
 MANIFEST = "MANIFEST.json"
+DIVISION = "division"  # its entry that is of no file
 
 
-def write_manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> str:
+def write_manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile], division: Division) -> str:
     """Write MANIFEST.json, the last file of a folder with these files of a tokenizer and these ids.
 
     Its sha256, which it gives back, is the folder's seal. Raises ResourceError.
     """
-    write_json(folder / MANIFEST, _manifest(folder, names, files))
+    write_json(folder / MANIFEST, {**_manifest(folder, names, files), DIVISION: asdict(division)})
     return hashlib.sha256((folder / MANIFEST).read_bytes()).hexdigest()
 
 
-def read_manifest(folder: Path) -> tuple[dict[str, Any], str]:
-    """MANIFEST.json and its sha256; nothing of both in a folder of an older version. Raises RunError."""
+def read_manifest(folder: Path) -> tuple[dict[str, Any], Division, str]:
+    """What MANIFEST.json says of files and of the division, and its sha256; an older folder may have nothing of these.
+
+    Raises RunError.
+    """
     try:
         data = read_file(folder / MANIFEST, MOST_JSON)
         manifest = parse_json(data)
     except FileNotFoundError:
-        return {}, ""
+        return {}, Division(), ""
     except (OSError, ValueError) as error:
         raise _damaged(folder, "cannot be read") from error
     if not isinstance(manifest, dict):
         raise _damaged(folder, "is not a JSON object")
-    return manifest, hashlib.sha256(data).hexdigest()
+    division = _division(folder, manifest.pop(DIVISION)) if DIVISION in manifest else Division()
+    return manifest, division, hashlib.sha256(data).hexdigest()
 
 
 def check_manifest(
@@ -54,6 +62,13 @@ def _manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) 
     content = {name: fingerprint(_read(folder / name)) for name in names}
     ids = {name: {"size": file.num_bytes, "header_sha256": file.header_sha256()} for name, file in files.items()}
     return {**content, **ids}
+
+
+def _division(folder: Path, value: object) -> Division:
+    match value:
+        case {"mode": str(mode), "split": str(split)} if mode in get_args(Mode) and split in get_args(ValidSplit):
+            return Division(mode, split)  # type: ignore[arg-type]  # just checked
+    raise _damaged(folder, "says of the text's parts what charlm never wrote")
 
 
 def _read(path: Path) -> bytes:

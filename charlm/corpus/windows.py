@@ -22,6 +22,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.corpus.hashing import hash_uniform
+
 Ids = NDArray[Any]
 
 LAYOUT = 2  # how windows follow from a text; a position is of no use to windows that are laid in another way
@@ -87,7 +89,7 @@ class RareTypes:
     def replace(self, ids: NDArray[np.int64], places: NDArray[np.int64], pass_number: int) -> NDArray[np.int64]:
         if self._rates is None:
             return ids
-        chance = _hash_uniform(places, self._seed + 0x10001 * pass_number)
+        chance = hash_uniform(places, self._seed + 0x10001 * pass_number)
         return np.where(chance < self._rates[ids], np.int64(self._unk_id or 0), ids)
 
 
@@ -319,13 +321,3 @@ def _count(ids: Ids, vocab_size: int) -> NDArray[np.int64]:
     for start in range(0, len(ids), 2**24):
         counts += np.bincount(ids[start : start + 2**24], minlength=vocab_size)
     return counts
-
-
-def _hash_uniform(places: NDArray[np.int64], seed: int) -> NDArray[np.float64]:
-    """A number in [0, 1) for each place: the mixing function of splitmix64 (Steele, Lea & Flood 2014)."""
-    with np.errstate(over="ignore"):
-        z = places.astype(np.uint64) + np.uint64(seed % 2**63) * np.uint64(0x9E3779B97F4A7C15)
-        z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-        z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-        z ^= z >> np.uint64(31)
-    return (z >> np.uint64(11)) / float(2**53)

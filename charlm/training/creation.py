@@ -17,7 +17,7 @@ import torch
 
 from charlm import __version__
 from charlm.cells import CELLS
-from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.config import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.forms import taken_over
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
@@ -141,7 +141,8 @@ def write_run(request: TrainRequest, folder: Path) -> list[str]:
     """Prepare the text, decide everything and write a new run's folder; notes for the person."""
     training, model = fill(TrainingSettings, request.settings), fill(ModelSettings, request.settings)
     machine, base = find_machine(training), _base(request)
-    corpus = _prepare(request, folder / CORPUS, base)
+    corpus = _prepare(request, folder / CORPUS, base, training.mode)
+    training = dataclasses.replace(training, mode=corpus.division.mode or training.mode)
     unit, num_tokens, vocab_size = corpus.tokenizer.unit, corpus.train.num_tokens, corpus.tokenizer.vocab_size
     if base:
         shape = base.shape_for(model, vocab_size)
@@ -209,10 +210,14 @@ def _destination(request: TrainRequest) -> Path:
     return new_run_path(request.run, corpus_name(request.texts), request.force)
 
 
-def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> PreparedCorpus:
+def _prepare(request: TrainRequest, folder: Path, base: Base | None, mode: Mode) -> PreparedCorpus:
     assert request.corpus is not None
     if request.is_prepared:
         prepared = open_prepared(Path(request.corpus))
+        own = prepared.division.mode
+        if own and "mode" in request.settings and own != mode:
+            what = f"this text was prepared and divided for --mode {own}, not for --mode {mode}"
+            raise UsageError(what, request.corpus, f"leave --mode out, or make it again: charlm tokenize --mode {mode}")
         if base and prepared.tokenizer.sha256() != base.tokenizer.sha256():
             what = "this text was prepared with another tokenizer than that of the run to begin from"
             raise UsageError(what, request.corpus, "give the text itself, or prepare it with charlm tokenize --run")
@@ -221,10 +226,10 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
     others = (request.valid, request.test)
     if base:
         reading, text = _reading(request, base.config.reading), base.text_settings(request.given(TextSettings))
-        return prepare(request.texts, folder, text, reading, *others, base.tokenizer, grow=True)
+        return prepare(request.texts, folder, text, reading, *others, base.tokenizer, grow=True, mode=mode)
     tokenizer = load_tokenizer(request.tokenizer) if request.tokenizer else None
     reading = _reading(request, reading_with_tokenizer(request.tokenizer) if request.tokenizer else None)
-    return prepare(request.texts, folder, fill(TextSettings, request.settings), reading, *others, tokenizer)
+    return prepare(request.texts, folder, fill(TextSettings, request.settings), reading, *others, tokenizer, mode=mode)
 
 
 def _reading(request: TrainRequest, before: CorpusSettings | None) -> CorpusSettings:
@@ -299,4 +304,5 @@ def _facts(corpus: PreparedCorpus, own_valid: bool) -> dict[str, Any]:
         "valid_sha256": corpus.valid.header.source_sha256 if corpus.valid and own_valid else "",
         "test_sha256": corpus.test.header.source_sha256 if corpus.test else "",
         "seal": corpus.seal,
+        "split": corpus.division.split,
     }

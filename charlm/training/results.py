@@ -19,6 +19,7 @@ from charlm.training.session import Session
 class TrainResult:
     """Streamed: one running text, the state carried over lines. Cold: each line from the initial state.
 
+    Lines that were taken from all over a text are no running text: of those there is no streamed figure.
     `train_nats_per_token` is measured in the manner of the training, without dropout, over as many tokens of the
     training part as the validation part has; unknown symbols cost what they do in the mean of the training part.
     """
@@ -69,6 +70,7 @@ def measure(session: Session) -> TrainResult:
     eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     tally = tally_cold if session.training.mode == "sentence" else tally_streamed
     size = corpus.valid.num_tokens if corpus.valid else -(-corpus.train.num_tokens // 10)
+    running = corpus.valid if corpus.division.split != "lines" else None
     result = TrainResult(
         run=str(session.run.path),
         steps=progress.step,
@@ -79,7 +81,7 @@ def measure(session: Session) -> TrainResult:
         ended=session.finished.reason,
         best_step=best_step,
         train_nats_per_token=_train_nats(runner, corpus, size, session.training.mode == "sentence"),
-        valid_streamed=tally_streamed(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
+        valid_streamed=tally_streamed(runner, running, eos_id, unk_id) if running else None,
         valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
         test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
     )
