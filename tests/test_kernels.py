@@ -313,6 +313,10 @@ def test_a_large_layers_values_and_gradients_are_those_of_the_unrolled_equation(
     layer = RecurrentLayer(cell, LARGE)
     layer.initialise(torch.Generator().manual_seed(7))
     x, state = random_inputs(cell, dtype=torch.float32, sizes=LARGE, steps=MANY_STEPS)
+    sizes = [weight.shape for weight in layer.weights().values() if weight.numel() >= 2**16]
+    tried = [operations._can_pack(dtype, size) for size in (*sizes, *(size[::-1] for size in sizes))]
+    possible = can_pack and any(tried)
+    packed.clear()
     found = []
     for kernel in (unroll_gathered, unroll):
         layer.zero_grad()
@@ -322,7 +326,7 @@ def test_a_large_layers_values_and_gradients_are_those_of_the_unrolled_equation(
         grads = {name: weight.grad for name, weight in layer.named_parameters() if weight.grad is not None}
         found.append({"output": output.detach(), **grads})
     large = [shape for shape in packed if shape[0] * shape[1] >= 2**16]
-    assert bool(large) == (can_pack and packs(dtype))
+    assert bool(large) == possible
     for name, expected in found[1].items():
         assert found[0][name].dtype == torch.float32
         assert relative_error(found[0][name], expected) < (0.05 if bfloat16 else 1e-4), name

@@ -74,7 +74,16 @@ def torch_kernel(function: Callable[..., Any]) -> Kernel:
     return run
 
 
-KERNELS: dict[str, Kernel] = {"lstm": torch_kernel(torch.lstm), "mingru": run_linear, "minlstm": run_linear}
+def run_lstm(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    """torch's LSTM, but in bfloat16 on a processor that lacks it: there oneDNN, which runs it, fails."""
+    in_bfloat16 = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
+    if in_bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        return unroll_gathered(cell, x, state, weights)
+    return TORCH_LSTM(cell, x, state, weights)
+
+
+TORCH_LSTM = torch_kernel(torch.lstm)
+KERNELS: dict[str, Kernel] = {"lstm": run_lstm, "mingru": run_linear, "minlstm": run_linear}
 TORCH_LOOPS: dict[str, Kernel] = {
     "rnn_tanh": torch_kernel(torch.rnn_tanh),
     "rnn_relu": torch_kernel(torch.rnn_relu),
@@ -85,17 +94,10 @@ FEWEST_GATHERED = 512  # units; in training, from here on, `unroll_gathered` ove
 
 def kernel_for(cell_name: str, device: str, hidden_size: int) -> Kernel:
     """The fastest way to run a cell, as measured; without gradients torch's loops are always faster."""
-    if cell_name == "lstm" and device == "cpu" and torch.is_autocast_enabled("cpu") and not _has_bfloat16():
-        return unroll_gathered
     if cell_name in KERNELS:
         return KERNELS[cell_name]
     gathered = device == "cpu" and hidden_size >= FEWEST_GATHERED and torch.is_grad_enabled()
     return unroll_gathered if gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
-
-
-def _has_bfloat16() -> bool:
-    """Whether oneDNN, which runs torch's LSTM on a processor, has bfloat16 there; without it, it fails."""
-    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 def _steps(cell: Cell, projected: Projected, state: State, weights: Weights, ops: Ops) -> tuple[Tensor, State]:
