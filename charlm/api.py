@@ -8,6 +8,7 @@ import dataclasses
 import math
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -365,7 +366,9 @@ def train(
     """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
 
     Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
+    `time` is that of the whole call.
     """
+    began = time.perf_counter()
     from charlm.config import gather
     from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
@@ -380,7 +383,8 @@ def train(
         init_from=str(init_from) if init_from else None,
         resume=resume,
         force=force,
-        settings=gather(settings),
+        settings=gather(settings, resume=resume),
+        began=began,
     )
     session = open_session(request)
     for _ in session.events():

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -43,6 +44,15 @@ def say(message: str, quiet: bool = False) -> None:
     """A line for the person at the terminal; never part of a result."""
     if not quiet:
         err.print(literal(message), style="dim")
+
+
+def say_which(run: Path) -> None:
+    """The run that answers where none was named."""
+    from charlm.run_directory import about_copies
+
+    say(f"run: {run}")
+    for note in about_copies(run):
+        say(note)
 
 
 def write_json(value: dict[str, Any]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.console import out, say, visible, write_json, write_text
+from charlm.cli.console import out, say, say_which, visible, write_json, write_text
 from charlm.config import Precision
 from charlm.device import one_thread_for_numpy
 
@@ -73,7 +73,8 @@ def sample_cli(
     ending = Ending(length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stop)
     seed = secrets.randbits(32) if seed is None else seed
     lm = load(run, precision=precision, threads=threads)
-    say(f"run: {lm.run.path}", quiet or run is not None)
+    if run is None and not quiet:
+        say_which(lm.run.path)
     _warn_of_unknown(lm, prompt)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:

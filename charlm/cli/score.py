@@ -9,7 +9,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, visible, visible_symbol, write_json
+from charlm.cli.console import out, say, say_which, visible, visible_symbol, write_json
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
@@ -74,7 +74,8 @@ def score_cli(
     from charlm.api import load
 
     lm = load(run, device, precision, threads)
-    say(f"run: {lm.run.path}", quiet or run is not None)
+    if run is None and not quiet:
+        say_which(lm.run.path)
     if next_tokens:
         _show_next(lm.next_tokens(context, next_tokens), json)
     elif stream:

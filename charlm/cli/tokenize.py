@@ -11,7 +11,7 @@ import typer
 
 from charlm.cli import console
 from charlm.cli.options import takes
-from charlm.config import CorpusSettings, TextSettings, fill, flag, gather
+from charlm.config import CorpusSettings, TextSettings, fill, flag, gather, unknown_variables
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -108,6 +108,8 @@ def tokenize_cli(
 ) -> None:
     """Show what the tokens of a text are; write them with -o."""
     values = gather(flags, config)
+    for note in unknown_variables():
+        console.say(note, quiet)
     settings, corpus_settings = fill(TextSettings, values), fill(CorpusSettings, values)
     given = _given_tokenizer(run, tokenizer, flags)
     if given and not given.lossless:

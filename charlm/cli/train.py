@@ -4,6 +4,8 @@ import dataclasses
 import shlex
 import signal
 import sys
+import time
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -12,7 +14,15 @@ from rich.table import Table
 
 from charlm.cli.console import describe, literal, out, say, when_the_reader_goes, write_json
 from charlm.cli.options import takes
-from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
+from charlm.config import (
+    CorpusSettings,
+    ModelSettings,
+    PresetName,
+    TextSettings,
+    TrainingSettings,
+    gather,
+    unknown_variables,
+)
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -60,8 +70,12 @@ def train_cli(
     **flags: Any,
 ) -> None:
     """Train a language model on a text."""
+    began = time.perf_counter()
     when_the_reader_goes(signal.SIG_IGN)
-    settings = gather({**flags, "preset": preset}, config)
+    settings = gather({**flags, "preset": preset}, config, resume=resume)
+    for note in unknown_variables():
+        say(note, quiet)
+    from charlm.cli.progress import measuring
     from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
     from charlm.training.session import draft_session, open_session
@@ -77,6 +91,7 @@ def train_cli(
         force=force,
         command=shlex.join(["charlm", *sys.argv[1:]]),
         settings=settings,
+        began=began,
     )
     if dry_run:
         if resume:
@@ -90,11 +105,14 @@ def train_cli(
     finished = _train(session, json, quiet)
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
+        if session.spared:
+            say(f"{session.spared} is as it was: what was trained is a run of its own, {session.run.path}")
         say(f"go on with: charlm train --resume --run {shlex.quote(str(session.run.path))}")
         raise typer.Exit(128 + finished.signal)
     say(f"{finished.reason}; measuring the best weights", quiet)
     try:
-        result = measure(session)
+        with measuring(json, quiet) as show:
+            result = measure(session, show)
     except (KeyboardInterrupt, SystemExit):
         say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
         raise
@@ -102,14 +120,20 @@ def train_cli(
         write_json(result.as_json())
     else:
         _show_result(result)
+    if result.valid_tokens_measured < result.valid_tokens:
+        of = f"{result.valid_tokens_measured:,} of {result.valid_tokens:,} validation tokens were measured"
+        say(f"to keep to the time, {of}: pieces spread evenly, or every so many lines; the other parts likewise", quiet)
+    if result.unsaved is not None:
+        say("the best weights are whole and ready to use, but the end of this training could not be saved:")
+        raise result.unsaved
 
 
 def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
     """Train with progress on stderr; how it ended."""
     from charlm.cli.progress import following
 
-    with following(session, json, quiet) as show:
-        for event in session.events():
+    with following(session, json, quiet) as show, closing(session.events()) as events:
+        for event in events:
             show(event)
     return session.finished
 
@@ -130,7 +154,8 @@ def _show_result(result: "TrainResult") -> None:
         out.print(
             f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
         )
-    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
+    took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
+    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
     out.print(f"{result.num_params:,} parameters, {seen}")
 
 
