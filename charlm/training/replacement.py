@@ -1,5 +1,6 @@
 """A new run that is to replace an old one: made and trained beside it, it takes its place once it can be used."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator
@@ -7,6 +8,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
 
+from charlm.corpus.prepare import PreparedCorpus
+from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
 from charlm.files import exchange, move_into_place
 from charlm.lock import writing
@@ -76,6 +79,16 @@ class Replacement:
         except FileExistsError as error:
             what = "another run has come to this place meanwhile"
             raise UsageError(what, str(self.path), "train again, with --run NAME") from error
+
+
+def moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
+    """The same corpus, whose folder has another name now."""
+
+    def at(part: IdsFile | None) -> IdsFile | None:
+        return part and IdsFile(folder / part.path.name, part.header)
+
+    train = IdsFile(folder / corpus.train.path.name, corpus.train.header)
+    return dataclasses.replace(corpus, folder=folder, train=train, valid=at(corpus.valid), test=at(corpus.test))
 
 
 def _identity(path: Path) -> tuple[int, int] | None:

@@ -16,9 +16,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import TrainingSettings, seconds
+from charlm.config import TrainingSettings
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
-from charlm.corpus.store import IdsFile
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
@@ -36,7 +35,6 @@ from charlm.shape import Shape, check_weights, most_weight_bytes
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, check_request, create_run, write_run
-from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
 from charlm.training.evaluate import check_pieces, mean_nats
 from charlm.training.events import (
     Diverged,
@@ -52,9 +50,9 @@ from charlm.training.initial import starting_weights
 from charlm.training.loop import Trainer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.training.recovery import MOST_ROLLBACKS, diverged
-from charlm.training.replacement import Replacement
+from charlm.training.replacement import Replacement, moved
 from charlm.training.resuming import GIVEN_ANEW, Resumption, about_device, put_back, resume, stored_plan
-from charlm.training.time_limit import MOST_MEASURING, TimeLimit, ToMeasure
+from charlm.training.time_limit import TimeLimit, budget_of, limit_of
 
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
@@ -136,13 +134,21 @@ class Session:
         if isinstance(event, Diverged):
             return [self._roll_back(event.step)]
         if isinstance(event, SaveDue):
-            return [self._save()]
+            return self._save_on_the_way()
         if isinstance(event, Finished):
             return self._end(event)
         self._log(event)
         if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
             self._save_best()
         return []
+
+    def _save_on_the_way(self) -> list[Event]:
+        try:
+            return [self._save()]
+        except ResourceError:
+            if self.trainer.progress.step < self.trainer.budget.total_or_guess:
+                raise
+            return []  # all steps are done: `_end` tries once more, and says what is wrong
 
     def _end(self, event: Finished) -> list[Event]:
         """Save the end. When that fails after all steps, the weights that were saved before are still a model."""
@@ -164,7 +170,7 @@ class Session:
     def _move(self, path: Path) -> None:
         """The run's folder has another name from now on."""
         self.run.path, self.replacement = path, None
-        self.corpus = _moved(self.corpus, path / CORPUS)
+        self.corpus = moved(self.corpus, path / CORPUS)
 
     def _roll_back(self, step: int) -> RolledBack:
         """Back to the newest saved state with half the learning rate; that is saved at once."""
@@ -310,8 +316,8 @@ def _open(run: RunDirectory, began: float, resumption: Resumption | None = None)
         network.load_state_dict(starting_weights(run, config))
     network = network.to(machine.device)
     windows = _windows(corpus, training)
-    limit = _limit(network, corpus, training, began)
-    budget = _budget(training, windows.windows_per_pass, limit)
+    limit = limit_of(network, corpus, training, began)
+    budget = budget_of(training, windows.windows_per_pass, limit)
     if limit and (resumption is None or resumption.saved is None or resumption.replan):
         notes += limit.about_reading(time.perf_counter())
     check = _check(network, corpus, training) if corpus.valid is not None else None
@@ -336,16 +342,6 @@ def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
     return corpus
 
 
-def _moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
-    """The same corpus, whose folder has another name now."""
-
-    def moved(part: IdsFile | None) -> IdsFile | None:
-        return part and IdsFile(folder / part.path.name, part.header)
-
-    train = IdsFile(folder / corpus.train.path.name, corpus.train.header)
-    return dataclasses.replace(corpus, folder=folder, train=train, valid=moved(corpus.valid), test=moved(corpus.test))
-
-
 def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
     ids, tokenizer = corpus.train.ids, corpus.tokenizer
     assert training.batch_size is not None
@@ -353,26 +349,6 @@ def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
     rare = RareTypes(ids, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id, training.seed)
     kind = SentenceWindows if training.mode == "sentence" else StreamWindows
     return kind(ids, tokenizer.eos_id, training.batch_size, training.bptt, training.seed, rare)
-
-
-def _limit(
-    network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings, began: float
-) -> TimeLimit | None:
-    """The command's time, where that is what ends it: of that, what measuring will take is kept for it."""
-    if training.steps is not None or training.epochs is not None:
-        return None
-    wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.of(corpus, training.mode == "sentence")
-    measuring = to_measure.seconds(Runner(network), corpus.train.ids[1:], corpus.tokenizer.eos_id)
-    return TimeLimit(began, wanted, min(measuring, MOST_MEASURING * wanted))
-
-
-def _budget(training: TrainingSettings, windows_per_pass: int, limit: TimeLimit | None) -> StepBudget:
-    if limit is not None:
-        return StepBudget(seconds=limit.for_training(time.perf_counter()), ceiling=MOST_PASSES * windows_per_pass)
-    if training.steps is not None:
-        return StepBudget(total_steps=training.steps)
-    assert training.epochs is not None
-    return StepBudget(total_steps=max(1, round(training.epochs * windows_per_pass)))
 
 
 def _check(network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings) -> Callable[[], float]:

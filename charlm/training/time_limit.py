@@ -9,8 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.config import TrainingSettings, seconds
 from charlm.corpus.prepare import PreparedCorpus
+from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.runner import Runner
 from charlm.scoring.score import LONGEST_WHOLE, SEGMENTS, Network, score_sequences
+from charlm.training.budget import StepBudget
+from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
 
 MOST_MEASURING = 0.1  # share of the time that is kept for measuring, at most
 LEAST_TRAINING = 0.5  # share of it that training gets, however long reading took
@@ -41,7 +46,7 @@ class TimeLimit:
         return max(self.left(now) - self.measuring, LEAST_TRAINING * self.seconds)
 
     def for_measuring(self, now: float) -> float:
-        return max(self.left(now), self.measuring) + self.half_over
+        return max(self.left(now) + self.half_over, min(self.measuring, self.half_over))
 
     def about_reading(self, now: float) -> list[str]:
         """What is to be said when getting ready took too much of the time."""
@@ -83,6 +88,27 @@ class ToMeasure:
         if self.seconds(network, ids, eos_id) <= seconds:
             return 1.0
         return min(1.0, max(0.0, seconds) / (_pace(network, ids, eos_id, SEGMENTS) * max(1, self.tokens)))
+
+
+def limit_of(
+    network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings, began: float
+) -> TimeLimit | None:
+    """The command's time, where that is what ends it: of that, what measuring will take is kept for it."""
+    if training.steps is not None or training.epochs is not None:
+        return None
+    wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.of(corpus, training.mode == "sentence")
+    measuring = to_measure.seconds(Runner(network), corpus.train.ids[1:], corpus.tokenizer.eos_id)
+    return TimeLimit(began, wanted, min(measuring, MOST_MEASURING * wanted))
+
+
+def budget_of(training: TrainingSettings, windows_per_pass: int, limit: TimeLimit | None) -> StepBudget:
+    """How many steps a training takes: as many as were asked for, or as its share of the time allows."""
+    if limit is not None:
+        return StepBudget(seconds=limit.for_training(time.perf_counter()), ceiling=MOST_PASSES * windows_per_pass)
+    if training.steps is not None:
+        return StepBudget(total_steps=training.steps)
+    assert training.epochs is not None
+    return StepBudget(total_steps=max(1, round(training.epochs * windows_per_pass)))
 
 
 def train_tokens(corpus: PreparedCorpus) -> int:
