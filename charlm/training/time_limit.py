@@ -20,6 +20,7 @@ from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
 MOST_MEASURING = 0.1  # share of the time that is kept for measuring, at most
 LEAST_TRAINING = 0.5  # share of it that training gets, however long reading took
 OVER, OVER_SECONDS = 0.05, 5.0  # by how much a command may exceed it: that share of it, or so many seconds if more
+LEAST_MEASURED = 2**11  # tokens of the largest part, however short the time is
 TRIAL = 64  # tokens a row, to see how fast scoring is
 TRIALS = 2  # of which the faster one counts
 
@@ -87,7 +88,8 @@ class ToMeasure:
         """The share of every part that can be measured within this time; 1 for all."""
         if self.seconds(network, ids, eos_id) <= seconds:
             return 1.0
-        return min(1.0, max(0.0, seconds) / (_pace(network, ids, eos_id, SEGMENTS) * max(1, self.tokens)))
+        affordable = seconds / (_pace(network, ids, eos_id, SEGMENTS) * max(1, self.tokens))
+        return min(1.0, max(affordable, LEAST_MEASURED / max(1, *self.lines)))
 
 
 def limit_of(
