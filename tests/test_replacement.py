@@ -11,7 +11,7 @@ import charlm
 from charlm.errors import DivergedError, ResourceError, UsageError
 from charlm.interrupts import StopRequest
 from charlm.lock import writing
-from charlm.run_directory import BEST, LAST, RunDirectory, list_runs
+from charlm.run_directory import BEST, LAST, RunDirectory
 from charlm.training import session
 from charlm.training.events import Evaluated, StepDone
 from charlm.training.session import Session
@@ -174,12 +174,16 @@ def test_an_old_run_that_is_gone_meanwhile(old: Path, start: Start, instead: str
     assert RunDirectory(old).load(LAST).step == 3
 
 
-def test_what_a_killed_process_left_goes_with_the_next_training_of_that_name(old: Path, start: Start) -> None:
+@pytest.mark.parametrize("following", [{"force": True}, {"resume": True}])
+def test_what_a_killed_process_left_goes_with_the_next_training_of_that_name(
+    old: Path, start: Start, following: dict[str, bool]
+) -> None:
+    before = answer(old)
     command = [sys.executable, "-c", KILLED, str(old)]
     subprocess.run(command, check=False, cwd=Path(__file__).parents[1])
     assert len(beside(old)) == 2
-    assert list_runs() == []
-    start("run", force=True).replacement.withdraw()  # type: ignore[union-attr]
+    assert answer(old) == before
+    finish(start("run", **following))
     assert beside(old) == ["run"]
 
 

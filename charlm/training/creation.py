@@ -219,7 +219,7 @@ def _assembling(path: Path) -> Iterator[Path]:
     try:
         make_folder(draft)
         with writing(draft):
-            _remove_left_drafts(path)
+            remove_left_drafts(path)
             yield draft
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -236,8 +236,9 @@ def _without_link(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
-def _remove_left_drafts(path: Path) -> None:
+def remove_left_drafts(path: Path) -> None:
     """Drafts that nobody works on any more: their makers were killed. A new one may be about to be locked."""
+    path = _without_link(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
         with suppress(CharlmError, OSError):
             was_locked = (left / HOLDER).exists()

@@ -18,10 +18,10 @@ CHECK_TOKENS = 2**15  # tokens of a quick check
 CHECK_PIECES = 16
 
 
-def check_pieces(ids: Ids, eos_id: int, line_by_line: bool) -> list[Ids]:
+def check_pieces(ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_TOKENS) -> list[Ids]:
     """The tokens of a quick check, spread over a part (ids after its leading `<eos>`); all of it when it is small."""
-    piece = CHECK_TOKENS // CHECK_PIECES
-    if len(ids) <= CHECK_TOKENS:
+    piece = -(-tokens // CHECK_PIECES)
+    if len(ids) <= max(tokens, piece * CHECK_PIECES):
         pieces = [ids]
     else:
         starts = np.linspace(0, len(ids) - piece, CHECK_PIECES).astype(np.int64)
@@ -76,11 +76,12 @@ def score_pieces(network: Network, ids: Ids, eos_id: int, share: float) -> Itera
 
 def spread_lines(ids: Ids, eos_id: int, share: float) -> list[Ids]:
     """All lines of a part; or every so many of them, those that are too long cut: about a share of its tokens."""
-    lines = split_lines(ids, eos_id)
     if share >= 1:
-        return lines
+        return split_lines(ids, eos_id)
     most = max(1, int(share * len(ids)))
-    return [line[:most] for line in lines[:: ceil(len(ids) / most)]]
+    ends = np.append(np.flatnonzero(ids[:-1] == eos_id) + 1, len(ids))
+    starts, step = np.append(0, ends[:-1]), ceil(len(ids) / most)
+    return [ids[start:end][:most] for start, end in zip(starts[::step], ends[::step], strict=True)]
 
 
 def _tally(sums: Sums, part: IdsFile) -> Tally:

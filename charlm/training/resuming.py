@@ -33,6 +33,7 @@ from charlm.run_directory import (
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
+from charlm.training.evaluate import CHECK_TOKENS
 from charlm.training.loop import Progress, Trainer
 
 MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
@@ -57,6 +58,12 @@ class Resumption:
     """Whether its length was given anew."""
     patient: bool
     """Whether it is to go on although it ended for lack of improvement."""
+
+    @property
+    def check_tokens(self) -> int:
+        """How many tokens its quick checks have; older states do not say. What cannot be is taken for the most."""
+        tokens = self.saved.scalars.get("check_tokens") if self.saved else None
+        return tokens if type(tokens) is int and 0 < tokens <= CHECK_TOKENS else CHECK_TOKENS
 
 
 def resume(request: TrainRequest) -> Resumption:

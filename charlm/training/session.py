@@ -34,8 +34,8 @@ from charlm.sampling.strategies import Strategy
 from charlm.shape import Shape, check_weights, most_weight_bytes
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.creation import TrainRequest, check_request, create_run, write_run
-from charlm.training.evaluate import check_pieces, mean_nats
+from charlm.training.creation import TrainRequest, check_request, create_run, remove_left_drafts, write_run
+from charlm.training.evaluate import CHECK_TOKENS, check_pieces, mean_nats
 from charlm.training.events import (
     Diverged,
     Evaluated,
@@ -71,6 +71,7 @@ class Session:
     notes: list[str]
     began: float  # when the command did, by time.perf_counter
     limit: TimeLimit | None  # of the command, where it has one
+    check_tokens: int  # of a quick check, in all of a training the same
     log_length: int = 0  # bytes of the log that belong to the state it begins with; the rest is cut
     newest: Stamp | None = None  # of the state it begins with
     best_on_disk: float = math.inf  # nats per token of the best weights there
@@ -211,6 +212,7 @@ class Session:
             "plan": trainer.budget.plan(),
             "length": {name: getattr(self.training, name) for name in sorted(GIVEN_ANEW)},
             "device": self.machine.device,
+            "check_tokens": self.check_tokens,
             "ended": ended,
             "metrics_length": length,
             "metrics_sha256": self.run.metrics_sha256(length),
@@ -261,6 +263,7 @@ def draft_session(request: TrainRequest) -> Iterator[Session]:
 def _resumed(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
     resumption = resume(request)
+    remove_left_drafts(resumption.run.path)  # of a training that was to replace this run, and was killed
     session = _open(resumption.run, request.began, resumption)
     session.notes += resumption.notes
     session.newest = resumption.stamp
@@ -320,10 +323,11 @@ def _open(run: RunDirectory, began: float, resumption: Resumption | None = None)
     budget = budget_of(training, windows.windows_per_pass, limit)
     if limit and (resumption is None or resumption.saved is None or resumption.replan):
         notes += limit.about_reading(time.perf_counter())
-    check = _check(network, corpus, training) if corpus.valid is not None else None
+    check_tokens = resumption.check_tokens if resumption else limit.check_tokens if limit else CHECK_TOKENS
+    check = _check(network, corpus, training, check_tokens) if corpus.valid is not None else None
     sample = _sampler(network, corpus.tokenizer, training.seed)
     trainer = Trainer(network, windows, training, budget, machine, check, sample, micro_batches)
-    return Session(run, corpus, shape, training, machine, trainer, notes, began, limit)
+    return Session(run, corpus, shape, training, machine, trainer, notes, began, limit, check_tokens)
 
 
 def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
@@ -351,10 +355,12 @@ def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
     return kind(ids, tokenizer.eos_id, training.batch_size, training.bptt, training.seed, rare)
 
 
-def _check(network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings) -> Callable[[], float]:
+def _check(
+    network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings, tokens: int
+) -> Callable[[], float]:
     assert corpus.valid is not None
     eos_id = corpus.tokenizer.eos_id
-    pieces = check_pieces(corpus.valid.ids[1:], eos_id, line_by_line=training.mode == "sentence")
+    pieces = check_pieces(corpus.valid.ids[1:], eos_id, training.mode == "sentence", tokens)
     return lambda: mean_nats(Runner(network, bfloat16=training.precision == "bfloat16"), pieces, eos_id)
 
 

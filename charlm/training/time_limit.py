@@ -16,8 +16,10 @@ from charlm.model.runner import Runner
 from charlm.scoring.score import LONGEST_WHOLE, SEGMENTS, Network, score_sequences
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
+from charlm.training.evaluate import CHECK_TOKENS
 
 MOST_MEASURING = 0.1  # share of the time that is kept for measuring, at most
+MOST_CHECKING = 0.02  # share of it that one quick check takes, at most
 LEAST_TRAINING = 0.5  # share of it that training gets, however long reading took
 OVER, OVER_SECONDS = 0.05, 5.0  # by how much a command may exceed it: that share of it, or so many seconds if more
 LEAST_MEASURED = 2**11  # tokens of the largest part, however short the time is
@@ -34,6 +36,8 @@ class TimeLimit:
     began: float
     seconds: float
     measuring: float
+    check_tokens: int = CHECK_TOKENS
+    """How many tokens a quick check may have, so that one takes no great part of the time."""
 
     @property
     def half_over(self) -> float:
@@ -99,8 +103,11 @@ def limit_of(
     if training.steps is not None or training.epochs is not None:
         return None
     wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.of(corpus, training.mode == "sentence")
-    measuring = to_measure.seconds(Runner(network), corpus.train.ids[1:], corpus.tokenizer.eos_id)
-    return TimeLimit(began, wanted, min(measuring, MOST_MEASURING * wanted))
+    found = (Runner(network), corpus.train.ids[1:], corpus.tokenizer.eos_id)
+    pace = _pace(*found, SEGMENTS)
+    check_tokens = min(CHECK_TOKENS, max(LEAST_MEASURED, int(MOST_CHECKING * wanted / max(pace, 1e-12))))
+    measuring = to_measure.seconds(*found) + check_tokens * pace  # the last check comes after the last step
+    return TimeLimit(began, wanted, min(measuring, MOST_MEASURING * wanted), check_tokens)
 
 
 def budget_of(training: TrainingSettings, windows_per_pass: int, limit: TimeLimit | None) -> StepBudget:
