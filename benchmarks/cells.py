@@ -102,7 +102,7 @@ def train(corpus: str, shape: Shape, length: tuple[str, str]) -> str:
         sampled = sampling_speed(f"{folder}/run")
     return (
         f"| `{shape.cell}` | {shape.num_layers} x {shape.hidden_size} | {result['num_params']:,} "
-        f"| {result['valid_nats_per_char']:.4f} | {result['tokens_seen'] / result['seconds']:,.0f} "
+        f"| {result['valid_nats_per_char']:.4f} | {result['tokens_seen'] / result['training_seconds']:,.0f} "
         f"| {result['tokens_seen'] / 1e6:.2f} M | {sampled:,.0f} |"
     )
 

@@ -8,6 +8,7 @@ import dataclasses
 import math
 import secrets
 import threading
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -363,7 +364,9 @@ def train(
 
     Several texts, the files of a folder or an archive are read as one; `include` and `exclude` are patterns of them.
     Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
+    `time` is that of the whole call.
     """
+    began = time.perf_counter()
     from charlm.config import gather
     from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
@@ -383,7 +386,8 @@ def train(
         init_from=str(init_from) if init_from else None,
         resume=resume,
         force=force,
-        settings=gather(settings),
+        settings=gather(settings, resume=resume),
+        began=began,
     )
     session = open_session(request)
     for _ in session.events():

@@ -9,7 +9,7 @@ import difflib
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -197,6 +197,8 @@ PRESETS: dict[PresetName, Preset] = {
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 LENGTHS = ("steps", "epochs", "time")
+OF_ANY_MOMENT = (*LENGTHS, "patience", "threads")  # what a run that goes on takes from the environment, too
+PROGRAMS_OWN = ("CHARLM_DEBUG",)  # variables that are no settings
 EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))
 LONGEST_SECONDS = 36525 * 86400.0  # of a training: a hundred years
 
@@ -232,18 +234,45 @@ def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def gather(flags: Mapping[str, Any], config: Path | None = None) -> dict[str, Any]:
+def gather(flags: Mapping[str, Any], config: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
     """All given settings in one mapping: flags beat `CHARLM_*` variables, which beat the file.
 
-    Flags that are None were not given. A preset stands for its sizes, at the place where it is given.
-    Raises UsageError for an unknown name, naming the nearest known one, and for settings that exclude each other.
+    Flags that are None were not given. A preset stands for its sizes, at the place where it is given. A run that goes
+    on has its settings: of the variables, which are there for all runs, it takes length, patience and threads alone.
+    Raises UsageError for an unknown name, naming the nearest known one, for settings that exclude each other, and for
+    a variable that no setting can be made of.
     """
-    known = {one.name for kind in SETTINGS for one in dataclasses.fields(kind)} | {"preset"}
-    variables = {name: os.environ[_variable(name)] for name in known if os.environ.get(_variable(name))}
+    known = _known()
+    wanted = OF_ANY_MOMENT if resume else known
+    variables = {name: os.environ[_variable(name)] for name in wanted if os.environ.get(_variable(name))}
     given: dict[str, Any] = {}
     for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, "environment"), (flags, "")):
         _override(given, {name: value for name, value in layer.items() if value is not None}, where, known)
+    _check_variables({name: value for name, value in variables.items() if given.get(name) is value})
     return given
+
+
+def unknown_variables() -> list[str]:
+    """A sentence for each `CHARLM_*` variable that nothing reads: it may be a slip, or belong to another program."""
+    known = [*map(_variable, sorted(_known())), *PROGRAMS_OWN]
+    unknown = sorted(name for name in os.environ if name.startswith("CHARLM_") and name not in known)
+    return [f"the variable {name} is none of charlm's and is ignored; {_nearest(name, known)}" for name in unknown]
+
+
+def _known() -> set[str]:
+    return {one.name for kind in SETTINGS for one in dataclasses.fields(kind)} | {"preset"}
+
+
+def _check_variables(values: Mapping[str, str]) -> None:
+    """Raise UsageError naming the first variable whose text is no value of its setting."""
+    for name, value in values.items():
+        try:
+            for kind in SETTINGS:
+                fill(kind, {name: value})
+            if name == "time":
+                seconds(value)
+        except UsageError as error:
+            raise UsageError(error.what, f"{_variable(name)} in the environment", error.to_do) from error
 
 
 def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: set[str]) -> None:
@@ -300,6 +329,6 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise UsageError(f"not a TOML file: {error}", str(path)) from error
 
 
-def _nearest(key: str, known: set[str]) -> str:
+def _nearest(key: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {close[0]!r}?" if close else "see `charlm train --help` for all settings"

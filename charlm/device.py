@@ -1,7 +1,9 @@
 """The machine: where to compute, in which precision, with how many threads."""
 
 import ctypes
+import math
 import os
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from charlm.errors import UsageError
 
 OUT_OF_MEMORY = ("out of memory", "alloc_cpu", "can't allocate memory", "not enough memory", "bad_alloc")
 MEMORY_GROUP = Path("/sys/fs/cgroup")  # a container's limit, where there is one
+OWN_GROUPS = Path("/proc/self/cgroup")  # the control groups that this process is in
 
 
 @dataclass(frozen=True)
@@ -22,9 +25,43 @@ class Machine:
     bfloat16: bool
 
 
-def cores() -> int:
-    """Processors that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(groups: Path = MEMORY_GROUP, own: Path = OWN_GROUPS) -> int:
+    """Processors that this process may use: those it may run on, but no more than its container's share of time.
+
+    That is the quota of its control groups, below `groups`, and of all that they are in; `own` lists them.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    quota = min(_quotas(groups, own), default=math.inf)
+    return there if quota >= there else max(1, math.ceil(quota))
+
+
+def _quotas(groups: Path, own: Path) -> Iterator[float]:
+    """Processors' worth of time that each control group allows, where it sets a limit."""
+    for folder in _group_folders(groups, own):
+        with suppress(OSError, ValueError, ZeroDivisionError):  # version 2; "max" is no number
+            quota, period = (folder / "cpu.max").read_text().split()
+            yield int(quota) / int(period)
+        with suppress(OSError, ValueError, ZeroDivisionError):  # version 1; -1 is no limit
+            quota_us, period_us = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
+            if quota_us > 0:
+                yield quota_us / period_us
+
+
+def _group_folders(groups: Path, own: Path) -> Iterator[Path]:
+    """Where the limits of this process's groups are, and those of the groups around them.
+
+    A line of `own` is `0::/path` in version 2, `4:cpu,cpuacct:/path` in version 1. Within a container the path can be
+    the host's, which is not there: the container's own group is then at the top.
+    """
+    lines = []
+    with suppress(OSError):
+        lines = [line.split(":", 2) for line in own.read_text().splitlines() if line.count(":") >= 2]
+    for _, controllers, path in [*lines, ["", "", "/"], ["", "cpu", "/"]]:
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        for root in dict.fromkeys([controllers, "cpu"]) if controllers else [""]:
+            inner = Path(path.lstrip("/"))
+            yield from (groups / root / one for one in (inner, *inner.parents))
 
 
 def one_thread_for_numpy(threads: int | None) -> None:
@@ -81,8 +118,7 @@ def find_machine(settings: TrainingSettings) -> Machine:
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when CUDA starts
         torch.use_deterministic_algorithms(True)
     device = find_device(settings.device)
-    native = torch.cuda.is_bf16_supported() if device == "cuda" else device == "cpu" and _processor_has_bfloat16()
-    return Machine(device, torch.get_num_threads(), native)
+    return Machine(device, torch.get_num_threads(), _has_bfloat16(device))
 
 
 def may_have_gpu() -> bool:
@@ -100,6 +136,15 @@ def find_device(wanted: Device) -> str:
     if not there[device]:
         raise UsageError(f"--device {device}: torch finds no such device here", to_do="leave --device out, or give cpu")
     return device
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Whether the device itself multiplies in bfloat16: what torch emulates there is slower than float32."""
+    import torch
+
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device == "cpu" and _processor_has_bfloat16()
 
 
 def _processor_has_bfloat16() -> bool:

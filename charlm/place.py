@@ -23,7 +23,7 @@ def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
     path = Path(name) if os.sep in name else RUNS / name
     _refuse_containing_folders(path, name)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        _refuse_what_is_there(path, force)
+        refuse_what_is_there(path, force)
     return path
 
 
@@ -43,7 +43,7 @@ def _refuse_containing_folders(path: Path, name: str) -> None:
         raise UsageError(what, str(place), f"give a name, and the run will be {RUNS}/NAME")
 
 
-def _refuse_what_is_there(path: Path, force: bool) -> None:
+def refuse_what_is_there(path: Path, force: bool) -> None:
     """Raise UsageError unless a run is there, and nothing else, and it may be replaced."""
     taken = "there is something at this place already"
     if not path.is_dir() or not any(os.path.lexists(path / one) for one in (CONFIG, MANIFEST)):

@@ -14,9 +14,10 @@ import hashlib
 import json
 import os
 import uuid
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -35,6 +36,7 @@ from charlm.files import (
     write_atomically,
     write_json,
 )
+from charlm.weights_file import checksum, header_of, moment, saved_at, written
 
 RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 3, 1  # 2: parts of the network that charlm 0.1 did not know; 3: the corpus is sealed, too
@@ -43,10 +45,11 @@ BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
 MOST_SEALED = 1 << 29  # bytes of all files that the manifest names
 MOST_FILES = 64  # that a manifest names
 MOST_WEIGHTS = 1 << 36  # bytes of a weights file
-MOST_HEADER = 1 << 24  # bytes of its header
 MOST_LINE = 1 << 24  # bytes of a line of metrics.jsonl
 MOST_STEPS = 1 << 62
 BLOCK = 1 << 20  # bytes read at a time
+
+Stamp = tuple[int, int]  # when a file was written, and its number in the file system
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,21 @@ class RunDirectory:
         """What all weights files take now."""
         return sum(path.lstat().st_size for path in self.path.glob("*.safetensors"))
 
-    def stamp(self, kind: str) -> int | None:
-        """A number that changes when this weights file does; None where there is none."""
-        return self._weights_path(kind).lstat().st_mtime_ns if self.has(kind) else None
+    def stamp(self, kind: str) -> Stamp | None:
+        """What is another one whenever this weights file is; None where there is none."""
+        with suppress(FileNotFoundError):
+            found = self._weights_path(kind).lstat()
+            return found.st_mtime_ns, found.st_ino
+        return None
 
-    def save(self, kind: str, weights: Weights) -> None:
-        """Write one weights file; the arrays' sha256 goes with them.
+    @property
+    def saved_at(self) -> datetime | None:
+        """When it was saved last, by what its weights say; when it was begun, where they do not; None for neither."""
+        found = [one for kind in (BEST, LAST) if (one := saved_at(self._weights_path(kind)))]
+        return max(found, default=self._created())
+
+    def save(self, kind: str, weights: Weights, at: datetime | None = None) -> None:
+        """Write one weights file; the moment (`at`, or now) and the arrays' sha256 go with them.
 
         Before a new `last`, what metrics.jsonl holds is made durable, and the one that was there becomes `previous`.
         Raises ResourceError; the newest whole state is then still there.
@@ -121,7 +133,8 @@ class RunDirectory:
 
         tensors = dict(weights.tensors)
         metadata = {"run_id": self.config["run_id"], "step": str(weights.step), "scalars": json.dumps(weights.scalars)}
-        metadata["sha256"] = _checksum(save(tensors, metadata))
+        metadata["saved_at"] = written(at or datetime.now(UTC))
+        metadata["sha256"] = checksum(save(tensors, metadata))
         data = save(tensors, metadata)
         if kind == LAST:
             self._before_saving_last()
@@ -135,13 +148,15 @@ class RunDirectory:
         name = self._weights_path(kind).name
         data = self._read(name, min(most_bytes, MOST_WEIGHTS))
         try:
-            metadata = _header(data)["__metadata__"]
+            metadata = header_of(data)["__metadata__"]
             tensors = load(data)
             scalars, step = parse_json(metadata["scalars"]), int(metadata["step"])
-            checksum = _checksum(data)
+            if "saved_at" in metadata:  # which older versions did not write
+                moment(metadata["saved_at"])
+            sha256 = checksum(data)
         except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
             raise self.damaged(name, f"cannot be read: {_brief(error)}") from error
-        if checksum != metadata.get("sha256"):
+        if sha256 != metadata.get("sha256"):
             raise self.damaged(name, "does not match its checksum")
         if metadata.get("run_id") != self.config["run_id"]:
             raise self.damaged(name, "belongs to another run")
@@ -231,6 +246,11 @@ class RunDirectory:
     def damaged(self, name: str, why: str) -> RunError:
         """The error about one of the run's files, for those who know what has to be in it."""
         return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
+
+    def _created(self) -> datetime | None:
+        with suppress(ValueError, TypeError):
+            return moment(_unchecked_config(self.path).get("created", ""))
+        return None
 
     def _before_saving_last(self) -> None:
         """What `last` will say of the log is durable before it says so; the state before it is kept."""
@@ -330,21 +350,29 @@ def find_run(name: str | None, *, saved: bool = True) -> Path:
 def list_runs(*, saved: bool = True) -> list[Path]:
     """All usable runs under runs/, the one saved last first; hidden folders are drafts, and no runs yet.
 
+    What counts is the moment that is written inside; of those of one moment, copies, the first by name comes first.
     Without `saved` those that have saved nothing are there, too, and first is the one that began or saved last.
     """
-    files = (f"{BEST}.safetensors",) if saved else (CONFIG, f"{BEST}.safetensors", f"{LAST}.safetensors")
-    found = [path for path in sorted(RUNS.glob("[!.]*")) if _has_config(path)]
-    times = [(time, path) for path in found if (time := _newest_time(path / name for name in files)) is not None]
-    return [path for _, path in sorted(times, key=lambda one: one[0], reverse=True)]
+    found = [RunDirectory(path) for path in sorted(RUNS.glob("[!.]*")) if _has_config(path)]
+    found = [run for run in found if run.has(BEST) or not saved]
+    earliest = datetime.min.replace(tzinfo=UTC)
+    return [run.path for run in sorted(found, key=lambda run: run.saved_at or earliest, reverse=True)]
 
 
-def _newest_time(paths: Iterable[Path]) -> int | None:
-    """When the newest of these files was written; None where there is none."""
-    times = []
-    for path in paths:
-        with suppress(OSError):  # it is not there, or has gone meanwhile
-            times.append(path.lstat().st_mtime_ns)
-    return max(times, default=None)
+def about_copies(path: Path) -> Iterator[str]:
+    """What is to be said of a run that answers without being named: others under runs/ can be the same, by their id."""
+    run_id = _unchecked_config(path).get("run_id")
+    for other in sorted(list_runs()):
+        if other != path and run_id and _unchecked_config(other).get("run_id") == run_id:
+            yield f"{other} is a copy of the same run; {path} answers, --run names another"
+
+
+def _unchecked_config(path: Path) -> dict[str, Any]:
+    """config.json as it stands, for finding a run; {} where it cannot be read. Who uses the run has it checked."""
+    with suppress(OSError, ValueError):
+        config = parse_json(read_file(path / CONFIG, MOST_JSON))
+        return config if isinstance(config, dict) else {}
+    return {}
 
 
 def _has_config(path: Path) -> bool:
@@ -363,27 +391,3 @@ def _brief(value: object) -> str:
     """A value from a file, for a message."""
     text = str(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
     return text if len(text) <= 100 else text[:97] + "..."
-
-
-def _header(data: bytes) -> dict[str, Any]:
-    """The JSON header of a safetensors file. Raises ValueError."""
-    if len(data) < 8 or _data_start(data) > min(len(data), MOST_HEADER):
-        raise ValueError("its header is too long")
-    header = parse_json(data[8 : _data_start(data)])
-    if not isinstance(header, dict):
-        raise ValueError("its header is no object")
-    return header
-
-
-def _checksum(data: bytes) -> str:
-    """sha256 of a safetensors file: its header but for the checksum itself, in one spelling, and its arrays."""
-    header = _header(data)
-    header["__metadata__"] = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    digest.update(memoryview(data)[_data_start(data) :])
-    return digest.hexdigest()
-
-
-def _data_start(data: bytes) -> int:
-    """safetensors: 8 bytes of header length, the JSON header, then the arrays."""
-    return 8 + int.from_bytes(data[:8], "little")

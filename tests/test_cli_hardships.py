@@ -296,9 +296,9 @@ def test_the_result_is_told_although_another_holds_the_run_by_then(
 ) -> None:
     from charlm.training import results
 
-    def held(session: Session) -> results.TrainResult:
+    def held(session: Session, *show: Any) -> results.TrainResult:
         with writing(session.run.path):
-            return measure(session)
+            return measure(session, *show)
 
     measure = results.measure
     monkeypatch.setattr(results, "measure", held)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import os
 from itertools import product
 from pathlib import Path
 from typing import Any, get_args
@@ -23,6 +24,7 @@ from charlm.config import (
     flag,
     gather,
     seconds,
+    unknown_variables,
 )
 from charlm.errors import UsageError
 from charlm.model.recurrent import STARTS
@@ -123,6 +125,36 @@ def test_variables_are_text_of_the_settings_type(
 ) -> None:
     monkeypatch.setenv("CHARLM_" + name.upper(), text)
     assert getattr(fill(kind, gather({})), name) == value
+
+
+def test_variables_that_nothing_reads_are_named_with_the_nearest(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("CHARLM_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("CHARLM_DEBUG", "")
+    monkeypatch.setenv("CHARLM_PRESET", "tiny")
+    monkeypatch.setenv("CHARLM_STEPS", "")
+    assert unknown_variables() == []
+    for name in ("CHARLM_HIDEN_SIZE", "CHARLM_ZZZ", "OTHER_HIDEN_SIZE"):
+        monkeypatch.setenv(name, "3")
+    notes = unknown_variables()
+    assert ["CHARLM_HIDEN_SIZE" in notes[0], "CHARLM_HIDDEN_SIZE" in notes[0]] == [True, True]
+    assert ["CHARLM_ZZZ" in notes[1], len(notes)] == [True, 2]
+    assert "hiden_size" not in gather({})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("HIDDEN_SIZE", "big"), ("HIDDEN_SIZE", "0"), ("UNIT", "letters"), ("TIME", "soon"), ("PRESET", "huge")],
+)
+def test_a_variable_with_a_wrong_value_is_named_unless_it_is_overridden(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"CHARLM_{name}", value)
+    error = refused(lambda: gather({}))
+    assert ("environment" in error.where, name == "PRESET" or f"CHARLM_{name}" in error.where) == (True, True)
+    if name != "PRESET":
+        good = {"HIDDEN_SIZE": 7, "UNIT": "word", "TIME": "5m"}[name]
+        assert gather({name.lower(): good})[name.lower()] == good
 
 
 # What is refused

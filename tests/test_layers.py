@@ -28,6 +28,7 @@ STOREYS = (
     ("text", "formats"),
     ("place",),
     ("run_directory", "lock", "device"),
+    ("weights_file",),
     ("files", "interrupts", "config", "probability"),
     ("errors",),
 )

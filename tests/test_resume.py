@@ -4,6 +4,7 @@ import dataclasses
 import itertools
 import math
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +19,15 @@ from charlm.cli.verify import verify
 from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
 from charlm.interrupts import Interrupted, StopRequest
+from charlm.lock import writing
 from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training import loop, session
-from charlm.training.events import Evaluated, Planned, Saved, StepDone
+from charlm.training.events import Evaluated, Finished, Planned, Saved, StepDone
 from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
 from charlm.training.session import Session, TrainRequest, open_session
-from tests.test_training import TINY, Start, fake_clock, finish, interrupt_after, start, stop, tensors
+from tests.test_training import TINY, Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
 
@@ -66,15 +68,66 @@ def test_it_does_not_matter_where_a_training_stops(start: Start, stop: StopReque
 
 
 @pytest.mark.parametrize("settings", [{}, {"valid_fraction": 0.0}, {"optimizer": "sgd", "learning_rate": 0.5}])
-def test_a_training_that_is_cut_off_at_any_event_goes_on_the_same(start: Start, settings: dict[str, Any]) -> None:
+@pytest.mark.parametrize("how", ["killed", "closed"])
+def test_a_training_that_is_cut_off_at_any_event_goes_on_the_same(
+    start: Start, how: str, settings: dict[str, Any]
+) -> None:
     straight = start("straight", **{**HARD, **settings})
     num_events = sum(1 for _ in straight.events())
     for number in range(0, num_events, 3):
-        events = start("cut", **{**HARD, **settings}, force=True).events()
-        for _ in itertools.islice(events, number):
+        name = f"{how}-{number}"
+        events = start(name, **{**HARD, **settings}).events()
+        seen = list(itertools.islice(events, number))
+        kill(events) if how == "killed" else events.close()
+        resumed = start(name, resume=True)
+        if how == "closed" and seen:
+            assert resumed.trainer.progress.step == max(getattr(event, "step", 0) for event in seen)
+        assert_same(straight, finish(resumed))
+
+
+@pytest.mark.parametrize("leave", ["break", "close", "error", "last event"])
+def test_who_stops_listening_loses_nothing_and_leaves_no_lock(start: Start, leave: str) -> None:
+    training, wanted = start(save_every=1000), 24 if leave == "last event" else 12
+
+    def listen() -> None:
+        for event in training.events():
+            if isinstance(event, StepDone) and event.step == 12 and leave != "last event":
+                if leave == "error":
+                    raise ZeroDivisionError
+                break
+
+    events = training.events()
+    if leave == "close":
+        next(event for event in events if isinstance(event, StepDone) and event.step == 12)
+        events.close()
+    elif leave == "last event":
+        while not isinstance(next(events), Finished):
             pass
-        events.close()  # type: ignore[attr-defined]
-        assert_same(straight, finish(start("cut", resume=True)))
+    else:
+        with suppress(ZeroDivisionError):
+            listen()
+    with writing(training.run.path):  # which nobody holds
+        assert training.run.load(LAST).step == wanted
+    assert start(resume=True).trainer.progress.step == wanted
+
+
+def test_what_another_training_saves_while_a_state_is_read_is_not_overwritten(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finish(start(steps=3))
+    load_newest = RunDirectory.load_newest
+
+    def slow(run: RunDirectory, *arguments: int) -> tuple[Weights, str]:
+        found = load_newest(run, *arguments)
+        monkeypatch.undo()
+        finish(start(resume=True, steps=8))
+        return found
+
+    monkeypatch.setattr(RunDirectory, "load_newest", slow)
+    late = start(resume=True, steps=5)
+    with pytest.raises(UsageError, match="meanwhile"):
+        finish(late)
+    assert late.run.load(LAST).step == 8
 
 
 def test_a_check_that_a_signal_broke_off_is_made_up_for(
@@ -131,7 +184,7 @@ def test_a_plan_is_saved_as_soon_as_it_is_made(start: Start, monkeypatch: pytest
         if isinstance(event, Planned):
             break
     assert any(isinstance(following, Saved) for following in itertools.islice(events, 2))
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     assert start(resume=True).trainer.budget.total_steps == event.total_steps
 
 
@@ -335,7 +388,7 @@ def test_a_damaged_state_is_named_and_the_one_before_it_is_not_lost(start: Start
     for event in events:
         if isinstance(event, Saved):
             break
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     assert RunDirectory(path).load(PREVIOUS).step == 20  # not the damaged one
     assert_same(straight, finish(start("damaged", resume=True)))
 
@@ -568,7 +621,7 @@ def test_what_is_better_than_all_that_follows_stays_the_best(start: Start, monke
     for event in events:
         if isinstance(event, StepDone) and event.step == 9:
             break
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     resumed = finish(start(resume=True, steps=8))
     best = resumed.run.load(BEST)
     assert (best.step, best.scalars["nats_per_token"]) == (8, 1.0)
@@ -648,10 +701,10 @@ def test_parts_of_a_batch_that_memory_asks_for_now_are_made(start: Start, monkey
 
 def test_a_run_that_was_replaced_meanwhile_is_left_alone(start: Start) -> None:
     training = start(steps=3)
-    other = start(steps=3, force=True)
+    other = finish(start(steps=3, force=True))
     with pytest.raises(UsageError, match="replaced"):
         finish(training)
-    finish(other)
+    assert RunDirectory(training.run.path).config["run_id"] == other.run.config["run_id"]
 
 
 def test_too_many_threads_are_not_started(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -668,7 +721,7 @@ def test_a_length_given_anew_outlives_a_kill_and_what_was_best_stays(start: Star
     for event in events:
         if isinstance(event, StepDone) and event.step == 12:
             break
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     resumed = start(resume=True)
     assert resumed.training.steps == 60
     before = resumed.run.load(BEST).scalars["nats_per_token"]
@@ -694,7 +747,7 @@ def test_a_rollback_after_a_fall_back_to_previous(start: Start, monkeypatch: pyt
 def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
     events = start(eval_every=20, save_every=20).events()
     next(events)
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     run = start(resume=True).run.path
     assert all(one.ok for one in verify(run))
     with pytest.raises(RunError, match="saved yet"):

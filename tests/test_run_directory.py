@@ -11,6 +11,7 @@ import sys
 import textwrap
 from collections.abc import Callable
 from contextlib import suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from charlm.run_directory import (
     PREVIOUS,
     RunDirectory,
     Weights,
+    about_copies,
     find_run,
     list_runs,
     log_is_whole,
@@ -470,10 +472,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def usable(path: str, age: int = 0) -> Path:
-    run = RunDirectory.create(Path(path), CONFIG, {})
-    run.save(BEST, weights())
-    seconds = 10**9 - age
-    os.utime(run.path / "best.safetensors", (seconds, seconds))
+    """A run that was begun and saved so many seconds before another one."""
+    moment = datetime(2026, 11, 26, 12, 0, 0, 999_999, UTC) - timedelta(seconds=age)
+    run = RunDirectory.create(Path(path), {**CONFIG, "created": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}, {})
+    run.save(BEST, weights(), moment)
     return run.path
 
 
@@ -488,17 +490,81 @@ def test_a_run_is_found_by_its_path_or_its_name_and_by_default_the_one_saved_las
     assert list_runs() == [Path("runs/new"), Path("runs/old")]
 
 
+def begun(path: str, age: int) -> RunDirectory:
+    """A run that has saved nothing yet."""
+    run = RunDirectory(usable(path, age))
+    (run.path / "best.safetensors").unlink()
+    return run
+
+
 def test_runs_that_have_saved_nothing_are_found_when_asked_for(here: Path) -> None:
     usable("runs/old", age=9)
     usable("runs/new")
-    RunDirectory.create(Path("runs/begun"), CONFIG, {})
+    begun("runs/begun", age=5)
     make_folder(Path("runs/no-run"))
-    for name, age in (("old", 9), ("new", 0), ("begun", 5)):
-        os.utime(f"runs/{name}/config.json", (10**9 - age, 10**9 - age))
     assert list_runs(saved=False) == [Path("runs/new"), Path("runs/begun"), Path("runs/old")]
-    Path("runs/old/last.safetensors").touch()
+    RunDirectory(Path("runs/old")).save(LAST, weights())
     assert find_run(None, saved=False) == Path("runs/old")
-    assert find_run(None) == Path("runs/new")
+
+
+def test_neither_touching_nor_copying_nor_moving_changes_which_run_is_the_newest(here: Path) -> None:
+    for name, age in (("a", 9), ("b", 0), ("c", 5)):
+        usable(f"runs/{name}", age)
+    shutil.copytree("runs/a", "runs/copy")
+    Path("runs/c").rename("runs/moved")
+    for path in (*Path("runs/a").iterdir(), Path("runs/a"), *Path("runs/moved").iterdir()):
+        path.touch()
+    assert list_runs() == [Path(f"runs/{name}") for name in ("b", "moved", "a", "copy")]
+
+
+def test_of_a_run_and_its_copy_the_first_by_name_answers_and_the_other_is_named(here: Path) -> None:
+    usable("runs/other", age=9)
+    usable("runs/m")
+    for name in ("z", "b"):
+        shutil.copytree("runs/m", f"runs/{name}")
+    assert find_run(None) == Path("runs/b")
+    assert [note.split()[0] for note in about_copies(Path("runs/b"))] == ["runs/m", "runs/z"]
+    assert list(about_copies(Path("runs/other"))) == []
+    RunDirectory(Path("runs/z")).save(BEST, weights(4))  # it went on: no longer the same model
+    assert find_run(None) == Path("runs/z")
+
+
+def without_saved_at(path: Path) -> None:
+    """As an older charlm wrote it."""
+    from safetensors import safe_open
+    from safetensors.numpy import load_file, save_file
+
+    with safe_open(path, "numpy") as file:
+        metadata = file.metadata()
+    save_file(load_file(path), path, {name: value for name, value in metadata.items() if name != "saved_at"})
+
+
+def test_of_runs_that_do_not_say_when_they_were_saved_it_counts_when_they_were_begun(here: Path) -> None:
+    for name, age in (("a", 5), ("b", 0), ("c", 9)):
+        without_saved_at(usable(f"runs/{name}", age) / "best.safetensors")
+    assert list_runs() == [Path(f"runs/{name}") for name in "bac"]
+    Path("runs/b/config.json").write_text("{")
+    Path("runs/a/config.json").write_text('{"created": 5}')
+    assert list_runs() == [Path(f"runs/{name}") for name in "cab"]
+    (Path("runs/c") / "best.safetensors").write_bytes(b"half")
+    assert find_run(None) == Path("runs/c")
+
+
+@pytest.mark.parametrize("wrong", ["", "soon", "2026-11-26T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
+def test_a_moment_that_is_none_is_damage(run: RunDirectory, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.run_directory.written", lambda moment: wrong)
+    run.save(BEST, weights())
+    assert run.saved_at is None
+    assert_damaged(lambda: run.load(BEST), "best.safetensors")
+
+
+def test_the_moment_of_saving_is_read_without_the_arrays(run: RunDirectory) -> None:
+    moment = datetime(2026, 11, 26, 12, 0, 0, 5, UTC)
+    run.save(BEST, weights(), moment)
+    path = run.path / "best.safetensors"
+    whole = path.read_bytes()
+    path.write_bytes(whole[: 8 + int.from_bytes(whole[:8], "little")])
+    assert run.saved_at == moment
 
 
 def test_drafts_are_no_runs(here: Path) -> None:

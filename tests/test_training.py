@@ -6,8 +6,8 @@ import math
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ from charlm.training import creation, evaluate, loop, session
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_shape, decide_training
 from charlm.training.estimate import estimate
-from charlm.training.events import Evaluated, Finished, Planned, Sampled, Saved, StepDone
+from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, StepDone
 from charlm.training.optimizer import clip
 from charlm.training.schedule import default_warmup, learning_rate_factor
 from charlm.training.session import Session, TrainRequest, draft_session, open_session
@@ -94,6 +94,15 @@ def finish(training: Session) -> Session:
     for _ in training.events():
         pass
     return training
+
+
+class Killed(BaseException):
+    """Ends a training within this process as `kill -9` does from outside: nothing more is saved."""
+
+
+def kill(events: Generator[Event, None, None]) -> None:
+    with suppress(Killed):
+        events.throw(Killed())
 
 
 def interrupt_after(training: Session, stop: StopRequest, step: int) -> None:
@@ -241,7 +250,7 @@ def test_a_killed_training_resumes_from_what_was_saved_last(start: Start) -> Non
     for event in events:
         if isinstance(event, StepDone) and event.step == 18:
             break
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     resumed = start("killed", resume=True)
     assert resumed.trainer.progress.step == 15
     finish(resumed)
@@ -363,7 +372,7 @@ def test_without_a_validation_part_a_killed_training_has_a_best_too(start: Start
     for event in events:
         if isinstance(event, StepDone) and event.step == 12:
             break
-    events.close()  # type: ignore[attr-defined]
+    kill(events)
     assert training.run.load(BEST).step == training.run.load(LAST).step == 10
 
 
@@ -431,8 +440,8 @@ def test_a_plan_made_while_the_machine_was_busy_is_corrected() -> None:
 def test_training_ends_when_the_machine_becomes_much_slower() -> None:
     budget = StepBudget(seconds=100.0)
     run_clock(budget, lambda step: 0.02)
-    assert not budget.is_overrun(110.0)
-    assert budget.is_overrun(130.0)
+    assert not budget.is_overrun(102.0)
+    assert budget.is_overrun(103.0)
 
 
 def test_the_first_slow_steps_do_not_count_for_the_speed() -> None:

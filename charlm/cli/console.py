@@ -10,6 +10,7 @@ import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -59,6 +60,15 @@ def say(message: str, quiet: bool = False) -> None:
 def show_command(command: str, before: str = "") -> None:
     """A command to copy, which is never wrapped."""
     err.print(f"{before}[bold]{literal(command)}[/]")
+
+
+def say_which(run: Path) -> None:
+    """The run that answers where none was named."""
+    from charlm.run_directory import about_copies
+
+    say(f"run: {run}")
+    for note in about_copies(run):
+        say(note)
 
 
 def write_json(value: dict[str, Any]) -> None:

@@ -1,7 +1,6 @@
 """`charlm info`: the runs there are, or one of them."""
 
 import dataclasses
-from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -79,17 +78,13 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "measured": measured,
         "init_from": config.init_from,
         "versions": {"charlm": config.charlm, **config.versions},
-        "last_saved": datetime.fromtimestamp(_newest(path)).isoformat(" ", timespec="minutes"),
+        "last_saved": _local(directory.saved_at),
     }
 
 
-def _newest(path: Path) -> float:
-    """When anything was written there last. A training may be writing: what vanishes meanwhile was temporary."""
-    times = [path.lstat().st_mtime]
-    for file in path.iterdir():
-        with suppress(FileNotFoundError):
-            times.append(file.lstat().st_mtime)
-    return max(times[1:] or times)
+def _local(moment: datetime | None) -> str | None:
+    """A moment by the clock of this machine."""
+    return moment.astimezone().replace(tzinfo=None).isoformat(" ", timespec="minutes") if moment else None
 
 
 def _show_all(records: list[dict[str, Any]]) -> None:
@@ -111,7 +106,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
         "unit": record["corpus"]["unit"],
         "model": _model(record),
         "params": _short(record["num_params"]),
-        "saved": record["last_saved"],
+        "saved": record["last_saved"] or "-",
     }
     for name in ("params", "model") if out.width < COLUMNS_FOR_ALL else ():
         del row[name]

@@ -145,3 +145,24 @@ def _as_json(event: Event) -> None:
 def _clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
+
+
+@contextmanager
+def measuring(json: bool, quiet: bool) -> Iterator[Callable[[float], None]]:
+    """Something to tell the share that has been measured."""
+    if json or quiet:
+        yield lambda share: None
+    elif err.is_terminal:
+        columns = (BarColumn(bar_width=None), TextColumn("measuring"))
+        with Progress(*columns, console=err, transient=True, expand=True) as bar:
+            task = bar.add_task("", total=1.0)
+            yield lambda share: bar.update(task, completed=share)
+    else:
+        last = [time.monotonic()]
+
+        def show(share: float) -> None:
+            if time.monotonic() - last[0] >= LINE_EVERY:
+                last[0] = time.monotonic()
+                err.print(f"measuring: {share:.0%}")
+
+        yield show

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charlm.cli.console import out, say, text_fields, visible, write_json, write_text
+from charlm.cli.console import out, say, say_which, text_fields, visible, write_json, write_text
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.config import Precision
@@ -92,7 +92,8 @@ def sample_cli(
     )
     seed = secrets.randbits(32) if seed is None else seed
     lm = load(run, precision=precision, threads=threads)
-    say(f"run: {lm.run.path}", quiet or run is not None)
+    if run is None and not quiet:
+        say_which(lm.run.path)
     prompt = typed_text(prompt, "--prompt", escapes is True)
     _warn_of_unknown(lm, prompt)
     _warn_of_stops(lm, stops, until_eos, allow_unk)

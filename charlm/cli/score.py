@@ -18,7 +18,17 @@ from charlm.cli.comparing import (
     show_sentences_by_run,
     show_totals_by_run,
 )
-from charlm.cli.console import out, perplexity, say, text_fields, visible, visible_symbol, write_json, write_text
+from charlm.cli.console import (
+    out,
+    perplexity,
+    say,
+    say_which,
+    text_fields,
+    visible,
+    visible_symbol,
+    write_json,
+    write_text,
+)
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
 from charlm.device import one_thread_for_numpy
@@ -139,8 +149,8 @@ def _load_all(
 
     models = [load(run, device, precision, threads) for run in runs or (None,)]
     found = list({lm.run.path.resolve(): lm for lm in models}.values())
-    if not runs:
-        say(f"run: {found[0].run.path}", quiet)
+    if not runs and not quiet:
+        say_which(found[0].run.path)
     if len(found) > 1:
         for name, lm in zip(short_names(found), found, strict=True):
             if not lm.tokenizer.lossless:

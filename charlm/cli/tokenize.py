@@ -11,7 +11,17 @@ import typer
 
 from charlm.cli import console
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.config import CorpusSettings, Mode, TextSettings, TrainingSettings, ValidSplit, fill, flag, gather
+from charlm.config import (
+    CorpusSettings,
+    Mode,
+    TextSettings,
+    TrainingSettings,
+    ValidSplit,
+    fill,
+    flag,
+    gather,
+    unknown_variables,
+)
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -130,6 +140,8 @@ def tokenize_cli(
     from charlm.corpus.gathering import Texts
 
     values = gather({**flags, "mode": mode}, config)
+    for note in unknown_variables():
+        console.say(note, quiet)
     settings, corpus_settings = fill(TextSettings, values), fill(CorpusSettings, values)
     chosen_mode = fill(TrainingSettings, {"mode": values["mode"]} if "mode" in values else {}).mode
     given = _given_tokenizer(run, tokenizer, flags)

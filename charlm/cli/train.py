@@ -4,7 +4,9 @@ import dataclasses
 import shlex
 import signal
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,7 +15,15 @@ from rich.table import Table
 
 from charlm.cli.console import describe, literal, out, perplexity, say, show_command, when_the_reader_goes, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.config import CorpusSettings, ModelSettings, PresetName, TextSettings, TrainingSettings, gather
+from charlm.config import (
+    CorpusSettings,
+    ModelSettings,
+    PresetName,
+    TextSettings,
+    TrainingSettings,
+    gather,
+    unknown_variables,
+)
 from charlm.errors import UsageError
 
 if TYPE_CHECKING:
@@ -74,8 +84,12 @@ def train_cli(
     **flags: Any,
 ) -> None:
     """Train a language model on a text."""
+    began = time.perf_counter()
     when_the_reader_goes(signal.SIG_IGN)
-    settings = gather({**flags, "preset": preset}, config)
+    settings = gather({**flags, "preset": preset}, config, resume=resume)
+    for note in unknown_variables():
+        say(note, quiet)
+    from charlm.cli.progress import measuring
     from charlm.training.creation import TrainRequest
     from charlm.training.results import measure
     from charlm.training.session import draft_session, open_session
@@ -94,6 +108,7 @@ def train_cli(
         force=force,
         command=shlex.join(["charlm", *sys.argv[1:]]),
         settings=settings,
+        began=began,
     )
     if dry_run:
         if resume:
@@ -107,30 +122,44 @@ def train_cli(
     finished = _train(session, json, quiet)
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
+        if session.spared:
+            say(f"{session.spared} is as it was: what was trained is a run of its own, {session.run.path}")
         show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
         raise typer.Exit(128 + finished.signal)
     say("measuring the best weights", quiet)
     try:
-        result = measure(session)
+        with measuring(json, quiet) as show:
+            result = measure(session, show)
     except (KeyboardInterrupt, SystemExit):
         say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
         raise
+    _conclude(result, json, quiet)
+
+
+def _conclude(result: "TrainResult", json: bool, quiet: bool) -> None:
+    """The result, what is to be said of it, and what to do next. Raises what kept the training's end from the disk."""
     if json:
         write_json(result.as_json())
     else:
         _show_result(result)
-        if not quiet:
-            run = shlex.quote(result.run)
-            show_command(f"charlm sample --run {run} --temp 0.8", "next: ")
-            show_command(f'charlm score --run {run} "a sentence"', "      ")
+    if result.valid_tokens_measured < result.valid_tokens:
+        of = f"{result.valid_tokens_measured:,} of {result.valid_tokens:,} validation tokens were measured"
+        say(f"to keep to the time, {of}: pieces spread evenly, or every so many lines; the other parts likewise", quiet)
+    if result.unsaved is not None:
+        say("the best weights are whole and ready to use, but the end of this training could not be saved:")
+        raise result.unsaved
+    if not (json or quiet):
+        run = shlex.quote(result.run)
+        show_command(f"charlm sample --run {run} --temp 0.8", "next: ")
+        show_command(f'charlm score --run {run} "a sentence"', "      ")
 
 
 def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
     """Train with progress on stderr; how it ended."""
     from charlm.cli.progress import following
 
-    with following(session, json, quiet) as show:
-        for event in session.events():
+    with following(session, json, quiet) as show, closing(session.events()) as events:
+        for event in events:
             show(event)
     return session.finished
 
@@ -155,7 +184,8 @@ def _show_result(result: "TrainResult") -> None:
         )
     for line in _explained(result, list(measured)):
         out.print(line, soft_wrap=False)
-    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {result.seconds:.0f} s"
+    took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
+    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
     out.print(f"{result.num_params:,} parameters, {seen}")
 
 

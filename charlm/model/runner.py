@@ -37,7 +37,8 @@ class Runner:
             flat, wanted = hidden.flatten(0, 1), self._tensor(targets).flatten()
             rows = max(1, LOGITS_AT_ONCE // self._network.shape.vocab_size)
             pieces = [self._pick(flat[i : i + rows], wanted[i : i + rows]) for i in range(0, len(flat), rows)]
-        return torch.cat(pieces).view(inputs.shape[1], inputs.shape[0]).T.double().cpu().numpy(), state
+        logprobs = torch.cat(pieces).view(inputs.shape[1], inputs.shape[0]).T
+        return logprobs.cpu().double().numpy(), state  # in this order: not every device has float64
 
     def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self._network.logits(hidden).float()

@@ -91,7 +91,9 @@ class Sums:
 
         A literal `<unk>` in a prepared text has the same id but is an ordinary type: the sum is shared out by number.
         """
-        return -self.logprob_nats_at_unk * num_unknown / self.tokens_at_unk if num_unknown else 0.0
+        return (
+            -self.logprob_nats_at_unk * num_unknown / self.tokens_at_unk if num_unknown and self.tokens_at_unk else 0.0
+        )
 
 
 def perplexity(nats_per_token: float) -> float:

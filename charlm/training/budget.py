@@ -5,7 +5,7 @@ from typing import Any
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
 CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
-OVERRUN = 1.2  # times the time: there training ends, done or not, should the machine have become slower since
+OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share and seconds: there training ends
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
 FEWEST_STEPS = 10
 
@@ -67,7 +67,10 @@ class StepBudget:
         return True
 
     def is_overrun(self, seconds: float) -> bool:
-        return self.seconds is not None and seconds - self.since[1] > OVERRUN * self.seconds
+        """Whether training has to end, done or not: the machine has become slower since the plan was made."""
+        if self.seconds is None:
+            return False
+        return seconds - self.since[1] > self.seconds + max(OVERRUN * self.seconds, OVERRUN_SECONDS)
 
     def is_at_ceiling(self, step: int) -> bool:
         """Whether a training for some time ends there because more steps would learn the text by heart."""

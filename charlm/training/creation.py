@@ -23,8 +23,8 @@ from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.device import find_machine
 from charlm.errors import CharlmError, ResourceError, UsageError
-from charlm.files import cannot_write, check_space, copy_tree, exchange, make_folder, move_into_place
-from charlm.lock import writing
+from charlm.files import cannot_write, check_space, copy_tree, make_folder, move_into_place
+from charlm.lock import HOLDER, writing
 from charlm.place import new_run_path
 from charlm.run_config import reading_with_tokenizer
 from charlm.run_directory import CORPUS, INITIAL, RunDirectory
@@ -58,6 +58,8 @@ class TrainRequest:
     force: bool = False
     command: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    began: float = field(default_factory=lambda: time.perf_counter())
+    """When the command began; its `--time` counts from there."""
 
     @property
     def texts(self) -> Texts:
@@ -78,27 +80,36 @@ class TrainRequest:
         return given
 
 
-def create_run(request: TrainRequest) -> tuple[Path, list[str]]:
-    """Make the run's folder; its path, and notes for the person. Raises a CharlmError, and then leaves nothing."""
+@dataclass(frozen=True)
+class NewRun:
+    """A run's folder, whole, with notes for the person."""
+
+    path: Path
+    notes: list[str]
+    replaces: Path | None = None
+    """The run whose place it is to take; until then `path` is a hidden folder beside it."""
+
+
+def create_run(request: TrainRequest) -> NewRun:
+    """Make the run's folder. Raises a CharlmError, and then leaves nothing."""
     check_request(request)
     path = _destination(request)
     with _assembling(path) as draft:
         notes = write_run(request, draft)
-        return _put_in_place(draft, request), notes
+        return _put_in_place(draft, request, notes)
 
 
-def _put_in_place(draft: Path, request: TrainRequest) -> Path:
-    """One step: at any instant there is the old run, or the new one, whole. Its path."""
+def _put_in_place(draft: Path, request: TrainRequest, notes: list[str]) -> NewRun:
+    """Put a whole run in its place in one step, unless there is one already that it is to replace later."""
     for _ in range(MOST_TRIES):
         path = _destination(request)  # again: another training may have taken the place meanwhile
         if request.force and path.exists() and any(path.iterdir()):
             with writing(path):
-                _destination(request)  # once more: what came into it before it was locked is not to be lost
-                exchange(draft, _without_link(path))
-            return path
+                pass  # it is not being trained
+            return NewRun(draft, notes, replaces=path)
         with suppress(FileExistsError):
             move_into_place(draft, _without_link(path))
-            return path
+            return NewRun(path, notes)
     raise ResourceError("others keep taking this place", str(path), "name the run with --run")
 
 
@@ -247,7 +258,7 @@ def _assembling(path: Path) -> Iterator[Path]:
     try:
         make_folder(draft)
         with writing(draft):
-            _remove_left_drafts(path)
+            remove_left_drafts(path)
             yield draft
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
@@ -264,11 +275,13 @@ def _without_link(path: Path) -> Path:
     return path.resolve() if path.is_symlink() else path
 
 
-def _remove_left_drafts(path: Path) -> None:
+def remove_left_drafts(path: Path) -> None:
     """Drafts that nobody works on any more: their makers were killed. A new one may be about to be locked."""
+    path = _without_link(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
         with suppress(CharlmError, OSError):
-            if time.time() - left.lstat().st_mtime > DRAFT_SECONDS:
+            was_locked = (left / HOLDER).exists()
+            if was_locked or time.time() - left.lstat().st_mtime > DRAFT_SECONDS:
                 with writing(left):
                     shutil.rmtree(left, ignore_errors=True)
 

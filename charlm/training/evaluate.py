@@ -1,5 +1,7 @@
 """A network's loss on a part of the corpus, with units."""
 
+from collections.abc import Iterator
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -7,7 +9,7 @@ from numpy.typing import NDArray
 
 from charlm.corpus.store import IdsFile
 from charlm.scoring.metrics import Sums, Tally
-from charlm.scoring.score import Network, score_sequences, score_stream, split_lines
+from charlm.scoring.score import SEGMENTS, WARM_UP, Network, score_sequences, score_stream, split_lines
 from charlm.scoring.spelling import spelling_nats
 
 Ids = NDArray[Any]
@@ -16,10 +18,10 @@ CHECK_TOKENS = 2**15  # tokens of a quick check
 CHECK_PIECES = 16
 
 
-def check_pieces(ids: Ids, eos_id: int, line_by_line: bool) -> list[Ids]:
+def check_pieces(ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_TOKENS) -> list[Ids]:
     """The tokens of a quick check, spread over a part (ids after its leading `<eos>`); all of it when it is small."""
-    piece = CHECK_TOKENS // CHECK_PIECES
-    if len(ids) <= CHECK_TOKENS:
+    piece = -(-tokens // CHECK_PIECES)
+    if len(ids) <= max(tokens, piece * CHECK_PIECES):
         pieces = [ids]
     else:
         starts = np.linspace(0, len(ids) - piece, CHECK_PIECES).astype(np.int64)
@@ -33,26 +35,61 @@ def mean_nats(network: Network, sequences: list[Ids], eos_id: int) -> float:
     return -sum(float(one.sum()) for one in scores) / sum(len(one) for one in scores)
 
 
-def tally_streamed(network: Network, part: IdsFile, eos_id: int, unk_id: int | None) -> Tally:
-    """A part as one running text, the state carried over its lines."""
-    sums = Sums()
-    for ids, logprobs in score_stream(network, [part.ids[1:]], eos_id):
-        sums.add(logprobs, ids, unk_id)
-    return _tally(sums, part)
+def tally_streamed(
+    network: Network, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
+) -> tuple[Tally, int]:
+    """A part as one running text, the state carried over its lines; how many tokens were scored.
+
+    Of a share, the tally is an estimate for the whole, from pieces that are spread evenly over it.
+    """
+    ids, sums = part.ids[1:], Sums()
+    scored = score_stream(network, [ids], eos_id) if share >= 1 else score_pieces(network, ids, eos_id, share)
+    for one, logprobs in scored:
+        sums.add(logprobs, one, unk_id)
+    return _tally(sums, part), sums.tokens
 
 
-def tally_cold(network: Network, part: IdsFile, eos_id: int, unk_id: int | None) -> Tally:
-    """A part line by line, each line from the initial state."""
-    sums, lines = Sums(), split_lines(part.ids[1:], eos_id)
+def tally_cold(
+    network: Network, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
+) -> tuple[Tally, int]:
+    """A part line by line, each line from the initial state; of a share, every so many lines, likewise."""
+    sums, lines = Sums(), spread_lines(part.ids[1:], eos_id, share)
     for ids, logprobs in zip(lines, score_sequences(network, lines, eos_id), strict=True):
         sums.add(logprobs, ids, unk_id)
-    return _tally(sums, part)
+    return _tally(sums, part), sums.tokens
+
+
+def score_pieces(network: Network, ids: Ids, eos_id: int, share: float) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
+    """A share of a stream: pieces of it, each scored with a state that was warmed up on the tokens before it.
+
+    Warming up counts as a part of the share, and takes at most half of it.
+    """
+    size = max(2, int(share * len(ids)) // SEGMENTS)
+    warm = min(WARM_UP, size // 2)
+    size = min(size - warm, -(-len(ids) // SEGMENTS))
+    starts = np.unique(np.linspace(0, max(0, len(ids) - size), SEGMENTS).astype(np.int64)).tolist()
+    before = [start - max(0, start - warm) for start in starts]
+    pieces = [ids[start - skipped : start + size] for start, skipped in zip(starts, before, strict=True)]
+    for piece, skipped, logprobs in zip(pieces, before, score_sequences(network, pieces, eos_id), strict=True):
+        yield piece[skipped:], logprobs[skipped:]
+
+
+def spread_lines(ids: Ids, eos_id: int, share: float) -> list[Ids]:
+    """All lines of a part; or every so many of them, those that are too long cut: about a share of its tokens."""
+    if share >= 1:
+        return split_lines(ids, eos_id)
+    most = max(1, int(share * len(ids)))
+    ends = np.append(np.flatnonzero(ids[:-1] == eos_id) + 1, len(ids))
+    starts, step = np.append(0, ends[:-1]), ceil(len(ids) / most)
+    return [ids[start:end][:most] for start, end in zip(starts[::step], ends[::step], strict=True)]
 
 
 def _tally(sums: Sums, part: IdsFile) -> Tally:
+    """What was scored, with all that is known of the part; where that was a share of it, an estimate for all of it."""
     spelling = spelling_nats(part.header.unknown_bytes)
+    scale = part.num_tokens / sums.tokens if sums.tokens else 1.0
     return Tally(
-        total_nats=-sums.logprob_nats + spelling,
+        total_nats=-sums.logprob_nats * scale + spelling,
         tokens=part.num_tokens,
         characters=part.header.num_characters,
         bytes=part.header.num_bytes,

@@ -72,7 +72,7 @@ class Trainer:
         micro_batches: int = 1,
     ) -> None:
         self.network, self.windows, self.settings, self.budget = network, windows, settings, budget
-        self._machine, self._check, self._sample = machine, check, sample
+        self.machine, self._check, self._sample = machine, check, sample
         self._beginning, self._micro_batches = windows.position(), micro_batches
         self.restart()
 
@@ -153,7 +153,7 @@ class Trainer:
     def _split_batch(self, batch_size: int) -> None:
         """Twice as many parts a batch. Raises ResourceError where each is a single sequence already."""
         self.optimizer.zero_grad(set_to_none=True)
-        if self._machine.device == "cuda":
+        if self.machine.device == "cuda":
             torch.cuda.empty_cache()
         if len(rows_of(batch_size, self.progress.micro_batches)) == batch_size:
             raise ResourceError(

@@ -1,18 +1,22 @@
 """What a training came to: the best weights, measured in float32 on everything that was kept for it."""
 
+import dataclasses
+import time
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.errors import UsageError
+from charlm.errors import ResourceError, UsageError
 from charlm.lock import writing
 from charlm.model.runner import Runner
 from charlm.scoring.metrics import Tally
-from charlm.scoring.score import split_lines
+from charlm.scoring.score import Network
 from charlm.scoring.spelling import spelling_nats
 from charlm.shape import num_params
-from charlm.training.evaluate import mean_nats, tally_cold, tally_streamed
+from charlm.training.evaluate import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
 from charlm.training.session import Session
+from charlm.training.time_limit import ToMeasure, Watched, train_tokens
 
 
 @dataclass(frozen=True)
@@ -22,12 +26,18 @@ class TrainResult:
     Lines that were taken from all over a text are no running text: of those there is no streamed figure.
     `train_nats_per_token` is measured in the manner of the training, without dropout, over as many tokens of the
     training part as the validation part has; unknown symbols cost what they do in the mean of the training part.
+
+    `seconds` are the command's, from its beginning to its figures, `training_seconds` those of training alone, of the
+    commands before it, too, when a run went on. Where `valid_tokens_measured` are fewer than `valid_tokens`, there was
+    not the time for more: all figures are estimates, from pieces spread evenly over each part, or every so many lines.
+    `unsaved` says why the end of the training, or these figures, could not be saved; the model is whole all the same.
     """
 
     run: str
     steps: int
     tokens_seen: int
     seconds: float
+    training_seconds: float
     num_params: int
     mode: str
     ended: str
@@ -38,6 +48,9 @@ class TrainResult:
     valid_streamed: Tally | None
     valid_cold: Tally | None
     test: Tally | None
+    valid_tokens: int
+    valid_tokens_measured: int
+    unsaved: ResourceError | None = None
 
     @property
     def valid(self) -> Tally | None:
@@ -51,6 +64,7 @@ class TrainResult:
             "steps": self.steps,
             "tokens_seen": self.tokens_seen,
             "seconds": round(self.seconds, 3),
+            "training_seconds": round(self.training_seconds, 3),
             "mode": self.mode,
             "train_nats_per_token": self.train_nats_per_token,
             "valid_nats_per_token": self.valid.nats_per_token if self.valid else None,
@@ -60,37 +74,67 @@ class TrainResult:
             "num_params": self.num_params,
             "ended": self.ended,
             "best_step": self.best_step,
+            "valid_tokens": self.valid_tokens,
+            "valid_tokens_measured": self.valid_tokens_measured,
         }
 
 
-def measure(session: Session) -> TrainResult:
-    """Load the best weights and measure them. The log has it, too, unless another process holds the run meanwhile."""
+def measure(session: Session, show: Callable[[float], None] = lambda share: None) -> TrainResult:
+    """Load the best weights and measure them; `show` is told what share of it is done, now and then.
+
+    With a time for the whole command no more is measured than there is time for. The log has the result, too, unless
+    another process holds the run meanwhile.
+    """
     best_step = session.load_best()
     runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
-    eos_id, unk_id = corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
-    tally = tally_cold if session.training.mode == "sentence" else tally_streamed
-    size = corpus.valid.num_tokens if corpus.valid else -(-corpus.train.num_tokens // 10)
-    running = corpus.valid if corpus.division.split != "lines" else None
+    by_line, eos_id, unk_id = session.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
+    to_measure, share = ToMeasure.of(corpus, by_line), 1.0
+    if session.limit is not None:
+        seconds = session.limit.for_measuring(time.perf_counter())
+        share = to_measure.share_within(seconds, runner, corpus.train.ids[1:], eos_id)
+    network = Watched(runner, int(share * to_measure.tokens), show)
+    train_nats = _train_nats(network, corpus, share, by_line)
+    running = None if corpus.division.split == "lines" else corpus.valid
+    streamed = tally_streamed(network, running, eos_id, unk_id, share) if running else (None, 0)
+    cold = tally_cold(network, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
+    tally = tally_cold if by_line else tally_streamed
     result = TrainResult(
         run=str(session.run.path),
         steps=progress.step,
         tokens_seen=progress.tokens_seen,
-        seconds=progress.seconds,
+        seconds=0.0,
+        training_seconds=progress.seconds,
         num_params=num_params(session.shape),
         mode=session.training.mode,
         ended=session.finished.reason,
         best_step=best_step,
-        train_nats_per_token=_train_nats(runner, corpus, size, session.training.mode == "sentence"),
-        valid_streamed=tally_streamed(runner, running, eos_id, unk_id) if running else None,
-        valid_cold=tally_cold(runner, corpus.valid, eos_id, unk_id) if corpus.valid else None,
-        test=tally(runner, corpus.test, eos_id, unk_id) if corpus.test else None,
+        train_nats_per_token=train_nats,
+        valid_streamed=streamed[0],
+        valid_cold=cold[0],
+        test=tally(network, corpus.test, eos_id, unk_id, share)[0] if corpus.test else None,
+        valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
+        valid_tokens_measured=cold[1] if by_line else streamed[1],
+        unsaved=session.unsaved,
     )
-    with suppress(UsageError), writing(session.run.path):  # a line in the log is not worth the figures
-        session.run.append_metrics({"event": "Measured", **result.as_json()})
+    return _logged(session, result)
+
+
+def _logged(session: Session, result: TrainResult) -> TrainResult:
+    """The result with its seconds, after a line in the log, which is not worth the figures."""
+    result = dataclasses.replace(result, seconds=time.perf_counter() - session.began)
+    try:
+        with suppress(UsageError), writing(session.run.path):
+            session.run.append_metrics({"event": "Measured", **result.as_json()})
+    except ResourceError as error:
+        return dataclasses.replace(result, unsaved=result.unsaved or error)
     return result
 
 
-def _train_nats(runner: Runner, corpus: PreparedCorpus, size: int, line_by_line: bool) -> float:
-    ids, eos_id = corpus.train.ids[1 : 1 + size], corpus.tokenizer.eos_id
-    nats = mean_nats(runner, split_lines(ids, eos_id) if line_by_line else [ids], eos_id)
+def _train_nats(network: Network, corpus: PreparedCorpus, share: float, line_by_line: bool) -> float:
+    ids, eos_id = corpus.train.ids[1 : 1 + train_tokens(corpus)], corpus.tokenizer.eos_id
+    if share < 1 and not line_by_line:
+        scores = [logprobs for _, logprobs in score_pieces(network, ids, eos_id, share)]
+        nats = -sum(float(one.sum()) for one in scores) / sum(map(len, scores))
+    else:
+        nats = mean_nats(network, spread_lines(ids, eos_id, share) if line_by_line else [ids], eos_id)
     return nats + spelling_nats(corpus.train.header.unknown_bytes) / corpus.train.num_tokens

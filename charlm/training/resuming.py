@@ -20,15 +20,28 @@ from charlm.corpus.windows import LAYOUT
 from charlm.device import cores
 from charlm.errors import RunError, UsageError
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights, find_run, list_runs, log_is_whole
+from charlm.run_directory import (
+    BEST,
+    LAST,
+    PREVIOUS,
+    RunDirectory,
+    Stamp,
+    Weights,
+    about_copies,
+    find_run,
+    list_runs,
+    log_is_whole,
+)
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
 from charlm.training.creation import TrainRequest, corpus_name, readable_name
+from charlm.training.evaluate import CHECK_TOKENS
 from charlm.training.loop import Progress, Trainer
 from charlm.training.snapshot import at_start_of_pass
 
 MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
-GIVEN_ANEW = {*LENGTHS, "patience", "threads"}  # what --resume may be given anew; the newest state remembers it
+GIVEN_ANEW = {*LENGTHS, "patience", "threads", "device"}  # what --resume may be given anew; the newest state has it
+GENERATORS = ("dropout_generator", "initial_state_generator")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,23 +54,33 @@ class Resumption:
     """Its newest whole state; None where nothing was saved yet."""
     where: str
     """The file of that."""
+    stamp: Stamp | None
+    """Of the last state that was there before it was read."""
     notes: list[str]
     replan: bool
     """Whether its length was given anew."""
     patient: bool
     """Whether it is to go on although it ended for lack of improvement."""
 
+    @property
+    def check_tokens(self) -> int:
+        """How many tokens its quick checks have; older states do not say. What cannot be is taken for the most."""
+        tokens = self.saved.scalars.get("check_tokens") if self.saved else None
+        return tokens if type(tokens) is int and 0 < tokens <= CHECK_TOKENS else CHECK_TOKENS
+
 
 def resume(request: TrainRequest) -> Resumption:
     """What a request to resume comes to. Raises UsageError for settings, texts or tokens that the run does not have."""
     _refuse_new_beginnings(request)
     run = RunDirectory(_run_of(request))
+    copies = about_copies(run.path) if request.run is None else ()
     config = read_config(run)
+    stamp = run.stamp(LAST)  # before it is read: what another training saves from now on is not to be overwritten
     saved, where, notes = _newest_state(run, config)
     stored = _as_given({**dataclasses.asdict(config.training), **_length(run, saved)})
     given = request.given(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
     _refuse_other_settings(run, config, given, stored)
-    notes = [*_refuse_other_texts(run, config, request), *_changes(config), *notes]
+    notes = [*copies, *_refuse_other_texts(run, config, request), *_changes(config), *notes]
     anew = {name: value for name, value in given.items() if name in GIVEN_ANEW and stored.get(name) != value}
     if "time" in given and saved is not None and saved.scalars.get("ended"):
         anew["time"] = given["time"]  # as long again
@@ -67,18 +90,24 @@ def resume(request: TrainRequest) -> Resumption:
     if (training.threads or 1) > MOST_THREADS * cores() and "threads" not in anew:
         notes.append(f"{training.threads:,} threads are too many here: {cores()}; what follows may differ a little")
         training = dataclasses.replace(training, threads=cores())
-    return Resumption(run, training, saved, where, notes, replan, replan or "patience" in anew)
+    return Resumption(run, training, saved, where, stamp, notes, replan, replan or "patience" in anew)
 
 
 def put_back(trainer: Trainer, saved: Weights, where: str) -> int:
     """Put a training where a saved state was; how long the log was then. Its plan stays as it is.
 
-    A state whose windows were laid otherwise goes on at the start of the pass that it was in. Raises RunError when the
-    state is not one of this training.
+    A state whose windows were laid otherwise goes on at the start of the pass that it was in. One of another device has
+    no random generators for this one: those of a new training are taken. Raises RunError when the state is not one of
+    this training.
     """
     with _refusing(where):
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in saved.tensors.items()}
-        trainer.restore(tensors if has_these_windows(saved) else at_start_of_pass(tensors))
+        if not has_these_windows(saved):
+            tensors = at_start_of_pass(tensors)
+        if _is_of_another_device(trainer, saved):
+            own = trainer.snapshot()
+            tensors |= {name: own[name] for name in GENERATORS if name in own and name in tensors}
+        trainer.restore(tensors)
         trainer.progress = _progress(saved, trainer.progress.micro_batches)
         return TypeAdapter(NonNegativeInt).validate_python(saved.scalars["metrics_length"], strict=True)
 
@@ -86,6 +115,26 @@ def put_back(trainer: Trainer, saved: Weights, where: str) -> int:
 def has_these_windows(saved: Weights) -> bool:
     """Whether a state's position means the same today: runs of formats up to 3 laid their windows otherwise."""
     return saved.scalars.get("layout") == LAYOUT
+
+
+def about_device(trainer: Trainer, saved: Weights) -> list[str]:
+    """What is to be said of a training that goes on somewhere else."""
+    if not _is_of_another_device(trainer, saved):
+        return []
+    there = f"on {str(saved.scalars['device'])[:20]}" if "device" in saved.scalars else "on another device"
+    what_follows = "random numbers are drawn anew, so what follows is not what it would have been there"
+    return [f"this run was saved {there} and goes on on {trainer.machine.device}: {what_follows}"]
+
+
+def _is_of_another_device(trainer: Trainer, saved: Weights) -> bool:
+    """Whether a state was saved on another kind of device; older ones do not say, but their generators are as long."""
+    own, name = trainer.machine.device, GENERATORS[0]
+    if (device := saved.scalars.get("device")) is not None:
+        return bool(device != own)
+    state = saved.tensors.get(name)
+    if state is None or state.ndim != 1 or state.dtype != np.uint8:
+        return False  # nor of any device
+    return len(state) != len(trainer.snapshot()[name])
 
 
 def stored_plan(saved: Weights, where: str) -> StepBudget:

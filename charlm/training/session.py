@@ -3,9 +3,11 @@
 import dataclasses
 import math
 import shutil
+import signal
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,27 +16,26 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import TrainingSettings, seconds
+from charlm.config import TrainingSettings
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import LAYOUT, RareTypes, SentenceWindows, StreamWindows, Windows
 from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
-from charlm.errors import CharlmError, DivergedError, RunError, UsageError
+from charlm.errors import CharlmError, DivergedError, ResourceError, RunError, UsageError
 from charlm.files import check_space
 from charlm.interrupts import catching_signals
 from charlm.lock import writing
 from charlm.model.language_model import LanguageModelNetwork
 from charlm.model.runner import Runner
 from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, LAST, RunDirectory, Weights
+from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Stamp, Weights
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.shape import Shape, check_weights, most_weight_bytes
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.creation import TrainRequest, check_request, create_run, write_run
-from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
-from charlm.training.evaluate import check_pieces, mean_nats
+from charlm.training.creation import TrainRequest, check_request, create_run, remove_left_drafts, write_run
+from charlm.training.evaluate import CHECK_TOKENS, check_pieces, mean_nats
 from charlm.training.events import (
     Diverged,
     Evaluated,
@@ -49,11 +50,12 @@ from charlm.training.initial import starting_weights
 from charlm.training.loop import Trainer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.training.recovery import MOST_ROLLBACKS, diverged
-from charlm.training.resuming import GIVEN_ANEW, Resumption, put_back, resume, stored_plan
+from charlm.training.replacement import Replacement, moved
+from charlm.training.resuming import GIVEN_ANEW, Resumption, about_device, put_back, resume, stored_plan
+from charlm.training.time_limit import TimeLimit, budget_of, limit_of
 
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
-RESERVED = 0.03  # share of --time kept for the last evaluation
 
 
 @dataclass
@@ -67,28 +69,49 @@ class Session:
     machine: Machine
     trainer: Trainer
     notes: list[str]
+    began: float  # when the command did, by time.perf_counter
+    limit: TimeLimit | None  # of the command, where it has one
+    check_tokens: int  # of a quick check, in all of a training the same
     log_length: int = 0  # bytes of the log that belong to the state it begins with; the rest is cut
-    newest: int | None = None  # stamp of the state it begins with
+    newest: Stamp | None = None  # of the state it begins with
     best_on_disk: float = math.inf  # nats per token of the best weights there
+    replacement: Replacement | None = None  # of an old run, until the new one takes its place
+    spared: Path | None = None  # the old run, where the new one ended before it replaced it and is one of its own
     finished: Finished = field(init=False)  # how it ended, once it has
+    unsaved: ResourceError | None = None  # why its end could not be saved; the best weights are whole all the same
 
     @property
     def network(self) -> LanguageModelNetwork:
         return self.trainer.network
 
-    def events(self) -> Iterator[Event]:
+    def events(self) -> Generator[Event, None, None]:
         """Train, save and log; from the first saved step on the run directory holds a usable `best`.
 
+        All that an event stands for is done before it is handed out. Who stops listening ends the training as a signal
+        does, with its newest state saved; after the last event nothing is held any more. A run that replaces another
+        is hidden until its first `best`: what fails before leaves the old run as it was, and what is ended before
+        stays beside it, as a run of its own.
         Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
         """
         self._refuse_another_run()  # before the lock, which would be in the way of the one that replaced this run
-        with writing(self.run.path), catching_signals() as stop:
+        with self._locked(), catching_signals() as stop:
             self._refuse_another_run()
             self.run.cut_metrics(self.log_length)
             self._save_last()  # a state to go back to, with the length that was given anew, and room for the next
-            for event in self.trainer.events(stop):
-                yield event
-                yield from self._follow(event)
+            events, last = self.trainer.events(stop), list[Event]()
+            try:
+                for event in events:
+                    happened = [event, *self._follow(event)]
+                    if isinstance(event, Finished):
+                        last = happened
+                    else:
+                        yield from happened
+            except GeneratorExit:
+                stop.signal = stop.signal or signal.SIGINT
+                for event in events:
+                    self._follow(event)
+                raise
+        yield from last
 
     def load_best(self) -> int:
         """Put the best weights into the network; the step that they are of."""
@@ -105,21 +128,51 @@ class Session:
             go_on = f"charlm train --resume --run {self.run.path}"
             raise UsageError(what, str(self.run.path), go_on if is_same else "train again, with --run NAME")
 
-    def _follow(self, event: Event) -> Iterator[Event]:
-        """What an event asks for."""
+    def _locked(self) -> AbstractContextManager[None]:
+        return self.replacement.training() if self.replacement else writing(self.run.path)
+
+    def _follow(self, event: Event) -> list[Event]:
+        """Do what an event stands for; what else has happened then."""
         if isinstance(event, Diverged):
-            yield self._roll_back(event.step)
-        elif isinstance(event, SaveDue):
-            yield self._save()
-        elif isinstance(event, Finished):
-            self.finished = event
+            return [self._roll_back(event.step)]
+        if isinstance(event, SaveDue):
+            return self._save_on_the_way()
+        if isinstance(event, Finished):
+            return self._end(event)
+        self._log(event)
+        if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
+            self._save_best()
+        return []
+
+    def _save_on_the_way(self) -> list[Event]:
+        try:
+            return [self._save()]
+        except ResourceError:
+            if self.trainer.progress.step < self.trainer.budget.total_or_guess:
+                raise
+            return []  # all steps are done: `_end` tries once more, and says what is wrong
+
+    def _end(self, event: Finished) -> list[Event]:
+        """Save the end. When that fails after all steps, the weights that were saved before are still a model."""
+        self.finished = event
+        if self.replacement and event.signal is not None:
+            self.spared = self.replacement.path
+            self._move(self.replacement.stay_beside())
+        try:
             # Before its line in the log, which a run that goes on does not have.
-            yield self._save(ended="" if event.signal is not None else event.reason)
+            saved = self._save(ended="" if event.signal is not None else event.reason)
             self._log(event)
-        else:
-            self._log(event)
-            if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
-                self._save_best()
+        except ResourceError as error:
+            if event.signal is not None or not self.run.has(BEST) or self.replacement:
+                raise
+            self.unsaved = error
+            return []
+        return [saved]
+
+    def _move(self, path: Path) -> None:
+        """The run's folder has another name from now on."""
+        self.run.path, self.replacement = path, None
+        self.corpus = moved(self.corpus, path / CORPUS)
 
     def _roll_back(self, step: int) -> RolledBack:
         """Back to the newest saved state with half the learning rate; that is saved at once."""
@@ -150,6 +203,8 @@ class Session:
         scalars = {"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen}
         self.run.save(BEST, Weights(network_arrays(self.network), progress.step, _finite(scalars)))
         self.best_on_disk = progress.best_nats_per_token
+        if self.replacement:
+            self._move(self.replacement.take_place())
 
     def _save_last(self, ended: str = "") -> Saved:
         trainer, length = self.trainer, self.run.metrics_length()
@@ -157,6 +212,8 @@ class Session:
             "progress": _finite(dataclasses.asdict(trainer.progress)),
             "plan": trainer.budget.plan(),
             "length": {name: getattr(self.training, name) for name in sorted(GIVEN_ANEW)},
+            "device": self.machine.device,
+            "check_tokens": self.check_tokens,
             "ended": ended,
             "layout": LAYOUT,
             "metrics_length": length,
@@ -177,14 +234,19 @@ def open_session(request: TrainRequest) -> Session:
     """Check everything, prepare the text, create the run. Raises a CharlmError before anything is created."""
     if request.resume:
         return _resumed(request)
-    path, notes = create_run(request)
+    made = create_run(request)
+    replacement = Replacement(made.path, made.replaces) if made.replaces else None
     try:
-        session = _open(RunDirectory(path))
-    except (KeyboardInterrupt, SystemExit):  # before anything was trained: as if it had come a moment earlier
-        with suppress(CharlmError), writing(path):  # unless another process goes on with it already
-            shutil.rmtree(path.resolve(), ignore_errors=True)
+        session = _open(RunDirectory(made.path), request.began)
+    except BaseException as error:  # before anything was trained
+        if replacement:
+            replacement.withdraw()
+        elif not isinstance(error, Exception):  # a signal: as if it had come a moment earlier
+            with suppress(CharlmError), writing(made.path):  # unless another process goes on with it already
+                shutil.rmtree(made.path.resolve(), ignore_errors=True)
         raise
-    session.notes += notes
+    session.replacement = replacement
+    session.notes += made.notes
     return session
 
 
@@ -195,7 +257,7 @@ def draft_session(request: TrainRequest) -> Iterator[Session]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "draft"
         notes = write_run(request, path)
-        session = _open(RunDirectory(path))
+        session = _open(RunDirectory(path), request.began)
         session.notes += notes
         yield session
 
@@ -203,13 +265,15 @@ def draft_session(request: TrainRequest) -> Iterator[Session]:
 def _resumed(request: TrainRequest) -> Session:
     """Go on with a run: its own text and settings; only its length may be given anew."""
     resumption = resume(request)
-    session = _open(resumption.run, resumption)
+    remove_left_drafts(resumption.run.path)  # of a training that was to replace this run, and was killed
+    session = _open(resumption.run, request.began, resumption)
     session.notes += resumption.notes
-    session.newest = session.run.stamp(LAST)
+    session.newest = resumption.stamp
     saved, where, trainer = resumption.saved, resumption.where, session.trainer
     if saved is None:
         return session
     session.log_length = put_back(trainer, saved, where)
+    session.notes += about_device(trainer, saved)
     if resumption.replan:
         trainer.budget.begin_at(saved.step, trainer.progress.seconds)
     else:
@@ -240,7 +304,7 @@ def _look_at_best(session: Session) -> None:
         session.best_on_disk = nats
 
 
-def _open(run: RunDirectory, resumption: Resumption | None = None) -> Session:
+def _open(run: RunDirectory, began: float, resumption: Resumption | None = None) -> Session:
     """A session at its first step, from what the run's folder says; with its weights, unless a state brings them."""
     config = read_config(run)
     training = resumption.training if resumption else config.training
@@ -257,11 +321,15 @@ def _open(run: RunDirectory, resumption: Resumption | None = None) -> Session:
         network.load_state_dict(starting_weights(run, config))
     network = network.to(machine.device)
     windows = _windows(corpus, training)
-    budget = _budget(training, windows.windows_per_pass)
-    check = _check(network, corpus, training) if corpus.valid is not None else None
+    limit = limit_of(network, corpus, training, began)
+    budget = budget_of(training, windows.windows_per_pass, limit)
+    if limit and (resumption is None or resumption.saved is None or resumption.replan):
+        notes += limit.about_reading(time.perf_counter())
+    check_tokens = resumption.check_tokens if resumption else limit.check_tokens if limit else CHECK_TOKENS
+    check = _check(network, corpus, training, check_tokens) if corpus.valid is not None else None
     sample = _sampler(network, corpus.tokenizer, training.seed)
     trainer = Trainer(network, windows, training, budget, machine, check, sample, micro_batches)
-    return Session(run, corpus, shape, training, machine, trainer, notes)
+    return Session(run, corpus, shape, training, machine, trainer, notes, began, limit, check_tokens)
 
 
 def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
@@ -289,19 +357,12 @@ def _windows(corpus: PreparedCorpus, training: TrainingSettings) -> Windows:
     return kind(ids, tokenizer.eos_id, training.batch_size, training.bptt, training.seed, rare)
 
 
-def _budget(training: TrainingSettings, windows_per_pass: int) -> StepBudget:
-    if training.steps is not None:
-        return StepBudget(total_steps=training.steps)
-    if training.epochs is not None:
-        return StepBudget(total_steps=max(1, round(training.epochs * windows_per_pass)))
-    wanted = seconds(training.time or DEFAULT_TIME)
-    return StepBudget(seconds=wanted * (1 - RESERVED), ceiling=MOST_PASSES * windows_per_pass)
-
-
-def _check(network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings) -> Callable[[], float]:
+def _check(
+    network: LanguageModelNetwork, corpus: PreparedCorpus, training: TrainingSettings, tokens: int
+) -> Callable[[], float]:
     assert corpus.valid is not None
     eos_id = corpus.tokenizer.eos_id
-    pieces = check_pieces(corpus.valid.ids[1:], eos_id, line_by_line=training.mode == "sentence")
+    pieces = check_pieces(corpus.valid.ids[1:], eos_id, training.mode == "sentence", tokens)
     return lambda: mean_nats(Runner(network, bfloat16=training.precision == "bfloat16"), pieces, eos_id)
 
 

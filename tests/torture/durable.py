@@ -5,7 +5,7 @@ import re
 import resource
 import shutil
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import count
 from pathlib import Path
@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.torture.disk import Disk, Tree, build, tree_number
 from tests.torture.processes import Outcome, Setup, run, start
 from tests.torture.record import Missed, Record
-from tests.torture.watching import DieAtNth, FailAtNth, Operation, Recorder, read_recorded, watch
+from tests.torture.watching import DieAtNth, FailAtNth, Observer, Operation, Recorder, read_recorded, watch
 from tests.torture.workshop import (
     LENGTH,
     RESUME,
@@ -30,12 +30,14 @@ from tests.torture.workshop import (
 SHORT_RUN = 7  # steps: a run whose every operation is tried
 # What may fail without a word, for nothing that was asked for is missing then. `previous` is linked where that can be:
 # when link, rename or the fsync after them fails, it is copied, and the copy is synced. The holder's name is for
-# people: the lock holds without it, and the next holder writes it anew. A dead writer's file is swept by the next, too.
+# people: the lock holds without it, and the next holder writes it anew. A dead writer's file is swept by the next, too,
+# and what is left of a run that was replaced.
 DISPENSABLE = re.compile(
     r"(link \S+/last\.safetensors -> \S+/\.previous\.safetensors\.\w{8}\.charlm"
     r"|rename \S+/\.previous\.safetensors\.\w{8}\.charlm -> \S+/previous\.safetensors"
     r"|fsync \S+ after rename \S+ -> \S+/previous\.safetensors"
     r"|unlink \S+/\.lock\.holder"
+    r"|(unlink|rmdir) \S+\.draft(/\S+)?"
     r"|unlink \S+\.\w{8}\.charlm)\b.*"
 )
 
@@ -46,6 +48,8 @@ def kills(shop: Workshop, record: Record) -> None:
     for n in _spread(shop, len(recorded(shop, LENGTH)), shop.times(40, 2)):
         record.attempt("killed", partial(_killed_at, shop, n))
     record.repeat("a fresh process killed", shop.times(5, 0), lambda: _killed_again_and_again(shop))
+    for n in _spread(shop, len(recorded(shop, SHORT_RUN)), shop.times(20, 2)):
+        record.attempt("killed while it replaces a run", partial(_replacing, shop, partial(DieAtNth, n)))
     # What a killed process left goes when its run goes on; a draft that was never a run may stay for a minute.
     left = [one for home in shop.folder.glob("try-*") for one in strays(home) if ".draft" not in one]
     record.lost += [f"still there after --resume: {one}" for one in left]
@@ -98,6 +102,29 @@ def faults(shop: Workshop, record: Record) -> None:
         for n in count(1):
             if not record.attempt(name, partial(_failing_at, shop, n, begun)):
                 break
+    for n in count(1):
+        fault = partial(FailAtNth, n, number=(errno.ENOSPC, errno.EIO)[n % 2])
+        if not record.attempt("a run that replaces another", partial(_replacing, shop, fault)):
+            break
+
+
+def _replacing(shop: Workshop, fault: Callable[[Path], Observer]) -> Iterator[str]:
+    """A fault while a new run is to replace an old one: either answers, and the next training leaves nothing else."""
+    home, mark = shop.copy(shop.reference()), shop.home().with_suffix(".mark")
+    command = shop.command("--force", steps=SHORT_RUN)
+    outcome = run(home, *command, setup=lambda: watch(home, fault(mark)))
+    if not mark.exists():
+        raise Missed
+    failed = mark.read_text()
+    if outcome.code not in (-9, 6) and not (outcome.code == 0 and DISPENSABLE.fullmatch(failed)):
+        yield f"{failed}: {outcome}"
+    if outcome.code == 6 and (left := strays(home)):
+        yield f"{failed} left {', '.join(left)}"
+    for following in (("score", "the cat", "--run", "run"), ("verify", "run"), command):
+        if (then := run(home, *following)).code != 0:
+            yield f"{failed}, and then {following[0]}: {then} {then.out[-300:]}"
+    if left := strays(home):
+        yield f"{failed}: still there after the next training: {', '.join(left)}"
 
 
 def _begun(shop: Workshop) -> Path:

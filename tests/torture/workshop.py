@@ -23,7 +23,7 @@ SETTINGS = (
 )
 WORDS = ("the", "cat", "cats", "sea", "which", "already", "ate", "was", "were", "full", "of", "fish", "a", "house")
 RESUME = ("train", "--resume", "--run", "run", "--json")
-TIMES = {"seconds", "time", "created", "tokens_per_second"}
+TIMES = {"seconds", "training_seconds", "time", "created", "tokens_per_second"}
 
 
 def made_up_text(lines: int, seed: int = 1) -> str:

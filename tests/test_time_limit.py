@@ -1,0 +1,227 @@
+"""`--time` is the whole command's: reading, training and measuring; and what is measured when it is short."""
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from charlm import train
+from charlm.errors import ResourceError
+from charlm.run_directory import BEST, LAST, RunDirectory, Weights
+from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
+from charlm.training import session, time_limit
+from charlm.training.budget import StepBudget
+from charlm.training.evaluate import score_pieces, spread_lines, tally_cold, tally_streamed
+from charlm.training.results import measure
+from charlm.training.time_limit import TimeLimit, ToMeasure, most_over
+from tests.conftest import english
+from tests.test_cli import QUICK, Charlm, charlm, records, trained
+from tests.test_training import Start, fake_clock, finish, start
+
+__all__ = ["charlm", "start", "trained"]  # fixtures
+
+EOS = 0
+
+
+# How a command's time is shared out
+
+
+@pytest.mark.parametrize("wanted", [10.0, 60.0, 300.0, 36_000.0])
+@pytest.mark.parametrize("reading", [0.0, 0.1, 0.5, 0.9, 3.0])
+@pytest.mark.parametrize("measuring", [0.0, 0.1])
+@pytest.mark.parametrize("slower", [1.0, 9.0])
+def test_reading_training_and_measuring_keep_to_the_time(
+    wanted: float, reading: float, measuring: float, slower: float
+) -> None:
+    """Whatever the pace becomes; but training gets half of the time, however long reading took."""
+    limit = TimeLimit(began=7.0, seconds=wanted, measuring=measuring * wanted)
+    began_training = 7.0 + reading * wanted
+    budget, step, spent = StepBudget(seconds=limit.for_training(began_training)), 0, 0.0
+    while step < budget.total_or_guess and not budget.is_overrun(spent):
+        step, spent = step + 1, spent + wanted / 500 * (slower if spent > wanted / 3 else 1.0)
+        budget.observe(step, spent)
+    total = began_training - 7.0 + spent + limit.for_measuring(began_training + spent)
+    assert spent >= 0.5 * wanted * 0.95
+    allowed = wanted if reading + measuring <= 0.5 else reading * wanted + 0.5 * wanted + measuring * wanted
+    assert total <= allowed + most_over(wanted) + wanted / 500 * slower
+    assert bool(limit.about_reading(began_training)) == (reading > 0.5)
+
+
+def test_a_command_may_exceed_its_time_by_a_twentieth_or_five_seconds() -> None:
+    assert [most_over(seconds) for seconds in (10.0, 100.0, 1000.0)] == [5.0, 5.0, 50.0]
+
+
+def test_slow_reading_is_said_and_training_gets_half(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    training = start(steps=None, time="6s")
+    assert training.trainer.budget.seconds == 3.0
+    (note,) = [note for note in training.notes if "--time" in note]
+    assert "training gets 3 s all the same, half of it" in note
+
+
+def test_a_run_that_goes_on_by_its_plan_says_nothing_of_reading(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_clock(monkeypatch)
+    first = finish(start(steps=None, time="1.5s"))
+    ticks = iter(range(10**9))
+    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
+    resumed = start(resume=True)
+    assert not [note for note in resumed.notes if "--time" in note]
+    assert resumed.trainer.budget.plan() == first.trainer.budget.plan()
+
+
+def test_with_steps_there_is_no_limit_and_everything_is_measured(corpus: Path, tmp_path: Path) -> None:
+    result = train(corpus, run=str(tmp_path / "x"), steps=3, hidden_size=5, threads=1)
+    assert result.valid is not None
+    assert result.valid_tokens == result.valid_tokens_measured == result.valid.tokens
+    assert 0 < result.training_seconds < result.seconds
+
+
+# Measuring a share
+
+
+class Counting:
+    """Each token is as improbable as its number says; what was scored is kept."""
+
+    def __init__(self) -> None:
+        self.scored = 0
+
+    def initial_state(self, batch_size: int = 1) -> int:
+        return batch_size
+
+    def logprobs(self, inputs: Any, targets: Any, state: int) -> tuple[Any, int]:
+        assert inputs.shape == targets.shape
+        self.scored += int((targets >= 0).sum())
+        return -targets.astype(np.float64), state
+
+
+def stream(size: int) -> Any:
+    """Ids that grow from 1 to 9, a line end now and then."""
+    ids = (1 + 9 * np.arange(size) // size).astype(np.int64)
+    ids[::37] = EOS
+    return ids
+
+
+@pytest.mark.parametrize("size", [40, 1000, 30_000, 200_000])
+@pytest.mark.parametrize("share", [0.003, 0.05, 0.4, 0.99])
+def test_a_share_of_a_stream_is_spread_over_all_of_it(size: int, share: float) -> None:
+    network, ids = Counting(), stream(size)
+    pieces = list(score_pieces(network, ids, EOS, share))
+    found = np.concatenate([one for one, _ in pieces])
+    assert len(found) >= 0.45 * min(share * size, size) - SEGMENTS
+    assert network.scored <= max(share * size, 2 * SEGMENTS) + SEGMENTS
+    assert len(found) <= size
+    assert all(np.array_equal(-logprobs, one) for one, logprobs in pieces)
+    if len(found) > 300:
+        assert found.mean() == pytest.approx(ids.mean(), rel=0.1)
+
+
+def test_pieces_are_scored_after_what_stands_before_them() -> None:
+    seen: list[int] = []
+
+    class Watching(Counting):
+        def logprobs(self, inputs: Any, targets: Any, state: int) -> tuple[Any, int]:
+            seen.append(targets.shape[1])
+            return super().logprobs(inputs, targets, state)
+
+    pieces = list(score_pieces(Watching(), stream(200_000), EOS, 0.4))
+    assert max(len(one) for one, _ in pieces) + WARM_UP == 200_000 * 0.4 // SEGMENTS
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.7])
+def test_a_share_of_the_lines_is_spread_and_no_longer_than_it_may_be(share: float) -> None:
+    ids = stream(50_000)
+    lines = spread_lines(ids, EOS, share)
+    assert 0.4 * share * len(ids) < sum(map(len, lines)) <= 1.1 * share * len(ids)
+    assert np.concatenate(lines).mean() == pytest.approx(ids.mean(), rel=0.1)
+    (line,) = spread_lines(np.ones(50_000, np.int64), EOS, share)
+    assert len(line) == int(share * 50_000)
+    assert [one.tolist() for one in spread_lines(ids, EOS, 1.0)] == [one.tolist() for one in split_lines(ids, EOS)]
+
+
+def test_a_tally_of_a_share_estimates_the_whole(start: Start) -> None:
+    training = start(valid_fraction=0.5)
+    part = training.corpus.valid
+    assert part is not None
+    for tally in (tally_streamed, tally_cold):
+        whole, all_tokens = tally(Counting(), part, EOS, None)
+        estimate, tokens = tally(Counting(), part, EOS, None, share=0.5)
+        assert (all_tokens, estimate.tokens, estimate.characters) == (part.num_tokens, whole.tokens, whole.characters)
+        assert 0.2 * all_tokens < tokens < 0.6 * all_tokens
+        assert estimate.total_nats == pytest.approx(whole.total_nats, rel=0.15)
+    assert sum(len(ids) for ids, _ in score_stream(Counting(), [part.ids[1:]], EOS)) == part.num_tokens
+
+
+@pytest.mark.parametrize("mode", ["stream", "sentence"])
+@pytest.mark.parametrize("quick", [True, False])
+def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
+    charlm: Charlm, mode: str, quick: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("long.txt").write_text(english(4000))
+    monkeypatch.setattr(time_limit, "_pace", lambda *arguments: 1e-9 if quick else 1e-3)
+    sizes = ("--hidden-size", "8", "--batch-size", "8", "--bptt", "16", "--mode", mode, "--threads", "1")
+    outcome = charlm("train", "long.txt", "--time", "2s", "--json", *sizes)
+    last = records(outcome)[-1]
+    measured, whole = int(str(last["valid_tokens_measured"])), int(str(last["valid_tokens"]))
+    assert (measured == whole) == quick
+    assert ("validation tokens were measured" in outcome.err) == (not quick)
+    assert measured > 0
+    assert float(str(last["training_seconds"])) < float(str(last["seconds"])) < 2 + 5
+    (event,) = [one for one in RunDirectory(Path("runs/long")).metrics() if one["event"] == "Measured"]
+    assert event["valid_tokens_measured"] == measured
+
+
+def test_how_much_is_to_be_measured(start: Start) -> None:
+    prepared = start(valid_fraction=0.2).corpus
+    valid = prepared.valid
+    assert valid is not None
+    assert ToMeasure.of(prepared, line_by_line=False) == ToMeasure(
+        (valid.num_tokens, valid.num_tokens, 0), (valid.num_tokens,)
+    )
+    by_line = ToMeasure.of(prepared, line_by_line=True)
+    assert (by_line.tokens, len(by_line.lines)) == (3 * valid.num_tokens, 3)
+    assert by_line.share_within(1e9, Counting(), prepared.train.ids[1:], EOS) == 1.0
+    assert by_line.share_within(1e-9, Counting(), prepared.train.ids[1:], EOS) < 0.1
+
+
+def test_measuring_says_how_far_it_is(start: Start) -> None:
+    shares: list[float] = []
+    measure(finish(start(steps=3)), shares.append)
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+
+
+# A disk that is full at the end
+
+
+@pytest.mark.parametrize("fails", ["Measured", "Finished", LAST])
+def test_a_full_disk_at_the_end_keeps_the_figures(charlm: Charlm, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    save, append = RunDirectory.save, RunDirectory.append_metrics
+
+    def full_save(run: RunDirectory, kind: str, weights: Weights) -> None:
+        if kind == fails and weights.step == 6:
+            raise ResourceError("cannot write: No space left on device", f"{run.path} (7 bytes)", "make room")
+        save(run, kind, weights)
+
+    def full_append(run: RunDirectory, record: dict[str, Any]) -> None:
+        if record["event"] == fails:
+            raise ResourceError("cannot write: No space left on device", f"{run.path} (7 bytes)", "make room")
+        append(run, record)
+
+    monkeypatch.setattr(RunDirectory, "save", full_save)
+    monkeypatch.setattr(RunDirectory, "append_metrics", full_append)
+    outcome = charlm("train", "corpus.txt", "--json", "--eval-every", "3", *QUICK)
+    assert (outcome.code, "No space left" in outcome.err, "ready to use" in outcome.err) == (6, True, True)
+    assert json.loads(outcome.out.splitlines()[-1])["valid_nats_per_char"] > 0
+    assert RunDirectory(Path("runs/corpus")).has(BEST)
+    assert charlm("score", "the cat").code == 0
+
+
+def test_a_full_disk_before_there_is_a_model_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    training = start(valid_fraction=0.0, steps=3)
+    monkeypatch.setattr(session.Session, "_save_best", lambda self: (_ for _ in ()).throw(ResourceError("full")))
+    with pytest.raises(ResourceError):
+        finish(training)
