@@ -39,14 +39,15 @@ def test_reading_training_and_measuring_keep_to_the_time(
     """Whatever the pace becomes; but training gets half of the time, however long reading took."""
     limit = TimeLimit(began=7.0, seconds=wanted, measuring=measuring * wanted)
     began_training = 7.0 + reading * wanted
-    budget, step, spent = StepBudget(seconds=limit.for_training(began_training)), 0, 0.0
+    seconds, most = limit.for_training(began_training), limit.most_for_training(began_training)
+    budget, step, spent = StepBudget(seconds=seconds, most_seconds=most), 0, 0.0
     while step < budget.total_or_guess and not budget.is_overrun(spent):
         step, spent = step + 1, spent + wanted / 500 * (slower if spent > wanted / 3 else 1.0)
         budget.observe(step, spent)
     total = began_training - 7.0 + spent + limit.for_measuring(began_training + spent)
     assert spent >= 0.5 * wanted * 0.95
-    allowed = wanted if reading + measuring <= 0.5 else reading * wanted + 0.5 * wanted + measuring * wanted
-    assert total <= allowed + most_over(wanted) + wanted / 500 * slower
+    allowed = max(wanted + most_over(wanted), (reading + 0.5 + measuring) * wanted)
+    assert total <= allowed + wanted / 500 * slower
     assert bool(limit.about_reading(began_training)) == (reading > 0.5)
 
 
@@ -174,7 +175,8 @@ def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
     assert event["valid_tokens_measured"] == measured
 
 
-def test_how_much_is_to_be_measured(start: Start) -> None:
+def test_how_much_is_to_be_measured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time_limit, "LEAST_MEASURED", 100)
     prepared = start(valid_fraction=0.2).corpus
     valid = prepared.valid
     assert valid is not None

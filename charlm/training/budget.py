@@ -5,7 +5,7 @@ from typing import Any
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
 CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
-OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share and seconds: there training ends
+OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share and seconds: where nothing else is said
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
 FEWEST_STEPS = 10
 
@@ -16,12 +16,14 @@ Mark = tuple[int, float]  # a step, and the seconds of training behind it
 class StepBudget:
     """Total steps: fixed, or planned from the speed seen so far, for some `seconds`, and at most `ceiling`.
 
-    A length that is given to a training that goes on counts from `since`.
+    Should the machine have become slower since, training ends after `most_seconds`, done or not. A length that is given
+    to a training that goes on counts from `since`.
     """
 
     total_steps: int | None = None
     seconds: float | None = None
     ceiling: int | None = None
+    most_seconds: float | None = None
     decisions: int = 0
     since: Mark = (0, 0.0)
     marks: list[Mark] = field(default_factory=list)  # from where the pace counts
@@ -70,7 +72,8 @@ class StepBudget:
         """Whether training has to end, done or not: the machine has become slower since the plan was made."""
         if self.seconds is None:
             return False
-        return seconds - self.since[1] > self.seconds + max(OVERRUN * self.seconds, OVERRUN_SECONDS)
+        most = self.seconds + max(OVERRUN * self.seconds, OVERRUN_SECONDS)
+        return seconds - self.since[1] > (self.most_seconds or most)
 
     def is_at_ceiling(self, step: int) -> bool:
         """Whether a training for some time ends there because more steps would learn the text by heart."""

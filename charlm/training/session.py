@@ -322,13 +322,13 @@ def _open(run: RunDirectory, began: float, resumption: Resumption | None = None)
     network = network.to(machine.device)
     windows = _windows(corpus, training)
     limit = limit_of(network, corpus, training, began)
-    budget = budget_of(training, windows.windows_per_pass, limit)
-    if limit and (resumption is None or resumption.saved is None or resumption.replan):
-        notes += limit.about_reading(time.perf_counter())
     check_tokens = resumption.check_tokens if resumption else limit.check_tokens if limit else CHECK_TOKENS
     check = _check(network, corpus, training, check_tokens) if corpus.valid is not None else None
     sample = _sampler(network, corpus.tokenizer, training.seed)
-    trainer = Trainer(network, windows, training, budget, machine, check, sample, micro_batches)
+    trainer = Trainer(network, windows, training, StepBudget(), machine, check, sample, micro_batches)
+    trainer.budget = budget_of(training, windows.windows_per_pass, limit)  # at last, for all of this takes its time
+    if limit and (resumption is None or resumption.saved is None or resumption.replan):
+        notes += limit.about_reading(time.perf_counter())
     return Session(run, corpus, shape, training, machine, trainer, notes, began, limit, check_tokens)
 
 

@@ -48,7 +48,11 @@ class TimeLimit:
         return self.began + self.seconds - now
 
     def for_training(self, now: float) -> float:
-        return max(self.left(now) - self.measuring, LEAST_TRAINING * self.seconds)
+        return round(max(self.left(now) - self.measuring, LEAST_TRAINING * self.seconds), 3)
+
+    def most_for_training(self, now: float) -> float:
+        """Where it ends at the latest, its steps done or not."""
+        return round(max(self.for_training(now), self.left(now) - self.measuring + self.half_over), 3)
 
     def for_measuring(self, now: float) -> float:
         return max(self.left(now) + self.half_over, min(self.measuring, self.half_over))
@@ -58,7 +62,7 @@ class TimeLimit:
         if self.left(now) >= LEAST_TRAINING * self.seconds:
             return []
         training = f"training gets {LEAST_TRAINING * self.seconds:.0f} s all the same, half of it"
-        return [f"reading the text took {now - self.began:.0f} s of --time {self.seconds:g}s: {training}"]
+        return [f"reading and getting ready took {now - self.began:.0f} s of --time {self.seconds:g}s: {training}"]
 
 
 def most_over(seconds: float) -> float:
@@ -114,7 +118,8 @@ def limit_of(
 def budget_of(training: TrainingSettings, windows_per_pass: int, limit: TimeLimit | None) -> StepBudget:
     """How many steps a training takes: as many as were asked for, or as its share of the time allows."""
     if limit is not None:
-        return StepBudget(seconds=limit.for_training(time.perf_counter()), ceiling=MOST_PASSES * windows_per_pass)
+        now, ceiling = time.perf_counter(), MOST_PASSES * windows_per_pass
+        return StepBudget(None, limit.for_training(now), ceiling, limit.most_for_training(now))
     if training.steps is not None:
         return StepBudget(total_steps=training.steps)
     assert training.epochs is not None
