@@ -39,7 +39,7 @@ from charlm.files import (
 from charlm.weights_file import checksum, header_of, moment, saved_at, written
 
 RUNS = Path("runs")
-FORMAT, OLDEST_FORMAT = 3, 1  # 2: parts of the network that charlm 0.1 did not know; 3: the corpus is sealed, too
+FORMAT, OLDEST_FORMAT = 4, 1  # docs/run-directory.md says what each has
 CONFIG, MANIFEST, METRICS, CORPUS = "config.json", "MANIFEST.json", "metrics.jsonl", "corpus"
 BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
 MOST_SEALED = 1 << 29  # bytes of all files that the manifest names
