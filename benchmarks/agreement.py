@@ -2,7 +2,7 @@
 
     python benchmarks/agreement.py [RUN]
 
-Nats are those of the validation part (the last tenth of agreement.txt, line by line) and of fresh draws from the
+Nats are those of the run's validation part of agreement.txt, line by line, and of fresh draws from the
 grammar; the truth is the mean of -log p of the very same sentences under the grammar.
 """
 
@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 
 import charlm
+from charlm.corpus.parts import taken_lines
 from charlm.scoring.metrics import Tally
 
 DATA = Path(__file__).parents[1] / "data"
@@ -25,10 +26,17 @@ def main() -> None:
     lm = charlm.load(sys.argv[1] if len(sys.argv) > 1 else None)
     grammar = load_grammar()
     show_pairs(lm)
-    text = (DATA / "agreement.txt").read_text()
-    lines = text[text.index("\n", int(0.9 * len(text))) + 1 :].split("\n")[:-1]
-    show_nats(lm, grammar, "validation part", lines)
+    show_nats(lm, grammar, "validation part", validation_lines(lm))
     show_nats(lm, grammar, "fresh draws", list(grammar.sentences(FRESH_SEED, FRESH)))
+
+
+def validation_lines(lm: charlm.LanguageModel) -> list[str]:
+    """The tenth of the lines that the run kept: from all over the text, or in runs of an older format the last ones."""
+    text = (DATA / "agreement.txt").read_text()
+    lines = text.split("\n")[:-1]
+    if lm.run.config["corpus"].get("split", "end") == "lines":
+        return [line for line, is_taken in zip(lines, taken_lines(0, len(lines), 0.1), strict=True) if is_taken]
+    return text[text.index("\n", int(0.9 * len(text))) + 1 :].split("\n")[:-1]
 
 
 def load_grammar() -> ModuleType:

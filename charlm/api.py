@@ -29,7 +29,7 @@ from charlm.probability import log_softmax
 from charlm.reading import Reading
 from charlm.run_config import read_config, was_trained
 from charlm.run_directory import BEST, RunDirectory, find_run
-from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime
+from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.joining import Joined, join
@@ -223,7 +223,8 @@ class LanguageModel:
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
         rng = np.random.default_rng([_randomness(seed), number])
-        for tokens in go_on(self.stepper, self._start(prompt, allow_unk), strategy, ending, [rng]):
+        start, ending = self._start(prompt, allow_unk), self.as_read(ending)
+        for tokens in go_on(self.stepper, start, strategy, ending, [rng]):
             yield from tokens.values()
 
     def sample_many(
@@ -240,7 +241,7 @@ class LanguageModel:
         size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
         groups = (range(first, min(first + size, count)) for first in range(0, count, size))
         randomness, start, stopping = _randomness(seed), self._start(prompt, allow_unk), threading.Event()
-        prompt = self._as_text(prompt)
+        prompt, ending = self._as_text(prompt), self.as_read(ending)
 
         def write(numbers: range) -> list[Sample]:
             written: list[list[SampledToken]] = [[] for _ in numbers]
@@ -299,6 +300,10 @@ class LanguageModel:
         """A text as it is tokenized."""
         text = self._as_text(text)
         return text if self.tokenizer.unit == "byte" else self.reading.prepared(text)
+
+    def as_read(self, ending: Ending) -> Ending:
+        """An ending whose stop texts are in the form of the run's text, as prompts are."""
+        return dataclasses.replace(ending, stop=[self._read(one) or one for one in stop_texts(ending.stop)])
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
         return start_after(self.tokenizer, self.stepper, self._read(prompt), allow_unk)

@@ -17,7 +17,6 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.sampling.generate import Sample, SampledToken
 
 EXAMPLES = """[bold]Examples[/]
 
@@ -76,7 +75,7 @@ def sample_cli(
         raise UsageError("--per-token is for --json", to_do="give both, or neither")
     one_thread_for_numpy(threads if num_samples == 1 else None)
     from charlm.api import load
-    from charlm.sampling.generate import Ending, collect
+    from charlm.sampling.generate import Ending, collect, stop_texts
     from charlm.sampling.strategies import Strategy
 
     strategy = Strategy(
@@ -96,7 +95,7 @@ def sample_cli(
         say_which(lm.run.path)
     prompt = typed_text(prompt, "--prompt", escapes is True)
     _warn_of_unknown(lm, prompt)
-    _warn_of_stops(lm, stops, until_eos, allow_unk)
+    _warn_of_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:
         samples = [lm.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk)]
