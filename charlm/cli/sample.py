@@ -17,6 +17,7 @@ from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
+    from charlm.sampling.generate import Sample, SampledToken
 
 EXAMPLES = """[bold]Examples[/]
 
