@@ -53,8 +53,8 @@ TEXTS_AT_ONCE = 16  # sampled side by side in a thread: of more, none comes soon
 class LanguageModel:
     """A trained run, ready to use. Load it with `charlm.load`.
 
-    A copy shares the network. A pickle, such as `multiprocessing` sends, holds the run's path and the options of
-    `load`, no weights; who unpickles it loads the run again, and gets RunError when it is gone or no longer the same.
+    A copy shares the network. `multiprocessing` sends the run's path and the options of `load`, no weights: the other
+    process loads the run again, and gets RunError when it is gone or no longer the same.
     """
 
     def __init__(

@@ -21,6 +21,7 @@ STOREYS = (
     ("training",),
     ("scoring", "sampling"),
     ("model", "engine"),
+    ("reading",),
     ("run_config",),
     ("shape",),
     ("cells",),

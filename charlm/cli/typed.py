@@ -6,7 +6,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 
 from charlm.cli.console import say
-from charlm.corpus.sources import STDIN, cannot_read
 from charlm.errors import TextError
 
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
@@ -29,12 +28,14 @@ def typed_text(text: str, option: str, escapes: bool) -> str:
 
     Bytes that are no UTF-8 come as in an argument, as lone surrogates. Raises TextError when nothing can be read.
     """
-    if text == STDIN:
+    if text == "-":
         text = _standard_input(option)
     return read_escapes(text) if escapes else text
 
 
 def _standard_input(option: str) -> str:
+    from charlm.corpus.sources import cannot_read
+
     if sys.stdin is None:
         raise TextError("there is no standard input", to_do=f"give {option} a text")
     if sys.stdin.isatty():

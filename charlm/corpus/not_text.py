@@ -42,7 +42,7 @@ SIGNATURES = {
     "an archive that charlm does not open (cpio)": rb"07070[127][0-7A-Fa-f]{70}|\xc7\x71",
     "compressed in a way that charlm does not read": rb"\x1f[\x9d\xa0]|LZIP\x01|\x04\x22\x4d\x18",
     "an array of numbers": rb"\x93NUMPY|\x89HDF\r\n|PAR1(?=.*\0)|ARROW1\0\0|GGUF[\x01-\x0f]\0",
-    "a pickle of Python": rb"\x80[\x02-\x05](?:\x95.{7}\0|[c}\]])",
+    "objects of Python": rb"\x80[\x02-\x05](?:\x95.{7}\0|[c}\]])",
     "a font": rb"wOF[F2]\0\x01|\0\x01\0\0\0|OTTO\0",
 }
 KINDS = {kind: re.compile(signature, re.DOTALL) for kind, signature in SIGNATURES.items()}
