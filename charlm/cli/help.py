@@ -23,7 +23,16 @@ KINDS = {
     "float": "NUMBER",
     "float range": "NUMBER",
 }
-VALUES = {"run": "RUN", "init_from": "RUN", "file": "FILE", "stream": "FILE", "time": "TIME", "encoding": "NAME"}
+VALUES = {
+    "run": "RUN",
+    "init_from": "RUN",
+    "file": "FILE",
+    "stream": "FILE",
+    "time": "TIME",
+    "encoding": "NAME",
+    "include": "PATTERN",
+    "exclude": "PATTERN",
+}
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""

@@ -50,11 +50,11 @@ def sample_cli(
     length: Annotated[int | None, typer.Option(help="Tokens (default 500; with --until-eos at most 5,000).")] = None,
     until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
     stop: Annotated[
-        list[str] | None, typer.Option(help=r"Stop before this text, such as \\n; of several, the first that comes.")
+        list[str] | None, typer.Option(help=r"Stop before this text, such as \n; of several, the first that comes.")
     ] = None,
     escapes: Annotated[
         bool | None,
-        typer.Option("--escapes/--no-escapes", help=r"Read \\n, \\t and \\\\ in --prompt, too; or not even in --stop."),
+        typer.Option("--escapes/--no-escapes", help=r"Read \n, \t and \\ in --prompt, too; or not even in --stop."),
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,

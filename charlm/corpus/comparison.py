@@ -70,7 +70,7 @@ def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit) -> Iterator[st
         repeated = sum(line in found for line in lines)
         if repeated <= REPEATED * len(lines):
             continue
-        all_lines = f"{len(lines):,} lines looked at" if len(lines) < num_lines else f"its {num_lines:,} lines"
+        all_lines = f"the {len(lines):,} lines looked at" if len(lines) < num_lines else f"its {num_lines:,} lines"
         what = f"{PART_NAMES[name]}: {repeated:,} of {all_lines} ({repeated / len(lines):.1%}), blank ones left out"
         may_be_a_part = (name == TEST or split == "given") and repeated >= NEARLY_ALL * len(lines)
         more = f"; if they were taken from there, {NOT_NEW}" if may_be_a_part else ""
