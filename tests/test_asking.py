@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import tarfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -390,3 +391,18 @@ def test_a_sample_wraps_at_words_on_a_terminal_and_nowhere_else(ask: Asking) -> 
     assert max(map(len, lines)) <= 80
     assert " ".join(lines).split() == piped.split()
     assert max(map(len, piped.split("\n"))) > 80
+
+
+def test_an_archive_on_standard_input_is_not_scored_as_text(type_in: Callable[..., Outcome]) -> None:
+    Path("a.txt").write_text("The cat\n" * 40)
+    with tarfile.open("a.tar", "w") as archive:
+        archive.add("a.txt")
+    whole = Path("a.tar").read_bytes()
+    for data in (whole, gzip.compress(whole)):
+        outcome = type_in(data, "score", "-", "--run", "char")
+        assert (outcome.code, outcome.out, "archive" in outcome.err) == (3, "", True)
+
+
+def test_a_carriage_return_of_a_windows_line_end_is_no_part_of_the_line(type_in: Callable[..., Outcome]) -> None:
+    outcome = type_in(b"The cat\r\nthe dog\r\n", "score", "-", "--run", "char", "--json")
+    assert [one["text"] for one in records(outcome) if "text" in one] == ["The cat", "the dog"]

@@ -29,7 +29,7 @@ def show_sentences_by_run(names: Sequence[str], scores: "Sequence[Sequence[Score
     table = Table(box=None, padding=(0, 2, 0, 0))
     for name in names:
         table.add_column(literal(name), justify="right", min_width=NARROWEST, overflow="fold")
-    table.add_column("sentence", min_width=20)
+    table.add_column("sentence", min_width=20, overflow="fold")
     for of_sentence in scores:
         logprobs = [score.logprob_nats for score in of_sentence]
         table.add_row(*_marked(logprobs), Text(visible(of_sentence[0].text)))
@@ -57,7 +57,7 @@ def show_totals_by_run(names: Sequence[str], totals: "Sequence[Tally]") -> None:
     """What each run makes of a whole file."""
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in ("run", "log p (nats)", "nats/char", "bits/char", "unknown"):
-        table.add_column(heading, justify="left" if heading == "run" else "right")
+        table.add_column(heading, justify="left" if heading == "run" else "right", overflow="fold")
     marked = _marked([total.logprob_nats for total in totals])
     for name, figure, total in zip(names, marked, totals, strict=True):
         per_char = (f"{total.nats_per_char:.4f}", f"{total.bits_per_char:.4f}")

@@ -196,6 +196,7 @@ def reporting_errors() -> Iterator[None]:
         show_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends it at once, without a traceback
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
         _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)

@@ -13,6 +13,7 @@ from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
 COLUMNS_FOR_ALL = 74  # of a terminal, for the list of runs
+MOST_COLUMNS = 80  # of what is said of one run, also where there is no terminal
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -142,7 +143,7 @@ def _show_one(record: dict[str, Any]) -> None:
     for name, value in rows.items():
         if value not in (None, ""):
             table.add_row(name, literal(str(value)))
-    out.print(table, soft_wrap=False)
+    out.print(table, soft_wrap=False, width=min(out.width, MOST_COLUMNS))
 
 
 def _validation(record: dict[str, Any]) -> str:

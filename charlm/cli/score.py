@@ -210,10 +210,17 @@ def _scores_of_lines(
 
     raw = all(lm.tokenizer.unit == "byte" for lm in models)
     batches = batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=asked.quiet), raw, _form(models))
-    decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
+    keeps_cr = raw or any(lm.reading.settings.line_ends == "keep" for lm in models)
+    decoded = ([_decoded(line, keeps_cr) for line in batch] for batch in batches)
     for lines in noting_ids(decoded, asked.quiet):
         texts = [asked.read(line) for line in lines]
         yield from zip(*(lm.score_lines(texts, context=asked.context, eos=asked.eos) for lm in models), strict=True)
+
+
+def _decoded(line: bytes, keeps_cr: bool) -> str:
+    """A line as text; a CR at its end is the rest of a CRLF where no run knows CR."""
+    text = line.decode("utf-8", "surrogateescape")
+    return text if keeps_cr else text.removesuffix("\r")
 
 
 def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]] | None":
@@ -408,5 +415,6 @@ def _times(nats: float) -> str:
 def _table(*headings: str) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     for heading in headings:
-        table.add_column(heading, justify="left" if heading in ("token", "sentence") else "right")
+        is_text = heading in ("token", "sentence")
+        table.add_column(heading, justify="left" if is_text else "right", overflow="fold")
     return table

@@ -119,18 +119,25 @@ def train_cli(
     session = open_session(request)
     for note in session.notes:
         say(note, quiet)
-    finished = _train(session, json, quiet)
+    go_on = f"charlm train --resume --run {shlex.quote(str(session.run.path))}"
+    try:
+        finished = _train(session, json, quiet)
+    except (KeyboardInterrupt, SystemExit):  # the second signal
+        say("ended at once; what was saved before is whole")
+        show_command(go_on, "go on with: ")
+        raise
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
         if session.spared:
             say(f"{session.spared} is as it was: what was trained is a run of its own, {session.run.path}")
-        show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
+        show_command(go_on, "go on with: ")
         raise typer.Exit(128 + finished.signal)
     say("measuring the best weights", quiet)
     try:
         with measuring(json, quiet) as show:
             result = measure(session, show)
     except (KeyboardInterrupt, SystemExit):
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends it at once, without a traceback
         say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
         raise
     _conclude(result, json, quiet)

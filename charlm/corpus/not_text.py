@@ -36,6 +36,7 @@ SIGNATURES = {
     "an SQLite database": rb"SQLite format 3\0",
     "an office document of the old kind": rb"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1",
     "an office document, an e-book or a program (zip)": rb"PK\x03\x04",
+    "an archive (tar), which is read as a whole where it is given as a file": rb".{257}ustar",
     "an archive that charlm does not open (7z)": rb"7z\xbc\xaf\x27\x1c",
     "an archive that charlm does not open (rar)": rb"Rar!\x1a\x07",
     "an archive that charlm does not open (ar)": rb"!<arch>\n",
