@@ -102,6 +102,15 @@ def test_a_model_that_does_not_fit_leaves_the_old_run(old: Path, start: Start, m
     assert (answer(old), beside(old)) == (before, ["run"])
 
 
+def test_a_new_run_that_cannot_be_locked_leaves_nothing(
+    old: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("charlm.training.replacement.writing", fail(ResourceError("no room for a lock")))
+    with pytest.raises(ResourceError):
+        start(force=True)
+    assert beside(old) == ["run"]
+
+
 def leave(training: Session, stop: StopRequest, how: str) -> None:
     if how == "signal":
         interrupt_after(training, stop, 4)

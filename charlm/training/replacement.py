@@ -20,7 +20,8 @@ class Replacement:
     """The folder of a new run, hidden beside the run at `path` that it is to replace.
 
     Its lock is held from here on, so that nobody takes it for one that a killed process left. Until `take_place` the
-    old run is untouched, and answers whoever asks for it. Raises UsageError and ResourceError as `writing` does.
+    old run is untouched, and answers whoever asks for it. Raises UsageError and ResourceError as `writing` does; the
+    new run is gone then.
     """
 
     def __init__(self, draft: Path, path: Path) -> None:
@@ -28,7 +29,11 @@ class Replacement:
         self._is_placed = False
         self._old: tuple[int, int] | None = None
         self._locks = ExitStack()
-        self._locks.enter_context(writing(draft))
+        try:
+            self._locks.enter_context(writing(draft))
+        except BaseException:
+            self.withdraw()
+            raise
 
     @contextmanager
     def training(self) -> Iterator[None]:

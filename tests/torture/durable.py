@@ -1,6 +1,7 @@
 """Promise 1: what was saved stays saved, whatever ends the process or the power."""
 
 import errno
+import os
 import re
 import resource
 import shutil
@@ -109,7 +110,10 @@ def faults(shop: Workshop, record: Record) -> None:
 
 
 def _replacing(shop: Workshop, fault: Callable[[Path], Observer]) -> Iterator[str]:
-    """A fault while a new run is to replace an old one: either answers, and the next training leaves nothing else."""
+    """A fault while a new run is to replace an old one: either answers, and the next training leaves nothing else.
+
+    A draft that nobody ever locked, or half of which is gone, may stay for a minute: it is made older than that.
+    """
     home, mark = shop.copy(shop.reference()), shop.home().with_suffix(".mark")
     command = shop.command("--force", steps=SHORT_RUN)
     outcome = run(home, *command, setup=lambda: watch(home, fault(mark)))
@@ -120,6 +124,8 @@ def _replacing(shop: Workshop, fault: Callable[[Path], Observer]) -> Iterator[st
         yield f"{failed}: {outcome}"
     if outcome.code == 6 and (left := strays(home)):
         yield f"{failed} left {', '.join(left)}"
+    for draft in (home / "runs").glob(".*.draft"):
+        os.utime(draft, (0, 0))
     for following in (("score", "the cat", "--run", "run"), ("verify", "run"), command):
         if (then := run(home, *following)).code != 0:
             yield f"{failed}, and then {following[0]}: {then} {then.out[-300:]}"

@@ -60,7 +60,9 @@ class Workshop:
         return home
 
     def command(self, *more: str, steps: int = LENGTH) -> tuple[str, ...]:
-        return ("train", "../corpus.txt", *SETTINGS, "--steps", str(steps), "--json", *more)
+        pairs = zip(SETTINGS[::2], SETTINGS[1::2], strict=True)
+        settings = (part for pair in pairs if pair[0] not in more for part in pair)
+        return ("train", "../corpus.txt", *settings, "--steps", str(steps), "--json", *more)
 
     def reference(self, *more: str, steps: int = LENGTH) -> "Reference":
         """What a command comes to when nothing disturbs it; computed when first asked for."""
