@@ -193,7 +193,7 @@ def _show_result(result: "TrainResult") -> None:
         out.print(line, soft_wrap=False)
     took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
     seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
-    out.print(f"{result.num_params:,} parameters, {seen}")
+    out.print(f"{result.num_params:,} parameters, {seen}", soft_wrap=False)
 
 
 def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
