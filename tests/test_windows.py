@@ -146,8 +146,10 @@ def test_a_pass_is_as_long_as_the_text_and_its_streams_begin_spread_over_it_howe
     seen = np.array([times_seen(case, one_pass(streams)) for _ in range(6)])
     assert abs(seen.mean() - 1) < 0.12
     in_all = seen.sum(axis=0)
-    assert np.mean((in_all >= 4) & (in_all <= 9)) > 0.95
     assert in_all.max() <= 2 * 6 + 2  # the start of a line, which is met from the initial state, too
+    if line > bptt:
+        in_all = in_all[np.arange(num_tokens) % line >= bptt]
+    assert np.mean((in_all >= 4) & (in_all <= 9)) > 0.98
 
 
 @given(cases())
@@ -283,7 +285,7 @@ def lines_read(windows: list[Window]) -> list[tuple[int, ...]]:
     for one in [one for one in read if one.first_input == EOS]:
         by_last[one.tokens[-1]] = len(lines)
         lines.append(one.tokens)
-    for one in sorted((one for one in read if one.first_input != EOS), key=lambda one: one.tokens[0]):
+    for one in sorted((one for one in read if one.first_input != EOS), key=lambda one: one.first_input):
         at = by_last[one.first_input]
         lines[at] += one.tokens
         by_last[one.tokens[-1]] = at

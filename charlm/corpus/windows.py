@@ -271,7 +271,7 @@ class SentenceWindows:
         while len(left):
             longest, mean = int(left.length[0]), int(left.length[: self._batch_size].sum()) / self._batch_size
             if longest > max(self._bptt, UNEVEN * mean):
-                left = _with_first_cut(left, max(self._bptt, ceil(mean)))
+                left = _with_first_cut(left, min(max(self._bptt, ceil(mean)), longest - 1))
                 continue
             width = -(-longest // -(-longest // self._bptt))  # of as few windows as can be, all alike
             yield left[: room // width], width
