@@ -35,7 +35,14 @@ def decided(**settings: Any) -> Shape:
 
 @every_cell
 def test_a_trained_cell_comes_back_from_its_run(cell: str, corpus: Path, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {**TINY, "num_layers": 2, "residual": True, "head_layers": 1, "steps": 12}
+    settings: dict[str, Any] = {
+        **TINY,
+        "num_layers": 2,
+        "residual": True,
+        "head_layers": 1,
+        "steps": 12,
+        "eval_every": 6,
+    }
     run = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, initial_state="learned", **settings).run
     model = charlm.load(run)
     assert (model.shape.cell, model.shape.residual, model.shape.head_layers) == (cell, True, 1)

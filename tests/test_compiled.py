@@ -1,5 +1,6 @@
 """The compiled LSTM against its slow twin, the equation in NumPy; and that charlm works without it."""
 
+import functools
 import importlib.util
 import shutil
 import time
@@ -249,14 +250,27 @@ def test_without_a_compiler_nothing_is_built_and_nothing_left(build: Any, monkey
     assert list(build.LIBRARY.parent.iterdir()) == []
 
 
+@pytest.fixture(scope="session")
+def library_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """The library that a flag makes, compiled when it is first asked for."""
+    folder = tmp_path_factory.mktemp("libraries")
+
+    @functools.cache
+    def make(flag: str) -> Path:
+        script = build_script()
+        script.LIBRARY, script.FLAGS = folder / f"lstm{flag}.so", (*script.FLAGS, *flag.split())
+        assert script.compile_library() == []
+        return Path(script.LIBRARY)
+
+    return make
+
+
 @pytest.fixture
-def other_library(build: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
+def other_library(library_file: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch) -> Callable[[str], Any]:
     """Use the library that a flag makes."""
 
     def use(flag: str) -> Any:
-        monkeypatch.setattr(build, "FLAGS", (*build.FLAGS, *flag.split()))
-        monkeypatch.setattr(compiled, "LIBRARY", build.LIBRARY)
-        assert build.compile_library() == []
+        monkeypatch.setattr(compiled, "LIBRARY", library_file(flag))
         library = compiled._library.__wrapped__()
         monkeypatch.setattr(compiled, "_library", lambda: library)
         return library

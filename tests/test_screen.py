@@ -145,7 +145,7 @@ def test_what_is_said_of_a_training_fits_whatever_the_numbers(steps: int, corpus
     assert " 1,371 tokens/s " in figures.line(100)
 
 
-@pytest.mark.parametrize("columns", [60, 80, 100])
+@pytest.mark.parametrize("columns", [60, 80, pytest.param(100, marks=pytest.mark.slow)])
 def test_a_training_and_its_result_fit_the_terminal(columns: int, corpus: Path, tmp_path: Path) -> None:
     length = ("--steps", "60", "--sample-every", "25")
     code, lines = on_a_terminal(
