@@ -197,6 +197,7 @@ PRESETS: dict[PresetName, Preset] = {
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 LENGTHS = ("steps", "epochs", "time")
+VARIABLES = "the CHARLM_* variables of the environment"
 OF_ANY_MOMENT = (*LENGTHS, "patience", "threads")  # what a run that goes on takes from the environment, too
 PROGRAMS_OWN = ("CHARLM_DEBUG",)  # variables that are no settings
 EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))
@@ -205,6 +206,13 @@ LONGEST_SECONDS = 36525 * 86400.0  # of a training: a hundred years
 
 def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
+
+
+def without_jargon(message: str) -> str:
+    """A message of pydantic's as a part of a sentence: what should have been given, not how it was tried."""
+    message = re.sub(r"Value error, |, unable to parse [^,.]*", "", message)
+    message = message.replace("Input should be", "it should be").rstrip(".")
+    return message[:1].lower() + message[1:]
 
 
 def check(settings: Any) -> None:
@@ -229,7 +237,8 @@ def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise UsageError(f"{flag(name)} {own[name]!r}: {first['msg'][0].lower()}{first['msg'][1:]}") from error
+        what = f"{flag(name)} {own[name]!r}: {without_jargon(first['msg'])}"
+        raise UsageError(what, to_do=f"charlm train --help explains {flag(name)}") from error
     check(settings)
     return settings
 
@@ -246,7 +255,7 @@ def gather(flags: Mapping[str, Any], config: Path | None = None, *, resume: bool
     wanted = OF_ANY_MOMENT if resume else known
     variables = {name: os.environ[_variable(name)] for name in wanted if os.environ.get(_variable(name))}
     given: dict[str, Any] = {}
-    for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, "environment"), (flags, "")):
+    for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, VARIABLES), (flags, "")):
         _override(given, {name: value for name, value in layer.items() if value is not None}, where, known)
     _check_variables({name: value for name, value in variables.items() if given.get(name) is value})
     return given

@@ -303,6 +303,7 @@ IDS = [
     ["spk3_07\tThe cat", "spk3_08\ta dog"],
     ["0 ||| The cat ||| -3.1 ||| 2", "0 ||| a dog ||| -9"],
     ["1 The cat", "2 a dog", "10 she"],
+    ["The cat (utt-1)", "a dog (utt-2)"],
 ]
 NO_IDS = [
     ["The cat", "a dog"],
@@ -310,6 +311,7 @@ NO_IDS = [
     ["7 cats", "5 dogs"],
     ["utt1-1", "utt1-2"],
     ["I like it"],
+    ["The cat (who sees)", "a dog (utt-2)"],
     english(20).splitlines(),
 ]
 

@@ -311,3 +311,24 @@ def test_stdout_that_is_only_ascii(trained: Charlm) -> None:
     out, errors = scoring.communicate(timeout=60)
     assert (scoring.returncode, errors.count(b"Traceback")) == (0, 0)
     assert b"caf\\xe9" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("train", "corpus.txt", "--hidden-size", "many"), "'--hidden-size': it should be a valid integer"),
+        (("train", "corpus.txt", "--cell", "transformer"), "'--cell': 'transformer' is not one of"),
+        (("sample", "--temp", "hot"), "it should be a valid number"),
+        (("train", "corpus.txt", "--color", "red"), "no such option: --color"),
+        (("sampel",), "did you mean 'sample'"),
+        (("sample", "--run"), "'--run' requires an argument"),
+    ],
+    ids=str,
+)
+def test_a_command_line_that_is_not_understood_is_an_error_as_others_are(
+    charlm: Charlm, arguments: tuple[str, ...], named: str
+) -> None:
+    outcome = charlm(*arguments)
+    assert outcome.code == 2
+    assert named.lower() in outcome.err.lower()
+    assert [line.partition(":")[0] for line in outcome.err.splitlines()] == ["error", "to do"]

@@ -1,6 +1,7 @@
 """The pages of `--help`: a name and what it means, side by side, or one below the other where the name is long."""
 
 import re
+import sys
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,7 +10,7 @@ from rich.markup import escape
 from rich.text import Text
 from typer.core import TyperGroup
 
-from charlm.cli.parsing import OneValueEach
+from charlm.cli.parsing import OneValueEach, reading_options
 
 MOST_COLUMNS = 100
 NAME_COLUMNS = 26  # an option with its value, indented by two, and the space behind it
@@ -53,6 +54,12 @@ class Command(OneValueEach):
 
 class Commands(TyperGroup):
     """`charlm` itself. Without arguments it says what there is to do, on one screen."""
+
+    def main(self, *args: Any, **extra: Any) -> Any:
+        """Run a command. Raises UsageError for options that are not understood, SystemExit at the end."""
+        with reading_options():
+            code = super().main(*args, **{**extra, "standalone_mode": False})
+        sys.exit(code if isinstance(code, int) else 0)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         if not args and not ctx.resilient_parsing:

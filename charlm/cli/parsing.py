@@ -1,11 +1,28 @@
-"""How a command line is read: an option that takes one value is not silently given two."""
+"""How a command line is read: an option that takes one value is not silently given two, and errors are our own."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
+from typer import BadParameter
 from typer.core import TyperCommand
 
+from charlm.config import without_jargon
 from charlm.errors import UsageError
+
+NOT_UNDERSTOOD: Any = BadParameter.__base__  # Typer's class of all errors in a command line, which has no public name
+
+
+@contextmanager
+def reading_options() -> Iterator[None]:
+    """Raises UsageError, which says what to do, for a command line that Typer does not understand."""
+    try:
+        yield
+    except NOT_UNDERSTOOD as error:
+        command = error.ctx.command_path if error.ctx else "charlm"
+        to_do = f"{command} --help lists what there is"
+        raise UsageError(without_jargon(error.format_message()), to_do=to_do) from error
 
 
 class OneValueEach(TyperCommand):

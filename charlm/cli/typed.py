@@ -12,7 +12,9 @@ ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 BYTE_ORDER_MARK = "\ufeff"
 LINES_LOOKED_AT = 10
 MOSES = re.compile(r"\s*\d+ \|\|\| ")  # 0 ||| a hypothesis ||| its scores
+SCLITE = re.compile(r".*\S[ \t]+\(([^\s()]*\d[^\s()]*)\)\s*", re.DOTALL)  # a hypothesis (spk1-utt003)
 NO_SCORES = "awk -F' [|][|][|] ' '{print $2}'"
+NO_LAST_FIELD = "sed 's/ *([^ ]*)$//'"
 ID = re.compile(r"(?=\S*\d)[\w.:/-]+")  # utt1-1, 4k0c030a, spk_003:12
 FIRST_FIELD = re.compile(r"(\S{1,60})([ \t]+)\S")
 NUMBERS = re.compile(r"\s*\d+(\s+\d+)+\s*")
@@ -73,6 +75,8 @@ def _ids_of(lines: Sequence[str]) -> tuple[str, str] | None:
         return None
     if all(map(MOSES.match, lines)):
         return "these lines have ids and scores between |||, which were scored as text", NO_SCORES
+    if all(map(SCLITE.fullmatch, lines)):
+        return "each line ends with what looks like an id in parentheses, which was scored as text", NO_LAST_FIELD
     found = [match for match in map(FIRST_FIELD.match, lines) if match]
     first = [match[1] for match in found]
     if len(first) < len(lines) or not (all(map(ID.fullmatch, first)) and _are_ids(first)):

@@ -44,5 +44,5 @@ def estimate(session: Session) -> Estimate:
         tokens_per_step=tokens,
         tokens_per_second=tokens / pace if pace else 0.0,
         seconds=steps * pace,
-        passes=steps * tokens / session.corpus.train.num_tokens,
+        passes=steps / session.trainer.windows.windows_per_pass,
     )
