@@ -55,7 +55,10 @@ def archive_kind(file: BinaryIO, name: str) -> ArchiveKind | None:
 
 
 def members(file: BinaryIO, kind: ArchiveKind, name: str) -> list[Member]:
-    """The ordinary files in an archive, by the bytes of their paths; hidden ones are left out, links and devices too.
+    """The ordinary files in an archive, by the bytes of their paths; hidden ones are left out, and devices.
+
+    A hard link to a file in the tar is a file like others. A symbolic one is left out: what it leads to is there
+    already, or is not in the archive.
 
     Of several with one path the last is meant, as when they are unpacked. Raises TextError for a damaged archive.
     """
@@ -96,15 +99,16 @@ def _is_document(file: BinaryIO, name: str) -> bool:
 
 def _tar_members(file: BinaryIO, name: str) -> Iterator[Member]:
     archive = tarfile.open(fileobj=_Bounded(file), mode="r:", encoding="utf-8")  # type: ignore[call-overload]  # noqa: SIM115
-    place = 0
+    place, seen = 0, set[str]()
     while member := archive.next():
         if member.size < 0 or archive.offset <= place:
             raise ValueError("a member of a size that cannot be")
         place = archive.offset
-        if member.isreg():
-            if member.issparse():
-                what = "this file is stored with holes"
-                raise TextError(what, shown(f"{name}/{member.name}"), "unpack the archive, and give the folder")
+        if member.issparse():
+            what = "this file is stored with holes"
+            raise TextError(what, shown(f"{name}/{member.name}"), "unpack the archive, and give the folder")
+        if member.isreg() or (member.islnk() and _path(member.linkname) in seen):
+            seen.add(_path(member.name))
             yield Member(_path(member.name), _opener(archive, member))
     _check_end(file, archive.offset, name)
 

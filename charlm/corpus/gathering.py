@@ -3,10 +3,11 @@
 import os
 import re
 import shlex
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path, PurePosixPath
 
 from charlm.corpus.archives import ArchiveKind, Member, MemberFile, archive_kind, members
@@ -18,6 +19,7 @@ from charlm.corpus.sources import (
     copied,
     files_below,
     is_prepared,
+    number_of,
     open_source,
     shown,
     version_of,
@@ -25,8 +27,7 @@ from charlm.corpus.sources import (
 from charlm.errors import TextError, UsageError
 
 NAMED_AS_ARCHIVE = re.compile(r"\.(?:tar|zip|tgz|tbz2?|txz|tzst|tar\.\w+)$", re.IGNORECASE)
-MOST_REFUSED = 20  # files that are named
-MOST_PATTERNS = 4  # that are proposed
+MOST_REFUSED = 200  # files that are named
 DEEPEST = 3  # archives within archives; one can hold itself
 
 
@@ -59,10 +60,14 @@ class Texts:
 
     def chooses(self, path: str) -> bool:
         """Whether a file is read; a pattern means its path, its name, or a folder that it is in."""
-        parts = path.split("/")
-        names = {*parts, *("/".join(parts[:number]) for number in range(1, len(parts) + 1))}
-        included = not self.include or _matches(self.include, names)
-        return included and not _matches(self.exclude, names)
+        return not self.excludes(path) and (not self.include or _matches(self.include, _names(path)))
+
+    def excludes(self, path: str) -> bool:
+        return _matches(self.exclude, _names(path))
+
+    def opens(self, path: str) -> bool:
+        """Whether a file is opened: it is read, or looks like an archive, whose members may be."""
+        return self.chooses(path) or (bool(NAMED_AS_ARCHIVE.search(path)) and not self.excludes(path))
 
     def __str__(self) -> str:
         return " ".join(self.paths)
@@ -78,15 +83,19 @@ def texts_of(given: "Path | str | Texts") -> Texts:
 
 @dataclass
 class Gathering:
-    """The files of some texts, opened one after another; what was found is counted, and noted."""
+    """The files of some texts, opened one after another; what was found is counted, and noted.
+
+    A file that cannot be opened or unpacked is one of the `refused`, which are told together; the others follow.
+    """
 
     texts: Texts
     notes: list[str] = field(default_factory=list)
     num_files: int = 0
     num_left_out: int = 0
+    refused: list[NoText] = field(default_factory=list)
 
     def sources(self) -> Iterator[Source]:
-        """Each file that is chosen. Raises TextError for a folder that has been prepared, and what opening raises."""
+        """Each file that is chosen. Raises TextError for a folder that has been prepared, ResourceError, UsageError."""
         for path in self.texts.paths:
             if path != STDIN and os.path.isdir(path):
                 yield from self._in_folder(Path(path))
@@ -94,7 +103,7 @@ class Gathering:
                 self.num_left_out += 1
             else:
                 is_chosen = not self.texts.include or _matches(self.texts.include, names)
-                yield from self.in_source(open_source(path), is_chosen=is_chosen)
+                yield from self._opened(partial(open_source, path), is_chosen=is_chosen)
 
     def in_source(self, source: Source, path: str = "", depth: int = 0, is_chosen: bool = True) -> Iterator[Source]:
         """The source itself, or the files in it where it is an archive."""
@@ -108,10 +117,8 @@ class Gathering:
                 source.file.close()
             return
         with closing(source.file):
-            if depth == DEEPEST:
-                raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
             self.notes += source.notes
-            for member in members(source.file, kind, source.name):
+            for member in self._members(source, kind, depth):
                 yield from self._in_member(source, member, f"{path}/{member.path}" if path else member.path, depth)
             if source.version and version_of(source.file) != source.version:
                 raise changed(source.name)
@@ -119,13 +126,13 @@ class Gathering:
     def found(self) -> str:
         """How many files there were, for a note."""
         left_out = f", {self.num_left_out:,} left out" if self.num_left_out else ""
-        return f"{self.texts.name}: {self.num_files:,} files{left_out}"
+        return f"{self.texts.name}: {number_of(self.num_files, 'file')}{left_out}"
 
     def nothing(self) -> TextError:
         """Why there is nothing to read."""
         name = self.texts.name
         if self.num_left_out:
-            what = f"--include and --exclude leave none of its {self.num_left_out:,} files"
+            what = f"--include and --exclude leave none of its {number_of(self.num_left_out, 'file')}"
             return TextError(what, name, "give other patterns: they are compared with paths and names in it")
         kind = "archive" if self.texts.is_one_file else "folder"
         return TextError(f"this {kind} has no files", name, "give a text file, or a folder of them")
@@ -136,21 +143,47 @@ class Gathering:
             raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
         for path in files_below(folder):
             relative = path.relative_to(folder).as_posix()
-            is_chosen = self.texts.chooses(relative)
-            if is_chosen or NAMED_AS_ARCHIVE.search(relative):
-                yield from self.in_source(open_source(path), relative, is_chosen=is_chosen)
+            if self.texts.opens(relative):
+                is_chosen = self.texts.chooses(relative)
+                yield from self._opened(partial(open_source, path), relative, is_chosen=is_chosen)
             else:
                 self.num_left_out += 1
 
     def _in_member(self, source: Source, member: Member, path: str, depth: int) -> Iterator[Source]:
-        is_chosen = self.texts.chooses(path)
-        if not is_chosen and not NAMED_AS_ARCHIVE.search(path):
+        if not self.texts.opens(path):
             self.num_left_out += 1
             return
         name = shown(f"{source.name}/{member.path}")
-        with closing(MemberFile(member.open(), name)) as file:
-            inner = copied(file, name)
-        yield from self.in_source(inner, path, depth + 1, is_chosen)
+
+        def unpacked() -> Source:
+            with closing(MemberFile(member.open(), name)) as file:
+                return copied(file, name)
+
+        yield from self._opened(unpacked, path, depth + 1, self.texts.chooses(path))
+
+    def _opened(
+        self, opened: Callable[[], Source], path: str = "", depth: int = 0, is_chosen: bool = True
+    ) -> Iterator[Source]:
+        """A source that is opened now, or the files in it. One that cannot be opened is one of the refused."""
+        with self._refusing():
+            yield from self.in_source(opened(), path, depth, is_chosen)
+
+    def _members(self, source: Source, kind: ArchiveKind, depth: int) -> list[Member]:
+        """What is in an archive; nothing where that cannot be found out."""
+        with self._refusing():
+            if depth == DEEPEST:
+                raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
+            return members(source.file, kind, source.name)
+        return []
+
+    @contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """An error of a single file is kept, to be told with others."""
+        try:
+            yield
+        except TextError as error:
+            self.num_files += 1
+            self.refused.append(NoText(error.what, error.where, error.to_do, error.what))
 
 
 def kind_of(source: Source) -> ArchiveKind | None:
@@ -162,27 +195,39 @@ def kind_of(source: Source) -> ArchiveKind | None:
         raise
 
 
-def refusal(refused: list[NoText], gathering: Gathering, encoding: str) -> NoText:
-    """One error that names every file that is no text."""
-    if len(refused) == 1:
+def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoText:
+    """One error that names every file that is refused. Another encoding is proposed if it fits the others, too."""
+    refused, num_files = gathering.refused, gathering.num_files
+    if num_files == 1 or (len(refused) == 1 and not (refused[0].fitting or refused[0].is_binary)):
         return refused[0]
     lines = [f"{error.where}: {error.why}" for error in refused[:MOST_REFUSED]]
     if len(refused) > MOST_REFUSED:
         lines.append(f"and {len(refused) - MOST_REFUSED:,} more")
-    patterns = dict.fromkeys(_pattern(error) for error in refused)
-    to_do = "leave them out: " + " ".join(f"--exclude {pattern}" for pattern in [*patterns][:MOST_PATTERNS])
-    to_do += " ..." if len(patterns) > MOST_PATTERNS else ""
+    to_do = "leave out what cannot be read: " + " ".join(f"--exclude {pattern}" for pattern in _patterns(refused))
     common = set.intersection(*(set(error.fitting) for error in refused))
-    if fitting := [name for name in refused[0].fitting if name in common]:
-        to_do += f"; or, if all files are written so: --encoding {fitting[0]}"
-    what = f"{len(refused):,} of {gathering.num_files:,} files are no text in {encoding}"
+    fitting = [name for name in refused[0].fitting if name in common]
+    if fitting and (len(refused) == num_files or (others_are_ascii and not fitting[0].startswith("utf-"))):
+        to_do = f"give --encoding {fitting[0]}, which would fit all files, or {to_do}"
+    elif any(error.fitting for error in refused):
+        named = f" (it looks like {' or '.join(fitting)})" if fitting else ""
+        to_do = f"convert to UTF-8 what is text in another encoding{named}, or {to_do}"
+    if len(refused) == 1:
+        return NoText(refused[0].what, refused[0].where, to_do, "")
+    what = f"{len(refused):,} of {number_of(num_files, 'file')} cannot be read as text in {encoding}"
     return NoText(what, "\n       ".join(lines), to_do, "")
 
 
-def _pattern(error: NoText) -> str:
-    """What leaves a file out: all of its kind if it is binary, else just that one."""
-    path = PurePosixPath(error.where.partition(", line ")[0])
-    return shlex.quote(f"*{path.suffix}" if path.suffix and not error.fitting else path.name)
+def _patterns(refused: list[NoText]) -> list[str]:
+    """What leaves these files out: all of a kind if one is binary, else just that one."""
+    paths = {PurePosixPath(error.where.partition(", line ")[0]): error for error in refused}
+    kinds = {path.suffix for path, error in paths.items() if path.suffix and error.is_binary}
+    return [*dict.fromkeys(shlex.quote(f"*{one.suffix}" if one.suffix in kinds else one.name) for one in paths)]
+
+
+def _names(path: str) -> set[str]:
+    """What patterns are compared with: the path, and the names of the file and of the folders that it is in."""
+    parts = path.split("/")
+    return {*parts, *("/".join(parts[:number]) for number in range(1, len(parts) + 1))}
 
 
 def refuse_idle_patterns(texts: Texts) -> None:

@@ -3,7 +3,7 @@
 import re
 import unicodedata
 
-from charlm.corpus.not_text import wide_encoding
+from charlm.corpus.not_text import is_utf_8, wide_encoding
 
 LETTERS_OF = {  # an encoding, and the scripts of the letters that its texts have
     "cp1252": {"LATIN"},
@@ -37,6 +37,8 @@ def fitting_encodings(sample: bytes) -> tuple[str, ...]:
     """The encodings in which these bytes are a likely text, the likeliest first; latin-1, which takes all, if none."""
     if wide := wide_encoding(sample):
         return (wide,)
+    if is_utf_8(sample):
+        return ("utf-8",)
     found: dict[str, tuple[float, str]] = {}  # by what the text is then: many encodings agree on it
     for encoding, scripts in LETTERS_OF.items():
         try:

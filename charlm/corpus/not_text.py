@@ -7,7 +7,7 @@ import unicodedata
 from charlm.errors import TextError
 
 HEAD = 1 << 16  # bytes of a file that are looked at
-SHORT = 256  # bytes; of fewer nothing is said, but for what has a signature or is UTF-16 throughout
+SHORT = 128  # bytes; of fewer nothing is said, but for what has a signature or is UTF-16 throughout
 MANY_NULS = 0.5  # of the bytes
 CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
 HIGH = bytes(range(128, 256))
@@ -24,6 +24,9 @@ SIGNATURES = {
     "a GIF picture": rb"GIF8[79]a(?=.*\0)",
     "a BMP picture": rb"BM.{4}\0\0\0\0",
     "a TIFF picture": rb"II\*\0|MM\0\*",
+    "a PNM picture": rb"P[456]\s(?:#[^\n]*\n)*\s*\d+\s+\d+\s+(?:\d+\s)?[^\n]*[\x80-\xff]",
+    "a picture (DOS EPS)": rb"\xc5\xd0\xd3\xc6",
+    "a catalogue of messages": rb"\xde\x12\x04\x95|\x95\x04\x12\xde",
     "a Photoshop picture": rb"8BPS\0",
     "an icon": rb"\0\0[\x01\x02]\0[^\0]\0",
     "a RIFF file of sound or pictures": rb"RIFF.{4}(?:WEBP|WAVE|AVI )",
@@ -52,15 +55,17 @@ KINDS = {kind: re.compile(signature, re.DOTALL) for kind, signature in SIGNATURE
 class NoText(TextError):
     """A file that is no text, or none in the encoding that was given; `why` in a few words, and the `fitting` ones."""
 
-    def __init__(self, what: str, where: str, to_do: str, why: str, fitting: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, what: str, where: str, to_do: str, why: str, fitting: tuple[str, ...] = (), is_binary: bool = False
+    ) -> None:
         super().__init__(what, where, to_do)
-        self.why, self.fitting = why, fitting
+        self.why, self.fitting, self.is_binary = why, fitting, is_binary
 
 
 def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
     """Raise NoText when a file that begins with these bytes is binary, or UTF-16 though `encoding` is another.
 
-    A NUL in a text is a character like others: only many of them, or other controls beside them, make it binary.
+    A NUL in a text is a character like others: only many of them, or other controls, make it binary.
     """
     for kind, signature in KINDS.items():
         if signature.match(head):
@@ -73,7 +78,7 @@ def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
     if wide:
         what = f"this is not {encoding}: it looks like {wide[:6].upper()}"
         raise NoText(what, name, f"give --encoding {wide}", f"looks like {wide[:6].upper()}", (wide,))
-    if len(head) >= SHORT and b"\0" in head and _is_binary(head):
+    if len(head) >= SHORT and _is_binary(head):
         raise _binary("binary data", name)
 
 
@@ -84,7 +89,7 @@ def wide_encoding(head: bytes) -> str | None:
     if head.startswith(MARKS) or head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
         is_utf_32 = head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE))
         return "utf-32" if is_utf_32 else "utf-16"
-    if len(head) < SHORTEST_WIDE or _is_utf_8(head):
+    if len(head) < SHORTEST_WIDE or is_utf_8(head):
         return None
     for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         if (_nuls_suit(head, width) or (width == 2 and _is_beyond_latin(head))) and _reads_as_text(head, encoding):
@@ -94,7 +99,7 @@ def wide_encoding(head: bytes) -> str | None:
 
 def _binary(kind: str, name: str) -> NoText:
     to_do = "give a text; of a folder or an archive, --exclude leaves it out; --unit byte learns any bytes"
-    return NoText(f"this is no text: {kind}", name, to_do, kind)
+    return NoText(f"this is no text: {kind}", name, to_do, kind, is_binary=True)
 
 
 def _is_binary(head: bytes) -> bool:
@@ -125,7 +130,7 @@ def _is_beyond_latin(head: bytes) -> bool:
     return len(head) - len(head.translate(None, HIGH)) > 0.05 * len(head)
 
 
-def _is_utf_8(head: bytes) -> bool:
+def is_utf_8(head: bytes) -> bool:
     """Whether it is UTF-8 with more than ASCII, which UTF-16 never is."""
     try:
         return not head.isascii() and bool(codecs.getincrementaldecoder("utf-8")("strict").decode(head))

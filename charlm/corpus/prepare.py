@@ -18,7 +18,7 @@ from charlm.corpus.numbered import NumberedText
 from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
 from charlm.corpus.reader import TextFile, check_encoding, open_text
 from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
-from charlm.corpus.sources import STDIN, TRAIN
+from charlm.corpus.sources import STDIN, TRAIN, number_of
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
@@ -195,10 +195,11 @@ def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator
     if not isinstance(tokenizer, WordTokenizer) or tokenizer.splitting.split != "whitespace":
         return
     for text in texts:
-        counts = sum(map(count_marks, text.texts(lines=True, within=at_a_space)), Counter[str]())
+        blocks = map(tokenizer.splitting.in_case, text.texts(lines=True, within=at_a_space))
+        counts = sum(map(count_marks, blocks), Counter[str]())
         for mark, count in sorted(counts.items()):
             what = meaning_of(mark) if tokenizer.splitting.marks else "unknown to this older tokenizer"
-            yield f"{text.name}: {mark} stands in it {count:,} times; it is {what}"
+            yield f"{text.name}: {mark} stands in it {number_of(count, 'time')}; it is {what}"
 
 
 def _learn(settings: TextSettings, train: Part, notes: list[str]) -> Tokenizer:

@@ -240,12 +240,12 @@ def _text(source: Source) -> TextFile:
 
 def _joined(gathering: Gathering, sources: Iterator[Source], settings: CorpusSettings, raw: bool) -> TextFile:
     """A copy of all files, each decoded and decompressed on its own and ended by a line end."""
-    joining = _Joining(settings, raw)
+    joining = _Joining(settings, raw, gathering.refused)
     copy = written(chain.from_iterable(map(joining.blocks, sources)))
     text = TextFile(gathering.texts.name, copy, Span(0, copy.tell()), added=joining.added)
     with _closed_on_error(text):
         if joining.refused:
-            raise refusal(joining.refused, gathering, settings.encoding)
+            raise refusal(gathering, settings.encoding, joining.is_ascii)
         if not gathering.num_files:
             raise gathering.nothing()
         notes = [*gathering.notes, *joining.notes]
@@ -260,9 +260,10 @@ class _Joining:
 
     settings: CorpusSettings
     raw: bool
+    refused: list[NoText]
+    is_ascii: bool = True
     notes: list[str] = field(default_factory=list)
     added: LineEndCounts = field(default_factory=LineEndCounts)
-    refused: list[NoText] = field(default_factory=list)
 
     def blocks(self, source: Source) -> Iterator[bytes]:
         """A file's text, and a line end where it has none. What is no text is remembered, to be named with others."""
@@ -275,6 +276,7 @@ class _Joining:
                 self.refused.append(error)
                 return
             for block in text.blocks():
+                self.is_ascii = self.is_ascii and block.isascii()
                 yield block
             self.notes += text.notes
         if not block.endswith(b"\n"):

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import shutil
 import stat
 import sys
 import tempfile
@@ -19,6 +20,8 @@ from charlm.text.interface import TOKENIZER_FILE
 STDIN = "-"
 TRAIN = "train.ids"
 COPIED = 1 << 18  # bytes at a time
+MAX_IN_MEMORY = 1 << 26  # bytes of a copy; a larger one goes to a temporary file
+MAX_SHARE = 0.5  # of what is free on the disk, which such a file may take
 
 Version = tuple[int, int]  # a file's size, and when it was last written to
 
@@ -104,6 +107,11 @@ def shown(path: Path | str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
 
 
+def number_of(count: int, thing: str) -> str:
+    """`1 file`, `2,000 files`."""
+    return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
+
+
 def version_of(file: Readable) -> Version | None:
     """None for what is no ordinary file."""
     try:
@@ -130,10 +138,20 @@ def read_at(file: BinaryIO, size: int, start: int, name: str) -> bytes:
 
 
 def written(pieces: Iterable[bytes]) -> BinaryIO:
-    """A temporary file with these bytes. Raises ResourceError, and what `pieces` raises."""
-    file = temporary_file()
+    """A file without a name that has these bytes: in memory, or on disk where they are many.
+
+    Raises ResourceError, also when they take more than MAX_SHARE of what is free there, and what `pieces` raises.
+    """
+    file, size, most = _file_in_memory(), 0, MAX_IN_MEMORY
     try:
-        file.writelines(pieces)
+        for piece in pieces:
+            size += len(piece)
+            if size > most:
+                if most > MAX_IN_MEMORY:
+                    raise _too_much()
+                file, most = _on_disk(file)
+            file.write(piece)
+            del piece  # before the next one is made
         file.flush()
     except BaseException as error:
         with suppress(OSError):
@@ -142,6 +160,31 @@ def written(pieces: Iterable[bytes]) -> BinaryIO:
             raise no_room(error) from error
         raise
     return file
+
+
+def _file_in_memory() -> BinaryIO:
+    """A file that is nowhere but in memory, where the system has such files."""
+    if not hasattr(os, "memfd_create"):
+        return temporary_file()
+    try:
+        return open(os.memfd_create("charlm"), "w+b")
+    except OSError:  # a sandbox that does not know it
+        return temporary_file()
+
+
+def _on_disk(file: BinaryIO) -> tuple[BinaryIO, int]:
+    """A temporary file with the same bytes in place of this one, and how many it may have."""
+    copy = temporary_file()
+    file.seek(0)
+    shutil.copyfileobj(file, copy, COPIED)
+    file.close()
+    return copy, max(MAX_IN_MEMORY + 1, int(MAX_SHARE * shutil.disk_usage(tempfile.gettempdir()).free))
+
+
+def _too_much() -> ResourceError:
+    what = f"the text takes more than {MAX_SHARE:.0%} of what is free for a copy of it"
+    to_do = "make room there, set TMPDIR to another place, or unpack it by hand and give the files"
+    return ResourceError(what, tempfile.gettempdir(), to_do)
 
 
 def temporary_file() -> BinaryIO:

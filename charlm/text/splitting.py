@@ -40,7 +40,7 @@ class Splitting:
     punctuation: Punctuation = "keep"
     lowercase: bool = False
     marks: bool = False
-    """Whether `<s>` and `</s>` or `<eos>`, which other tools write, are the starts and ends of lines that they mean."""
+    """Whether `<s>`, `</s>` and the like, which other tools write, are the starts and ends of lines that they mean."""
 
     @property
     def keeps_text(self) -> bool:
@@ -52,9 +52,12 @@ class Splitting:
         """The symbols of a piece."""
         return SPELL[self.split, self.punctuation]
 
+    def in_case(self, data: bytes) -> bytes:
+        return data.decode().lower().encode() if self.lowercase else data
+
     def prepared(self, data: bytes) -> bytes:
         """The text as it is taken apart: in its case, and with line ends in place of the marks that mean them."""
-        data = data.decode().lower().encode() if self.lowercase else data
+        data = self.in_case(data)
         has_marks = self.marks and any(mark in data for mark in MARKS)
         return without_marks(data.decode()).encode() if has_marks else data
 
