@@ -21,8 +21,7 @@ def rows(lengths: list[int], width: int, seed: int) -> Window:
     """Rows of random tokens, padded; all begin from the initial state."""
     tokens = np.random.default_rng(seed).integers(1, 9, (len(lengths), width + 1))
     inside = np.arange(width) < np.array(lengths)[:, None]
-    reset, aside = np.ones(len(lengths), np.bool_), np.zeros(len(lengths), np.bool_)
-    return Window(tokens[:, :-1], np.where(inside, tokens[:, 1:], IGNORED), reset, aside)
+    return Window(tokens[:, :-1], np.where(inside, tokens[:, 1:], IGNORED), np.ones(len(lengths), np.bool_))
 
 
 def together(one: Window, other: Window) -> Window:
@@ -35,7 +34,6 @@ def together(one: Window, other: Window) -> Window:
         np.concatenate([padded(one.inputs, 0), padded(other.inputs, 0)]),
         np.concatenate([padded(one.targets, IGNORED), padded(other.targets, IGNORED)]),
         np.concatenate([one.reset, other.reset]),
-        np.concatenate([one.aside, other.aside]),
     )
 
 
@@ -55,24 +53,9 @@ def test_a_token_has_the_same_weight_whatever_stands_beside_it() -> None:
     few, many = rows([3], 3, 1), rows([40, 37, 12], 40, 2)
     apart = gradients_of(few, many)
     torch.testing.assert_close(gradients_of(together(many, few)), apart, rtol=1e-9, atol=1e-12)
-    beside = Window(many.inputs, many.targets, many.reset, many.aside, beside=few)
+    beside = Window(many.inputs, many.targets, many.reset, beside=few)
     assert beside.num_tokens == 3 + 40 + 37 + 12
     torch.testing.assert_close(gradients_of(beside), apart, rtol=1e-9, atol=1e-12)
-
-
-def test_an_aside_leaves_the_state_of_its_stream_as_it_was() -> None:
-    shape = Shape("lstm", 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state="zero", vocab_size=9)
-    network = LanguageModelNetwork(shape)
-    network.initialise(torch.Generator().manual_seed(1))
-    gradients, whole = Gradients(network, bfloat16=False, seed=1, tokens_per_window=24.0), rows([8, 8, 8], 8, 3)
-    _, before = gradients.of(whole, None, 1)
-    aside = np.array([False, True, False])
-    for micro_batches in (1, 2):
-        _, after = gradients.of(Window(whole.inputs, whole.targets, aside, aside), before, micro_batches)
-        for old, new in zip(before, after, strict=True):
-            for old_part, new_part in zip(old, new, strict=True):
-                assert torch.equal(old_part[1], new_part[1])
-                assert not torch.equal(old_part[0], new_part[0])
 
 
 def first_tokens(lines: list[str], mode: str, folder: Path, **settings: object) -> dict[str, tuple[float, float]]:

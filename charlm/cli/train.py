@@ -119,18 +119,18 @@ def train_cli(
     session = open_session(request)
     for note in session.notes:
         say(note, quiet)
-    go_on = f"charlm train --resume --run {shlex.quote(str(session.run.path))}"
     try:
         finished = _train(session, json, quiet)
     except (KeyboardInterrupt, SystemExit):  # the second signal
         say("ended at once; what was saved before is whole")
-        show_command(go_on, "go on with: ")
+        if not session.replacement:
+            _show_how_to_go_on(session)
         raise
     if finished.signal is not None:
         say(f"interrupted after step {finished.step:,}, which is saved; the best weights so far are ready to use")
         if session.spared:
             say(f"{session.spared} is as it was: what was trained is a run of its own, {session.run.path}")
-        show_command(go_on, "go on with: ")
+        _show_how_to_go_on(session)
         raise typer.Exit(128 + finished.signal)
     say("measuring the best weights", quiet)
     try:
@@ -141,6 +141,10 @@ def train_cli(
         say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
         raise
     _conclude(result, json, quiet)
+
+
+def _show_how_to_go_on(session: "Session") -> None:
+    show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
 
 
 def _conclude(result: "TrainResult", json: bool, quiet: bool) -> None:

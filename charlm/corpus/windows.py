@@ -6,8 +6,8 @@ Stream mode reads B places of one long text side by side, T tokens at a time, ea
     stream 0:  a b c | d e f              window 1 is (a b c; g h i), window 2 is (d e f; j k l)
     stream 1:  g h i | j k l              and the state of window 1 is carried into window 2
 
-Now and then a stream stands still for one window, an aside, in which its row reads the beginning of some line from the
-initial state. Lines are dealt for that like cards, so each is met equally often, whatever its length.
+Beside each window stand the beginnings of some lines, read from the initial state, as a sentence is scored and a
+sample begun. Lines are dealt for that like cards, so each is met equally often, whatever its length.
 
 Sentence mode shuffles lines, puts lines of like length together, and starts every line from the initial state.
 Ids begin with one `<eos>`, the first input; a line's inputs begin at the `<eos>` before it.
@@ -28,7 +28,8 @@ Ids = NDArray[Any]
 
 LAYOUT = 2  # how windows follow from a text; a position is of no use to windows that are laid in another way
 IGNORED = -100  # a target that is padding
-ASIDE_EVERY = 20  # windows of a stream, of which one is an aside
+STARTS_SHARE = 0.05  # stream mode: tokens of beginnings beside a window, for each of its own
+START_TOKENS = 16  # of each beginning
 NEAR = 4  # windows: how far from its place a stream looks for a line to begin with
 POOL_BATCHES = 50  # sentence mode: batches' worth of lines that are sorted by length together
 SHORT = 4  # sentence mode: times that a short line goes into the others
@@ -40,19 +41,23 @@ COUNTED = 1 << 16  # tokens whose line ends are counted as one
 class Window:
     """Inputs and targets (B, T); `reset` (B,) says which sequences begin from the initial state.
 
-    After a window, the sequences that were an `aside` (B,) have the state again that they had before it. What stands
-    `beside` it is read for the same update, from the initial state, and leaves no state.
+    What stands `beside` it is read for the same update, from the initial state, and leaves no state.
     """
 
     inputs: NDArray[np.int64]
     targets: NDArray[np.int64]
     reset: NDArray[np.bool_]
-    aside: NDArray[np.bool_]
     beside: "Window | None" = None
+    is_repeated: bool = False
+    """Whether its tokens stand in other windows of the pass, too, so that they are not counted as seen."""
 
     @property
     def num_tokens(self) -> int:
         return int((self.targets != IGNORED).sum()) + (self.beside.num_tokens if self.beside else 0)
+
+    @property
+    def num_seen(self) -> int:
+        return self.num_tokens - (self.beside.num_tokens if self.beside and self.beside.is_repeated else 0)
 
 
 class Windows(Protocol):
@@ -100,29 +105,31 @@ class StreamWindows:
     """
 
     def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
-        self._ids, self._batch_size, self._bptt, self._rare = ids, batch_size, bptt, rare
+        self._ids, self._bptt, self._rare = ids, bptt, rare
         self._length = len(ids) - 1
         self._starts = _spread(ids, eos_id, batch_size, bptt)
         stretches = np.diff(np.append(self._starts, self._starts[0] + self._length))
-        self.windows_per_pass, self.tokens_per_window = -(-int(stretches.max()) // bptt), float(batch_size * bptt)
+        self.windows_per_pass = -(-int(stretches.max()) // bptt)
         self._lines = LineStarts(ids, eos_id)
         self._deal = _Deal(self._lines.count, seed)
+        self._start_tokens = min(START_TOKENS, bptt)
+        wanted = ceil(STARTS_SHARE * self.windows_per_pass * batch_size * bptt / self._start_tokens)
         # Few lines are met once a pass at most: a text of one line is not to be read over and over from its start.
-        self._aside_every = max(ASIDE_EVERY, -(-self.windows_per_pass * batch_size // self._lines.count))
+        self._starts_per_pass = min(wanted, self._lines.count)
+        starts_per_window = self._starts_per_pass / self.windows_per_pass
+        self.tokens_per_window = batch_size * bptt + starts_per_window * self._start_tokens
         self._pass, self._step = 0, 0
 
     def next(self) -> Window:
         time = self._pass * self.windows_per_pass + self._step
-        before, after = self._asides_before(time), self._asides_before(time + 1)
-        aside = after > before
-        places = (self._starts + self._bptt * (time - before)) % self._length
-        for stream in np.flatnonzero(aside).tolist():
-            places[stream] = self._lines.place(self._deal.card(int(before[stream]) * self._batch_size + stream))
-        index = places[:, None] + np.arange(self._bptt + 1)
-        index = np.where(index > self._length, index - self._length, index)  # the text goes round
-        tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
+        window = self._window((self._starts + self._bptt * time) % self._length, self._bptt, is_first=time == 0)
+        cards = range(self._dealt_before(time), self._dealt_before(time + 1))
+        if cards:
+            places = np.array([self._lines.place(self._deal.card(number)) for number in cards])
+            beginnings = replace(self._window(places, self._start_tokens, is_first=True), is_repeated=True)
+            window = replace(window, beside=beginnings)
         self._pass, self._step = _following(self._pass, self._step, self.windows_per_pass)
-        return Window(tokens[:, :-1], tokens[:, 1:], aside if time else np.ones_like(aside), aside)
+        return window
 
     def position(self) -> dict[str, NDArray[np.int64]]:
         return {"pass_and_step": np.array([self._pass, self._step])}
@@ -130,10 +137,15 @@ class StreamWindows:
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
         self._pass, self._step = _pass_and_step(position, self.windows_per_pass)
 
-    def _asides_before(self, time: int) -> NDArray[np.int64]:
-        """How many asides each stream has had before a window. The streams take turns, and none begins with one."""
-        turn = np.arange(self._batch_size) * (self._aside_every - 1)
-        return (time * self._batch_size + turn) // (self._aside_every * self._batch_size)
+    def _dealt_before(self, time: int) -> int:
+        """How many beginnings of lines stood beside the windows before this one."""
+        return time * self._starts_per_pass // self.windows_per_pass
+
+    def _window(self, places: NDArray[np.int64], width: int, is_first: bool) -> Window:
+        index = places[:, None] + np.arange(width + 1)
+        index = np.where(index > self._length, index - self._length, index)  # the text goes round
+        tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
+        return Window(tokens[:, :-1], tokens[:, 1:], np.full(len(places), is_first))
 
 
 class LineStarts:
@@ -285,7 +297,7 @@ class SentenceWindows:
         tokens = self._rare.replace(self._ids[index].astype(np.int64), index, self._pass)
         tokens[~inside] = self._eos_id
         targets = np.where(inside[:, 1:], tokens[:, 1:], IGNORED)
-        return Window(tokens[:, :-1], targets, np.full(len(group), start == 0), np.zeros(len(group), np.bool_))
+        return Window(tokens[:, :-1], targets, np.full(len(group), start == 0))
 
 
 def _typical(lengths: NDArray[np.int64]) -> int:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from charlm.interrupts import StopRequest
 from charlm.shape import num_params
+from charlm.training.defaults import MOST_PASSES
 from charlm.training.events import StepDone
 from charlm.training.memory import TORCH_BYTES, fixed_bytes, window_bytes
 from charlm.training.session import Session
@@ -44,5 +45,5 @@ def estimate(session: Session) -> Estimate:
         tokens_per_step=tokens,
         tokens_per_second=tokens / pace if pace else 0.0,
         seconds=steps * pace,
-        passes=steps / session.trainer.windows.windows_per_pass,
+        passes=MOST_PASSES if steps == budget.ceiling else steps * tokens / session.corpus.train.num_tokens,
     )

@@ -44,16 +44,13 @@ class Gradients:
         if state is not None and len(state[0][0]) != len(window.inputs):
             state = None
         for rows in rows_of(len(window.inputs), micro_batches):
-            parts = (window.inputs, window.targets, window.reset, window.aside)
-            inputs, targets, reset, aside = (self._tensor(one[rows]) for one in parts)
-            before = None if state is None else _rows(state, rows)
-            start = self.state_for(len(inputs), before, reset)
+            inputs, targets, reset = (self._tensor(one[rows]) for one in (window.inputs, window.targets, window.reset))
+            start = self.state_for(len(inputs), None if state is None else _rows(state, rows), reset)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
                 nats, new_state = self._network.total_nats(inputs, targets, start, self.dropout)
             (nats / self._tokens_per_window).backward()  # type: ignore[no-untyped-call]
             total += float(nats.detach())
-            kept = start if before is None else before
-            states.append(reset_state(new_state, _detached(kept), aside))
+            states.append(_detached(new_state))
         return total, _joined(states)
 
     def state_for(self, batch_size: int, state: NetworkState | None, reset: Tensor) -> NetworkState:

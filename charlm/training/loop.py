@@ -139,7 +139,7 @@ class Trainer:
             yield BatchSplit(progress.step, progress.micro_batches)
         norm = float(clip(self.network.parameters(), self.settings))
         learning_rate = self._learning_rate()
-        tokens = window.num_tokens
+        tokens = window.num_seen
         progress.step += 1
         progress.tokens_seen += tokens
         if math.isfinite(nats) and math.isfinite(norm):

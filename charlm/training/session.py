@@ -139,18 +139,27 @@ class Session:
             return self._save_on_the_way()
         if isinstance(event, Finished):
             return self._end(event)
-        self._log(event)
-        if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
-            self._save_best()
+        with self._forgiving_at_the_end():
+            self._log(event)
+            if isinstance(event, Evaluated) and event.improved and event.nats_per_token <= self.best_on_disk:
+                self._save_best()
         return []
 
     def _save_on_the_way(self) -> list[Event]:
-        try:
+        with self._forgiving_at_the_end():
             return [self._save()]
-        except ResourceError:
-            if self.trainer.progress.step < self.trainer.budget.total_or_guess:
+        return []
+
+    @contextmanager
+    def _forgiving_at_the_end(self) -> Iterator[None]:
+        """A full disk after the last step is noted, where there are best weights, which are a model all the same."""
+        try:
+            yield
+        except ResourceError as error:
+            is_done = self.trainer.progress.step >= self.trainer.budget.total_or_guess
+            if not is_done or not self.run.has(BEST) or self.replacement:
                 raise
-            return []  # all steps are done: `_end` tries once more, and says what is wrong
+            self.unsaved = error
 
     def _end(self, event: Finished) -> list[Event]:
         """Save the end. When that fails after all steps, the weights that were saved before are still a model."""
