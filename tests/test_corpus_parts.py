@@ -305,3 +305,17 @@ def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < 1.2 * peaks[0] + 2e6
+
+
+@pytest.mark.parametrize("way", ["on one line", "with a space behind each line"])
+def test_a_part_of_the_text_is_told_though_its_lines_differ(tmp_path: Path, way: str) -> None:
+    text = english(300)
+    (tmp_path / "corpus.txt").write_text(text.replace("\n", " ") if way == "on one line" else text)
+    part = text[2000:6000]
+    (tmp_path / "valid.txt").write_text(part.replace("\n", " " if way == "on one line" else " \n"))
+    (tmp_path / "other.txt").write_text(english(100, seed=7).replace("sees", "has seen"))
+    for name, is_told in (("valid.txt", True), ("other.txt", False)):
+        corpus = prepare(
+            tmp_path / "corpus.txt", tmp_path / name[:3], TextSettings(), CorpusSettings(), tmp_path / name
+        )
+        assert any("stand in the text to train on" in note for note in corpus.notes) == is_told

@@ -436,3 +436,55 @@ def test_an_archive_goes_through_the_commands(charlm: Charlm) -> None:
     for way in ("--file", "--stream"):
         scores = [charlm("score", way, name, "--json").out for name in ("both.zip", "both.txt")]
         assert scores[0] == scores[1]
+
+
+def test_what_is_excluded_is_not_opened(tmp_path: Path) -> None:
+    folder = folder_of({"a.txt": b"good\n", "backup/old.tar": tar_of(FILES)[:700]}, tmp_path / "folder")
+    for pattern in ("backup", "*.tar", "backup/*"):
+        assert read(Texts((str(folder),), (), (pattern,))) == b"good\n"
+    assert "damaged" in refusal(folder).what
+
+
+def test_damaged_and_missing_files_are_named_with_the_others(tmp_path: Path) -> None:
+    files = {"a.txt": b"good\n", "b.tar": tar_of(FILES)[:700], "c.gz": gzip.compress(b"text\n" * 99)[:-9], "d.png": PNG}
+    folder = folder_of(files, tmp_path / "folder")
+    paths = (*(str(folder / name) for name in files), str(folder / "missing"), str(folder / "lost"))
+    for files_given, number in ((folder, 3), (Texts(paths), 5)):
+        error = refusal(files_given)
+        assert f"{number} of {number + 1} files" in error.what
+        assert all(name in error.where for name in ("b.tar", "c.gz", "d.png"))
+    assert "missing: no such file" in error.where
+    assert "lost: no such file" in error.where
+
+
+@pytest.mark.parametrize(
+    ("other", "proposed"), [("plain\n", "--encoding cp1252"), ("naïve\n", "convert to UTF-8"), ("Größe\n", "convert")]
+)
+def test_an_encoding_is_proposed_only_where_it_fits_all_files(tmp_path: Path, other: str, proposed: str) -> None:
+    folder_of({"old.txt": "Größe und Länge\n".encode("cp1252"), "new.txt": other.encode()}, tmp_path / "folder")
+    assert proposed in refusal(tmp_path / "folder").to_do
+
+
+def test_utf_8_is_proposed_for_what_is_utf_8(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("naïve café über straße\n")
+    assert "--encoding utf-8" in refusal(tmp_path / "text", CorpusSettings(encoding="ascii")).to_do
+
+
+def test_a_hard_link_in_a_tar_is_a_file(tmp_path: Path) -> None:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode="w") as archive:
+        first, link = tarfile.TarInfo("./a"), tarfile.TarInfo("b")
+        first.size, link.type, link.linkname = 2, tarfile.LNKTYPE, "./a"
+        archive.addfile(first, io.BytesIO(b"a\n"))
+        archive.addfile(link)
+    (tmp_path / "x.tar").write_bytes(made.getvalue())
+    assert read(tmp_path / "x.tar") == b"a\na\n"
+
+
+def test_a_copy_that_takes_most_of_the_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("charlm.corpus.sources.MAX_IN_MEMORY", 1000)
+    (tmp_path / "x.zip").write_bytes(zip_of({"a": b"text\n" * 1000}))
+    assert read(tmp_path / "x.zip") == b"text\n" * 1000
+    monkeypatch.setattr("charlm.corpus.sources.MAX_SHARE", 0.0)
+    error = refusal(tmp_path / "x.zip")
+    assert (error.exit_code, "of what is free" in error.what) == (6, True)

@@ -1,6 +1,7 @@
 """Line ends and normal forms: what a text is made into before anything is counted, and what follows from it."""
 
 import json
+import sys
 import unicodedata
 from pathlib import Path
 
@@ -286,3 +287,17 @@ def test_python_takes_several_texts(corpus: Path, tmp_path: Path) -> None:
     both = [tmp_path / "a.txt", tmp_path / "b.md"]
     result = package.train(both, run=str(tmp_path / "run"), exclude=["*.md"], steps=2, **TINY)  # type: ignore[arg-type]
     assert "z" not in package.load(result.run).tokenizer.symbol(3)
+
+
+def test_lines_from_a_pipe_end_as_those_of_the_runs_text_did(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
+    unix = Path("corpus.txt").read_bytes()
+    Path("mac.txt").write_bytes(unix.replace(b"\n", b"\r"))
+    assert charlm("train", "mac.txt", *QUICK).code == 0
+    found = []
+    for end in (b"\n", b"\r\n", b"\r"):
+        Path("lines").write_bytes(unix.replace(b"\n", end))
+        with open("lines") as lines:
+            monkeypatch.setattr(sys, "stdin", lines)
+            found.append(charlm("score", "-", "--json").out)
+    assert len(found[0].splitlines()) == unix.count(b"\n") + 1
+    assert found[0] == found[1] == found[2]

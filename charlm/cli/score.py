@@ -3,7 +3,7 @@
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +19,7 @@ from charlm.cli.comparing import (
     show_totals_by_run,
 )
 from charlm.cli.console import (
+    NO_TEXT,
     out,
     perplexity,
     say,
@@ -162,6 +163,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], per_to
     """Sentences given as arguments: one, a ranking, or side by side by several runs."""
     texts = [asked.read(text) for text in sentences]
     note_ids(texts, asked.quiet)
+    _say_bytes(models, [asked.context, *texts])
     _say_form(models, [asked.context, *texts])
     scores = [
         [lm.score(text, context=asked.context, eos=asked.eos, per_token=per_token) for lm in models] for text in texts
@@ -209,6 +211,8 @@ def _scores_of_lines(
     from charlm.corpus.incoming import batches_of_lines
 
     raw = all(lm.tokenizer.unit == "byte" for lm in models)
+    if all(lm.reading.settings.line_ends == "lf" for lm in models):
+        settings = replace(settings, line_ends="lf")
     batches = batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=asked.quiet), raw, _form(models))
     keeps_cr = raw or any(lm.reading.settings.line_ends == "keep" for lm in models)
     decoded = ([_decoded(line, keeps_cr) for line in batch] for batch in batches)
@@ -236,6 +240,12 @@ def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]]
         return about_other_form(first.tokenizer, text)
 
     return bring
+
+
+def _say_bytes(models: "list[LanguageModel]", texts: list[str]) -> None:
+    """A warning where an argument has bytes that are no text, which only some units know."""
+    if any(map(NO_TEXT.search, texts)) and any(lm.tokenizer.unit != "byte" for lm in models):
+        say("warning: bytes that are no UTF-8 were read as unknown symbols; a run of --unit byte takes any bytes")
 
 
 def _say_form(models: "list[LanguageModel]", texts: list[str]) -> None:

@@ -20,6 +20,7 @@ PART_NAMES = {VALID: "validation", TEST: "test"}
 MOST_LINES = 10_000  # of a part that are looked for
 REPEATED = 0.1  # share of lines from which on it is said
 NEARLY_ALL = 0.99
+PROBES, PROBE = 8, 40  # pieces that are looked for where lines differ, and their bytes
 BLOCK = 1 << 16  # bytes read in one place
 MOST_BLOCKS = {TRAIN: 16, VALID: 4}  # that are looked at
 FEWEST = 700  # characters of an end that can be told from the rest
@@ -68,13 +69,37 @@ def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit) -> Iterator[st
     found = _found(train, {line for _, lines in looked_at.values() for line in lines})
     for name, (num_lines, lines) in looked_at.items():
         repeated = sum(line in found for line in lines)
+        is_own = name == TEST or split == "given"
         if repeated <= REPEATED * len(lines):
+            if is_own and _stands_in(train, parts[name]):
+                yield f"{PART_NAMES[name]}: pieces from all over it stand in the text to train on, too: {NOT_NEW}"
             continue
         all_lines = f"the {len(lines):,} lines looked at" if len(lines) < num_lines else f"its {num_lines:,} lines"
         what = f"{PART_NAMES[name]}: {repeated:,} of {all_lines} ({repeated / len(lines):.1%}), blank ones left out"
-        may_be_a_part = (name == TEST or split == "given") and repeated >= NEARLY_ALL * len(lines)
+        may_be_a_part = is_own and repeated >= NEARLY_ALL * len(lines)
         more = f"; if they were taken from there, {NOT_NEW}" if may_be_a_part else ""
         yield f"{what}, stand word for word in the text to train on too{more}"
+
+
+def _stands_in(train: Part, part: Part) -> bool:
+    """Whether a part looks copied from the training part though their lines differ: all of some pieces are found.
+
+    White space is one space in both.
+    """
+    size, start = len(part.span), part.span.start
+    if size < PROBES * PROBE:
+        return False
+    places = [start + (size - PROBE) * number // (PROBES - 1) for number in range(PROBES)]
+    pieces = (b"".join(part.text.blocks(Span(place, place + PROBE))) for place in places)
+    wanted = {b" ".join(piece.split()) for piece in pieces}
+    end = b""
+    for block in train.text.blocks(train.span):
+        read = b" ".join((end + block).split())
+        wanted = {piece for piece in wanted if piece not in read}
+        if not wanted:
+            return True
+        end = block[-2 * PROBE :]
+    return False
 
 
 def _some_lines(part: Part) -> tuple[int, list[int]]:

@@ -170,11 +170,12 @@ class Gathering:
 
     def _members(self, source: Source, kind: ArchiveKind, depth: int) -> list[Member]:
         """What is in an archive; nothing where that cannot be found out."""
+        found: list[Member] = []
         with self._refusing():
             if depth == DEEPEST:
                 raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
-            return members(source.file, kind, source.name)
-        return []
+            found += members(source.file, kind, source.name)
+        return found
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from charlm.config import CorpusSettings
 from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
+from charlm.corpus.line_ends import with_lf
 from charlm.corpus.not_text import HEAD, refuse_what_is_no_text
 from charlm.corpus.reader import BYTE_ORDER_MARKS, TextFile, check_encoding, open_text
 from charlm.corpus.sources import STDIN, cannot_read, opened, shown
@@ -45,7 +46,10 @@ def batches_of_lines(
         name = shown(path)
         with _descriptor(path, name, note) as descriptor:
             blocks = _decompressed(_read(descriptor, name), name, note)
-            yield from _batches(blocks if raw else _ToUtf8(settings, name, note).of(blocks), most, name)
+            if not raw:
+                blocks = _ToUtf8(settings, name, note).of(blocks)
+                blocks = with_lf(blocks) if settings.line_ends == "lf" else blocks
+            yield from _batches(blocks, most, name)
         return
     with open_text(path, settings, raw) as text:
         about_form = bring_into_form(text) if bring_into_form else ()
@@ -170,7 +174,8 @@ class _ToUtf8:
 
     def _undecodable(self, why: str, where: str) -> TextError:
         guess = BYTE_ORDER_MARKS.get(self._mark, f"{self._encoding}-le" if why else self._encoding)
-        to_do = f"give --encoding {'NAME' if guess == self._encoding else guess}, or --encoding-errors replace"
+        named = "NAME" if guess == self._encoding else guess
+        to_do = f"give --encoding {named}, or --encoding-errors replace; a run of --unit byte takes any bytes"
         return TextError(f"the text is not valid {self._encoding}{why}", where, to_do)
 
 

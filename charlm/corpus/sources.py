@@ -146,10 +146,10 @@ def written(pieces: Iterable[bytes]) -> BinaryIO:
     try:
         for piece in pieces:
             size += len(piece)
-            if size > most:
-                if most > MAX_IN_MEMORY:
-                    raise _too_much()
+            if size > most and most == MAX_IN_MEMORY:
                 file, most = _on_disk(file)
+            if size > most:
+                raise _too_much()
             file.write(piece)
             del piece  # before the next one is made
         file.flush()
@@ -178,7 +178,7 @@ def _on_disk(file: BinaryIO) -> tuple[BinaryIO, int]:
     file.seek(0)
     shutil.copyfileobj(file, copy, COPIED)
     file.close()
-    return copy, max(MAX_IN_MEMORY + 1, int(MAX_SHARE * shutil.disk_usage(tempfile.gettempdir()).free))
+    return copy, int(MAX_SHARE * shutil.disk_usage(tempfile.gettempdir()).free)
 
 
 def _too_much() -> ResourceError:

@@ -146,9 +146,10 @@ class Session:
         return []
 
     def _save_on_the_way(self) -> list[Event]:
+        saved: list[Event] = []
         with self._forgiving_at_the_end():
-            return [self._save()]
-        return []
+            saved.append(self._save())
+        return saved
 
     @contextmanager
     def _forgiving_at_the_end(self) -> Iterator[None]:
