@@ -2,11 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -304,6 +306,26 @@ def test_a_signal_saves_and_says_how_to_go_on(charlm: Charlm, number: signal.Sig
     assert training.returncode == 128 + number
     assert b"charlm train --resume --run runs/corpus" in errors
     assert charlm("score", "the cat").code == 0
+
+
+@pytest.mark.parametrize("every", ["5", "1000000"])
+def test_after_a_signal_the_run_to_go_on_with_is_there(charlm: Charlm, every: str) -> None:
+    assert charlm("train", "corpus.txt", "--run", "old", *QUICK).code == 0
+    more = ("--hidden-size", "8", "--save-every", every, "--eval-every", every)
+    training = process("train", "corpus.txt", "--run", "old", "--force", "--steps", "1000000", *more)
+    deadline = time.monotonic() + 60
+    steps = ""
+    while '"step": 20,' not in steps and time.monotonic() < deadline:
+        time.sleep(0.1)
+        with suppress(FileNotFoundError):  # it moves to its place meanwhile
+            steps = "".join(log.read_text() for log in Path("runs").glob("*/metrics.jsonl"))
+    training.send_signal(signal.SIGTERM)
+    _, errors = training.communicate(timeout=60)
+    found = re.search(r"charlm train --resume --run (\S+)", errors.decode())
+    assert found is not None
+    assert found[1] == ("runs/old" if every == "5" else "runs/old-2")
+    assert Path(found[1]).is_dir()
+    assert charlm("score", "the cat", "--run", "old").code == 0
 
 
 def test_stdout_that_is_only_ascii(trained: Charlm) -> None:

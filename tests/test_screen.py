@@ -366,3 +366,11 @@ def test_a_terminal_gets_what_its_encoding_has(tmp_path: Path) -> None:
     (tmp_path / "flag.txt").write_text(f"{FLAG}\n" * 30, encoding="utf-8")
     _, lines = on_a_terminal("tokenize", str(tmp_path / "flag.txt"), **ASCII)
     assert any(r"\U0001f1eb" in line for line in lines)
+
+
+def test_info_says_how_the_text_was_read(
+    train: Callable[..., Outcome], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "windows.txt").write_bytes(english(60).replace("\n", "\r\n").encode())
+    train("windows.txt", "--mode", "sentence", "--steps", "3", "-q")
+    assert "line ends lf, validation on lines from all over it" in page("info", "windows")

@@ -49,13 +49,13 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.run_config import read_config
+    from charlm.run_config import read_config, read_reading
     from charlm.run_directory import BEST, RunDirectory
     from charlm.shape import most_weight_bytes, num_params
 
     directory = RunDirectory(path)
     try:
-        config = read_config(directory)
+        config, reading = read_config(directory), read_reading(directory)
         best = directory.load(BEST, most_weight_bytes(config.model)) if directory.has(BEST) else None
         measured = None
         for record in directory.metrics():
@@ -70,6 +70,7 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "created": config.created,
         "command": config.command,
         "corpus": dataclasses.asdict(config.corpus),
+        "reading": {"line_ends": reading.line_ends, "normal_form": reading.normal_form},
         "model": dataclasses.asdict(config.model),
         "network": describe(config.model),
         "num_params": num_params(config.model),
@@ -127,6 +128,7 @@ def _show_one(record: dict[str, Any]) -> None:
         "best": _best(record),
         "ended": (record["measured"] or {}).get("ended"),
         "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
+        "read as": _reading(record),
         "model": record["network"],
         "parameters": f"{record['num_params']:,}",
         "types": f"{record['model']['vocab_size']:,}",
@@ -152,6 +154,14 @@ def _validation(record: dict[str, Any]) -> str:
     figures = {"cold": found} if record["training"]["mode"] == "sentence" else {"streamed": found, "cold": cold}
     shown = ", ".join(f"{value:.4f} {manner}" for manner, value in figures.items() if value is not None)
     return shown and f"{shown} (nats/char; lower is better)"
+
+
+def _reading(record: dict[str, Any]) -> str:
+    """What was made of the text before it was counted, and which part of it was kept for validation."""
+    parts = [f"{name.replace('_', ' ')} {form}" for name, form in record["reading"].items() if form != "keep"]
+    if record["corpus"].get("split") == "lines":
+        parts.append("validation on lines from all over it")
+    return ", ".join(parts)
 
 
 def _best(record: dict[str, Any]) -> str:
