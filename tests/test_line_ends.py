@@ -104,6 +104,7 @@ def test_bytes_are_kept(tmp_path: Path) -> None:
     corpus = prepare(tmp_path / "text", tmp_path / "ids", TextSettings(unit="byte"), CorpusSettings(valid_fraction=0))
     assert bytes(corpus.train.ids[1:].tolist()) == data
     assert corpus.train.header.line_ends == "keep"
+    assert any("100 CRLF; kept" in note for note in corpus.notes)
     for settings in (CorpusSettings(line_ends="lf"), CorpusSettings(normal_form="nfc")):
         with pytest.raises(UsageError):
             prepare(tmp_path / "text", tmp_path / "other", TextSettings(unit="byte"), settings)

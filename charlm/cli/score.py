@@ -346,6 +346,8 @@ def _show_tokens(score: "Score") -> None:
         surprisal = f"{-token.logprob_nats / math.log(2):.3f}"
         table.add_row(Text(_shown(token)), f"{math.exp(token.logprob_nats):.6f}", surprisal, f"{token.rank:,}")
     out.print(table)
+    if spelling := sum(token.spelling_nats for token in score.tokens_scored):
+        out.print(f"and {spelling / math.log(2):.3f} bits for the spelling of what is unknown")
 
 
 def _shown(token: "TokenScore") -> str:

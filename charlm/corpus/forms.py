@@ -51,6 +51,8 @@ def bring_into_form(
     there is one already, has it as a symbol. Notes of the text say what was found and done.
     """
     if raw:
+        if text.has_cr and (counts := LineEndCounts.of(text.blocks())).best() == "lf":
+            text.notes.append(f"{text.name}: line ends: {counts}; kept, as every byte is")
         return dataclasses.replace(settings, line_ends="keep", normal_form="keep")
     line_ends = _decide_line_ends(text, settings, tokenizer) if text.has_cr else settings.line_ends or "keep"
     decided = dataclasses.replace(settings, line_ends=line_ends)
