@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import pytest
 import zstandard
 from hypothesis import given
@@ -488,3 +489,9 @@ def test_a_copy_that_takes_most_of_the_disk_is_refused(tmp_path: Path, monkeypat
     monkeypatch.setattr("charlm.corpus.sources.MAX_SHARE", 0.0)
     error = refusal(tmp_path / "x.zip")
     assert (error.exit_code, "of what is free" in error.what) == (6, True)
+
+
+def test_bytes_at_random_are_no_text_without_a_nul_too(tmp_path: Path) -> None:
+    numbers = np.random.default_rng(1).integers(1, 256, 2000)
+    (tmp_path / "data").write_bytes(bytes(numbers.tolist()))
+    assert "no text" in refusal(tmp_path / "data", CorpusSettings(encoding="latin-1")).what

@@ -12,6 +12,7 @@ MANY_NULS = 0.5  # of the bytes
 CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
 HIGH = bytes(range(128, 256))
 MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
+SEVERAL = 4  # kinds of them, where there is no NUL: a text may have its own use for one or two
 ODD = ("Cc", "Cn", "Co")  # of Unicode's categories: controls, and what is no character to all
 MANY_ODD = 0.05  # of the characters
 SHORTEST_WIDE = 12  # bytes of UTF-16
@@ -104,7 +105,8 @@ def _binary(kind: str, name: str) -> NoText:
 
 def _is_binary(head: bytes) -> bool:
     controls = len(head) - len(head.translate(None, CONTROLS))
-    return controls > MANY_CONTROLS * len(head) or head.count(b"\0") > MANY_NULS * len(head)
+    is_varied = b"\0" in head or len({*head} & {*CONTROLS}) >= SEVERAL
+    return (is_varied and controls > MANY_CONTROLS * len(head)) or head.count(b"\0") > MANY_NULS * len(head)
 
 
 def _is_odd(head: bytes, encoding: str) -> bool:
