@@ -6,7 +6,7 @@ Stream mode reads B places of one long text side by side, T tokens at a time, ea
     stream 0:  a b c | d e f              window 1 is (a b c; g h i), window 2 is (d e f; j k l)
     stream 1:  g h i | j k l              and the state of window 1 is carried into window 2
 
-Beside each window stand the beginnings of some lines, read from the initial state, as a sentence is scored and a
+Beside every few windows stand the beginnings of some lines, read from the initial state, as a sentence is scored and a
 sample begun. Lines are dealt for that like cards, so each is met equally often, whatever its length.
 
 Sentence mode shuffles lines, puts lines of like length together, and starts every line from the initial state.
@@ -114,9 +114,11 @@ class StreamWindows:
         self._deal = _Deal(self._lines.count, seed)
         self._start_tokens = min(START_TOKENS, bptt)
         wanted = ceil(STARTS_SHARE * self.windows_per_pass * batch_size * bptt / self._start_tokens)
+        # As many at once as there are streams, beside every few windows: a step costs nearly the same for few rows.
+        self._at_once = min(batch_size, self._lines.count)
         # Few lines are met once a pass at most: a text of one line is not to be read over and over from its start.
-        self._starts_per_pass = min(wanted, self._lines.count)
-        starts_per_window = self._starts_per_pass / self.windows_per_pass
+        self._groups_per_pass = max(1, min(wanted, self._lines.count) // self._at_once)
+        starts_per_window = self._groups_per_pass * self._at_once / self.windows_per_pass
         self.tokens_per_window = batch_size * bptt + starts_per_window * self._start_tokens
         self._pass, self._step = 0, 0
 
@@ -139,7 +141,7 @@ class StreamWindows:
 
     def _dealt_before(self, time: int) -> int:
         """How many beginnings of lines stood beside the windows before this one."""
-        return time * self._starts_per_pass // self.windows_per_pass
+        return self._at_once * (time * self._groups_per_pass // self.windows_per_pass)
 
     def _window(self, places: NDArray[np.int64], width: int, is_first: bool) -> Window:
         index = places[:, None] + np.arange(width + 1)
