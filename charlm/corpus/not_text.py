@@ -104,9 +104,9 @@ def _binary(kind: str, name: str) -> NoText:
 
 
 def _is_binary(head: bytes) -> bool:
-    controls = len(head) - len(head.translate(None, CONTROLS))
-    is_varied = b"\0" in head or len({*head} & {*CONTROLS}) >= SEVERAL
-    return (is_varied and controls > MANY_CONTROLS * len(head)) or head.count(b"\0") > MANY_NULS * len(head)
+    if len(head) - len(head.translate(None, CONTROLS)) > MANY_CONTROLS * len(head):
+        return b"\0" in head or len({*head} & {*CONTROLS}) >= SEVERAL
+    return head.count(b"\0") > MANY_NULS * len(head)
 
 
 def _is_odd(head: bytes, encoding: str) -> bool:
