@@ -20,7 +20,7 @@ from rich.console import Console
 
 from benchmarks import encoding, limits, memory, sampling, scoring, starting, training
 from benchmarks.measure import Row, Way, alternate, rates
-from charlm.device import cores
+from charlm.system.machine import cores
 
 Part = Callable[[bool], Iterator[Row]]
 HEADINGS = ("part", "what", "charlm", "from", "to", "plain loop", "ratio", "limit", "share", "target", "met")

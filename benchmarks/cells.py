@@ -20,8 +20,8 @@ import torch
 
 from charlm.cells import CELLS
 from charlm.model import kernels
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.shape import Shape, cell_sizes, num_params
+from charlm.model.network import LanguageModelNetwork
+from charlm.network.architecture import Shape, cell_sizes, num_params
 from charlm.training.defaults import suitable_layers
 
 CHARLM = str(Path(sys.executable).with_name("charlm"))

@@ -26,8 +26,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import CorpusSettings, TextSettings
 from charlm.corpus.prepare import prepare
+from charlm.settings import CorpusSettings, TextSettings
 from charlm.text.tokenizer import load_tokenizer
 
 NUM_TYPES = 50_000

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
 from benchmarks.texts import character_run
-from charlm.device import cores, one_thread_for_numpy
 from charlm.engine.compiled import has_bfloat16
+from charlm.system.machine import cores, one_thread_for_numpy
 
 TARGETS = {128: 5, 256: 15, 512: 30}  # times the plain loop
 TOKENS, PLAIN_TOKENS, TEXTS = 500, 100, 32

@@ -7,7 +7,7 @@ from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate_with_results, rates
 from benchmarks.sampling import precisions
 from benchmarks.texts import SENTENCES, sentences, word_run
-from charlm.device import cores
+from charlm.system.machine import cores
 
 PLAIN_SENTENCES = 100  # a repeat of the plain loop: its speed is the same for all
 WEIGHTS_READ = 12 * 512 * 512 + 10_000 * 512  # by a token, the lowest layer's input left out
@@ -49,7 +49,7 @@ def plain(run: str, count: int) -> Callable[[], list[list[float]]]:
 
     import charlm
     from benchmarks.plain import PlainModel
-    from charlm.run_directory import BEST
+    from charlm.runs.directory import BEST
 
     lm = charlm.load(run)
     model = PlainModel(lm.shape.vocab_size, lm.shape.embedding_size, 512, 2, tied=False)

@@ -9,10 +9,11 @@ import torch
 from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
 from benchmarks.texts import character_text, folder
-from charlm.device import cores, find_machine, keep_freed_memory
-from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.network import LanguageModelNetwork
 from charlm.model.recurrent import RecurrentLayer
-from charlm.shape import Shape
+from charlm.network.architecture import Shape
+from charlm.system.machine import cores, find_machine
+from charlm.system.memory import keep_freed_memory
 
 CHARACTERS = {"vocab_size": 65, "embedding_size": 128, "hidden_size": 512, "num_layers": 1, "tied": False}
 CHARACTER_WINDOW = {"batch": 32, "bptt": 64}
@@ -98,7 +99,7 @@ def bare_step(
     times: int = 1,
 ) -> Callable[[], None]:
     """Forward, loss, backward, clipping, AdamW, as the training loop does them."""
-    from charlm.config import TrainingSettings
+    from charlm.settings import TrainingSettings
     from charlm.training.optimizer import clip, make_optimizer
 
     settings = TrainingSettings(learning_rate=1e-4, clip_norm=1.0, device="cpu")
@@ -149,10 +150,10 @@ def layer_step(batch: int, bptt: int) -> Callable[[], None]:
 
 def whole_steps(corpus: str, run: str) -> Callable[[], None]:
     """So many more steps of a training as the command runs it, save and log included: one of 3,000 steps."""
-    from charlm.config import gather
-    from charlm.training.creation import TrainRequest
+    from charlm.lifecycle.creation import TrainRequest
+    from charlm.lifecycle.session import open_session
+    from charlm.settings import gather
     from charlm.training.events import StepDone
-    from charlm.training.session import open_session
 
     settings = {"hidden_size": 512, "embedding_size": 128, "steps": 3000, "valid_fraction": 0.0, "device": "cpu"}
     settings |= {"batch_size": CHARACTER_WINDOW["batch"], "bptt": CHARACTER_WINDOW["bptt"], "dropout": 0.0}

@@ -20,31 +20,31 @@ from typing import TYPE_CHECKING, Any, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import CorpusSettings, Device, Precision
-from charlm.device import cores, may_have_gpu
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
-from charlm.engine.stepper import Stepper
+from charlm.engine.steps import Stepper
 from charlm.errors import DivergedError, RunError, UsageError
+from charlm.network.architecture import check_weights, most_weight_bytes, shape_from
 from charlm.probability import log_softmax
-from charlm.reading import Reading
-from charlm.run_config import read_config, was_trained
-from charlm.run_directory import BEST, RunDirectory, find_run
+from charlm.runs.config import read_config, was_trained
+from charlm.runs.directory import BEST, RunDirectory, find_run
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.joining import Joined, join
 from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.reading import Reading
 from charlm.scoring.score import Network, score_sequence, score_sequences, score_stream
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
-from charlm.shape import check_weights, most_weight_bytes, shape_from
+from charlm.settings import CorpusSettings, Device, Precision
+from charlm.system.machine import cores, may_have_gpu
 from charlm.text.interface import check_is_text
 from charlm.text.octets import to_text
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 if TYPE_CHECKING:
-    from charlm.training.results import TrainResult
+    from charlm.lifecycle.results import TrainResult
 
 LINES_AT_ONCE = 4096
 TEXTS_AT_ONCE = 16  # sampled side by side in a thread: of more, none comes sooner
@@ -111,9 +111,9 @@ class LanguageModel:
             return self.stepper
         import torch
 
-        from charlm.device import find_device
-        from charlm.model.language_model import LanguageModelNetwork
-        from charlm.model.runner import Runner
+        from charlm.model.network import LanguageModelNetwork
+        from charlm.model.predictor import Runner
+        from charlm.system.machine import find_device
 
         device = find_device(self._device)
         if compiled and device == "cpu":
@@ -372,10 +372,10 @@ def train(
     `time` is that of the whole call.
     """
     began = time.perf_counter()
-    from charlm.config import gather
-    from charlm.training.creation import TrainRequest
-    from charlm.training.results import measure
-    from charlm.training.session import open_session
+    from charlm.lifecycle.creation import TrainRequest
+    from charlm.lifecycle.results import measure
+    from charlm.lifecycle.session import open_session
+    from charlm.settings import gather
 
     given = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
     texts = [str(path) for path in given]

@@ -5,15 +5,15 @@ import sys
 import tracemalloc
 from pathlib import Path
 
-from charlm.config import CorpusSettings
 from charlm.corpus.reader import open_text
+from charlm.settings import CorpusSettings
 
 # The system's figure for the peak: other than tracemalloc's it has sentencepiece's memory in it.
 PREPARE = """
 import json, resource, sys
 from pathlib import Path
 import numpy, regex, sentencepiece
-from charlm.config import CorpusSettings, TextSettings
+from charlm.settings import CorpusSettings, TextSettings
 from charlm.corpus.prepare import prepare
 from charlm.text.tokenizer import load_tokenizer
 

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.api import LanguageModel
-from charlm.config import CorpusSettings, EncodingErrors, Punctuation, Split, SubwordModel, TextSettings, Unit
 from charlm.corpus.prepare import open_prepared, prepare
 from charlm.errors import CharlmError
+from charlm.lifecycle.creation import corpus_name
+from charlm.settings import CorpusSettings, EncodingErrors, Punctuation, Split, SubwordModel, TextSettings, Unit
 from charlm.text.tokenizer import build_tokenizer
-from charlm.training.creation import corpus_name
 
 # Two symbols at least are likelier to be worth training on; Hypothesis's own texts are the odd ones.
 TEXTS = st.one_of(st.text(max_size=80), st.text("ab \n.é", min_size=9, max_size=80))

@@ -17,9 +17,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.cli.typed import read_escapes
-from charlm.config import CorpusSettings
 from charlm.corpus.incoming import batches_of_lines
 from charlm.errors import TextError
+from charlm.settings import CorpusSettings
 from tests.conftest import english
 from tests.test_cli import Outcome, process, records
 from tests.test_cli import charlm as charlm

@@ -11,11 +11,11 @@ from torch import Tensor, nn
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.config import ModelSettings
-from charlm.engine.stepper import NumpyOps
+from charlm.engine.steps import NumpyOps
 from charlm.model.kernels import Kernel, kernel_for, unroll
 from charlm.model.operations import TorchOps
 from charlm.model.recurrent import RecurrentLayer
+from charlm.settings import ModelSettings
 
 T, B, I, H, P, RANK = 7, 3, 5, 6, 4, 2  # noqa: E741
 SIZES = Sizes(input_size=I, hidden_size=H, proj_size=P, mogrifier_rounds=3, mogrifier_rank=RANK)

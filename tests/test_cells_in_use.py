@@ -10,17 +10,17 @@ import torch
 
 import charlm
 from charlm.cells import CELLS
-from charlm.config import ModelSettings, TrainingSettings
-from charlm.device import Machine
 from charlm.errors import UsageError
-from charlm.files import fingerprint
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.run_directory import BEST, CONFIG, MANIFEST, RunDirectory
-from charlm.shape import Shape
-from charlm.training.creation import TrainRequest
+from charlm.lifecycle.creation import TrainRequest
+from charlm.lifecycle.session import open_session
+from charlm.model.network import LanguageModelNetwork
+from charlm.network.architecture import Shape
+from charlm.runs.directory import BEST, CONFIG, MANIFEST, RunDirectory
+from charlm.settings import ModelSettings, TrainingSettings
+from charlm.system.files import fingerprint
+from charlm.system.machine import Machine
 from charlm.training.defaults import decide_shape, suitable_layers
 from charlm.training.events import StepDone
-from charlm.training.session import open_session
 from tests.conftest import TINY
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))

@@ -4,7 +4,7 @@ import pytest
 
 from charlm.cells import CELLS
 from charlm.model.recurrent import RecurrentLayer
-from charlm.shape import Shape, cell_sizes
+from charlm.network.architecture import Shape, cell_sizes
 from tests.test_cli import Charlm, charlm, records
 
 __all__ = ["charlm"]

@@ -13,15 +13,15 @@ import numpy as np
 import pytest
 
 import charlm as package
-from charlm.engine.stepper import Stepper
+from charlm.engine.steps import Stepper
 from charlm.errors import DivergedError
-from charlm.lock import writing
-from charlm.run_directory import RunDirectory
+from charlm.lifecycle.session import Session
+from charlm.network.architecture import Shape, weight_shapes
+from charlm.runs.directory import RunDirectory
+from charlm.runs.lock import writing
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy, choose
-from charlm.shape import Shape, weight_shapes
 from charlm.text.interface import SymbolDecoder
-from charlm.training.session import Session
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures
@@ -70,7 +70,7 @@ def test_a_signal_that_was_ignored_from_the_start_stays_ignored(charlm: Charlm) 
 
 
 def test_a_place_taken_meanwhile_is_left_alone(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
-    from charlm.training import creation
+    from charlm.lifecycle import creation
 
     write_run = creation.write_run
 
@@ -184,7 +184,7 @@ def test_json_is_json_whatever_stdout_can_spell(trained: Charlm) -> None:
 
 
 def test_ctrl_c_ends_a_training_from_python_too(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.training.loop.clip", lambda *_: signal.raise_signal(signal.SIGINT) or 1.0)
+    monkeypatch.setattr("charlm.training.trainer.clip", lambda *_: signal.raise_signal(signal.SIGINT) or 1.0)
     with pytest.raises(KeyboardInterrupt):
         package.train("corpus.txt", steps=50, hidden_size=8, threads=1)
     assert RunDirectory(Path("runs/corpus")).load("last").step == 1
@@ -294,7 +294,7 @@ def test_drafts_of_the_dead_go_and_those_of_the_living_and_the_new_stay(charlm: 
 def test_the_result_is_told_although_another_holds_the_run_by_then(
     charlm: Charlm, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from charlm.training import results
+    from charlm.lifecycle import results
 
     def held(session: Session, *show: Any) -> results.TrainResult:
         with writing(session.run.path):

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 import charlm as package
-from charlm.config import CorpusSettings, TextSettings
 from charlm.corpus.prepare import prepare
 from charlm.errors import TextError
+from charlm.settings import CorpusSettings, TextSettings
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
 
 __all__ = ["charlm", "trained"]  # fixtures

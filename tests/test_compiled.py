@@ -14,9 +14,9 @@ import pytest
 import charlm
 from charlm.engine import compiled
 from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
-from charlm.engine.stepper import Stepper
+from charlm.engine.steps import Stepper
 from charlm.errors import UsageError
-from charlm.shape import Shape, weight_shapes
+from charlm.network.architecture import Shape, weight_shapes
 
 ROOT = Path(__file__).parent.parent
 

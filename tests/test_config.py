@@ -11,9 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm import config
+from charlm import settings as config
 from charlm.cells import CELLS, cell
-from charlm.config import (
+from charlm.errors import UsageError
+from charlm.model.recurrent import STARTS
+from charlm.settings import (
     PRESETS,
     SETTINGS,
     CorpusSettings,
@@ -26,8 +28,6 @@ from charlm.config import (
     seconds,
     unknown_variables,
 )
-from charlm.errors import UsageError
-from charlm.model.recurrent import STARTS
 from charlm.text.splitting import SPELL
 from charlm.text.tokenizer import TOKENIZERS
 

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings, Mode, TextSettings, Unit
 from charlm.corpus.parts import taken_lines
 from charlm.corpus.prepare import PreparedCorpus, open_prepared, prepare
 from charlm.corpus.seal import MANIFEST
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
+from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
 from charlm.text.tokenizer import build_tokenizer
 from tests.conftest import english
 
@@ -263,7 +263,7 @@ def test_lines_that_stand_in_both_parts_are_counted(tmp_path: Path, mode: Mode) 
 
 
 def test_of_very_many_lines_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.corpus.comparison.MOST_LINES", 50)
+    monkeypatch.setattr("charlm.corpus.comparison.MAX_LINES", 50)
     monkeypatch.setattr("charlm.corpus.reader.CHUNK", 64)
     lines = [f"{n % 2 and n}\n" for n in range(8000)]  # every other one is 0
     (note,) = notes_of(prepared(tmp_path, "".join(lines), "stream", unit="word"), "lines looked at")
@@ -294,7 +294,7 @@ def test_a_part_that_is_the_text_itself_or_from_it_is_said(tmp_path: Path, part:
 
 @pytest.mark.parametrize("mode", ["stream", "sentence"])
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
-    monkeypatch.setattr("charlm.corpus.comparison.MOST_LINES", 1000)
+    monkeypatch.setattr("charlm.corpus.comparison.MAX_LINES", 1000)
     peaks = []
     for repeats in (8, 40):
         text = b"".join(english(20_000, seed).encode() for seed in range(repeats))

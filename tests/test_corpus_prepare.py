@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings, TextSettings, Unit
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
 from charlm.corpus.store import HEADER_SIZE, IdsFile, write_ids
 from charlm.errors import ResourceError, RunError, TextError, UsageError
+from charlm.settings import CorpusSettings, TextSettings, Unit
 from charlm.text.interface import Counted
 from charlm.text.tokenizer import build_tokenizer
 from tests.conftest import english
@@ -157,9 +157,9 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, object], most: int
 ) -> None:
     text = TEXT + "<unk> an \u3000 end\n\n  " + "long" * 60 + "\nΑΣ ΑΣ\n" + english(120) + "new words\n"
-    monkeypatch.setattr("charlm.corpus.numbered.MOST_REMEMBERED", most)  # a table in all, or hundreds of them
+    monkeypatch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)  # a table in all, or hundreds of them
     monkeypatch.setattr("charlm.corpus.numbered.BLOCK", 50)
-    monkeypatch.setattr("charlm.corpus.numbered.MOST_SUMMED", most)
+    monkeypatch.setattr("charlm.corpus.numbered.MAX_SUMMED", most)
     monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
     place = text.index("\n", int(0.9 * len(text)) - 1) + 1

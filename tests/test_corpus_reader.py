@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings
 from charlm.corpus import reader
 from charlm.corpus.reader import Span, open_text
 from charlm.errors import CharlmError, TextError, UsageError
+from charlm.settings import CorpusSettings
 
 STRICT = CorpusSettings()
 

@@ -17,13 +17,13 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings, TextSettings, Unit
 from charlm.corpus import compression, sources
 from charlm.corpus.prepare import prepare
 from charlm.corpus.reader import open_text
 from charlm.corpus.store import HEADER_SIZE, IdsFile
 from charlm.errors import CharlmError, TextError, UsageError
-from charlm.training.creation import corpus_name
+from charlm.lifecycle.creation import corpus_name
+from charlm.settings import CorpusSettings, TextSettings, Unit
 from tests.conftest import english
 
 STRICT = CorpusSettings()
@@ -80,7 +80,7 @@ def test_from_pipes_and_standard_input(tmp_path: Path, monkeypatch: pytest.Monke
 @KINDS
 @pytest.mark.parametrize("most", [7, 1 << 18])
 def test_members_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, most: int) -> None:
-    monkeypatch.setattr(compression, "MOST_AT_ONCE", most)
+    monkeypatch.setattr(compression, "MAX_BYTES_AT_ONCE", most)
     monkeypatch.setattr(compression, "FED_TO_ZSTD", most)
     monkeypatch.setattr(sources, "COPIED", 11)
     path = tmp_path / "text"

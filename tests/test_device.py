@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from charlm import device
-from charlm.config import TrainingSettings, gather
-from charlm.device import cores, find_machine
 from charlm.errors import RunError
-from charlm.model.runner import Runner
-from charlm.run_directory import LAST, Weights
-from charlm.training.session import Session
+from charlm.lifecycle.session import Session
+from charlm.model.predictor import Runner
+from charlm.runs.directory import LAST, Weights
+from charlm.settings import TrainingSettings, gather
+from charlm.system import machine as device
+from charlm.system.machine import cores, find_machine
 from tests.test_training import Start, finish, start, tensors
 
 __all__ = ["start"]  # a fixture

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from charlm import files
 from charlm.errors import ResourceError
-from charlm.files import (
+from charlm.system import files
+from charlm.system.files import (
     append_line,
     check_space,
     copy_tree,
@@ -149,7 +149,7 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path) -> None:
         import resource, signal
         from pathlib import Path
         from charlm.errors import ResourceError
-        from charlm.files import append_line, write_atomically
+        from charlm.system.files import append_line, write_atomically
         signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
         resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, 10_000))
         folder = Path({str(tmp_path)!r})
@@ -230,7 +230,7 @@ def test_what_replacing_leaves_when_killed_is_swept(tmp_path: Path) -> None:
     code = f"""
         import os, signal
         from pathlib import Path
-        from charlm.files import replacing
+        from charlm.system.files import replacing
         with replacing(Path({str(tmp_path)!r}) / "best.safetensors") as file:
             file.write(b"x" * 10**6)
             os.kill(os.getpid(), signal.SIGKILL)

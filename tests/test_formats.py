@@ -29,7 +29,7 @@ def expected(run: Path) -> dict[str, Any]:
 
 
 def test_there_are_runs_of_every_format_up_to_now() -> None:
-    from charlm.run_directory import FORMAT
+    from charlm.runs.directory import FORMAT
 
     formats = {json.loads((run / "config.json").read_text())["format"] for run in RUNS}
     assert formats == set(range(1, FORMAT + 1)), f"python -m tests.fixtures {FORMAT}"

@@ -21,12 +21,12 @@ import zstandard
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings, EncodingErrors
 from charlm.corpus.gathering import Texts
 from charlm.corpus.guessing import fitting_encodings
 from charlm.corpus.reader import open_text
 from charlm.errors import CharlmError, TextError, UsageError
-from charlm.training.creation import corpus_name
+from charlm.lifecycle.creation import corpus_name
+from charlm.settings import CorpusSettings, EncodingErrors
 from tests.test_cli import QUICK, Charlm, charlm
 
 __all__ = ["charlm"]  # a fixture

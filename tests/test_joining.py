@@ -15,13 +15,13 @@ from numpy.typing import NDArray
 
 import charlm as package
 from charlm.api import LanguageModel
-from charlm.config import TextSettings
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, Sample, collect
 from charlm.sampling.healing import go_on, start_after
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.joining import join
 from charlm.scoring.spelling import spelling_nats
+from charlm.settings import TextSettings
 from charlm.text.tokenizer import Tokenizer, build_tokenizer, load_tokenizer
 from tests.conftest import TINY
 from tests.test_cli import QUICK, Charlm, charlm, process, records

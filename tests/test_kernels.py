@@ -355,7 +355,7 @@ def test_in_bfloat16_values_and_gradients_are_near_those_of_float32(
     cell: str, way: str, narrow: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(operations, "SMALL", 1 if narrow else SMALL)
-    monkeypatch.setattr(operations, "FEWEST_PACKED", 1 if narrow else MANY_STEPS)
+    monkeypatch.setattr(operations, "MIN_PACKED_PRODUCTS", 1 if narrow else MANY_STEPS)
     layer = RecurrentLayer(cell, SIZES)
     layer.initialise(torch.Generator().manual_seed(8))
     x, state = random_inputs(cell, dtype=torch.float32)

@@ -17,25 +17,22 @@ STOREYS = (
     ("__main__",),
     ("cli",),
     ("api",),
-    ("tasks", "inspection"),
+    ("lifecycle",),
     ("training",),
     ("scoring", "sampling"),
     ("model", "engine"),
-    ("reading",),
-    ("run_config",),
-    ("shape",),
+    ("runs",),
+    ("network",),
     ("cells",),
     ("corpus",),
-    ("text", "formats"),
-    ("place",),
-    ("run_directory", "lock", "device"),
-    ("weights_file",),
-    ("files", "interrupts", "config", "probability"),
+    ("text",),
+    ("system",),
+    ("settings", "probability"),
     ("errors",),
 )
 LEVELS = {room: level for level, rooms in enumerate(STOREYS) for room in rooms}
 # Networks and steppers are given to these from above: they need not know which one it is.
-INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells", "shape"}}
+INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells", "network"}}
 HEAVY = ("torch", "numpy")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
 
@@ -149,7 +146,15 @@ def loaded_by(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[str, set[st
 
 
 @pytest.mark.parametrize(
-    "module", ["charlm", "charlm.cli.app", "charlm.config", "charlm.cells", "charlm.shape", "charlm.run_directory"]
+    "module",
+    [
+        "charlm",
+        "charlm.cli.app",
+        "charlm.settings",
+        "charlm.cells",
+        "charlm.network.architecture",
+        "charlm.runs.directory",
+    ],
 )
 def test_importing_it_loads_nothing_heavy(module: str) -> None:
     code = f"import sys, {module}; print('loaded:', *(set(sys.modules) & {{'torch', 'numpy'}}), file=sys.stderr)"

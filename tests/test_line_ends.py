@@ -10,12 +10,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import charlm as package
-from charlm.config import CorpusSettings, LineEnds, NormalForm, TextSettings
 from charlm.corpus.forms import bring_into_form
 from charlm.corpus.line_ends import LineEndCounts
 from charlm.corpus.prepare import prepare
 from charlm.corpus.reader import open_text
 from charlm.errors import UsageError
+from charlm.settings import CorpusSettings, LineEnds, NormalForm, TextSettings
 from charlm.text.normal_form import normalised_chunks
 from tests.conftest import TINY, english
 from tests.test_cli import QUICK, Charlm, charlm, trained

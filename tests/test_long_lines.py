@@ -15,11 +15,11 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charlm.config import CorpusSettings, Punctuation, Split, SubwordModel, TextSettings
 from charlm.corpus import reader
 from charlm.corpus.prepare import PreparedCorpus, encoded_text, prepare
 from charlm.corpus.reader import open_text
 from charlm.errors import TextError
+from charlm.settings import CorpusSettings, Punctuation, Split, SubwordModel, TextSettings
 from charlm.text import subwords
 from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import at_a_space, where_case_is_plain
@@ -71,7 +71,7 @@ def test_a_line_cut_anywhere_is_the_whole_line(
             assume(False)
         ids, header = whole.train.ids.tolist(), whole.train.header
         cut_short(patch, line)
-        patch.setattr("charlm.corpus.numbered.MOST_REMEMBERED", most)
+        patch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)
         patch.setattr("charlm.corpus.numbered.BLOCK", block)
         for tokenizer in (None, whole.tokenizer):
             cut = prepared(folder, text, settings, tokenizer)
@@ -115,7 +115,7 @@ def test_a_line_of_words_one_by_one_is_the_line(tokenizer: SubwordTokenizer, mon
     whole = tokenizer.encode(text).tolist()
     monkeypatch.setattr(subwords, "LONG", 10)
     assert tokenizer.encode(text).tolist() == whole
-    monkeypatch.setattr(subwords, "LONGEST_WORD", 7)
+    monkeypatch.setattr(subwords, "MAX_WORD_LENGTH", 7)
     assert tokenizer.decode(tokenizer.encode(text).tolist()) == text
 
 
@@ -201,7 +201,7 @@ def test_memory_does_not_grow_with_a_line_of_a_gigabyte(tmp_path: Path, kind: di
 MILLION = """
 import resource, sys, time
 from pathlib import Path
-from charlm.config import CorpusSettings, TextSettings
+from charlm.settings import CorpusSettings, TextSettings
 from charlm.corpus.prepare import open_prepared, prepare
 
 start = time.process_time()

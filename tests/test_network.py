@@ -11,13 +11,13 @@ from torch import Tensor
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
 from charlm.corpus.windows import IGNORED
-from charlm.engine import stepper
-from charlm.engine.stepper import Stepper
+from charlm.engine import steps as stepper
+from charlm.engine.steps import Stepper
 from charlm.model.dropout import variational_dropout
-from charlm.model.language_model import LanguageModelNetwork, reset_state
+from charlm.model.network import LanguageModelNetwork, reset_state
 from charlm.model.recurrent import RecurrentLayer
+from charlm.network.architecture import Shape, num_params, weight_shapes
 from charlm.probability import log_softmax
-from charlm.shape import Shape, num_params, weight_shapes
 from tests.test_cells import RANK, SIZES, B, H, I, P, T, arrays, assert_same, every_cell, fill
 
 VOCAB = 11
@@ -105,7 +105,7 @@ def steps_of(engine: Stepper, ids: Any) -> tuple[Any, Any]:
 @pytest.mark.parametrize("table", [0, 1024], ids=["no table", "table"])
 @torch.no_grad()
 def test_the_stepper_equals_the_network(cell: str, variant: str, table: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepper, "LARGEST_TABLE", table)
+    monkeypatch.setattr(stepper, "MAX_TABLE_TYPES", table)
     network = random_network(shape_of(cell, **VARIANTS[variant]))
     ids = random_ids(B, T)
     expected, last = network(torch.from_numpy(ids), network.initial_state(B))

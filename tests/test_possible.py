@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from charlm.config import TextSettings
+from charlm.settings import TextSettings
 from charlm.text.possible import can_write
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 

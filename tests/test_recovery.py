@@ -11,24 +11,25 @@ import pytest
 import torch
 
 import charlm
-from charlm.config import TrainingSettings
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Window
-from charlm.device import free_memory, is_out_of_memory
 from charlm.errors import DivergedError, ResourceError
-from charlm.interrupts import StopRequest
-from charlm.lock import writing
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.run_directory import BEST, LAST, RunDirectory
-from charlm.shape import Shape
-from charlm.training import loop, memory
+from charlm.lifecycle.session import Session
+from charlm.model.network import LanguageModelNetwork
+from charlm.network.architecture import Shape
+from charlm.runs.directory import BEST, LAST, RunDirectory
+from charlm.runs.lock import writing
+from charlm.settings import TrainingSettings
+from charlm.system.interrupts import StopRequest
+from charlm.system.memory import free_memory, is_out_of_memory
+from charlm.training import memory
+from charlm.training import trainer as loop
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_training
 from charlm.training.events import BatchSplit, Event, RolledBack, Sampled, Skipped, StepDone
 from charlm.training.gradients import Gradients, rows_of
-from charlm.training.loop import Trainer
 from charlm.training.optimizer import clip
-from charlm.training.recovery import MOST_ROLLBACKS, MOST_SKIPPED
-from charlm.training.session import Session
+from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED
+from charlm.training.trainer import Trainer
 from tests.test_training import MACHINE, TINY, Start, finish, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
@@ -108,7 +109,7 @@ def test_many_skipped_steps_in_a_row_are_the_end_where_nobody_knows_a_good_state
     with pytest.raises(DivergedError, match="learning-rate") as caught:
         list(trainer.events(StopRequest()))
     assert caught.value.exit_code == 5
-    assert trainer.progress.step == 4 + MOST_SKIPPED
+    assert trainer.progress.step == 4 + MAX_SKIPPED
 
 
 def test_now_and_then_a_skipped_step_is_not_the_end(monkeypatch: pytest.MonkeyPatch, what: str) -> None:
@@ -134,7 +135,7 @@ def test_a_state_that_is_not_finite_is_not_carried_on() -> None:
 def test_training_goes_back_to_the_last_good_state_with_half_the_learning_rate(
     start: Start, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
-    spoil(monkeypatch, what, set(range(13, 13 + MOST_SKIPPED)))
+    spoil(monkeypatch, what, set(range(13, 13 + MAX_SKIPPED)))
     training = start()
     events, at_ten, after = [], {}, {}
     for event in training.events():
@@ -162,7 +163,7 @@ def test_before_anything_is_saved_the_last_good_state_is_the_beginning(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fresh = tensors_now(start("fresh"))
-    spoil(monkeypatch, "loss", set(range(3, 3 + MOST_SKIPPED)))
+    spoil(monkeypatch, "loss", set(range(3, 3 + MAX_SKIPPED)))
     training = start(save_every=100)
     for event in training.events():
         if isinstance(event, RolledBack):
@@ -182,7 +183,7 @@ def test_a_run_that_keeps_diverging_ends_with_what_to_try_and_its_last_good_stat
     assert RunDirectory(training.run.path).load(BEST).step == 7
     with writing(training.run.path):  # nobody holds it any more
         last = training.run.load(LAST)
-        assert (last.step, last.scalars["progress"]["rollbacks"]) == (5, MOST_ROLLBACKS)
+        assert (last.step, last.scalars["progress"]["rollbacks"]) == (5, MAX_ROLLBACKS)
         assert all(np.isfinite(value).all() for value in last.tensors.values())
 
 
@@ -216,7 +217,7 @@ def test_a_sample_that_grows_without_bound_does_not_end_a_training(
         yield types.SimpleNamespace(text="so far")
         raise DivergedError("not finite")
 
-    monkeypatch.setattr("charlm.training.session.generate", generate)
+    monkeypatch.setattr("charlm.lifecycle.session.generate", generate)
     samples = [event.text for event in start(sample_every=9).events() if isinstance(event, Sampled)]
     assert samples == ["so far", "so far"]
 
@@ -224,7 +225,7 @@ def test_a_sample_that_grows_without_bound_does_not_end_a_training(
 def test_the_counts_of_what_went_wrong_outlive_a_stop(
     start: Start, stop: StopRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    spoil(monkeypatch, "loss", set(range(9, 9 + MOST_SKIPPED)))
+    spoil(monkeypatch, "loss", set(range(9, 9 + MAX_SKIPPED)))
     for event in start().events():
         if isinstance(event, Skipped) and event.step == 11:
             stop.signal = 15
@@ -232,7 +233,7 @@ def test_the_counts_of_what_went_wrong_outlive_a_stop(
     resumed = start(resume=True)
     assert resumed.trainer.progress.skipped_in_a_row == 3
     back = next(event for event in resumed.events() if isinstance(event, RolledBack))
-    assert back.diverged_at == 8 + MOST_SKIPPED
+    assert back.diverged_at == 8 + MAX_SKIPPED
 
 
 # Memory
@@ -311,7 +312,7 @@ def test_a_split_batch_draws_from_where_the_whole_one_would_have(start: Start, m
     """A try that failed leaves no trace: found out or known from the start, a split batch is the same."""
     short_of_memory(monkeypatch, 2, ERRORS[0])
     found_out = finish(start("found"))
-    monkeypatch.setattr("charlm.training.session.fitting_micro_batches", lambda *arguments: 4)
+    monkeypatch.setattr("charlm.lifecycle.session.fitting_micro_batches", lambda *arguments: 4)
     assert tensors(finish(start("known"))) == tensors(found_out)
 
 
@@ -365,7 +366,7 @@ def test_free_memory_is_some_gigabytes_at_most() -> None:
 def test_room_on_the_disk_is_looked_at_before_training(
     corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlm.training.creation.disk_bytes", lambda *arguments: 10**18)
+    monkeypatch.setattr("charlm.lifecycle.creation.disk_bytes", lambda *arguments: 10**18)
     with pytest.raises(ResourceError, match=r"1,000,000,000,000,000,000 bytes are needed") as caught:
         charlm.train(corpus, run=str(tmp_path / "runs" / "x"), **TINY)
     assert str(tmp_path) in caught.value.where
@@ -375,10 +376,10 @@ def test_room_on_the_disk_is_looked_at_before_training(
 def test_room_on_the_disk_is_looked_at_before_a_run_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     training = finish(start(steps=3))
     taken = training.run.weights_bytes()
-    monkeypatch.setattr("charlm.training.session.disk_bytes", lambda *arguments: taken + 10**18)
+    monkeypatch.setattr("charlm.lifecycle.session.disk_bytes", lambda *arguments: taken + 10**18)
     with pytest.raises(ResourceError, match=r"1,000,000,000,000,000,000 bytes are needed"):
         start(resume=True, steps=5)
-    monkeypatch.setattr("charlm.training.session.disk_bytes", lambda *arguments: taken)
+    monkeypatch.setattr("charlm.lifecycle.session.disk_bytes", lambda *arguments: taken)
     assert finish(start(resume=True, steps=5)).trainer.progress.step == 5
 
 
@@ -391,7 +392,7 @@ def test_what_a_training_takes_on_disk_is_what_was_counted(start: Start) -> None
 
 def test_a_rollback_keeps_to_a_length_that_was_given_anew(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(start(steps=10))
-    spoil(monkeypatch, "loss", set(range(1, 1 + MOST_SKIPPED)))
+    spoil(monkeypatch, "loss", set(range(1, 1 + MAX_SKIPPED)))
     resumed = start(resume=True, steps=30)
     events = list(resumed.events())
     assert any(isinstance(event, RolledBack) and event.step == 10 for event in events)
@@ -403,7 +404,7 @@ def test_out_of_memory_in_a_check_loses_no_step(start: Start, monkeypatch: pytes
         raise ERRORS[0]
 
     with monkeypatch.context() as patch:
-        patch.setattr("charlm.training.session._check", lambda *arguments: fail)
+        patch.setattr("charlm.lifecycle.session._check", lambda *arguments: fail)
         with pytest.raises(torch.OutOfMemoryError):
             finish(start(save_every=100))
     resumed = start(resume=True)

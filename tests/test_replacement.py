@@ -9,12 +9,12 @@ import pytest
 
 import charlm
 from charlm.errors import DivergedError, ResourceError, UsageError
-from charlm.interrupts import StopRequest
-from charlm.lock import writing
-from charlm.run_directory import BEST, LAST, RunDirectory
-from charlm.training import session
+from charlm.lifecycle import session
+from charlm.lifecycle.session import Session
+from charlm.runs.directory import BEST, LAST, RunDirectory
+from charlm.runs.lock import writing
+from charlm.system.interrupts import StopRequest
 from charlm.training.events import Evaluated, StepDone
-from charlm.training.session import Session
 from tests.test_training import Start, finish, interrupt_after, start, stop
 
 __all__ = ["start", "stop"]  # fixtures
@@ -105,7 +105,7 @@ def test_a_model_that_does_not_fit_leaves_the_old_run(old: Path, start: Start, m
 def test_a_new_run_that_cannot_be_locked_leaves_nothing(
     old: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlm.training.replacement.writing", fail(ResourceError("no room for a lock")))
+    monkeypatch.setattr("charlm.lifecycle.replacement.writing", fail(ResourceError("no room for a lock")))
     with pytest.raises(ResourceError):
         start(force=True)
     assert beside(old) == ["run"]
@@ -199,7 +199,7 @@ def test_what_a_killed_process_left_goes_with_the_next_training_of_that_name(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from charlm.training.session import TrainRequest, open_session
+from charlm.lifecycle.session import TrainRequest, open_session
 (Path(sys.argv[1]).parent / "text.txt").write_text("the pear and the pair\\n" * 40)
 text = str(Path(sys.argv[1]).parent / "text.txt")
 settings = {"steps": 9, "hidden_size": 5, "threads": 1}

@@ -13,20 +13,21 @@ import pytest
 import torch
 
 import charlm
-from charlm import config
+from charlm import settings as config
 from charlm.cells import CELLS
 from charlm.cli.verify import verify
 from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
-from charlm.interrupts import Interrupted, StopRequest
-from charlm.lock import writing
-from charlm.run_directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.lifecycle import session
+from charlm.lifecycle.session import Session, TrainRequest, open_session
+from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.runs.lock import writing
+from charlm.system.interrupts import Interrupted, StopRequest
 from charlm.text.tokenizer import load_tokenizer
-from charlm.training import loop, session
+from charlm.training import trainer as loop
 from charlm.training.events import Evaluated, Finished, Planned, Saved, StepDone
-from charlm.training.loop import Progress
 from charlm.training.optimizer import make_optimizer
-from charlm.training.session import Session, TrainRequest, open_session
+from charlm.training.trainer import Progress
 from tests.test_training import TINY, Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures
@@ -378,7 +379,7 @@ def test_a_tokenizer_is_compared_too(start: Start) -> None:
 def test_another_version_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(start(steps=3))
     assert start(resume=True).notes == ["going on from step 3"]
-    monkeypatch.setattr("charlm.training.resuming.__version__", "9.9")
+    monkeypatch.setattr("charlm.lifecycle.resuming.__version__", "9.9")
     changed = start(resume=True).notes[0]
     assert f"charlm {charlm.__version__} (now 9.9)" in changed
 
@@ -723,7 +724,7 @@ def test_a_run_that_was_replaced_meanwhile_is_left_alone(start: Start) -> None:
 
 def test_too_many_threads_are_not_started(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(start(steps=3, threads=9))
-    monkeypatch.setattr("charlm.training.resuming.cores", lambda: 1)
+    monkeypatch.setattr("charlm.lifecycle.resuming.cores", lambda: 1)
     resumed = start(resume=True, steps=5)
     assert resumed.training.threads == 1
     assert any("9 threads" in note for note in resumed.notes)

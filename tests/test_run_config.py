@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from charlm.config import TextSettings, TrainingSettings
 from charlm.errors import RunError
-from charlm.run_config import read_config
-from charlm.run_directory import RunDirectory
-from charlm.shape import Shape
+from charlm.network.architecture import Shape
+from charlm.runs.config import read_config
+from charlm.runs.directory import RunDirectory
+from charlm.settings import TextSettings, TrainingSettings
 from tests.mutations import reseal
 
 MISSING = "<missing>"

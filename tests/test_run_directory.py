@@ -20,10 +20,8 @@ import pytest
 
 import charlm
 from charlm.errors import ResourceError, RunError, UsageError
-from charlm.files import make_folder, replacing, write_atomically, write_json
-from charlm.lock import writing
-from charlm.place import new_run_path
-from charlm.run_directory import (
+from charlm.runs.destination import new_run_path
+from charlm.runs.directory import (
     BEST,
     FORMAT,
     LAST,
@@ -35,6 +33,8 @@ from charlm.run_directory import (
     list_runs,
     log_is_whole,
 )
+from charlm.runs.lock import writing
+from charlm.system.files import make_folder, replacing, write_atomically, write_json
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
 
@@ -290,8 +290,8 @@ def test_what_a_saved_state_says_of_the_log_is_durable_before_it(
 ) -> None:
     order: list[str] = []
     run.append_metrics({"step": 1})
-    monkeypatch.setattr("charlm.run_directory.sync_file", lambda path: order.append(path.name))
-    monkeypatch.setattr("charlm.run_directory.write_atomically", lambda path, data: order.append(path.name))
+    monkeypatch.setattr("charlm.runs.directory.sync_file", lambda path: order.append(path.name))
+    monkeypatch.setattr("charlm.runs.directory.write_atomically", lambda path, data: order.append(path.name))
     run.save(LAST, weights())
     assert order == ["metrics.jsonl", "last.safetensors"]
 
@@ -553,7 +553,7 @@ def test_of_runs_that_do_not_say_when_they_were_saved_it_counts_when_they_were_b
 
 @pytest.mark.parametrize("wrong", ["", "soon", "2026-11-26T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
 def test_a_moment_that_is_none_is_damage(run: RunDirectory, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.run_directory.written", lambda moment: wrong)
+    monkeypatch.setattr("charlm.runs.directory.written", lambda moment: wrong)
     run.save(BEST, weights())
     assert run.saved_at is None
     assert_damaged(lambda: run.load(BEST), "best.safetensors")
@@ -663,7 +663,7 @@ def test_the_lock_holds_between_processes_and_goes_with_its_process(tmp_path: Pa
     holder = f"""
         import sys, os
         from pathlib import Path
-        from charlm.lock import writing
+        from charlm.runs.lock import writing
         with writing(Path({str(tmp_path)!r})):
             print("held", flush=True)
             sys.stdin.read()

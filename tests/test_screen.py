@@ -22,12 +22,12 @@ import charlm
 from charlm.cli.app import app, main
 from charlm.cli.console import visible, visible_symbol
 from charlm.cli.progress import Figures
-from charlm.config import SETTINGS
-from charlm.training.creation import TrainRequest
-from charlm.training.defaults import MOST_PASSES
+from charlm.lifecycle.creation import TrainRequest
+from charlm.lifecycle.results import measure
+from charlm.lifecycle.session import open_session
+from charlm.settings import SETTINGS
+from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import Evaluated, Sampled, StepDone
-from charlm.training.results import measure
-from charlm.training.session import open_session
 from tests.conftest import TINY, english
 
 ROOT = Path(__file__).parents[1]
@@ -94,7 +94,7 @@ def test_train_help_explains_the_words_that_a_newcomer_does_not_know() -> None:
     for word, meaning in (
         ("--bptt", "gradient"),
         ("--epochs", "a pass reads the whole text once"),
-        ("--time", f"at most {MOST_PASSES} passes"),
+        ("--time", f"at most {MAX_PASSES} passes"),
         ("streamed:", "read as one"),
         ("cold:", "each of its lines"),
     ):
@@ -229,7 +229,7 @@ def test_patience_that_ended_a_training_is_said_and_which_weights_were_kept(
 def test_the_ceiling_of_passes_that_ended_a_training_is_said(tmp_path: Path) -> None:
     (tmp_path / "little.txt").write_text(english(9))
     result = charlm.train(tmp_path / "little.txt", run=str(tmp_path / "run"), time="10m", patience=0, **TINY)
-    assert f"{MOST_PASSES} passes over the text" in result.ended
+    assert f"{MAX_PASSES} passes over the text" in result.ended
     assert "--epochs" in result.ended
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import TextSettings, Unit
 from charlm.errors import RunError, UsageError
+from charlm.settings import TextSettings, Unit
 from charlm.text.interface import Counted
 from charlm.text.tokenizer import TOKENIZERS, Tokenizer, build_tokenizer, load_tokenizer, text_from_argument
 

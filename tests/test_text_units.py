@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.config import TextSettings
 from charlm.errors import RunError, TextError
+from charlm.settings import TextSettings
 from charlm.text import numbering as numbering_module
 from charlm.text import splitting as splitting_module
 from charlm.text.characters import count_characters

@@ -10,13 +10,13 @@ import pytest
 
 from charlm import train
 from charlm.errors import ResourceError
-from charlm.run_directory import BEST, LAST, RunDirectory, Weights
+from charlm.lifecycle import session, time_limit
+from charlm.lifecycle.results import measure
+from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, most_over
+from charlm.runs.directory import BEST, LAST, RunDirectory, Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
-from charlm.training import session, time_limit
 from charlm.training.budget import StepBudget
-from charlm.training.evaluate import score_pieces, spread_lines, tally_cold, tally_streamed
-from charlm.training.results import measure
-from charlm.training.time_limit import TimeLimit, ToMeasure, most_over
+from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
 from tests.conftest import english
 from tests.test_cli import QUICK, Charlm, charlm, records, trained
 from tests.test_training import Start, fake_clock, finish, start
@@ -176,7 +176,7 @@ def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
 
 
 def test_how_much_is_to_be_measured(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(time_limit, "LEAST_MEASURED", 100)
+    monkeypatch.setattr(time_limit, "MIN_MEASURED", 100)
     prepared = start(valid_fraction=0.2).corpus
     valid = prepared.valid
     assert valid is not None

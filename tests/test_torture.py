@@ -15,7 +15,7 @@ from tests.torture import stopping
 from tests.torture.disk import Disk, Tree, build, read_tree, tree_number
 from tests.torture.durable import _told
 from tests.torture.processes import Outcome
-from tests.torture.record import MOST_MISSES, Missed, Record
+from tests.torture.record import MAX_MISSES, Missed, Record
 from tests.torture.watching import Operation, read_recorded
 from tests.torture.workshop import RUN, Workshop
 
@@ -64,7 +64,7 @@ def test_a_fault_that_never_happens_is_a_loss() -> None:
         raise Missed
 
     record.repeat("x", 2, attempt)
-    assert (record.tries, record.missed, record.kept) == (0, 2 * (1 + MOST_MISSES), False)
+    assert (record.tries, record.missed, record.kept) == (0, 2 * (1 + MAX_MISSES), False)
     assert record.lost
 
 

@@ -17,24 +17,26 @@ import torch
 
 import charlm
 from charlm.cells import CELLS
-from charlm.config import CorpusSettings, ModelSettings, TextSettings, TrainingSettings
 from charlm.corpus.prepare import prepare
 from charlm.corpus.store import IdsFile
-from charlm.device import Machine
 from charlm.errors import TextError, UsageError
-from charlm.interrupts import StopRequest, catching_signals
-from charlm.lock import writing
-from charlm.run_directory import BEST, LAST, RunDirectory
+from charlm.lifecycle import creation, session
+from charlm.lifecycle.estimate import estimate
+from charlm.lifecycle.session import Session, TrainRequest, draft_session, open_session
+from charlm.network.architecture import Shape
+from charlm.runs.directory import BEST, LAST, RunDirectory
+from charlm.runs.lock import writing
 from charlm.scoring.metrics import Tally
-from charlm.shape import Shape
-from charlm.training import creation, evaluate, loop, session
+from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings
+from charlm.system.interrupts import StopRequest, catching_signals
+from charlm.system.machine import Machine
+from charlm.training import evaluation as evaluate
+from charlm.training import trainer as loop
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_shape, decide_training
-from charlm.training.estimate import estimate
 from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, StepDone
 from charlm.training.optimizer import clip
 from charlm.training.schedule import default_warmup, learning_rate_factor
-from charlm.training.session import Session, TrainRequest, draft_session, open_session
 
 MACHINE = Machine("cpu", 1, bfloat16=False)
 TINY: dict[str, Any] = {

@@ -18,20 +18,20 @@ import pytest
 import charlm
 from charlm.cli.info import _describe
 from charlm.cli.verify import verify
-from charlm.config import SubwordModel, TextSettings
 from charlm.errors import CharlmError, RunError
-from charlm.run_directory import BEST, RunDirectory
+from charlm.lifecycle.session import TrainRequest, open_session
+from charlm.runs.directory import BEST, RunDirectory
+from charlm.settings import SubwordModel, TextSettings
 from charlm.text.subword_checking import check_model
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer, load_tokenizer
 from charlm.training.events import StepDone
-from charlm.training.session import TrainRequest, open_session
 from tests import mutations
 from tests.conftest import english
 from tests.mutations import Forgery, Mutation, reseal
 
 FEW, MANY = 40, 2000
-MOST_SECONDS, MOST_MEMORY = 1.0, 300 << 20
+MAX_SECONDS, MAX_MEMORY = 1.0, 300 << 20
 FILES: dict[str, tuple[str, str, Mutation]] = {
     "config": ("char", "config.json", mutations.mutate_json),
     "characters": ("char", "tokenizer.json", mutations.mutate_json),
@@ -76,9 +76,9 @@ def check(forgery: Forgery, file: str, mutation: Mutation, seeds: range) -> None
             use(run)
         except Exception as error:
             raise AssertionError(f"{file}, mutation {seed}") from error
-        assert time.process_time() - start < MOST_SECONDS, f"{file}, mutation {seed}"
+        assert time.process_time() - start < MAX_SECONDS, f"{file}, mutation {seed}"
         forgery.restore()
-    assert memory() - before < MOST_MEMORY
+    assert memory() - before < MAX_MEMORY
     assert use(forgery.run) == ""
 
 
@@ -131,9 +131,9 @@ def go_on_with_mutations(run: Path, folder: Path, what: str, seeds: range) -> No
             go_on(forgery.run)
         except Exception as error:
             raise AssertionError(f"{file}, mutation {seed}") from error
-        assert time.process_time() - start < 2 * MOST_SECONDS, f"{file}, mutation {seed}"
+        assert time.process_time() - start < 2 * MAX_SECONDS, f"{file}, mutation {seed}"
         shutil.rmtree(forgery.run)
-    assert memory() - before < MOST_MEMORY
+    assert memory() - before < MAX_MEMORY
 
 
 @pytest.mark.parametrize("what", list(STATES))
@@ -287,7 +287,7 @@ def test_a_network_that_no_settings_make_is_refused_at_once(
     with pytest.raises(RunError, match=r"config\.json"):
         charlm.load(run)
     assert memory() - before < 50 << 20
-    assert time.process_time() - start < MOST_SECONDS
+    assert time.process_time() - start < MAX_SECONDS
 
 
 def test_a_file_that_is_larger_than_its_network_is_not_read(trained: Callable[[str], Path], tmp_path: Path) -> None:

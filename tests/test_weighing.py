@@ -11,8 +11,8 @@ import torch
 
 import charlm
 from charlm.corpus.windows import IGNORED, Window
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.shape import Shape
+from charlm.model.network import LanguageModelNetwork
+from charlm.network.architecture import Shape
 from charlm.training.gradients import Gradients
 from tests.conftest import TINY
 

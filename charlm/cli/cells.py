@@ -9,9 +9,9 @@ from rich.markup import escape
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
 from charlm.cli.console import out, write_json
-from charlm.config import flag
 from charlm.errors import UsageError
-from charlm.shape import cell_sizes
+from charlm.network.architecture import cell_sizes
+from charlm.settings import flag
 
 NOTATION = """x: input; h, c: state before the step; h', c': after it; s(): logistic function; *: elementwise;
 [a, b]: concatenation."""

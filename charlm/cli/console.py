@@ -16,11 +16,11 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 from rich.markup import escape
 
-from charlm.device import is_out_of_memory
 from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
+from charlm.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from charlm.shape import Shape
+    from charlm.network.architecture import Shape
 
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"
@@ -32,7 +32,7 @@ BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and signs, to 
 BLANK_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 DOTTED_CIRCLE = "\u25cc"
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
-LARGEST_WRITTEN = 1e6  # as a number, of perplexities
+MAX_WRITTEN = 1e6  # as a number, of perplexities
 WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
 
 
@@ -64,7 +64,7 @@ def show_command(command: str, before: str = "") -> None:
 
 def say_which(run: Path) -> None:
     """The run that answers where none was named."""
-    from charlm.run_directory import about_copies
+    from charlm.runs.directory import about_copies
 
     say(f"run: {run}")
     for note in about_copies(run):
@@ -152,7 +152,7 @@ def perplexity(nats_per_token: float, digits: int) -> str:
     """exp of the nats per token as people read it: 10^104.3 for what has more digits than that says."""
     if math.isnan(nats_per_token):
         return "-"
-    if nats_per_token > math.log(LARGEST_WRITTEN):
+    if nats_per_token > math.log(MAX_WRITTEN):
         return f"10^{nats_per_token / math.log(10):.1f}"
     return f"{math.exp(nats_per_token):.{digits}f}"
 

@@ -12,7 +12,7 @@ from typer.core import TyperGroup
 
 from charlm.cli.parsing import OneValueEach, reading_options
 
-MOST_COLUMNS = 100
+MAX_COLUMNS = 100
 NAME_COLUMNS = 26  # an option with its value, indented by two, and the space behind it
 COMMAND_COLUMNS = 12
 KINDS = {
@@ -86,7 +86,7 @@ class Commands(TyperGroup):
 
 def _console() -> Console:
     console = Console(highlight=False, emoji=False)
-    console.width = min(console.width, MOST_COLUMNS)
+    console.width = min(console.width, MAX_COLUMNS)
     return console
 
 

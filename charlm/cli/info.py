@@ -13,7 +13,7 @@ from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
 COLUMNS_FOR_ALL = 74  # of a terminal, for the list of runs
-MOST_COLUMNS = 80  # of what is said of one run, also where there is no terminal
+MAX_COLUMNS = 80  # of what is said of one run, also where there is no terminal
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -32,7 +32,7 @@ def info_cli(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
 ) -> None:
     """List the runs, or show one."""
-    from charlm.run_directory import find_run, list_runs
+    from charlm.runs.directory import find_run, list_runs
 
     paths = [find_run(run)] if run else list_runs()
     if not paths:
@@ -49,9 +49,9 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.run_config import read_config, read_reading
-    from charlm.run_directory import BEST, RunDirectory
-    from charlm.shape import most_weight_bytes, num_params
+    from charlm.network.architecture import most_weight_bytes, num_params
+    from charlm.runs.config import read_config, read_reading
+    from charlm.runs.directory import BEST, RunDirectory
 
     directory = RunDirectory(path)
     try:
@@ -145,7 +145,7 @@ def _show_one(record: dict[str, Any]) -> None:
     for name, value in rows.items():
         if value not in (None, ""):
             table.add_row(name, literal(str(value)))
-    out.print(table, soft_wrap=False, width=min(out.width, MOST_COLUMNS))
+    out.print(table, soft_wrap=False, width=min(out.width, MAX_COLUMNS))
 
 
 def _validation(record: dict[str, Any]) -> str:

@@ -9,10 +9,10 @@ from typing import Any
 
 import typer
 
-from charlm.config import flag
+from charlm.settings import flag
 
 Command = Callable[..., None]
-MOST_CHOICES_SHOWN = 6
+MAX_CHOICES_SHOWN = 6
 INCLUDE = "Of folders and archives, only files of this pattern, such as '*.txt'; may be repeated."
 EXCLUDE = "And none of this one: a path, a name, or a folder in it; may be repeated."
 
@@ -41,7 +41,7 @@ def _option(one: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
     if one.default is not None and kind is not bool:
         doc += f" [dim]\\[default: {one.default}][/]"
     name = f"{flag(one.name)}/--no-{flag(one.name)[2:]}" if kind is bool else flag(one.name)
-    metavar = "NAME" if len(typing.get_args(kind)) > MOST_CHOICES_SHOWN else None
+    metavar = "NAME" if len(typing.get_args(kind)) > MAX_CHOICES_SHOWN else None
     option = typer.Option(name, help=doc, rich_help_panel=one.metadata["panel"], show_default=False, metavar=metavar)
     return inspect.Parameter(
         one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typing.Annotated[kind | None, option]

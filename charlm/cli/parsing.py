@@ -8,8 +8,8 @@ from typing import Any
 from typer import BadParameter
 from typer.core import TyperCommand
 
-from charlm.config import without_jargon
 from charlm.errors import UsageError
+from charlm.settings import without_jargon
 
 NOT_UNDERSTOOD: Any = BadParameter.__base__  # Typer's class of all errors in a command line, which has no public name
 

@@ -11,13 +11,13 @@ from rich.text import Text
 
 from charlm.cli.console import err, visible, write_json
 from charlm.corpus.store import Header
+from charlm.lifecycle.session import Session
 from charlm.scoring.spelling import spelling_nats
 from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sampled, Skipped, StepDone
-from charlm.training.session import Session
 
 LINE_EVERY = 5.0  # seconds
 SMOOTHING = 0.95  # of the loss that is shown
-SHORTEST_BAR = 6  # columns, with the space behind it
+MIN_BAR_COLUMNS = 6  # columns, with the space behind it
 
 Show = Callable[[Event], None]
 
@@ -99,7 +99,7 @@ def _nats_per_char(nats_per_token: float, part: Header) -> float:
 def _on_terminal(event: Event, figures: Figures, bar: Progress, task: object) -> None:
     figures.take(event)
     if isinstance(event, StepDone):
-        line = figures.line(err.width - SHORTEST_BAR)
+        line = figures.line(err.width - MIN_BAR_COLUMNS)
         bar.update(task, completed=event.step, total=figures.planned_steps, description=line)  # type: ignore[arg-type]
     _show_what_happened(event)
 

@@ -31,9 +31,9 @@ from charlm.cli.console import (
     write_text,
 )
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
-from charlm.config import CorpusSettings, Device, EncodingErrors, Precision
-from charlm.device import one_thread_for_numpy
 from charlm.errors import UsageError
+from charlm.settings import CorpusSettings, Device, EncodingErrors, Precision
+from charlm.system.machine import one_thread_for_numpy
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore

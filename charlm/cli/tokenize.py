@@ -11,7 +11,8 @@ import typer
 
 from charlm.cli import console
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.config import (
+from charlm.errors import UsageError
+from charlm.settings import (
     CorpusSettings,
     Mode,
     TextSettings,
@@ -22,7 +23,6 @@ from charlm.config import (
     gather,
     unknown_variables,
 )
-from charlm.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -204,7 +204,7 @@ def _given_tokenizer(run: str | None, path: Path | None, flags: dict[str, Any]) 
 
     if path is not None:
         return load_tokenizer(path)
-    from charlm.run_directory import find_run
+    from charlm.runs.directory import find_run
 
     return load_tokenizer(find_run(run))
 
@@ -214,8 +214,8 @@ def _taken_over(
 ) -> CorpusSettings:
     """The settings, with what belongs to the run or folder that the tokenizer is taken from."""
     from charlm.corpus.forms import taken_over
-    from charlm.run_config import reading_with_tokenizer
-    from charlm.run_directory import find_run
+    from charlm.runs.config import reading_with_tokenizer
+    from charlm.runs.directory import find_run
 
     return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
 

@@ -15,7 +15,8 @@ from rich.table import Table
 
 from charlm.cli.console import describe, literal, out, perplexity, say, show_command, when_the_reader_goes, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.config import (
+from charlm.errors import UsageError
+from charlm.settings import (
     CorpusSettings,
     ModelSettings,
     PresetName,
@@ -24,13 +25,12 @@ from charlm.config import (
     gather,
     unknown_variables,
 )
-from charlm.errors import UsageError
 
 if TYPE_CHECKING:
+    from charlm.lifecycle.results import TrainResult
+    from charlm.lifecycle.session import Session
     from charlm.scoring.metrics import Tally
     from charlm.training.events import Finished
-    from charlm.training.results import TrainResult
-    from charlm.training.session import Session
 
 COLUMNS_FOR_ALL = 74  # of a terminal; the figures per token are left out of a narrower one
 EXAMPLES = """[bold]The result[/]
@@ -90,9 +90,9 @@ def train_cli(
     for note in unknown_variables():
         say(note, quiet)
     from charlm.cli.progress import measuring
-    from charlm.training.creation import TrainRequest
-    from charlm.training.results import measure
-    from charlm.training.session import draft_session, open_session
+    from charlm.lifecycle.creation import TrainRequest
+    from charlm.lifecycle.results import measure
+    from charlm.lifecycle.session import draft_session, open_session
 
     request = TrainRequest(
         corpus=corpus[0] if corpus else None,
@@ -221,7 +221,7 @@ def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
 
 
 def _show_estimate(session: "Session", json: bool) -> None:
-    from charlm.training.estimate import estimate
+    from charlm.lifecycle.estimate import estimate
 
     found = estimate(session)
     if json:

@@ -13,8 +13,8 @@ from charlm.cli.console import out, visible, write_json
 from charlm.errors import RunError
 
 if TYPE_CHECKING:
-    from charlm.run_config import RunConfig
-    from charlm.run_directory import Weights
+    from charlm.runs.config import RunConfig
+    from charlm.runs.directory import Weights
     from charlm.text.tokenizer import Tokenizer
 
 NETWORK = "network."  # how a state of training calls them
@@ -43,7 +43,7 @@ def verify_cli(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check every file of a run; exit code 4 when one is damaged."""
-    from charlm.run_directory import find_run
+    from charlm.runs.directory import find_run
 
     path = find_run(run)
     checked = verify(path)
@@ -71,7 +71,7 @@ class _Verification:
     """One look at a run; a file that needs another one, which is damaged, is said to be unchecked."""
 
     def __init__(self, path: Path) -> None:
-        from charlm.run_directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RunDirectory
+        from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RunDirectory
 
         self.run: RunDirectory = RunDirectory(path)
         self.config: RunConfig | None = None
@@ -99,7 +99,7 @@ class _Verification:
         return f"format {self.run.config['format']}; all files that it names match"
 
     def _settings(self) -> str:
-        from charlm.run_config import read_config
+        from charlm.runs.config import read_config
 
         self.config = read_config(self.run)
         return f"run {self.config.run_id}, made by charlm {self.config.charlm} on {self.config.created}"
@@ -117,8 +117,8 @@ class _Verification:
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
     def _weights(self, kind: str) -> str:
-        from charlm.run_directory import BEST, INITIAL, LAST, PREVIOUS
-        from charlm.shape import check_finite, check_weights, most_weight_bytes
+        from charlm.network.architecture import check_finite, check_weights, most_weight_bytes
+        from charlm.runs.directory import BEST, INITIAL, LAST, PREVIOUS
 
         name = f"{kind}.safetensors"
         if not self.run.has(kind):
@@ -136,7 +136,7 @@ class _Verification:
 
     def _was_trained(self) -> bool:
         """Whether there has to be a best; so where the state that knows is damaged."""
-        from charlm.run_config import was_trained
+        from charlm.runs.config import was_trained
 
         try:
             return was_trained(self.run, self._configured())
@@ -144,7 +144,7 @@ class _Verification:
             return True
 
     def _log(self) -> str:
-        from charlm.run_directory import METRICS, log_is_whole
+        from charlm.runs.directory import METRICS, log_is_whole
 
         count = sum(1 for _ in self.run.metrics())
         if self.last is not None and not log_is_whole(self.run, self.last):

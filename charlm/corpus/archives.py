@@ -15,7 +15,7 @@ from charlm.errors import CharlmError, TextError
 HEADER = 512  # bytes of a tar's first header
 ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 DOCUMENTS = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")  # of docx, odt, epub, jar and their like
-MOST_HEADERS = 1 << 26  # bytes read of an archive at once: a zip's whole directory, a name in a tar
+MAX_HEADERS = 1 << 26  # bytes read of an archive at once: a zip's whole directory, a name in a tar
 CHECKED = 1 << 18  # bytes at a time
 
 ArchiveKind = Literal["tar", "zip"]
@@ -79,8 +79,8 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         left = self._size - self._file.tell()
         wanted = left if size < 0 else min(size, left)
-        if wanted > MOST_HEADERS:
-            raise ValueError(f"a header of more than {MOST_HEADERS:,} bytes")
+        if wanted > MAX_HEADERS:
+            raise ValueError(f"a header of more than {MAX_HEADERS:,} bytes")
         return self._file.read(max(0, wanted))
 
 

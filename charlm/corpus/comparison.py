@@ -9,21 +9,21 @@ from itertools import compress
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import Unit, ValidSplit
 from charlm.corpus.parts import TEST, VALID, Part, taken_lines
 from charlm.corpus.reader import CHUNK, Span
 from charlm.corpus.sources import TRAIN
 from charlm.corpus.store import IdsFile
+from charlm.settings import Unit, ValidSplit
 
 NOT_NEW = "figures on it say nothing about new text"
 PART_NAMES = {VALID: "validation", TEST: "test"}
-MOST_LINES = 10_000  # of a part that are looked for
+MAX_LINES = 10_000  # of a part that are looked for
 REPEATED = 0.1  # share of lines from which on it is said
 NEARLY_ALL = 0.99
 PROBES, PROBE = 8, 40  # pieces that are looked for where lines differ, and their bytes
 BLOCK = 1 << 16  # bytes read in one place
-MOST_BLOCKS = {TRAIN: 16, VALID: 4}  # that are looked at
-FEWEST = 700  # characters of an end that can be told from the rest
+MAX_BLOCKS = {TRAIN: 16, VALID: 4}  # that are looked at
+MIN_ = 700  # characters of an end that can be told from the rest
 PIECE = 50  # characters of the training part that are kept back together, for the comparison
 KEPT_BACK = 10  # one such piece in so many
 UNLIKE = 1.3  # times as many nats: ordinary texts have 1.0 to 1.25, sorted lists of 3,000 words 1.45 to 1.65
@@ -103,9 +103,9 @@ def _stands_in(train: Part, part: Part) -> bool:
 
 
 def _some_lines(part: Part) -> tuple[int, list[int]]:
-    """How many lines of a part are not blank, and hashes of all of them, or of MOST_LINES from all over it."""
+    """How many lines of a part are not blank, and hashes of all of them, or of MAX_LINES from all over it."""
     num_lines = sum(map(len, map(_without_blank, _lines(part))))
-    share, number = min(1.0, MOST_LINES / max(1, num_lines)), 0
+    share, number = min(1.0, MAX_LINES / max(1, num_lines)), 0
     kept: list[int] = []
     for lines in map(_without_blank, _lines(part)):
         kept += map(hash, compress(lines, taken_lines(number, len(lines), share)))
@@ -143,11 +143,11 @@ def _lines(part: Part) -> Iterator[list[bytes]]:
 
 def _unlike_end(train: Part, end: Part, unit: Unit) -> Iterator[str]:
     """The end of a text, compared with small pieces from all over the rest."""
-    ends = list(_codes(end, MOST_BLOCKS[VALID], unit))
-    if sum(map(len, ends)) < FEWEST:
+    ends = list(_codes(end, MAX_BLOCKS[VALID], unit))
+    if sum(map(len, ends)) < MIN_:
         return
     model, kept_back = _Sequences(), []
-    for codes in _codes(train, MOST_BLOCKS[TRAIN], unit):
+    for codes in _codes(train, MAX_BLOCKS[TRAIN], unit):
         is_kept_back = np.repeat(taken_lines(0, len(codes) // PIECE + 1, 1 / KEPT_BACK), PIECE)[: len(codes)]
         model.add(codes, ~is_kept_back)
         kept_back.append((codes, is_kept_back))

@@ -17,7 +17,7 @@ MAGIC = {
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
 MAGIC_SIZE = 10  # bytes, of the longest
-MOST_AT_ONCE = 1 << 18  # bytes that come out at a time, however much a few bytes stand for
+MAX_BYTES_AT_ONCE = 1 << 18  # bytes that come out at a time, however much a few bytes stand for
 FED_TO_ZSTD = (
     1 << 10
 )  # bytes; the package `zstandard` sets no bound to what comes out, but 1 KB stands for 32 MB at most
@@ -57,7 +57,7 @@ def decompressed(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[byte
             if member is None:
                 (member, error_type), begun = _begin(kind, name), True
             try:
-                yield member.decompress(rest, MOST_AT_ONCE)
+                yield member.decompress(rest, MAX_BYTES_AT_ONCE)
             except error_type as error:
                 what = f"the text is damaged: not all of it is {kind} data"
                 raise TextError(what, name, "make the file again, or decompress it by hand") from error

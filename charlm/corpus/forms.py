@@ -5,11 +5,11 @@ import dataclasses
 import re
 from collections.abc import Container, Iterator
 
-from charlm.config import CorpusSettings, LineEnds, Unit
 from charlm.corpus.line_ends import LineEndCounts, with_lf
 from charlm.corpus.reader import TextFile
 from charlm.corpus.sources import written
 from charlm.errors import UsageError
+from charlm.settings import CorpusSettings, LineEnds, Unit
 from charlm.text.normal_form import (
     about_form,
     count_composed,
@@ -32,7 +32,7 @@ SPACELESS = {
 }
 NO_LETTER = re.compile(r"[\W\d_]+")
 MANY = 0.3  # of the letters
-MOST_LOOKED_AT = 16  # chunks with such marks; composing is slow
+MAX_BYTES_SEARCHED = 16  # chunks with such marks; composing is slow
 
 
 def check_forms(settings: CorpusSettings, unit: Unit) -> None:
@@ -136,10 +136,10 @@ def about_marks(text: TextFile) -> Iterator[str]:
         decomposed += count_decomposed(chunk)
         composed += count_composed(chunk) if decomposed else 0
         looked_at += 1
-        if looked_at == MOST_LOOKED_AT:
+        if looked_at == MAX_BYTES_SEARCHED:
             break
     if decomposed:
-        more = " or more" if looked_at == MOST_LOOKED_AT else ""
+        more = " or more" if looked_at == MAX_BYTES_SEARCHED else ""
         both = ", others within their letters (NFC): the same word is written in two ways" if composed else ""
         yield (
             f"{text.name}: {decomposed:,}{more} accents or marks stand as characters of their own (NFD){both}; "

@@ -27,7 +27,7 @@ from charlm.corpus.sources import (
 from charlm.errors import TextError, UsageError
 
 NAMED_AS_ARCHIVE = re.compile(r"\.(?:tar|zip|tgz|tbz2?|txz|tzst|tar\.\w+)$", re.IGNORECASE)
-MOST_REFUSED = 200  # files that are named
+MAX_REFUSED = 200  # files that are named
 DEEPEST = 3  # archives within archives; one can hold itself
 
 
@@ -201,9 +201,9 @@ def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoTe
     refused, num_files = gathering.refused, gathering.num_files
     if num_files == 1 or (len(refused) == 1 and not (refused[0].fitting or refused[0].is_binary)):
         return refused[0]
-    lines = [f"{error.where}: {error.why}" for error in refused[:MOST_REFUSED]]
-    if len(refused) > MOST_REFUSED:
-        lines.append(f"and {len(refused) - MOST_REFUSED:,} more")
+    lines = [f"{error.where}: {error.why}" for error in refused[:MAX_REFUSED]]
+    if len(refused) > MAX_REFUSED:
+        lines.append(f"and {len(refused) - MAX_REFUSED:,} more")
     to_do = "leave out what cannot be read: " + " ".join(f"--exclude {pattern}" for pattern in _patterns(refused))
     common = set.intersection(*(set(error.fitting) for error in refused))
     fitting = [name for name in refused[0].fitting if name in common]

@@ -29,7 +29,7 @@ KANA = {"HIRAGANA", "KATAKANA"}
 SPACELESS = {"CJK", "HANGUL", *KANA}
 NATURAL = 0.9  # of the words that are not ASCII
 LESS_LIKELY = 0.95  # what a word of capitals counts, or of one letter
-MOST_NAMED = 3
+MAX_NAMED = 3
 WORD = re.compile(r"[^\W\d_]+(?:[^\x00-\x7f\s][^\W\d_]+)*|[^\x00-\x7f\s]")
 
 
@@ -48,7 +48,7 @@ def fitting_encodings(sample: bytes) -> tuple[str, ...]:
         found.setdefault(text, (_naturalness(text, scripts), encoding))
     natural = sorted((one for one in found.values() if one[0] >= NATURAL), key=lambda one: -one[0])
     best = [encoding for share, encoding in natural if share >= natural[0][0] - 0.01]
-    return tuple(best[:MOST_NAMED]) or ("latin-1",)
+    return tuple(best[:MAX_NAMED]) or ("latin-1",)
 
 
 def _naturalness(text: str, scripts: set[str]) -> float:

@@ -13,13 +13,13 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
-from charlm.config import CorpusSettings
 from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
 from charlm.corpus.line_ends import with_lf
 from charlm.corpus.not_text import HEAD, refuse_what_is_no_text
 from charlm.corpus.reader import BYTE_ORDER_MARKS, TextFile, check_encoding, open_text
 from charlm.corpus.sources import STDIN, cannot_read, opened, shown
 from charlm.errors import TextError
+from charlm.settings import CorpusSettings
 from charlm.text.interface import text_from_argument
 
 BLOCK = 1 << 18  # bytes read at a time

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Self
 
-from charlm.config import LineEnds
+from charlm.settings import LineEnds
 
 NEARLY_ALL = 0.98  # of the line ends: a text with so many CRLF has come from Windows
 

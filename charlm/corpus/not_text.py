@@ -15,7 +15,7 @@ MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
 SEVERAL = 4  # kinds of them, where there is no NUL: a text may have its own use for one or two
 ODD = ("Cc", "Cn", "Co")  # of Unicode's categories: controls, and what is no character to all
 MANY_ODD = 0.05  # of the characters
-SHORTEST_WIDE = 12  # bytes of UTF-16
+MIN_WIDE_BYTES = 12  # bytes of UTF-16
 ONE_SIDED = 0.8  # of the NULs: at even places, or at odd ones
 MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins with one of them, or with NULs
 
@@ -90,7 +90,7 @@ def wide_encoding(head: bytes) -> str | None:
     if head.startswith(MARKS) or head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
         is_utf_32 = head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE))
         return "utf-32" if is_utf_32 else "utf-16"
-    if len(head) < SHORTEST_WIDE or is_utf_8(head):
+    if len(head) < MIN_WIDE_BYTES or is_utf_8(head):
         return None
     for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         if (_nuls_suit(head, width) or (width == 2 and _is_beyond_latin(head))) and _reads_as_text(head, encoding):

@@ -16,19 +16,19 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import TextSettings
 from charlm.corpus.reader import Span
 from charlm.corpus.sources import no_room, temporary_file
+from charlm.settings import TextSettings
 from charlm.text.interface import UNK, Counted, Ids
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters
 from charlm.text.splitting import Splitting
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
-from charlm.text.words import DEFAULT_VOCAB_SIZE, LONGEST_TYPE, WordTokenizer, num_neighbours, splitting_of
+from charlm.text.words import DEFAULT_VOCAB_SIZE, MAX_TYPE_LENGTH, WordTokenizer, num_neighbours, splitting_of
 
-MOST_REMEMBERED = 500_000  # pieces of text in a table
-MOST_SUMMED = 1_000_000  # symbols whose counts are added up at a time
+MAX_REMEMBERED = 500_000  # pieces of text in a table
+MAX_SUMMED = 1_000_000  # symbols whose counts are added up at a time
 BLOCK = 1 << 20  # numbers written at a time
 NOWHERE = Span(0, 0)
 NUM_SPECIAL = UNK_ID + 1  # numbers below are ids: those of the line end, and of "<unk>" where a text has it
@@ -81,7 +81,7 @@ class NumberedText:
         """`splitting` is that of a tokenizer which is to grow."""
         self._settings = settings
         self._splitting = splitting or splitting_of(settings)
-        self._numbering = Numbering(self._splitting, {UNK: UNK_ID}, NUM_SPECIAL, MOST_REMEMBERED)
+        self._numbering = Numbering(self._splitting, {UNK: UNK_ID}, NUM_SPECIAL, MAX_REMEMBERED)
         self._scratch = _Scratch()
         self._tables = [_Table()]
         self._counts = np.zeros(0, np.int64)  # of the last table's numbers
@@ -182,7 +182,7 @@ class NumberedText:
         """A table's types that were counted so often there."""
         symbols, counts = self._symbols(table), self._counts_of(table)
         for at in np.flatnonzero(counts >= least).tolist():
-            if len(symbols[at]) <= LONGEST_TYPE:
+            if len(symbols[at]) <= MAX_TYPE_LENGTH:
                 yield symbols[at], int(counts[at])
 
     def _frequent(self, size: int) -> dict[str, int]:
@@ -195,7 +195,7 @@ class NumberedText:
         for table in self._tables:
             symbols, counts = self._symbols(table), self._counts_of(table)
             most = np.argpartition(-counts, size)[:size] if len(counts) > size else np.arange(len(counts))
-            some.update({symbols[at]: int(counts[at]) for at in most.tolist() if len(symbols[at]) <= LONGEST_TYPE})
+            some.update({symbols[at]: int(counts[at]) for at in most.tolist() if len(symbols[at]) <= MAX_TYPE_LENGTH})
         kept = heapq.nlargest(size, some.values())
         least = -(-kept[-1] // len(self._tables)) if len(kept) == size else 1
         return self._sums(max(1, least), size)
@@ -206,7 +206,7 @@ class NumberedText:
         If there are too many, some of them are counted at a time, and the largest counts kept.
         """
         num_symbols = sum(int(np.count_nonzero(self._counts_of(table) >= least)) for table in self._tables)
-        turns = 1 + num_symbols // MOST_SUMMED
+        turns = 1 + num_symbols // MAX_SUMMED
         kept: dict[str, int] = {}
         for turn in range(turns):
             sums: dict[str, int] = {}

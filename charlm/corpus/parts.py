@@ -10,18 +10,18 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import Mode, ValidSplit
 from charlm.corpus.hashing import hash_uniform
 from charlm.corpus.reader import Span, TextFile
 from charlm.corpus.sources import TRAIN, written
-from charlm.files import make_folder, remove, replacing
+from charlm.settings import Mode, ValidSplit
+from charlm.system.files import make_folder, remove, replacing
 
 VALID, TEST = "valid.ids", "test.ids"
 TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # the parts as texts
 NEWLINE = ord("\n")
 SPLITS: dict[Mode, ValidSplit] = {"stream": "end", "sentence": "lines"}
-LARGEST_GROUP = 100  # lines of which several are taken
-MOST_LINES = 2.0**52  # of which one is taken: whole numbers up to there are exact
+MAX_GROUP = 100  # lines of which several are taken
+MAX_LINES = 2.0**52  # of which one is taken: whole numbers up to there are exact
 
 
 @dataclass(frozen=True)
@@ -149,6 +149,6 @@ def taken_lines(first: int, count: int, valid_fraction: float) -> NDArray[np.boo
 
 def _wanted_of(valid_fraction: float) -> tuple[int, int]:
     """How many lines of how many."""
-    if valid_fraction * LARGEST_GROUP < 1:
-        return 1, round(min(1 / valid_fraction, MOST_LINES))
-    return Fraction(valid_fraction).limit_denominator(LARGEST_GROUP).as_integer_ratio()
+    if valid_fraction * MAX_GROUP < 1:
+        return 1, round(min(1 / valid_fraction, MAX_LINES))
+    return Fraction(valid_fraction).limit_denominator(MAX_GROUP).as_integer_ratio()

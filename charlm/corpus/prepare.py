@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from charlm.config import CorpusSettings, Mode, TextSettings, Unit
 from charlm.corpus.comparison import note_on_unknown, notes_on_parts
 from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
 from charlm.corpus.gathering import Texts, texts_of
@@ -22,7 +21,8 @@ from charlm.corpus.sources import STDIN, TRAIN, number_of
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.errors import RunError, TextError, UsageError
-from charlm.files import cannot_write, make_folder, remove, write_atomically
+from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
+from charlm.system.files import cannot_write, make_folder, remove, write_atomically
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import Counted, Encoded, Tokenizer
 from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces

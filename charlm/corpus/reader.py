@@ -15,13 +15,13 @@ from typing import BinaryIO, Self
 
 import numpy as np
 
-from charlm.config import CorpusSettings
 from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
 from charlm.corpus.guessing import fitting_encodings
 from charlm.corpus.line_ends import LineEndCounts
 from charlm.corpus.not_text import HEAD, NoText, refuse_what_is_no_text, wide_encoding
 from charlm.corpus.sources import Source, Version, changed, open_source, read_at, version_of, written
 from charlm.errors import TextError, UsageError
+from charlm.settings import CorpusSettings
 from charlm.text.interface import text_from_argument
 from charlm.text.long_lines import Place
 from charlm.text.octets import CONTINUATION, count_characters, to_text
@@ -29,8 +29,8 @@ from charlm.text.octets import CONTINUATION, count_characters, to_text
 CHUNK = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
 LONG_LINE = 1 << 20  # bytes; a longer line is cut where it can be
 LEFT = 1 << 18  # bytes of it at least that are left behind a cut: a piece of a long line is long
-LONGEST_STRETCH = 1 << 22  # bytes without such a place: up to 75 times as much memory, if it is all spaces and letters
-MOST_NOTES = 5  # on the files of a folder
+MAX_STRETCH = 1 << 22  # bytes without such a place: up to 75 times as much memory, if it is all spaces and letters
+MAX_NOTES = 5  # on the files of a folder
 TRIED = 1 << 15  # bytes on both sides of a place that does not decode, on which other encodings are tried
 NOT_OF_FILES = {
     "idna": "a way to write host names",
@@ -111,7 +111,7 @@ class TextFile:
         """The UTF-8 of a part, some `size` bytes at a time, cut between any two characters, or only after line ends.
 
         The part begins and ends between characters. A line that is longer comes as a whole; with `within`, one of
-        over LONG_LINE bytes is cut there. Raises TextError when it has no such place in LONGEST_STRETCH bytes.
+        over LONG_LINE bytes is cut there. Raises TextError when it has no such place in MAX_STRETCH bytes.
         """
         pending: list[bytes] = []
         limit = LONG_LINE + LEFT
@@ -126,7 +126,7 @@ class TextFile:
                 yield from pieces
                 pending = [rest]
                 # What was searched in vain is seldom searched again.
-                limit = max(LONG_LINE + LEFT, min(2 * len(rest), LONGEST_STRETCH))
+                limit = max(LONG_LINE + LEFT, min(2 * len(rest), MAX_STRETCH))
         if rest := b"".join(pending):
             yield rest
 
@@ -136,8 +136,8 @@ class TextFile:
         while place := within(line, start + LONG_LINE, len(line) - LEFT):
             pieces.append(line[start:place])
             start = place
-        if len(line) - start > LONGEST_STRETCH:
-            what = f"there are {LONGEST_STRETCH:,} bytes without a line end, and without a space between two words"
+        if len(line) - start > MAX_STRETCH:
+            what = f"there are {MAX_STRETCH:,} bytes without a line end, and without a space between two words"
             raise TextError(what, self.name, "break it into lines, or give --unit char, as it is or with --lowercase")
         return [*pieces, line[start:]]
 
@@ -249,8 +249,8 @@ def _joined(gathering: Gathering, sources: Iterator[Source], settings: CorpusSet
         if not gathering.num_files:
             raise gathering.nothing()
         notes = [*gathering.notes, *joining.notes]
-        more = [f"{text.name}: {len(notes) - MOST_NOTES:,} more such notes"] if len(notes) > MOST_NOTES else []
-        text.notes += [gathering.found(), *notes[:MOST_NOTES], *more]
+        more = [f"{text.name}: {len(notes) - MAX_NOTES:,} more such notes"] if len(notes) > MAX_NOTES else []
+        text.notes += [gathering.found(), *notes[:MAX_NOTES], *more]
     return text
 
 

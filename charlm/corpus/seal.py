@@ -6,12 +6,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any, get_args
 
-from charlm.config import Mode, ValidSplit
 from charlm.corpus.parts import Division
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
-from charlm.files import MOST_JSON, fingerprint, parse_json, read_file, write_json
-from charlm.text.interface import MOST_TOKENIZER
+from charlm.settings import Mode, ValidSplit
+from charlm.system.files import MAX_JSON, fingerprint, parse_json, read_file, write_json
+from charlm.text.interface import MAX_TOKENIZER
 
 MANIFEST = "MANIFEST.json"
 DIVISION = "division"  # its entry that is of no file
@@ -32,7 +32,7 @@ def read_manifest(folder: Path) -> tuple[dict[str, Any], Division, str]:
     Raises RunError.
     """
     try:
-        data = read_file(folder / MANIFEST, MOST_JSON)
+        data = read_file(folder / MANIFEST, MAX_JSON)
         manifest = parse_json(data)
     except FileNotFoundError:
         return {}, Division(), ""
@@ -73,7 +73,7 @@ def _division(folder: Path, value: object) -> Division:
 
 def _read(path: Path) -> bytes:
     try:
-        return read_file(path, MOST_TOKENIZER)
+        return read_file(path, MAX_TOKENIZER)
     except (OSError, ValueError) as error:
         raise RunError(f"damaged corpus: {path.name} cannot be read", str(path), "make the folder again") from error
 

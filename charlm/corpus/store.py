@@ -13,16 +13,16 @@ from typing import BinaryIO, Literal, Self, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import CorpusSettings, LineEnds, NormalForm
 from charlm.errors import RunError
-from charlm.files import open_file, parse_json, replacing
+from charlm.settings import CorpusSettings, LineEnds, NormalForm
+from charlm.system.files import open_file, parse_json, replacing
 from charlm.text.interface import Counted, Tokenizer
 from charlm.text.octets import NUM_BYTES, count_bytes
 
 MAGIC = b"charlm-ids-1\n"
 HEADER_SIZE = 1024  # bytes; a multiple of 64, so that the ids behind it are aligned
 CHUNK = 1 << 22  # bytes
-MOST = (1 << 62) - 1  # of anything that is counted
+MAX_COUNT = (1 << 62) - 1  # of anything that is counted
 COUNTED = 1 << 17  # ids counted at a time: the whole numbers that NumPy makes of them stay in the cache
 
 StoredType = Literal["uint8", "uint16", "uint32"]
@@ -207,7 +207,7 @@ def _is_sound(header: Header) -> bool:
     """Whether all fields are of their types, and the counts agree with each other."""
     for one in fields(Header):
         value = getattr(header, one.name)
-        if one.type is int and not (type(value) is int and 0 <= value <= MOST):
+        if one.type is int and not (type(value) is int and 0 <= value <= MAX_COUNT):
             return False
         if one.type is not int and not isinstance(value, str):
             return False

@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engine.stepper import Stepper
-from charlm.shape import Shape, weight_shapes
+from charlm.engine.steps import Stepper
+from charlm.network.architecture import Shape, weight_shapes
 
 LIBRARY = Path(__file__).with_name("lstm.so")
 SOURCES = ("lstm.c", "kernels.h")

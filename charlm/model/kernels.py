@@ -89,14 +89,14 @@ TORCH_LOOPS: dict[str, Kernel] = {
     "rnn_relu": torch_kernel(torch.rnn_relu),
     "gru": torch_kernel(torch.gru),
 }
-FEWEST_GATHERED = 512  # units; in training, from here on, `unroll_gathered` overtakes torch's loops on a processor
+MIN_GATHERED_UNITS = 512  # units; in training, from here on, `unroll_gathered` overtakes torch's loops on a processor
 
 
 def kernel_for(cell_name: str, device: str, hidden_size: int) -> Kernel:
     """The fastest way to run a cell, as measured; without gradients torch's loops are always faster."""
     if cell_name in KERNELS:
         return KERNELS[cell_name]
-    gathered = device == "cpu" and hidden_size >= FEWEST_GATHERED and torch.is_grad_enabled()
+    gathered = device == "cpu" and hidden_size >= MIN_GATHERED_UNITS and torch.is_grad_enabled()
     return unroll_gathered if gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
 
 

@@ -9,7 +9,9 @@ from torch.autograd.function import once_differentiable
 from charlm.corpus.windows import IGNORED
 
 LOGITS_AT_ONCE = 2**24  # numbers in memory: 32 MB in bfloat16
-LEAST = -80.0  # nats that softmax is precise down to: float32 ends at e^-87, but for numbers with fewer digits
+MIN_LOG_SOFTMAX = (
+    -80.0
+)  # nats that softmax is precise down to: float32 ends at e^-87, but for numbers with fewer digits
 # Numbers of them worked on at a time: 2 MB in float32, which stay in a processor's cache; elsewhere all of them.
 SOFTMAX_AT_ONCE = {"cpu": 2**19}
 
@@ -69,7 +71,7 @@ def _rows_to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
     ignored, index = (targets == IGNORED).unsqueeze(1), targets.clamp(min=0).unsqueeze(1)
     softmax = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
     logprobs = softmax.gather(1, index).log()
-    if bool((logprobs < LEAST).any()):  # softmax has no digits left there
+    if bool((logprobs < MIN_LOG_SOFTMAX).any()):  # softmax has no digits left there
         logprobs = logits.log_softmax(dim=1, dtype=softmax.dtype).gather(1, index)
     softmax.scatter_add_(1, index, torch.full_like(logprobs, -1.0))
     if bool(ignored.any()):

@@ -11,7 +11,7 @@ from torch.autograd.function import once_differentiable
 from charlm.cells.cell import Array
 
 SMALL = 2**16  # numbers; a matrix of fewer gains nothing by autocast's type, nor by being packed
-FEWEST_PACKED = 12  # products; packing a matrix takes about as long as it saves in so many
+MIN_PACKED_PRODUCTS = 12  # products; packing a matrix takes about as long as it saves in so many
 
 
 class TorchOps:
@@ -165,7 +165,7 @@ class _Product(torch.autograd.Function):
 
 def _multiplication(matrix: Tensor, num_products: int) -> Callable[[Tensor], Tensor]:
     """x -> x @ matrix.T for many x (B, I) of few rows."""
-    worthwhile = matrix.device.type == "cpu" and num_products >= FEWEST_PACKED and matrix.numel() >= SMALL
+    worthwhile = matrix.device.type == "cpu" and num_products >= MIN_PACKED_PRODUCTS and matrix.numel() >= SMALL
     if worthwhile and _can_pack(matrix.dtype, matrix.shape):
         return _packed_multiplication(matrix)
     transposed = matrix.T

@@ -20,7 +20,7 @@ from charlm.sampling.generate import Ending, Position, SampledToken, Steps, gene
 from charlm.sampling.strategies import Strategy
 from charlm.text.interface import Decoder, Ids, Tokenizer
 
-MOST_READ = 64  # ways into the rest of a prompt that are looked at, the likeliest first
+MAX_READ = 64  # ways into the rest of a prompt that are looked at, the likeliest first
 NEGLIGIBLE = 12.0  # nats by which a way is less likely than another that is complete, to be left out
 
 
@@ -130,7 +130,7 @@ class _Ways:
     def first(self, last: int, logits: NDArray[Any], state: Any, rest: bytes) -> _Way:
         """The way of no tokens, after a prompt whose certain part ends in the token `last`; all others lie on it."""
         first = self._look(last, logits, state, rest, 0.0)
-        for _ in range(MOST_READ):
+        for _ in range(MAX_READ):
             if not self._waiting or -self._waiting[0][0] < self._best - NEGLIGIBLE:
                 break
             cost, _, way, id = heapq.heappop(self._waiting)

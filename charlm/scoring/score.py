@@ -15,7 +15,7 @@ TIME_CHUNK = 512  # time steps scored in one call
 BATCH_TOKENS = 2**14  # tokens, padding counted, scored in one call
 BATCH_SEQUENCES = 128
 PADDING = -1  # as a target
-LONGEST_WHOLE = 2**14  # tokens; a longer sequence is cut into segments
+MAX_WHOLE_TOKENS = 2**14  # tokens; a longer sequence is cut into segments
 SEGMENTS = 32
 WARM_UP = 512  # tokens that a segment's state is warmed up on
 BLOCK = 2**20  # tokens of a stream that are in memory
@@ -33,14 +33,14 @@ class Network(Protocol):
 def score_sequence(network: Network, ids: Ids, eos_id: int, before: Ids | None = None) -> NDArray[np.float64]:
     """log p in nats of each token of one sequence (T,), the state carried from the first to the last.
 
-    A sequence of over LONGEST_WHOLE tokens is cut into up to SEGMENTS of equal length that run side by side, each
+    A sequence of over MAX_WHOLE_TOKENS tokens is cut into up to SEGMENTS of equal length that run side by side, each
     entered with a state warmed up on the WARM_UP tokens before it; every token still has a proper conditional
     probability, and the sum stays within 1e-4 nats a token of the strictly sequential one (tests hold it to that).
     With `before`, at most WARM_UP tokens, the sequence goes on from there.
     """
     before = ids[:0] if before is None else before
     text = np.concatenate([before, ids])
-    segment = max(1, len(ids) if len(ids) <= LONGEST_WHOLE else -(-len(ids) // SEGMENTS))
+    segment = max(1, len(ids) if len(ids) <= MAX_WHOLE_TOKENS else -(-len(ids) // SEGMENTS))
     starts = range(len(before), len(text), segment)
     warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
     scores = _score_padded(network, warmed, eos_id) if warmed else []
@@ -61,7 +61,7 @@ def score_sequences(network: Network, sequences: Sequence[Ids], eos_id: int) -> 
     """log p in nats of each token of each sequence, each from the initial state, in batches of like length."""
     results: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
     for batch in _batches([len(ids) for ids in sequences]):
-        if len(sequences[batch[0]]) > LONGEST_WHOLE:
+        if len(sequences[batch[0]]) > MAX_WHOLE_TOKENS:
             results[batch[0]] = score_sequence(network, sequences[batch[0]], eos_id)
         else:
             for i, scores in zip(batch, _score_padded(network, [sequences[i] for i in batch], eos_id), strict=True):

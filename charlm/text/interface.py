@@ -14,8 +14,8 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import TextSettings, Unit
 from charlm.errors import TextError
+from charlm.settings import TextSettings, Unit
 from charlm.text.long_lines import Place, at_a_space
 
 Ids = NDArray[np.uint32]
@@ -27,7 +27,7 @@ MODEL_FILE = "tokenizer.model"
 FORMAT = "charlm-tokenizer"
 FORMAT_VERSION = 1
 BYTES_TO_DO = "a model of bytes takes any: charlm train --unit byte"
-MOST_TOKENIZER = 1 << 28  # bytes of tokenizer.json
+MAX_TOKENIZER = 1 << 28  # bytes of tokenizer.json
 
 
 @dataclass(frozen=True)

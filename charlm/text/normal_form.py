@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from charlm.config import NormalForm
+from charlm.settings import NormalForm
 from charlm.text.interface import Encoded, Tokenizer
 
 SLICE = 1 << 10  # characters; Python's normalising takes the square of the time for a longer run of marks

@@ -13,7 +13,7 @@ from typing import Any, Self, final
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import TextSettings
+from charlm.settings import TextSettings
 from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Token, Tokenizer, to_json
 
 NUM_BYTES = 256

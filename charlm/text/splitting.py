@@ -8,7 +8,7 @@ from itertools import chain
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import Punctuation, Split
+from charlm.settings import Punctuation, Split
 from charlm.text.joining import JOINER, has_word, spell, unjoin, words_of
 from charlm.text.marks import MARKS, without_marks
 

@@ -8,9 +8,9 @@ leads to, each ended by a NUL.
 from collections.abc import Iterator
 
 NORMALISATION, MAP = 3, 2
-LONGEST = 256  # bytes that one character may become; Unicode's longest, U+FDFA, becomes 33
+MAX_LENGTH = 256  # bytes that one character may become; Unicode's longest, U+FDFA, becomes 33
 SHORT_PIECE = 0x0A  # the key of field 1, a piece
-MOST_SHIFT = 63
+MAX_SHIFT = 63
 FIXED = {1: 8, 5: 4}  # bytes of the kinds of content that are always of one size
 
 
@@ -19,7 +19,7 @@ def check_model(model: bytes) -> None:
     for normalisation in contents(model, NORMALISATION):
         for characters in contents(normalisation, MAP):
             texts = characters[4 + int.from_bytes(characters[:4], "little") :]
-            if max(map(len, texts.split(b"\0"))) > LONGEST:
+            if max(map(len, texts.split(b"\0"))) > MAX_LENGTH:
                 raise ValueError("the sentencepiece model makes very much text of one character")
 
 
@@ -57,7 +57,7 @@ def _fields(data: bytes) -> Iterator[tuple[int, int | bytes]]:
 def _number(data: bytes, at: int) -> tuple[int, int]:
     """A number of seven bits a byte, the lowest first, and where it ends."""
     value = 0
-    for shift in range(0, MOST_SHIFT + 1, 7):
+    for shift in range(0, MAX_SHIFT + 1, 7):
         if at >= len(data):
             break
         byte = data[at]

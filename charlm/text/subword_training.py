@@ -5,16 +5,16 @@ import random
 from collections import Counter
 from collections.abc import Iterable, Iterator
 
-from charlm.config import SubwordModel
 from charlm.errors import TextError
+from charlm.settings import SubwordModel
 from charlm.text.interface import EOS, UNK
 from charlm.text.vocabulary import EOS_ID, UNK_ID
 
 DEFAULT_VOCAB_SIZE = 4_000
 NUM_RESERVED = 256 + 2  # bytes and special symbols
-SMALLEST_VOCABULARY = 300
+MIN_VOCAB_SIZE = 300
 SAMPLE = 10_000_000  # characters
-LONGEST = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
+MAX_LENGTH = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
 NOT_SEEN = str.maketrans("\u2585\0", "  ")  # sentencepiece drops the lines that hold the one, and the other itself
 SEED = 1
 NUM_THREADS = 4  # a fixed number, for the sums depend on it
@@ -79,8 +79,8 @@ def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
     for chunk in chunks:
         for line in chunk.translate(NOT_SEEN).split("\n"):
-            for start in range(0, len(line), LONGEST):
-                yield line[start : start + LONGEST]
+            for start in range(0, len(line), MAX_LENGTH):
+                yield line[start : start + MAX_LENGTH]
 
 
 def _without_rare(sample: list[str], most: int, notes: list[str]) -> list[str]:

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Self, final
 
 import numpy as np
 
-from charlm.config import TextSettings
-from charlm.device import cores
-from charlm.files import read_file
+from charlm.settings import TextSettings
+from charlm.system.files import read_file
+from charlm.system.machine import cores
 from charlm.text.interface import (
     EOS,
     MODEL_FILE,
@@ -33,18 +33,18 @@ from charlm.text.long_lines import Place, at_a_space, nowhere
 from charlm.text.subword_checking import check_model
 from charlm.text.subword_places import piece_ends
 from charlm.text.subword_training import train_model
-from charlm.text.vocabulary import LONGEST_SYMBOL
+from charlm.text.vocabulary import MAX_SYMBOL_LENGTH
 
 if TYPE_CHECKING:
     from sentencepiece import SentencePieceProcessor
 
 SPACE = "▁"  # U+2581, how pieces write a space; in a text it is spelled in bytes
-MOST_MODEL = 1 << 26  # bytes
+MAX_MODEL = 1 << 26  # bytes
 BATCH = 1 << 20  # characters encoded at a time
 FEW = 1_000  # parts that are not worth starting threads for
 LONG = 1 << 15  # characters; the words of a longer line are encoded one by one
-LONGEST_WORD = 1 << 15  # characters encoded as one; what is longer is cut
-MOST_OPEN = 8  # tokens at a prompt's end that may get others
+MAX_WORD_LENGTH = 1 << 15  # characters encoded as one; what is longer is cut
+MAX_OPEN = 8  # tokens at a prompt's end that may get others
 WORD_START = re.compile(r"(?<=[^ ])(?= )")
 Part = tuple[str, tuple[int, ...]]  # what the model encodes at once, and the ids that follow it
 PROBES = (
@@ -86,7 +86,7 @@ class SubwordTokenizer(Tokenizer):
         self.adds_space = self._pieces.encode("a", out_type=str)[0].startswith(SPACE)
         bytes_of_space = [self._pieces.piece_to_id(f"<0x{byte:02X}>") for byte in SPACE.encode()]
         self._spelled_space = () if self.adds_space or self.unk_id in bytes_of_space else tuple(bytes_of_space)
-        if max(map(len, self.texts)) > LONGEST_SYMBOL:
+        if max(map(len, self.texts)) > MAX_SYMBOL_LENGTH:
             raise ValueError("a piece is too long")
         self._keeps_text = all(self.decode(self._encode(text)) == text for text in PROBES)
         self.lossless = self._keeps_text and not lowercase
@@ -99,7 +99,7 @@ class SubwordTokenizer(Tokenizer):
     @classmethod
     def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
         try:
-            model = read_file(folder / MODEL_FILE, MOST_MODEL)
+            model = read_file(folder / MODEL_FILE, MAX_MODEL)
         except OSError as error:
             raise ValueError(f"{MODEL_FILE}: {error.strerror}") from error
         except ValueError as error:
@@ -147,11 +147,11 @@ class SubwordTokenizer(Tokenizer):
             yield [Token(id, start) for id in following]
 
     def open_end(self, text: str) -> OpenEnd:
-        """The last word is open, with the space before it; of a very long one its last MOST_OPEN tokens."""
+        """The last word is open, with the space before it; of a very long one its last MAX_OPEN tokens."""
         source = text.lower() if self.lowercase else text
         tokens, line = self.tokens(source), source.rfind("\n") + 1
         start = max([line, *(line + place.start() for place in WORD_START.finditer(source[line:]))])
-        certain = tokens[-MOST_OPEN - 1].end if len(tokens) > MOST_OPEN else 0
+        certain = tokens[-MAX_OPEN - 1].end if len(tokens) > MAX_OPEN else 0
         start = max(start, certain)
         ids = np.array([token.id for token in tokens], np.uint32)
         count = sum(token.end <= start for token in tokens)
@@ -298,7 +298,7 @@ def _words(text: str, following: tuple[int, ...]) -> Iterator[Part]:
     """
     start = 0
     for end in chain((place.start() for place in WORD_START.finditer(text)), (len(text),)):
-        for first in range(start, end, LONGEST_WORD):
-            yield text[first : min(first + LONGEST_WORD, end)], ()
+        for first in range(start, end, MAX_WORD_LENGTH):
+            yield text[first : min(first + MAX_WORD_LENGTH, end)], ()
         start = end
     yield "", following

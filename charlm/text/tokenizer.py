@@ -3,14 +3,14 @@
 from collections.abc import Iterable
 from pathlib import Path
 
-from charlm.config import TextSettings, Unit, flag
 from charlm.errors import RunError, UsageError
-from charlm.files import parse_json, read_file
+from charlm.settings import TextSettings, Unit, flag
+from charlm.system.files import parse_json, read_file
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import (
     FORMAT,
     FORMAT_VERSION,
-    MOST_TOKENIZER,
+    MAX_TOKENIZER,
     TOKENIZER_FILE,
     Decoder,
     Encoded,
@@ -18,8 +18,8 @@ from charlm.text.interface import (
     text_from_argument,
 )
 from charlm.text.octets import OctetTokenizer
-from charlm.text.subword_training import SMALLEST_VOCABULARY
-from charlm.text.subwords import MOST_MODEL, SubwordTokenizer
+from charlm.text.subword_training import MIN_VOCAB_SIZE
+from charlm.text.subwords import MAX_MODEL, SubwordTokenizer
 from charlm.text.words import WordTokenizer
 
 __all__ = [
@@ -60,8 +60,8 @@ def check_text_settings(settings: TextSettings) -> None:
         if getattr(settings, name) != getattr(default, name) and settings.unit not in units:
             to_do = f"it is for --unit {', '.join(units)}"
             raise UsageError(f"{flag(name)} does nothing with --unit {settings.unit}", to_do=to_do)
-    if settings.unit == "subword" and settings.vocab_size is not None and settings.vocab_size < SMALLEST_VOCABULARY:
-        to_do = f"give {SMALLEST_VOCABULARY} or more: 256 bytes and two special symbols come first"
+    if settings.unit == "subword" and settings.vocab_size is not None and settings.vocab_size < MIN_VOCAB_SIZE:
+        to_do = f"give {MIN_VOCAB_SIZE} or more: 256 bytes and two special symbols come first"
         raise UsageError(f"--vocab-size {settings.vocab_size} is too small for subwords", to_do=to_do)
 
 
@@ -83,7 +83,7 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
     source = path if path != folder_or_file else path.resolve()  # a file that was named may be a link
     try:
-        content = read_file(source, MOST_MODEL if path.suffix == ".model" else MOST_TOKENIZER)
+        content = read_file(source, MAX_MODEL if path.suffix == ".model" else MAX_TOKENIZER)
     except OSError as error:
         raise RunError(f"no tokenizer: {error.strerror or error}", str(path), WHAT_TO_GIVE) from error
     except ValueError as error:

@@ -11,8 +11,8 @@ SURROGATES = re.compile("[\ud800-\udfff]")
 EOS_ID = 0
 UNK_ID = 1
 SPECIALS = (EOS, UNK)
-MOST_SYMBOLS = 1 << 24
-LONGEST_SYMBOL = 1000  # characters
+MAX_SYMBOLS = 1 << 24
+MAX_SYMBOL_LENGTH = 1000  # characters
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Vocabulary:
         """From a list read from a file. Raises ValueError unless it is one that `of_counts` could have made."""
         if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
             raise ValueError("the symbols are not a list of texts")
-        if len(symbols) > MOST_SYMBOLS or max(map(len, symbols), default=0) > LONGEST_SYMBOL:
+        if len(symbols) > MAX_SYMBOLS or max(map(len, symbols), default=0) > MAX_SYMBOL_LENGTH:
             raise ValueError("there are too many symbols, or too long ones")
         together = "".join(symbols)
         if "\n" in together or SURROGATES.search(together):

@@ -9,7 +9,7 @@ from typing import Any, Self, final
 
 import numpy as np
 
-from charlm.config import TextSettings
+from charlm.settings import TextSettings
 from charlm.text.interface import (
     TOKENIZER_FILE,
     UNK,
@@ -32,7 +32,7 @@ from charlm.text.splitting import SPELL, Splitting, segments
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
 DEFAULT_VOCAB_SIZE = 10_000
-LONGEST_TYPE = 200  # characters; what is longer is not kept as a type
+MAX_TYPE_LENGTH = 200  # characters; what is longer is not kept as a type
 MAX_REMEMBERED = 500_000  # pieces whose ids are remembered while encoding
 SHORT = 1000  # characters; a line up to here is not worth looking up in tables
 MIN_SIZE = 3  # symbols: with fewer than one word there is nothing to learn
@@ -69,7 +69,7 @@ class WordTokenizer(Tokenizer):
 
         Where texts come back as they were, two spaces side by side are known, seen or not.
         """
-        types = {symbol: count for symbol, count in counts.items() if len(symbol) <= LONGEST_TYPE}
+        types = {symbol: count for symbol, count in counts.items() if len(symbol) <= MAX_TYPE_LENGTH}
         size, splitting = settings.vocab_size or DEFAULT_VOCAB_SIZE, splitting_of(settings)
         vocabulary = Vocabulary.of_counts(types, size, settings.min_count)
         if splitting.keeps_text and "" not in vocabulary.ids and size > MIN_SIZE:

@@ -7,7 +7,7 @@ FIRST_DECISION = 0.05  # share of the time after which the number of steps is de
 CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
 OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share and seconds: where nothing else is said
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
-FEWEST_STEPS = 10
+MIN_PACE_STEPS = 10
 
 Mark = tuple[int, float]  # a step, and the seconds of training behind it
 
@@ -59,7 +59,7 @@ class StepBudget:
         if steps == SLOW_START_STEPS:
             self.marks = [(step, seconds)]
         first_step, first_seconds = self.marks[0] if self.marks else self.since
-        if step - first_step < FEWEST_STEPS or not self._is_due(steps, spent / self.seconds):
+        if step - first_step < MIN_PACE_STEPS or not self._is_due(steps, spent / self.seconds):
             return False
         pace = max(1e-9, (seconds - first_seconds) / (step - first_step))
         total = step + max(1, int((self.seconds - spent) / pace))

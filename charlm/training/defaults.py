@@ -5,12 +5,12 @@ import math
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.config import ModelSettings, TrainingSettings, Unit, seconds
-from charlm.device import Machine
-from charlm.shape import Shape, cell_sizes, num_params
+from charlm.network.architecture import Shape, cell_sizes, num_params
+from charlm.settings import ModelSettings, TrainingSettings, Unit, seconds
+from charlm.system.machine import Machine
 
 DEFAULT_TIME = "5m"
-MOST_PASSES = 80  # over the text, where --time would allow more
+MAX_PASSES = 80  # over the text, where --time would allow more
 LEARNING_RATES = {"adamw": 0.006, "sgd": 1.0}
 WORD_LEARNING_RATE = 0.004  # AdamW's, where a token is a word or a piece of one
 
@@ -81,7 +81,7 @@ def expected_passes(shape: Shape, training: TrainingSettings, unit: Unit, num_to
     threads = machine.threads if machine.device == "cpu" else 1
     flops_per_token = 6 * (num_params(shape) - (0 if shape.tie_embeddings else shape.vocab_size * shape.embedding_size))
     tokens_per_second = FLOPS[machine.device, machine.bfloat16] * threads / flops_per_token
-    return min(MOST_PASSES, seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
+    return min(MAX_PASSES, seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
 
 
 def decide_training(

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from charlm.cells.cell import NetworkState
 from charlm.corpus.windows import Window
-from charlm.model.language_model import LanguageModelNetwork, reset_state
+from charlm.model.network import LanguageModelNetwork, reset_state
 
 
 class Gradients:

@@ -1,11 +1,12 @@
 """What a training takes, in memory and on disk, counted from the network's shape before anything is allocated."""
 
 from charlm.cells import CELLS
-from charlm.config import TrainingSettings
-from charlm.device import Machine, free_memory
 from charlm.errors import ResourceError
 from charlm.model.kernels import kernel_for, unroll_gathered
-from charlm.shape import Shape, num_params
+from charlm.network.architecture import Shape, num_params
+from charlm.settings import TrainingSettings
+from charlm.system.machine import Machine
+from charlm.system.memory import free_memory
 from charlm.training.gradients import rows_of
 
 FLOAT = 4  # bytes

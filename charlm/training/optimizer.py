@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from charlm.config import TrainingSettings
+from charlm.settings import TrainingSettings
 
 Optimizer = torch.optim.Optimizer
 

@@ -5,8 +5,8 @@ There it goes on with half the learning rate; when that has not helped a few tim
 
 from charlm.errors import DivergedError
 
-MOST_SKIPPED = 5  # steps in a row
-MOST_ROLLBACKS = 3  # in a training
+MAX_SKIPPED = 5  # steps in a row
+MAX_ROLLBACKS = 3  # in a training
 
 
 def diverged(step: int, learning_rate: float, rollbacks: int) -> DivergedError:

@@ -1,11 +1,11 @@
 """The learning rate over time."""
 
-LONGEST_DEFAULT_WARMUP = 50  # steps
+MAX_DEFAULT_WARMUP_STEPS = 50  # steps
 
 
 def default_warmup(total_steps: int) -> int:
     """A tenth of a short training, so that its learning rate falls too."""
-    return min(LONGEST_DEFAULT_WARMUP, total_steps // 10)
+    return min(MAX_DEFAULT_WARMUP_STEPS, total_steps // 10)
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from charlm.cells.cell import NetworkState
 from charlm.corpus.windows import Windows
-from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.network import LanguageModelNetwork
 from charlm.training.gradients import Gradients
 from charlm.training.optimizer import Optimizer, optimizer_shapes, optimizer_tensors, restore_optimizer
 

@@ -20,7 +20,7 @@ from tests.torture.sabotage import SABOTAGE
 from tests.torture.workshop import Workshop
 
 TESTS_OF_THEIR_OWN = {"untrusted", "any-input"}  # in short they are no more than a part of make test
-LONGEST_LINE = 400  # characters
+MAX_LINE = 400  # characters
 Promise = Callable[[Workshop, Record], None]
 PROMISES: dict[str, tuple[str, Promise]] = {
     "kills": ("1 a kill at any instant loses nothing that was saved", durable.kills),
@@ -103,7 +103,7 @@ def _show(records: list[Record]) -> None:
     console.print(table)
     for record in records:
         for line in [*_gathered(record.lost), *record.notes]:
-            console.print(f"{record.promise}: {line[:LONGEST_LINE]}")
+            console.print(f"{record.promise}: {line[:MAX_LINE]}")
 
 
 def _gathered(lost: list[str]) -> list[str]:

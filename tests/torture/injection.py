@@ -50,7 +50,7 @@ def _around_the_loss(
     after: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """Call these around each computation of the training loss, with its number; evaluation is left alone."""
-    from charlm.model.language_model import LanguageModelNetwork
+    from charlm.model.network import LanguageModelNetwork
 
     original, calls = LanguageModelNetwork.total_nats, 0
 

@@ -19,8 +19,8 @@ HUNG = -1000
 IMPORTED = (
     "charlm.cli.app",
     "charlm.api",
-    "charlm.training.session",
-    "charlm.training.results",
+    "charlm.lifecycle.session",
+    "charlm.lifecycle.results",
     "charlm.cli.progress",
     "safetensors.numpy",
     "filelock",

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
-MOST_MISSES = 4  # for each try that is wanted
+MAX_MISSES = 4  # for each try that is wanted
 
 
 class Missed(Exception):
@@ -44,7 +44,7 @@ class Record:
         happened = 0
         if times == 0:
             return
-        for _ in range(times * (1 + MOST_MISSES)):
+        for _ in range(times * (1 + MAX_MISSES)):
             happened += self.attempt(name, attempt)
             if happened == times:
                 return

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-from charlm import files
+from charlm.system import files
 
 
 def _torn_replace() -> None:

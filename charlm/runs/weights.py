@@ -6,14 +6,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charlm.files import open_file, parse_json
+from charlm.system.files import open_file, parse_json
 
-MOST_HEADER = 1 << 24  # bytes
+MAX_HEADER = 1 << 24  # bytes
 
 
 def header_of(data: bytes) -> dict[str, Any]:
     """The JSON header of a safetensors file. Raises ValueError."""
-    if len(data) < 8 or _data_start(data) > min(len(data), MOST_HEADER):
+    if len(data) < 8 or _data_start(data) > min(len(data), MAX_HEADER):
         raise ValueError("its header is too long")
     header = parse_json(data[8 : _data_start(data)])
     if not isinstance(header, dict):
@@ -38,7 +38,7 @@ def saved_at(path: Path) -> datetime | None:
     try:
         with open_file(path) as file:
             head = file.read(8)
-            head += file.read(min(MOST_HEADER, _data_start(head)) - 8)
+            head += file.read(min(MAX_HEADER, _data_start(head)) - 8)
         return moment(header_of(head)["__metadata__"]["saved_at"])
     except (OSError, ValueError, LookupError, TypeError):
         return None

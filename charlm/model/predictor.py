@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 
 from charlm.cells.cell import NetworkState
-from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.network import LanguageModelNetwork
 
 LOGITS_AT_ONCE = 2**24  # numbers of the softmax in memory at a time: 64 MB in float32
 

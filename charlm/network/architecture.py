@@ -8,12 +8,12 @@ from typing import Any, get_args
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.config import InitialState, ModelSettings
 from charlm.errors import RunError
+from charlm.settings import InitialState, ModelSettings
 
-MOST_PARAMS = 1 << 32
-MOST_TYPES = 1 << 24
-MOST_OTHER_BYTES = 1 << 24  # of a file of weights: its header
+MAX_PARAMS = 1 << 32
+MAX_TYPES = 1 << 24
+MAX_OTHER_BYTES = 1 << 24  # of a file of weights: its header
 
 
 @dataclass(frozen=True)
@@ -99,14 +99,14 @@ def check_finite(tensors: Mapping[str, Any], where: str) -> None:
 
 def most_weight_bytes(shape: Shape) -> int:
     """The size that a file of these weights, and no more, cannot exceed."""
-    return 4 * num_params(shape) + MOST_OTHER_BYTES
+    return 4 * num_params(shape) + MAX_OTHER_BYTES
 
 
 def most_state_bytes(shape: Shape, rows: int) -> int:
     """The same for a state of training: weights, two averages of each, and the carried state of `rows` sequences."""
     state_sizes = CELLS[shape.cell].state_sizes
     carried = sum(size for sizes in shape.layers() for size in state_sizes(sizes).values())
-    return 4 * (3 * num_params(shape) + rows * carried) + MOST_OTHER_BYTES
+    return 4 * (3 * num_params(shape) + rows * carried) + MAX_OTHER_BYTES
 
 
 def _wrong_weights(what: str, where: str) -> RunError:
@@ -130,14 +130,14 @@ def _check_parts(shape: Shape) -> None:
         or (shape.head_layers > 0) > shape.head_size
     ):
         raise ValueError("a size is missing")
-    if num_params(shape) > MOST_PARAMS:
-        raise ValueError(f"more than {MOST_PARAMS:,} parameters")
+    if num_params(shape) > MAX_PARAMS:
+        raise ValueError(f"more than {MAX_PARAMS:,} parameters")
 
 
 def _range(name: str) -> tuple[Any, Any]:
     """The settings' own ranges."""
     if name == "vocab_size":
-        return 1, MOST_TYPES
+        return 1, MAX_TYPES
     metadata = next(one.metadata for one in dataclasses.fields(ModelSettings) if one.name == name)
     return metadata["low"], metadata["high"]
 

@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import ModelSettings, TextSettings, flag
 from charlm.errors import UsageError
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, INITIAL, RunDirectory, Weights, find_run
-from charlm.shape import Shape, check_weights, most_weight_bytes
+from charlm.model.network import LanguageModelNetwork
+from charlm.network.architecture import Shape, check_weights, most_weight_bytes
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import BEST, INITIAL, RunDirectory, Weights, find_run
+from charlm.settings import ModelSettings, TextSettings, flag
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]

@@ -7,17 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from charlm.config import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
 from charlm.corpus.sources import TRAIN, is_prepared
 from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
-from charlm.run_directory import CONFIG, LAST, RunDirectory
-from charlm.shape import Shape, most_state_bytes, shape_from
+from charlm.network.architecture import Shape, most_state_bytes, shape_from
+from charlm.runs.directory import CONFIG, LAST, RunDirectory
+from charlm.settings import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
 
 Kind = TypeVar("Kind")
 
-LONGEST = 4096  # characters of a text in it
-MOST_NUMBER = (1 << 63) - 1  # of tokens, and a seed
+MAX_LENGTH = 4096  # characters of a text in it
+MAX_NUMBER = (1 << 63) - 1  # of tokens, and a seed
 DECIDED = ("bptt", "batch_size", "learning_rate")  # settings that training has decided before it writes them
 
 
@@ -174,9 +174,9 @@ def _fits(type_: Any, value: Any) -> bool:
     if get_origin(type_) is Literal:
         return isinstance(value, str) and value in get_args(type_)
     if type_ is str:
-        return isinstance(value, str) and len(value) <= LONGEST
+        return isinstance(value, str) and len(value) <= MAX_LENGTH
     if type_ is bool or type_ is types.NoneType:
         return isinstance(value, type_)
     if type_ is int:
-        return type(value) is int and 0 <= value <= MOST_NUMBER
-    return type(value) in (int, float) and abs(value) <= MOST_NUMBER  # False for nan
+        return type(value) is int and 0 <= value <= MAX_NUMBER
+    return type(value) in (int, float) and abs(value) <= MAX_NUMBER  # False for nan

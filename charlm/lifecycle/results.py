@@ -8,15 +8,15 @@ from dataclasses import dataclass
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
-from charlm.lock import writing
-from charlm.model.runner import Runner
+from charlm.lifecycle.session import Session
+from charlm.lifecycle.time_limit import ToMeasure, Watched, train_tokens
+from charlm.model.predictor import Runner
+from charlm.network.architecture import num_params
+from charlm.runs.lock import writing
 from charlm.scoring.metrics import Tally
 from charlm.scoring.score import Network
 from charlm.scoring.spelling import spelling_nats
-from charlm.shape import num_params
-from charlm.training.evaluate import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
-from charlm.training.session import Session
-from charlm.training.time_limit import ToMeasure, Watched, train_tokens
+from charlm.training.evaluation import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
 
 
 @dataclass(frozen=True)

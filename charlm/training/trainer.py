@@ -9,14 +9,15 @@ import torch
 from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.config import TrainingSettings
 from charlm.corpus.windows import Windows
-from charlm.device import Machine, is_out_of_memory
 from charlm.errors import ResourceError
-from charlm.interrupts import Interrupted, StopRequest
-from charlm.model.language_model import LanguageModelNetwork
+from charlm.model.network import LanguageModelNetwork
+from charlm.settings import TrainingSettings
+from charlm.system.interrupts import Interrupted, StopRequest
+from charlm.system.machine import Machine
+from charlm.system.memory import is_out_of_memory
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import MOST_PASSES
+from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import (
     BatchSplit,
     Diverged,
@@ -31,12 +32,12 @@ from charlm.training.events import (
 )
 from charlm.training.gradients import Gradients, rows_of
 from charlm.training.optimizer import Optimizer, clip, make_optimizer, set_learning_rate
-from charlm.training.recovery import MOST_SKIPPED, diverged
+from charlm.training.recovery import MAX_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
 from charlm.training.snapshot import restore, snapshot
 
 EVALUATIONS = 20  # evaluations in a training, unless told otherwise
-LONGEST_INTERVAL = 1000  # steps between evaluations, and between saved states
+MAX_INTERVAL_STEPS = 1000  # steps between evaluations, and between saved states
 SAMPLES = 5
 SAMPLE_INTERVALS = (20, 10_000)  # fewest and most steps between samples: none in a training that is over at once
 
@@ -115,7 +116,7 @@ class Trainer:
         while not self._is_over(stop):
             yield from self._step()
             self.progress.seconds = time.perf_counter() - began
-            if self.progress.skipped_in_a_row >= MOST_SKIPPED:
+            if self.progress.skipped_in_a_row >= MAX_SKIPPED:
                 yield from self._diverge()
                 continue
             planned = self.budget.observe(self.progress.step, self.progress.seconds)
@@ -192,7 +193,7 @@ class Trainer:
 
     def _diverge(self) -> Iterator[Event]:
         yield Diverged(self.progress.step)
-        if self.progress.skipped_in_a_row >= MOST_SKIPPED or not self._is_sound():
+        if self.progress.skipped_in_a_row >= MAX_SKIPPED or not self._is_sound():
             assert self.settings.learning_rate is not None
             raise diverged(self.progress.step, self.settings.learning_rate, self.progress.rollbacks)
 
@@ -225,7 +226,7 @@ class Trainer:
         return self._check is not None and self._is_due(every) and self.progress.evaluated_at != self.progress.step
 
     def _share(self, times: int) -> int:
-        return max(1, min(LONGEST_INTERVAL, self.budget.total_or_guess // times))
+        return max(1, min(MAX_INTERVAL_STEPS, self.budget.total_or_guess // times))
 
     def _sample_interval(self) -> int:
         fewest, most = SAMPLE_INTERVALS
@@ -250,5 +251,5 @@ class Trainer:
         if self._out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         if self.budget.is_at_ceiling(self.progress.step):
-            return f"{MOST_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
+            return f"{MAX_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
         return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"

@@ -3,12 +3,12 @@
 import time
 from dataclasses import dataclass
 
-from charlm.interrupts import StopRequest
-from charlm.shape import num_params
-from charlm.training.defaults import MOST_PASSES
+from charlm.lifecycle.session import Session
+from charlm.network.architecture import num_params
+from charlm.system.interrupts import StopRequest
+from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import StepDone
 from charlm.training.memory import TORCH_BYTES, fixed_bytes, window_bytes
-from charlm.training.session import Session
 
 TRIAL_STEPS = 6  # the first is not counted
 
@@ -45,5 +45,5 @@ def estimate(session: Session) -> Estimate:
         tokens_per_step=tokens,
         tokens_per_second=tokens / pace if pace else 0.0,
         seconds=steps * pace,
-        passes=MOST_PASSES if steps == budget.ceiling else steps * tokens / session.corpus.train.num_tokens,
+        passes=MAX_PASSES if steps == budget.ceiling else steps * tokens / session.corpus.train.num_tokens,
     )

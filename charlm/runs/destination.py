@@ -4,8 +4,8 @@ import os
 from pathlib import Path
 
 from charlm.errors import ResourceError, UsageError
-from charlm.files import TEMPORARY
-from charlm.run_directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RUNS
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RUNS
+from charlm.system.files import TEMPORARY
 
 TOKENIZER = {"tokenizer.json", "tokenizer.model"}
 WEIGHTS = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL)}

@@ -13,14 +13,13 @@ import torch
 from pydantic import NonNegativeInt, TypeAdapter, ValidationError
 
 from charlm import __version__
-from charlm.config import LENGTHS, CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.corpus.windows import LAYOUT
-from charlm.device import cores
 from charlm.errors import RunError, UsageError
-from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import (
+from charlm.lifecycle.creation import TrainRequest, corpus_name, readable_name
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import (
     BEST,
     LAST,
     PREVIOUS,
@@ -32,14 +31,15 @@ from charlm.run_directory import (
     list_runs,
     log_is_whole,
 )
+from charlm.settings import LENGTHS, CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.system.machine import cores
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.creation import TrainRequest, corpus_name, readable_name
-from charlm.training.evaluate import CHECK_TOKENS
-from charlm.training.loop import Progress, Trainer
+from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.snapshot import at_start_of_pass
+from charlm.training.trainer import Progress, Trainer
 
-MOST_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
+MAX_THREADS = 8  # for each processor; what a run of a larger machine has beyond that is of no use
 GIVEN_ANEW = {*LENGTHS, "patience", "threads", "device"}  # what --resume may be given anew; the newest state has it
 GENERATORS = ("dropout_generator", "initial_state_generator")
 
@@ -87,7 +87,7 @@ def resume(request: TrainRequest) -> Resumption:
     replan = bool(set(LENGTHS) & set(anew))
     kept = {name: value for name, value in stored.items() if not (replan and name in LENGTHS)}
     training = fill(TrainingSettings, {**kept, **anew})
-    if (training.threads or 1) > MOST_THREADS * cores() and "threads" not in anew:
+    if (training.threads or 1) > MAX_THREADS * cores() and "threads" not in anew:
         notes.append(f"{training.threads:,} threads are too many here: {cores()}; what follows may differ a little")
         training = dataclasses.replace(training, threads=cores())
     return Resumption(run, training, saved, where, stamp, notes, replan, replan or "patience" in anew)

@@ -11,9 +11,9 @@ from pathlib import Path
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
-from charlm.files import exchange, move_into_place
-from charlm.lock import writing
-from charlm.place import refuse_what_is_there
+from charlm.runs.destination import refuse_what_is_there
+from charlm.runs.lock import writing
+from charlm.system.files import exchange, move_into_place
 
 
 class Replacement:

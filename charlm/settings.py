@@ -201,7 +201,7 @@ VARIABLES = "the CHARLM_* variables of the environment"
 OF_ANY_MOMENT = (*LENGTHS, "patience", "threads")  # what a run that goes on takes from the environment, too
 PROGRAMS_OWN = ("CHARLM_DEBUG",)  # variables that are no settings
 EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))
-LONGEST_SECONDS = 36525 * 86400.0  # of a training: a hundred years
+MAX_SECONDS = 36525 * 86400.0  # of a training: a hundred years
 
 
 def flag(name: str) -> str:
@@ -310,7 +310,7 @@ def seconds(duration: str) -> float:
     value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
     if value <= 0:
         raise UsageError(f"--time {duration[:40]} is not a duration", to_do="write it as 90s, 5m or 1h")
-    if value > LONGEST_SECONDS:  # 400 digits are infinite
+    if value > MAX_SECONDS:  # 400 digits are infinite
         raise UsageError(f"--time {duration[:40]} is out of range", to_do="give at most a hundred years: 36525d")
     return value
 

@@ -2,10 +2,10 @@
 
 import dataclasses
 
-from charlm.config import CorpusSettings
 from charlm.corpus.forms import in_form, knows_carriage_return
-from charlm.run_config import read_reading
-from charlm.run_directory import RunDirectory
+from charlm.runs.config import read_reading
+from charlm.runs.directory import RunDirectory
+from charlm.settings import CorpusSettings
 from charlm.text.normal_form import about_form, fitting_form
 from charlm.text.tokenizer import Tokenizer, text_from_argument
 

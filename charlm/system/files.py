@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 
 from charlm.errors import ResourceError
 
-MOST_JSON = 1 << 20  # bytes of a small JSON file
+MAX_JSON = 1 << 20  # bytes of a small JSON file
 BUFFER = 1 << 20  # bytes gathered before they are written
 UNFINISHED = ".charlm"  # how the names of temporary files end, so that nobody's own file is taken for one
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(UNFINISHED))  # .best.safetensors.k2x9_a0b.charlm

@@ -22,8 +22,9 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charlm.errors import RunError
-from charlm.files import (
-    MOST_JSON,
+from charlm.runs.weights import checksum, header_of, moment, saved_at, written
+from charlm.system.files import (
+    MAX_JSON,
     append_line,
     fingerprint,
     make_folder,
@@ -36,17 +37,16 @@ from charlm.files import (
     write_atomically,
     write_json,
 )
-from charlm.weights_file import checksum, header_of, moment, saved_at, written
 
 RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 4, 1  # docs/run-directory.md says what each has
 CONFIG, MANIFEST, METRICS, CORPUS = "config.json", "MANIFEST.json", "metrics.jsonl", "corpus"
 BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
-MOST_SEALED = 1 << 29  # bytes of all files that the manifest names
-MOST_FILES = 64  # that a manifest names
-MOST_WEIGHTS = 1 << 36  # bytes of a weights file
-MOST_LINE = 1 << 24  # bytes of a line of metrics.jsonl
-MOST_STEPS = 1 << 62
+MAX_SEALED = 1 << 29  # bytes of all files that the manifest names
+MAX_FILES = 64  # that a manifest names
+MAX_WEIGHTS = 1 << 36  # bytes of a weights file
+MAX_LINE = 1 << 24  # bytes of a line of metrics.jsonl
+MAX_STEPS = 1 << 62
 BLOCK = 1 << 20  # bytes read at a time
 
 Stamp = tuple[int, int]  # when a file was written, and its number in the file system
@@ -140,13 +140,13 @@ class RunDirectory:
             self._before_saving_last()
         write_atomically(self._weights_path(kind), data)
 
-    def load(self, kind: str, most_bytes: int = MOST_WEIGHTS) -> Weights:
+    def load(self, kind: str, most_bytes: int = MAX_WEIGHTS) -> Weights:
         """Read one weights file. Raises RunError when it is missing, torn, altered, of another run, or too large."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
         name = self._weights_path(kind).name
-        data = self._read(name, min(most_bytes, MOST_WEIGHTS))
+        data = self._read(name, min(most_bytes, MAX_WEIGHTS))
         try:
             metadata = header_of(data)["__metadata__"]
             tensors = load(data)
@@ -160,11 +160,11 @@ class RunDirectory:
             raise self.damaged(name, "does not match its checksum")
         if metadata.get("run_id") != self.config["run_id"]:
             raise self.damaged(name, "belongs to another run")
-        if not isinstance(scalars, dict) or not 0 <= step <= MOST_STEPS:
+        if not isinstance(scalars, dict) or not 0 <= step <= MAX_STEPS:
             raise self.damaged(name, "has scalars that charlm never wrote")
         return Weights(tensors, step, scalars)
 
-    def load_newest(self, most_bytes: int = MOST_WEIGHTS) -> tuple[Weights, str]:
+    def load_newest(self, most_bytes: int = MAX_WEIGHTS) -> tuple[Weights, str]:
         """The newest state of training that is whole, and a sentence when that is not `last`.
 
         When `last` is missing, damaged or larger than `most_bytes`, `previous` is taken, and the sentence says what was
@@ -201,10 +201,10 @@ class RunDirectory:
             return
         with self._open(METRICS) as file:
             number = 0
-            while line := file.readline(MOST_LINE + 1):
+            while line := file.readline(MAX_LINE + 1):
                 number += 1
-                if len(line) > MOST_LINE:
-                    raise self.damaged(METRICS, f"has a line {number} of more than {MOST_LINE:,} bytes")
+                if len(line) > MAX_LINE:
+                    raise self.damaged(METRICS, f"has a line {number} of more than {MAX_LINE:,} bytes")
                 if line.endswith(b"\n"):
                     yield self._record(line, number)
 
@@ -239,7 +239,7 @@ class RunDirectory:
         if length == 0:
             return 0
         with self._open(METRICS) as file:
-            start = max(0, length - MOST_LINE)
+            start = max(0, length - MAX_LINE)
             file.seek(start)
             return start + file.read(length - start).rfind(b"\n") + 1
 
@@ -263,9 +263,9 @@ class RunDirectory:
 
     def _check_manifest(self) -> None:
         manifest = {CONFIG: None, **self._read_json(MANIFEST)}
-        if len(manifest) > MOST_FILES or not all(map(is_plain_name, manifest)):
+        if len(manifest) > MAX_FILES or not all(map(is_plain_name, manifest)):
             raise self.damaged(MANIFEST, "names what is no file of a run")
-        room = MOST_SEALED
+        room = MAX_SEALED
         for name, expected in manifest.items():
             data = self._read(name, room)
             room -= len(data)
@@ -308,7 +308,7 @@ class RunDirectory:
             raise self.damaged(name, _reason(error)) from error
 
     def _read_json(self, name: str) -> dict[str, Any]:
-        data = self._read(name, MOST_JSON)
+        data = self._read(name, MAX_JSON)
         if not data.endswith(b"\n"):  # without which JSON can be whole
             raise self.damaged(name, "is cut short")
         try:
@@ -370,7 +370,7 @@ def about_copies(path: Path) -> Iterator[str]:
 def _unchecked_config(path: Path) -> dict[str, Any]:
     """config.json as it stands, for finding a run; {} where it cannot be read. Who uses the run has it checked."""
     with suppress(OSError, ValueError):
-        config = parse_json(read_file(path / CONFIG, MOST_JSON))
+        config = parse_json(read_file(path / CONFIG, MAX_JSON))
         return config if isinstance(config, dict) else {}
     return {}
 

@@ -10,7 +10,7 @@ from charlm.cells.cell import NetworkState
 from charlm.model.dropout import variational_dropout
 from charlm.model.loss import SoftmaxLoss
 from charlm.model.recurrent import RecurrentLayer
-from charlm.shape import Shape, weight_shapes
+from charlm.network.architecture import Shape, weight_shapes
 
 
 class Head(nn.Module):

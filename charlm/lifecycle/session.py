@@ -16,26 +16,31 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.config import TrainingSettings
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.corpus.windows import LAYOUT, RareTypes, SentenceWindows, StreamWindows, Windows
-from charlm.device import Machine, find_machine, keep_freed_memory
 from charlm.engine.compiled import fastest_stepper
 from charlm.errors import CharlmError, DivergedError, ResourceError, RunError, UsageError
-from charlm.files import check_space
-from charlm.interrupts import catching_signals
-from charlm.lock import writing
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.model.runner import Runner
-from charlm.run_config import RunConfig, read_config
-from charlm.run_directory import BEST, CORPUS, LAST, RunDirectory, Stamp, Weights
+from charlm.lifecycle.creation import TrainRequest, check_request, create_run, remove_left_drafts, write_run
+from charlm.lifecycle.initial import starting_weights
+from charlm.lifecycle.replacement import Replacement, moved
+from charlm.lifecycle.resuming import GIVEN_ANEW, Resumption, about_device, put_back, resume, stored_plan
+from charlm.lifecycle.time_limit import TimeLimit, budget_of, limit_of
+from charlm.model.network import LanguageModelNetwork
+from charlm.model.predictor import Runner
+from charlm.network.architecture import Shape, check_weights, most_weight_bytes
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import BEST, CORPUS, LAST, RunDirectory, Stamp, Weights
+from charlm.runs.lock import writing
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
-from charlm.shape import Shape, check_weights, most_weight_bytes
+from charlm.settings import TrainingSettings
+from charlm.system.files import check_space
+from charlm.system.interrupts import catching_signals
+from charlm.system.machine import Machine, find_machine
+from charlm.system.memory import keep_freed_memory
 from charlm.text.tokenizer import Tokenizer
 from charlm.training.budget import StepBudget
-from charlm.training.creation import TrainRequest, check_request, create_run, remove_left_drafts, write_run
-from charlm.training.evaluate import CHECK_TOKENS, check_pieces, mean_nats
+from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
 from charlm.training.events import (
     Diverged,
     Evaluated,
@@ -46,13 +51,9 @@ from charlm.training.events import (
     SaveDue,
     StepDone,
 )
-from charlm.training.initial import starting_weights
-from charlm.training.loop import Trainer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
-from charlm.training.recovery import MOST_ROLLBACKS, diverged
-from charlm.training.replacement import Replacement, moved
-from charlm.training.resuming import GIVEN_ANEW, Resumption, about_device, put_back, resume, stored_plan
-from charlm.training.time_limit import TimeLimit, budget_of, limit_of
+from charlm.training.recovery import MAX_ROLLBACKS, diverged
+from charlm.training.trainer import Trainer
 
 LOG_EVERY = 10  # steps
 SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
@@ -187,7 +188,7 @@ class Session:
     def _roll_back(self, step: int) -> RolledBack:
         """Back to the newest saved state with half the learning rate; that is saved at once."""
         trainer, before = self.trainer, self.trainer.progress
-        if before.rollbacks == MOST_ROLLBACKS:
+        if before.rollbacks == MAX_ROLLBACKS:
             assert self.training.learning_rate is not None
             raise diverged(step, self.training.learning_rate, before.rollbacks)
         trainer.restart()

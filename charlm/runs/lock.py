@@ -7,11 +7,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import UsageError
-from charlm.files import cannot_write, read_file, sweep, write_atomically
+from charlm.system.files import cannot_write, read_file, sweep, write_atomically
 
 LOCK = ".lock"
 HOLDER = f"{LOCK}.holder"  # who holds it, for people; what a dead process left there is overwritten by the next one
-MOST_HOLDER = 1000  # bytes
+MAX_HOLDER = 1000  # bytes
 
 
 @contextmanager
@@ -46,6 +46,6 @@ def writing(folder: Path) -> Iterator[None]:
 
 def _holder(folder: Path) -> str:
     try:
-        return read_file(folder / HOLDER, MOST_HOLDER).decode() or "another process"
+        return read_file(folder / HOLDER, MAX_HOLDER).decode() or "another process"
     except (OSError, ValueError):
         return "another process"

@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Array, Projected, Weights
+from charlm.network.architecture import Shape
 from charlm.probability import log_softmax
-from charlm.shape import Shape
 
-LARGEST_TABLE = 1024  # types for which the first layer's input product is computed once, at loading
+MAX_TABLE_TYPES = 1024  # types for which the first layer's input product is computed once, at loading
 
 
 class NumpyOps:
@@ -69,7 +69,7 @@ class Stepper:
         self._output = self._embedding if shape.tie_embeddings else weights["head.weight"]
         self._projection = weights.get("head.projection")
         self._bias = weights["head.bias"]
-        small = shape.vocab_size <= LARGEST_TABLE
+        small = shape.vocab_size <= MAX_TABLE_TYPES
         with np.errstate(over="ignore", invalid="ignore"):  # as in a step
             self._table = self._cell.project(self._embedding, self._layers[0], NumpyOps) if small else None
 

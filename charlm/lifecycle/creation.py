@@ -17,27 +17,27 @@ import torch
 
 from charlm import __version__
 from charlm.cells import CELLS
-from charlm.config import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 from charlm.corpus.forms import taken_over
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, prepare
-from charlm.device import find_machine
 from charlm.errors import CharlmError, ResourceError, UsageError
-from charlm.files import cannot_write, check_space, copy_tree, make_folder, move_into_place
-from charlm.lock import HOLDER, writing
-from charlm.place import new_run_path
-from charlm.run_config import reading_with_tokenizer
-from charlm.run_directory import CORPUS, INITIAL, RunDirectory
-from charlm.shape import Shape
+from charlm.lifecycle.initial import Base
+from charlm.network.architecture import Shape
+from charlm.runs.config import reading_with_tokenizer
+from charlm.runs.destination import new_run_path
+from charlm.runs.directory import CORPUS, INITIAL, RunDirectory
+from charlm.runs.lock import HOLDER, writing
+from charlm.settings import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.system.files import cannot_write, check_space, copy_tree, make_folder, move_into_place
+from charlm.system.machine import find_machine
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training
-from charlm.training.initial import Base
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
-MOST_TRIES = 100  # to find a free place
+MAX_TRIES = 100  # to find a free place
 DRAFT_SECONDS = 60  # that a draft may be without a lock: between its making and its locking
-LONGEST_NAME = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
+MAX_NAME_LENGTH = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +101,7 @@ def create_run(request: TrainRequest) -> NewRun:
 
 def _put_in_place(draft: Path, request: TrainRequest, notes: list[str]) -> NewRun:
     """Put a whole run in its place in one step, unless there is one already that it is to replace later."""
-    for _ in range(MOST_TRIES):
+    for _ in range(MAX_TRIES):
         path = _destination(request)  # again: another training may have taken the place meanwhile
         if request.force and path.exists() and any(path.iterdir()):
             with writing(path):
@@ -192,7 +192,7 @@ def corpus_name(corpus: str | Texts) -> str:
     """What a run of this corpus is called: of several texts after the folder that all are in, or after the first."""
     texts = texts_of(corpus)
     if texts.folder:
-        return texts.folder.lstrip(".")[:LONGEST_NAME] or "text"
+        return texts.folder.lstrip(".")[:MAX_NAME_LENGTH] or "text"
     first = texts.paths[0]
     if first in ("-", "/dev/stdin"):
         return "stdin"
@@ -201,7 +201,7 @@ def corpus_name(corpus: str | Texts) -> str:
     except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
         path = Path(first)
     name = path.stem if path.suffix in (".gz", ".bz2", ".xz", ".zst") else path.name
-    return Path(name).stem.lstrip(".")[:LONGEST_NAME] or "text"
+    return Path(name).stem.lstrip(".")[:MAX_NAME_LENGTH] or "text"
 
 
 def readable_name(corpus: str | Texts) -> str:

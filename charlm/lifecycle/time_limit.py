@@ -9,20 +9,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.config import TrainingSettings, seconds
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.model.language_model import LanguageModelNetwork
-from charlm.model.runner import Runner
-from charlm.scoring.score import LONGEST_WHOLE, SEGMENTS, Network, score_sequences
+from charlm.model.network import LanguageModelNetwork
+from charlm.model.predictor import Runner
+from charlm.scoring.score import MAX_WHOLE_TOKENS, SEGMENTS, Network, score_sequences
+from charlm.settings import TrainingSettings, seconds
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import DEFAULT_TIME, MOST_PASSES
-from charlm.training.evaluate import CHECK_TOKENS
+from charlm.training.defaults import DEFAULT_TIME, MAX_PASSES
+from charlm.training.evaluation import CHECK_TOKENS
 
-MOST_MEASURING = 0.1  # share of the time that is kept for measuring, at most
-MOST_CHECKING = 0.02  # share of it that one quick check takes, at most
-LEAST_TRAINING = 0.5  # share of it that training gets, however long reading took
+MAX_MEASURING = 0.1  # share of the time that is kept for measuring, at most
+MAX_CHECKING = 0.02  # share of it that one quick check takes, at most
+MIN_TRAINING = 0.5  # share of it that training gets, however long reading took
 OVER, OVER_SECONDS = 0.05, 5.0  # by how much a command may exceed it: that share of it, or so many seconds if more
-LEAST_MEASURED = 2**11  # tokens of the largest part, however short the time is
+MIN_MEASURED = 2**11  # tokens of the largest part, however short the time is
 TRIAL = 64  # tokens a row, to see how fast scoring is
 TRIALS = 2  # of which the faster one counts
 
@@ -48,7 +48,7 @@ class TimeLimit:
         return self.began + self.seconds - now
 
     def for_training(self, now: float) -> float:
-        return round(max(self.left(now) - self.measuring, LEAST_TRAINING * self.seconds), 3)
+        return round(max(self.left(now) - self.measuring, MIN_TRAINING * self.seconds), 3)
 
     def most_for_training(self, now: float) -> float:
         """Where it ends at the latest, its steps done or not."""
@@ -59,9 +59,9 @@ class TimeLimit:
 
     def about_reading(self, now: float) -> list[str]:
         """What is to be said when getting ready took too much of the time."""
-        if self.left(now) >= LEAST_TRAINING * self.seconds:
+        if self.left(now) >= MIN_TRAINING * self.seconds:
             return []
-        training = f"training gets {LEAST_TRAINING * self.seconds:.0f} s all the same, half of it"
+        training = f"training gets {MIN_TRAINING * self.seconds:.0f} s all the same, half of it"
         return [f"reading and getting ready took {now - self.began:.0f} s of --time {self.seconds:g}s: {training}"]
 
 
@@ -90,7 +90,7 @@ class ToMeasure:
 
     def seconds(self, network: Network, ids: Ids, eos_id: int) -> float:
         """How long all of it will take; short streams are one row, whose tokens take longer than those of many."""
-        alone = sum(size for size in self.streams if size <= LONGEST_WHOLE)
+        alone = sum(size for size in self.streams if size <= MAX_WHOLE_TOKENS)
         return alone * _pace(network, ids, eos_id, 1) + (self.tokens - alone) * _pace(network, ids, eos_id, SEGMENTS)
 
     def share_within(self, seconds: float, network: Network, ids: Ids, eos_id: int) -> float:
@@ -98,7 +98,7 @@ class ToMeasure:
         if self.seconds(network, ids, eos_id) <= seconds:
             return 1.0
         affordable = seconds / (_pace(network, ids, eos_id, SEGMENTS) * max(1, self.tokens))
-        return min(1.0, max(affordable, LEAST_MEASURED / max(1, *self.lines)))
+        return min(1.0, max(affordable, MIN_MEASURED / max(1, *self.lines)))
 
 
 def limit_of(
@@ -110,15 +110,15 @@ def limit_of(
     wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.of(corpus, training.mode == "sentence")
     found = (Runner(network), corpus.train.ids[1:], corpus.tokenizer.eos_id)
     pace = _pace(*found, SEGMENTS)
-    check_tokens = min(CHECK_TOKENS, max(LEAST_MEASURED, int(MOST_CHECKING * wanted / max(pace, 1e-12))))
+    check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
     measuring = to_measure.seconds(*found) + check_tokens * pace  # the last check comes after the last step
-    return TimeLimit(began, wanted, min(measuring, MOST_MEASURING * wanted), check_tokens)
+    return TimeLimit(began, wanted, min(measuring, MAX_MEASURING * wanted), check_tokens)
 
 
 def budget_of(training: TrainingSettings, windows_per_pass: int, limit: TimeLimit | None) -> StepBudget:
     """How many steps a training takes: as many as were asked for, or as its share of the time allows."""
     if limit is not None:
-        now, ceiling = time.perf_counter(), MOST_PASSES * windows_per_pass
+        now, ceiling = time.perf_counter(), MAX_PASSES * windows_per_pass
         return StepBudget(None, limit.for_training(now), ceiling, limit.most_for_training(now))
     if training.steps is not None:
         return StepBudget(total_steps=training.steps)
