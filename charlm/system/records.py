@@ -24,8 +24,9 @@ def read_record(kind: type[Record], value: object) -> Record:
     Nothing is converted: a number in quotes is no number. Raises ValueError naming the first field that is missing, of
     another type, or out of range.
     """
+    adapter: TypeAdapter[Record] = _adapter(kind)  # type: ignore[arg-type]  # classes can be hashed
     try:
-        return _adapter(kind).validate_python(value, strict=True)
+        return adapter.validate_python(value, strict=True)
     except ValidationError as error:
         raise ValueError(_first_fault(error)) from error
 
