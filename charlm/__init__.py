@@ -6,13 +6,11 @@
 -31.4
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-__version__ = "0.1.0"
-__all__ = ["LanguageModel", "load", "train"]
+from charlm.version import __version__
 
-if TYPE_CHECKING:
-    from charlm.api import LanguageModel, load, train
+__all__ = ["LanguageModel", "__version__", "load", "train"]
 
 
 def __getattr__(name: str) -> Any:

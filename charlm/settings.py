@@ -6,6 +6,7 @@ The command line, `--config run.toml`, the environment and Python all fill the s
 
 import dataclasses
 import difflib
+import math
 import os
 import re
 import tomllib
@@ -103,13 +104,6 @@ class ModelSettings:
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
     tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")
-    dropout: float | None = setting(
-        None,
-        "On embeddings and on each recurrent layer's output; one mask for all steps.",
-        low=0.0,
-        high=0.95,
-        panel="Model",
-    )
     initial_state: InitialState = setting(
         "zero", "The state at a sentence's start; random: in training only.", panel="Model"
     )
@@ -145,6 +139,13 @@ class TrainingSettings:
     )
     batch_size: int | None = setting(
         None, "Parallel streams; a window of lines has batch-size * bptt tokens.", low=1, high=65536, panel="Training"
+    )
+    dropout: float | None = setting(
+        None,
+        "On embeddings and on each recurrent layer's output; one mask for all steps.",
+        low=0.0,
+        high=0.95,
+        panel="Training",
     )
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
     learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
@@ -222,6 +223,13 @@ def check(settings: Any) -> None:
         low, high = one.metadata.get("low"), one.metadata.get("high")
         if isinstance(value, (int, float)) and not isinstance(value, bool) and not _inside(value, low, high):
             raise UsageError(f"{flag(one.name)} {value} is out of range", to_do=f"give a number {_range(low, high)}")
+
+
+def range_of(kind: type, name: str) -> tuple[float, float]:
+    """The lowest and the highest value that a setting of this kind may have."""
+    metadata = next(field.metadata for field in dataclasses.fields(kind) if field.name == name)
+    low, high = metadata["low"], metadata["high"]
+    return -math.inf if low is None else low, math.inf if high is None else high
 
 
 def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:

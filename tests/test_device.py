@@ -11,7 +11,8 @@ import torch
 from charlm.errors import RunError
 from charlm.lifecycle.session import Session
 from charlm.model.predictor import Runner
-from charlm.runs.directory import LAST, Weights
+from charlm.runs.directory import LAST
+from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings, gather
 from charlm.system import machine as device
 from charlm.system.machine import cores, find_machine

@@ -150,9 +150,9 @@ def test_training_goes_back_to_the_last_good_state_with_half_the_learning_rate(
     rates = [event.learning_rate for event in events if isinstance(event, StepDone) and event.step == 11]
     assert rates[1] == rates[0] / 2
     assert training.trainer.progress.step == training.run.load(LAST).step == 24
-    steps = [line["step"] for line in training.run.metrics() if line["event"] in ("StepDone", "Evaluated")]
+    steps = [line["step"] for line in training.run.log.records() if line["event"] in ("StepDone", "Evaluated")]
     assert steps == sorted(steps)
-    assert [line["event"] for line in training.run.metrics()].count("RolledBack") == 1
+    assert [line["event"] for line in training.run.log.records()].count("RolledBack") == 1
 
 
 def tensors_now(training: Session) -> dict[str, bytes]:

@@ -53,7 +53,7 @@ def test_what_is_measured_at_the_end_is_the_new_run(old: Path, corpus: Path) -> 
     result = charlm.train(corpus, run=str(old), force=True, test=corpus, steps=4, hidden_size=5, threads=1)
     assert (result.run, result.steps) == (str(old), 4)
     assert result.test is not None
-    assert [line["event"] for line in RunDirectory(old).metrics()][-1] == "Measured"
+    assert [line["event"] for line in RunDirectory(old).log.records()][-1] == "Measured"
 
 
 def fail(error: Exception) -> Any:

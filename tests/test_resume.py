@@ -20,7 +20,8 @@ from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
 from charlm.lifecycle import session
 from charlm.lifecycle.session import Session, TrainRequest, open_session
-from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
+from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
+from charlm.runs.weights import Weights
 from charlm.runs.lock import writing
 from charlm.system.interrupts import Interrupted, StopRequest
 from charlm.text.tokenizer import load_tokenizer
@@ -37,7 +38,7 @@ HARD: dict[str, Any] = {"num_layers": 2, "initial_state": "random", "steps": 23,
 
 def log(training: Session) -> list[dict[str, Any]]:
     """The whole log but for times."""
-    return [{name: value for name, value in line.items() if name != "seconds"} for line in training.run.metrics()]
+    return [{name: value for name, value in line.items() if name != "seconds"} for line in training.run.log.records()]
 
 
 def assert_same(one: Session, other: Session) -> None:

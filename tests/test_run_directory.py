@@ -21,18 +21,9 @@ import pytest
 import charlm
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.runs.destination import new_run_path
-from charlm.runs.directory import (
-    BEST,
-    FORMAT,
-    LAST,
-    PREVIOUS,
-    RunDirectory,
-    Weights,
-    about_copies,
-    find_run,
-    list_runs,
-    log_is_whole,
-)
+from charlm.runs.directory import BEST, FORMAT, LAST, PREVIOUS, RunDirectory, log_is_whole
+from charlm.runs.finding import about_copies, find_run, list_runs
+from charlm.runs.weights import Weights
 from charlm.runs.lock import writing
 from charlm.system.files import make_folder, replacing, write_atomically, write_json
 
@@ -282,14 +273,14 @@ def test_a_line_of_the_log_that_is_no_object_is_named(run: RunDirectory) -> None
     for line, number in ((b"[1]\n", 2), (b"{\n", 2), (b"\n", 2), (b"\xff\n", 2), (b"[" * 10**5 + b"\n", 2)):
         (run.path / "metrics.jsonl").write_bytes(b'{"step": 1}\n' + line + b'{"step": 2}\n')
         with pytest.raises(RunError, match=rf"metrics\.jsonl has no JSON object in line {number}"):
-            list(run.metrics())
+            list(run.log.records())
 
 
 def test_what_a_saved_state_says_of_the_log_is_durable_before_it(
     run: RunDirectory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    run.append_metrics({"step": 1})
+    run.log.append({"step": 1})
     monkeypatch.setattr("charlm.runs.directory.sync_file", lambda path: order.append(path.name))
     monkeypatch.setattr("charlm.runs.directory.write_atomically", lambda path, data: order.append(path.name))
     run.save(LAST, weights())
@@ -298,38 +289,38 @@ def test_what_a_saved_state_says_of_the_log_is_durable_before_it(
 
 def test_an_incomplete_last_line_of_the_log_is_ignored(run: RunDirectory) -> None:
     for step in (1, 2):
-        run.append_metrics({"step": step, "text": "é\n\u2028"})
+        run.log.append({"step": step, "text": "é\n\u2028"})
     with (run.path / "metrics.jsonl").open("ab") as file:
         file.write(b'{"step": 3, "te')
-    assert [record["step"] for record in run.metrics()] == [1, 2]
-    assert next(iter(run.metrics()))["text"] == "é\n\u2028"
+    assert [record["step"] for record in run.log.records()] == [1, 2]
+    assert next(iter(run.log.records()))["text"] == "é\n\u2028"
 
 
 def test_the_log_is_cut_to_a_length_and_goes_on_there(run: RunDirectory) -> None:
-    run.append_metrics({"step": 1})
-    length = run.metrics_length()
-    run.append_metrics({"step": 2})
-    run.cut_metrics(length)
-    run.cut_metrics(10**6)
-    run.append_metrics({"step": 3})
-    assert [record["step"] for record in run.metrics()] == [1, 3]
+    run.log.append({"step": 1})
+    length = run.log.num_bytes
+    run.log.append({"step": 2})
+    run.log.cut(length)
+    run.log.cut(10**6)
+    run.log.append({"step": 3})
+    assert [record["step"] for record in run.log.records()] == [1, 3]
 
 
 def test_a_line_that_was_cut_short_is_not_gone_on_with(run: RunDirectory) -> None:
-    run.append_metrics({"step": 1})
+    run.log.append({"step": 1})
     with (run.path / "metrics.jsonl").open("ab") as file:
         file.write(b'{"step": 2, "te')
-    run.cut_metrics(10**6)
-    run.append_metrics({"step": 3})
-    assert [record["step"] for record in run.metrics()] == [1, 3]
+    run.log.cut(10**6)
+    run.log.append({"step": 3})
+    assert [record["step"] for record in run.log.records()] == [1, 3]
 
 
 def test_a_changed_log_is_noticed(run: RunDirectory) -> None:
     for step in (1, 2):
-        run.append_metrics({"step": step})
-    length = run.metrics_length()
-    state = Weights({}, 2, {"metrics_length": length, "metrics_sha256": run.metrics_sha256(length)})
-    run.append_metrics({"step": 3})
+        run.log.append({"step": step})
+    length = run.log.num_bytes
+    state = Weights({}, 2, {"metrics_length": length, "metrics_sha256": run.log.sha256(length)})
+    run.log.append({"step": 3})
     assert log_is_whole(run, state)
     path = run.path / "metrics.jsonl"
     whole = path.read_bytes()
@@ -343,8 +334,8 @@ def test_a_changed_log_is_noticed(run: RunDirectory) -> None:
 
 
 def test_without_a_log_there_is_nothing_to_read_or_cut(run: RunDirectory) -> None:
-    run.cut_metrics(0)
-    assert (list(run.metrics()), run.metrics_length()) == ([], 0)
+    run.log.cut(0)
+    assert (list(run.log.records()), run.log.num_bytes) == ([], 0)
 
 
 # Writing
@@ -390,7 +381,7 @@ def test_a_failed_save_of_the_last_state_leaves_a_whole_one(
 def test_wherever_saving_fails_the_newest_whole_state_is_still_there(
     run: RunDirectory, function: str, fallen_back: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    run.append_metrics({"step": 1})
+    run.log.append({"step": 1})
     for step in (1, 2):
         run.save(LAST, weights(step))
     if fallen_back:
@@ -448,7 +439,7 @@ def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> N
     try:
         run = RunDirectory.create(tmp_path / "x", CONFIG, {"tokenizer.json": b"{}"})
         run.save(BEST, weights())
-        run.append_metrics({})
+        run.log.append({})
         assert os.umask(mask) == mask
     finally:
         os.umask(old)

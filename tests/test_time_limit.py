@@ -13,7 +13,8 @@ from charlm.errors import ResourceError
 from charlm.lifecycle import session, time_limit
 from charlm.lifecycle.results import measure
 from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, most_over
-from charlm.runs.directory import BEST, LAST, RunDirectory, Weights
+from charlm.runs.directory import BEST, LAST, RunDirectory
+from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
 from charlm.training.budget import StepBudget
 from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
@@ -171,7 +172,7 @@ def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
     assert ("validation tokens were measured" in outcome.err) == (not quick)
     assert measured > 0
     assert float(str(last["training_seconds"])) < float(str(last["seconds"])) < 2 + 5
-    (event,) = [one for one in RunDirectory(Path("runs/long")).metrics() if one["event"] == "Measured"]
+    (event,) = [one for one in RunDirectory(Path("runs/long")).log.records() if one["event"] == "Measured"]
     assert event["valid_tokens_measured"] == measured
 
 

@@ -120,7 +120,7 @@ def tensors(training: Session, kind: str = BEST) -> dict[str, bytes]:
 
 def logged(training: Session) -> list[tuple[str, int]]:
     """What happened at which step; a resumed training has ended more than once."""
-    return [(one["event"], one["step"]) for one in training.run.metrics() if one["event"] != "Finished"]
+    return [(one["event"], one["step"]) for one in training.run.log.records() if one["event"] != "Finished"]
 
 
 # The way to a better model
@@ -306,7 +306,7 @@ def test_resuming_with_another_model_or_text_is_refused(start: Start, other: dic
 
 def test_resuming_a_run_that_is_being_trained_is_refused_and_leaves_its_log_alone(start: Start) -> None:
     training = finish(start())
-    training.run.append_metrics({"event": "StepDone", "step": 25})
+    training.run.log.append({"event": "StepDone", "step": 25})
     before = (training.run.path / "metrics.jsonl").read_bytes()
     with writing(training.run.path), pytest.raises(UsageError):
         finish(start(resume=True))

@@ -35,6 +35,12 @@ class Ops(Protocol):
 
     def relu(self, x: Array) -> Array: ...
 
+    def embed(self, ids: Array, weight: Array) -> Array:
+        """The rows of a weight (V, E) with these numbers: ids (...) -> (..., E)."""
+
+    def zeros(self, size: tuple[int, ...], like: Array) -> Array:
+        """Zeros of this size, of the type and on the device of `like`."""
+
     def softplus(self, x: Array) -> Array:
         """log(1 + e^x)"""
 
@@ -57,7 +63,17 @@ class Sizes:
 
 
 # How a weight starts; by gate: each gate's block of `hidden_size` rows on its own.
-Start = Literal["glorot", "glorot_by_gate", "orthogonal_by_gate", "zero", "one", "forget_open", "uniform"]
+Start = Literal[
+    "glorot",
+    "glorot_by_gate",
+    "orthogonal_by_gate",
+    "zero",
+    "one",
+    "forget_open",
+    "uniform",
+    "normal",
+    "normal_rows",  # of a length of about 1
+]
 
 
 @dataclass(frozen=True)

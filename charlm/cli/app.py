@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
-from charlm import __version__
 from charlm.cli.console import reporting_errors
 from charlm.cli.help import Command, Commands
+from charlm.version import __version__
 
 HELP = "Train a recurrent language model on your own text; sample from it; score sentences with it."
 

@@ -19,8 +19,8 @@ LEGEND = "log p in nats by each run; * marks the one that finds the text likelie
 
 def short_names(models: "Sequence[LanguageModel]") -> list[str]:
     """What the runs are called in a table: the names of their folders, unless two have the same."""
-    names = [lm.run.path.name for lm in models]
-    return names if len(set(names)) == len(names) else [str(lm.run.path) for lm in models]
+    names = [lm.path.name for lm in models]
+    return names if len(set(names)) == len(names) else [str(lm.path) for lm in models]
 
 
 def show_sentences_by_run(names: Sequence[str], scores: "Sequence[Sequence[Score]]") -> None:

@@ -20,7 +20,7 @@ from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, Resour
 from charlm.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from charlm.network.architecture import Shape
+    from charlm.network.architecture import Architecture
 
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"
@@ -64,7 +64,7 @@ def show_command(command: str, before: str = "") -> None:
 
 def say_which(run: Path) -> None:
     """The run that answers where none was named."""
-    from charlm.runs.directory import about_copies
+    from charlm.runs.finding import about_copies
 
     say(f"run: {run}")
     for note in about_copies(run):

@@ -32,7 +32,7 @@ def info_cli(
     json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
 ) -> None:
     """List the runs, or show one."""
-    from charlm.runs.directory import find_run, list_runs
+    from charlm.runs.finding import find_run, list_runs
 
     paths = [find_run(run)] if run else list_runs()
     if not paths:
@@ -49,16 +49,16 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.network.architecture import most_weight_bytes, num_params
+    from charlm.network.architecture import max_weight_bytes, num_params
     from charlm.runs.config import read_config, read_reading
     from charlm.runs.directory import BEST, RunDirectory
 
     directory = RunDirectory(path)
     try:
         config, reading = read_config(directory), read_reading(directory)
-        best = directory.load(BEST, most_weight_bytes(config.model)) if directory.has(BEST) else None
+        best = directory.load(BEST, max_weight_bytes(config.model)) if directory.has(BEST) else None
         measured = None
-        for record in directory.metrics():
+        for record in directory.log.records():
             measured = record if record.get("event") == "Measured" else measured
     except RunError as error:
         if not skip_damaged:

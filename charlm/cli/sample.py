@@ -93,7 +93,7 @@ def sample_cli(
     seed = secrets.randbits(32) if seed is None else seed
     lm = load(run, precision=precision, threads=threads)
     if run is None and not quiet:
-        say_which(lm.run.path)
+        say_which(lm.path)
     prompt = typed_text(prompt, "--prompt", escapes is True)
     _warn_of_unknown(lm, prompt)
     _warn_of_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)

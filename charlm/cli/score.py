@@ -149,9 +149,9 @@ def _load_all(
     from charlm.api import load
 
     models = [load(run, device, precision, threads) for run in runs or (None,)]
-    found = list({lm.run.path.resolve(): lm for lm in models}.values())
+    found = list({lm.path.resolve(): lm for lm in models}.values())
     if not runs and not quiet:
-        say_which(found[0].run.path)
+        say_which(found[0].path)
     if len(found) > 1:
         for name, lm in zip(short_names(found), found, strict=True):
             if not lm.tokenizer.lossless:
@@ -174,7 +174,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], per_to
     if asked.json:
         for of_text in scores:
             for lm, score in zip(models, of_text, strict=True):
-                write_json({**_record(score), "run": str(lm.run.path)})
+                write_json({**_record(score), "run": str(lm.path)})
     elif len(models) > 1:
         show_sentences_by_run(short_names(models), scores)
     else:
@@ -258,7 +258,7 @@ def _show_scores_of_line(models: "list[LanguageModel]", scores: "Sequence[Score]
     """One line of a file; `file` is named where there are several."""
     if json:
         for lm, score in zip(models, scores, strict=True):
-            write_json({**_record(score), "run": str(lm.run.path), **({"file": file} if file else {})})
+            write_json({**_record(score), "run": str(lm.path), **({"file": file} if file else {})})
     elif len(models) > 1:
         show_line(short_names(models), scores)
     else:
@@ -270,7 +270,7 @@ def _show_totals(models: "list[LanguageModel]", totals: "Sequence[Tally]", file:
     if json:
         for lm, total in zip(models, totals, strict=True):
             write_json(
-                {"total": True, **_tally_record(total), "run": str(lm.run.path), **({"file": file} if file else {})}
+                {"total": True, **_tally_record(total), "run": str(lm.path), **({"file": file} if file else {})}
             )
         return
     if title:

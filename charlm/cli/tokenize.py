@@ -204,7 +204,7 @@ def _given_tokenizer(run: str | None, path: Path | None, flags: dict[str, Any]) 
 
     if path is not None:
         return load_tokenizer(path)
-    from charlm.runs.directory import find_run
+    from charlm.runs.finding import find_run
 
     return load_tokenizer(find_run(run))
 
@@ -215,7 +215,7 @@ def _taken_over(
     """The settings, with what belongs to the run or folder that the tokenizer is taken from."""
     from charlm.corpus.forms import taken_over
     from charlm.runs.config import reading_with_tokenizer
-    from charlm.runs.directory import find_run
+    from charlm.runs.finding import find_run
 
     return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
 

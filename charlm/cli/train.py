@@ -90,15 +90,12 @@ def train_cli(
     for note in unknown_variables():
         say(note, quiet)
     from charlm.cli.progress import measuring
-    from charlm.lifecycle.creation import TrainRequest
-    from charlm.lifecycle.results import measure
-    from charlm.lifecycle.session import draft_session, open_session
+    from charlm.api import draft_training, start_training
+    from charlm.corpus.gathering import Texts
+    from charlm.lifecycle.request import Settings, TrainRequest
 
     request = TrainRequest(
-        corpus=corpus[0] if corpus else None,
-        further=tuple(corpus[1:]) if corpus else (),
-        include=tuple(include or ()),
-        exclude=tuple(exclude or ()),
+        texts=Texts(tuple(corpus), tuple(include or ()), tuple(exclude or ())) if corpus else None,
         run=run,
         valid=valid,
         test=test,
@@ -107,23 +104,23 @@ def train_cli(
         resume=resume,
         force=force,
         command=shlex.join(["charlm", *sys.argv[1:]]),
-        settings=settings,
+        settings=Settings.parsed(settings),
         began=began,
     )
     if dry_run:
         if resume:
             raise UsageError("--dry-run looks at a new training, not at one that goes on", to_do="leave --resume out")
-        with draft_session(request) as session:
+        with draft_training(request) as session:
             _show_estimate(session, json)
         return
-    session = open_session(request)
+    session = start_training(request)
     for note in session.notes:
         say(note, quiet)
     try:
         finished = _train(session, json, quiet)
     except (KeyboardInterrupt, SystemExit):  # the second signal
         say("ended at once; what was saved before is whole")
-        if not session.replacement:
+        if not session.is_hidden:
             _show_how_to_go_on(session)
         raise
     if finished.signal is not None:
@@ -135,7 +132,7 @@ def train_cli(
     say("measuring the best weights", quiet)
     try:
         with measuring(json, quiet) as show:
-            result = measure(session, show)
+            result = session.measure(show)
     except (KeyboardInterrupt, SystemExit):
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends it at once, without a traceback
         say(f"interrupted while measuring; the model is ready to use: {session.run.path}")
@@ -227,7 +224,7 @@ def _show_estimate(session: "Session", json: bool) -> None:
     if json:
         write_json(dataclasses.asdict(found))
         return
-    out.print(f"{describe(session.shape)}, {session.shape.vocab_size:,} types")
+    out.print(f"{describe(session.architecture)}, {session.architecture.vocab_size:,} types")
     out.print(f"{found.num_params:,} parameters, about {found.memory_bytes / 2**20:,.0f} MB of memory in training")
     out.print(
         f"{found.steps:,} steps of {found.tokens_per_step:,} tokens at {found.tokens_per_second:,.0f} tokens/s: ",

@@ -14,7 +14,7 @@ from charlm.errors import RunError
 
 if TYPE_CHECKING:
     from charlm.runs.config import RunConfig
-    from charlm.runs.directory import Weights
+    from charlm.runs.weights import Weights
     from charlm.text.tokenizer import Tokenizer
 
 NETWORK = "network."  # how a state of training calls them
@@ -43,7 +43,7 @@ def verify_cli(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Check every file of a run; exit code 4 when one is damaged."""
-    from charlm.runs.directory import find_run
+    from charlm.runs.finding import find_run
 
     path = find_run(run)
     checked = verify(path)
@@ -71,7 +71,8 @@ class _Verification:
     """One look at a run; a file that needs another one, which is damaged, is said to be unchecked."""
 
     def __init__(self, path: Path) -> None:
-        from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RunDirectory
+        from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
+        from charlm.runs.log import METRICS
 
         self.run: RunDirectory = RunDirectory(path)
         self.config: RunConfig | None = None
@@ -117,7 +118,7 @@ class _Verification:
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
     def _weights(self, kind: str) -> str:
-        from charlm.network.architecture import check_finite, check_weights, most_weight_bytes
+        from charlm.network.architecture import check_finite, check_weights, max_weight_bytes
         from charlm.runs.directory import BEST, INITIAL, LAST, PREVIOUS
 
         name = f"{kind}.safetensors"
@@ -127,7 +128,7 @@ class _Verification:
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
         config, shape = self._configured(), self._configured().model
         where, is_network = str(self.run.path / name), kind in (BEST, INITIAL)
-        saved = self.run.load(kind, most_weight_bytes(shape) if is_network else config.most_state_bytes)
+        saved = self.run.load(kind, max_weight_bytes(architecture) if is_network else config.max_state_bytes)
         network = saved.tensors.items() if is_network else _of_network(saved.tensors)
         check_weights(shape, dict(network), where)
         check_finite(saved.tensors, where)
@@ -144,9 +145,10 @@ class _Verification:
             return True
 
     def _log(self) -> str:
-        from charlm.runs.directory import METRICS, log_is_whole
+        from charlm.runs.directory import log_is_whole
+        from charlm.runs.log import METRICS
 
-        count = sum(1 for _ in self.run.metrics())
+        count = sum(1 for _ in self.run.log.records())
         if self.last is not None and not log_is_whole(self.run, self.last):
             raise self.run.damaged(METRICS, "does not begin with what was there when last.safetensors was saved")
         return f"{count:,} lines" if count else "no line"

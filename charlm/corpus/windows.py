@@ -51,6 +51,13 @@ class Window:
     is_repeated: bool = False
     """Whether its tokens stand in other windows of the pass, too, so that they are not counted as seen."""
 
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def rows(self, rows: slice) -> "Window":
+        """Some of the sequences, without what stands beside them."""
+        return Window(self.inputs[rows], self.targets[rows], self.reset[rows])
+
     @property
     def num_tokens(self) -> int:
         return int((self.targets != IGNORED).sum()) + (self.beside.num_tokens if self.beside else 0)

@@ -1,11 +1,11 @@
-"""LSTM networks stepped by compiled code (`lstm.c`), where it was built; `stepper.py` is its twin and its stand-in.
+"""LSTM networks run by compiled code (`lstm.c`), where it was built; elsewhere `predictor.py` takes its place.
 
 Shapes: B batch, T time, V vocabulary, H hidden.
 """
 
 import ctypes
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
@@ -14,12 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.engine.steps import Stepper
-from charlm.network.architecture import Shape, weight_shapes
+from charlm.cells.cell import Array
+from charlm.engine.numpy_ops import NumpyOps
+from charlm.engine.predictor import MAX_TABLE_TYPES
+from charlm.network import body
+from charlm.network.architecture import Architecture
+from charlm.network.head import output_layer
 
 LIBRARY = Path(__file__).with_name("lstm.so")
 SOURCES = ("lstm.c", "kernels.h")
-Array = NDArray[Any]
 
 
 class _Matrix(ctypes.Structure):
@@ -66,31 +69,41 @@ class _Types(ctypes.Structure):
         super().__init__(len(embedding), *map(_address, self.arrays))
 
 
-class CompiledStepper(Stepper):
-    """Steps an LSTM network in float32, or with products in bfloat16. The state is one array (2 * layers, B, H).
+class CompiledPredictor:
+    """A `scoring.predictor.Predictor` for LSTM networks, in float32 or with products in bfloat16.
 
-    A sequence's numbers do not depend on the batch that it is in. `step` may be called from several threads;
-    `logprobs` uses `threads` by itself. Raises ValueError for weights that are not of this shape.
+    The state is one array (2 * layers, B, H). The numbers of a sequence do not depend on the batch that it is in.
+    `step` may be called from several threads; `logprobs` uses `threads` by itself. Raises ValueError for weights that
+    are not those of this architecture.
     """
 
-    def __init__(self, shape: Shape, weights: Mapping[str, Array], bfloat16: bool = False, threads: int = 1) -> None:
-        super().__init__(shape, weights)
-        for name, size in weight_shapes(shape).items():
-            if weights[name].shape != size:
-                raise ValueError(f"{name} is {weights[name].shape}, not {size}")
-        self._library, self._bfloat16, self._threads = _library(), bfloat16, threads
+    can_run_in_segments = True
+
+    def __init__(
+        self, architecture: Architecture, weights: Mapping[str, Array], bfloat16: bool = False, threads: int = 1
+    ) -> None:
+        for name, weight in architecture.weights().items():
+            if weights[name].shape != weight.size:
+                raise ValueError(f"{name} is {weights[name].shape}, not {weight.size}")
+        self.architecture, self.vocab_size = architecture, architecture.vocab_size
+        self._weights, self._bfloat16, self._threads = weights, bfloat16, threads
+        self._library = _library()
         self._panel = int(self._library.charlm_panel())
         self._kept: list[Any] = []  # what the library's pointers point to
+        self._layers = body.weights_by_layer(weights, architecture.num_layers)
         self._network = self._make_network()
         self._known = None
-        if self._table is not None:
-            self._known = _Types(self._embedding, self._padded(self._table[0], axis=1))
-        self._forget_what_is_packed()
+        if self.vocab_size <= MAX_TABLE_TYPES:
+            (table,) = architecture.recurrent_cell.project(self._embedding, self._layers[0], NumpyOps)
+            self._known = _Types(self._embedding, self._padded(table, axis=1))
 
-    def initial_state(self, batch_size: int = 1) -> Any:
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledPredictor, (self.architecture, dict(self._weights), self._bfloat16, self._threads)
+
+    def initial_state(self, batch_size: int = 1) -> Array:
         """The state before the first token: zero, or what was learned."""
-        parts = [part for layer in super().initial_state(batch_size) for part in layer]
-        return np.ascontiguousarray(np.stack(parts), np.float32)
+        state = body.initial_state(self.architecture, self._weights, batch_size, NumpyOps)
+        return np.ascontiguousarray(np.stack([part for parts in state for part in parts]), np.float32)
 
     def step(self, ids: Array, state: Any) -> tuple[Array, Any]:
         """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state. Raises IndexError."""
@@ -101,7 +114,7 @@ class CompiledStepper(Stepper):
         addresses = map(_address, (places, state, logits, room))
         if not self._library.charlm_step(self._network, known, batch, *addresses):
             raise IndexError("no such id")
-        return logits[:, : self.shape.vocab_size], state
+        return logits[:, : self.vocab_size], state
 
     def logprobs(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
@@ -119,9 +132,17 @@ class CompiledStepper(Stepper):
                 result[rows], new_state[:, rows] = logprobs, part
         return result, new_state
 
-    def select(self, state: Any, rows: list[int]) -> Any:
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
         """The state of some of the sequences, in this order; one may be taken several times."""
-        return state[:, rows]
+        return state[:, list(rows)]
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """The states of several batches as that of one batch."""
+        return np.concatenate(states, axis=1)
+
+    @property
+    def _embedding(self) -> Array:
+        return self._weights["embedding.weight"]
 
     def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
         known, places = self._look_up(inputs)
@@ -145,19 +166,19 @@ class CompiledStepper(Stepper):
         return known, places.reshape(ids.shape)
 
     def _make_network(self) -> _Network:
-        shape = self.shape
-        lowest, layers = self._lowest(), [self._layer(number) for number in range(shape.num_layers)]
+        architecture = self.architecture
+        lowest, layers = self._lowest(), [self._layer(number) for number in range(architecture.num_layers)]
         head, head_sizes, head_relu = self._head_parts()
         within = [size for one in (lowest, *(layer.weights for layer in layers)) for size in (one.inputs, one.outputs)]
         within += [head[-1].inputs, *(size for one in head[:-1] for size in (one.inputs, one.outputs))]
         self._logits_size = head[-1].outputs
         return _Network(
-            num_layers=shape.num_layers,
+            num_layers=architecture.num_layers,
             num_head_layers=len(head),
-            vocab_size=shape.vocab_size,
-            embedding_size=shape.embedding_size,
-            widest=max(shape.embedding_size, *within),
-            residual=shape.residual,
+            vocab_size=architecture.vocab_size,
+            embedding_size=architecture.embedding_size,
+            widest=max(architecture.embedding_size, *within),
+            residual=architecture.residual,
             bfloat16=self._bfloat16,
             input=lowest,
             layers=self._array(_Layer, layers),
@@ -172,7 +193,7 @@ class CompiledStepper(Stepper):
         return self._matrix(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"])
 
     def _layer(self, number: int) -> _Layer:
-        sizes, weights = list(self.shape.layers())[number], self._layers[number]
+        sizes, weights = list(self.architecture.layers())[number], self._layers[number]
         if number == 0:
             return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(weights["weight_hh"], None))
         joined = np.concatenate([weights["weight_ih"], weights["weight_hh"]], axis=1)
@@ -181,10 +202,11 @@ class CompiledStepper(Stepper):
 
     def _head_parts(self) -> tuple[list[_Matrix], list[int], list[bool]]:
         """The products after the recurrent layers: their matrices, sizes, and which are cut off below 0."""
-        parts = [(layer["weight"], layer["bias"], True) for layer in self._head_layers]
-        if self._projection is not None:
-            parts.append((self._projection, np.zeros(len(self._projection)), False))
-        parts.append((self._output, self._bias, False))
+        weights, names = self._weights, [f"head.layers.{layer}" for layer in range(self.architecture.head_layers)]
+        parts = [(weights[f"{name}.weight"], weights[f"{name}.bias"], True) for name in names]
+        if (projection := weights.get("head.projection")) is not None:
+            parts.append((projection, np.zeros(len(projection)), False))
+        parts.append((*output_layer(weights), False))
         matrices = [self._matrix(weight, bias) for weight, bias, _ in parts]
         return matrices, [len(weight) for weight, _, _ in parts], [relu for _, _, relu in parts]
 
@@ -216,20 +238,10 @@ class CompiledStepper(Stepper):
         self._kept.append(kept)
         return kept
 
-    def _forget_what_is_packed(self) -> None:
-        """The matrices as they were are not asked for again."""
-        self._layers = [{n: w for n, w in layer.items() if n.startswith("initial_")} for layer in self._layers]
-        self._head_layers, self._projection, self._output, self._table = [], None, self._bias, None
 
-
-def fastest_stepper(shape: Shape, weights: Mapping[str, Array], threads: int = 1) -> Stepper:
-    """The compiled one where there is one for this network."""
-    return CompiledStepper(shape, weights, threads=threads) if can_compile(shape) else Stepper(shape, weights)
-
-
-def can_compile(shape: Shape) -> bool:
+def can_compile(architecture: Architecture) -> bool:
     """Whether there is compiled code for this network: it may be for another cell, or not have been built."""
-    return shape.cell == "lstm" and _library() is not None
+    return architecture.cell == "lstm" and _library() is not None
 
 
 def has_bfloat16() -> bool:
@@ -271,7 +283,7 @@ def source_number(folder: Path) -> int:
 
 def _address(array: Array) -> int | None:
     """Of an array's numbers, which can be written to; five times as fast as `array.ctypes.data`."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None  # type: ignore[arg-type]
+    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None
 
 
 def _to_bfloat16(values: Array) -> Array:

@@ -4,7 +4,6 @@ import time
 from dataclasses import dataclass
 
 from charlm.lifecycle.session import Session
-from charlm.network.architecture import num_params
 from charlm.system.interrupts import StopRequest
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import StepDone
@@ -28,22 +27,23 @@ class Estimate:
 
 def estimate(session: Session) -> Estimate:
     """Take a few steps with a session that is then thrown away."""
-    marks, tokens = [], 0
-    for event in session.trainer.events(StopRequest()):
+    trainer, marks, num_tokens = session.trainer, [], 0
+    for event in trainer.events(StopRequest()):
         if isinstance(event, StepDone):
             marks.append(time.perf_counter())
-            tokens = event.tokens
-        if len(marks) == min(TRIAL_STEPS, session.trainer.budget.total_or_guess):
+            num_tokens = event.tokens
+        if len(marks) == min(TRIAL_STEPS, trainer.budget.max_steps):
             break
     pace = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
-    budget, shape, machine = session.trainer.budget, session.shape, session.machine
-    steps = budget.total_steps or min(int((budget.seconds or 0) / pace), budget.ceiling or 10**9)
+    budget, architecture, training = trainer.budget, session.architecture, session.training
+    steps = budget.total_steps or min(int((budget.seconds or 0) / pace), budget.max_steps)
+    window = window_bytes(architecture, session.machine, num_tokens)
     return Estimate(
-        num_params=num_params(shape),
-        memory_bytes=TORCH_BYTES + fixed_bytes(shape, session.training) + window_bytes(shape, machine, tokens),
+        num_params=architecture.num_params,
+        memory_bytes=TORCH_BYTES + fixed_bytes(architecture, training) + window,
         steps=steps,
-        tokens_per_step=tokens,
-        tokens_per_second=tokens / pace if pace else 0.0,
+        tokens_per_step=num_tokens,
+        tokens_per_second=num_tokens / pace if pace else 0.0,
         seconds=steps * pace,
-        passes=MAX_PASSES if steps == budget.ceiling else steps * tokens / session.corpus.train.num_tokens,
+        passes=MAX_PASSES if steps == budget.ceiling else steps * num_tokens / session.corpus.train.num_tokens,
     )

@@ -11,11 +11,15 @@ import torch
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.model.network import LanguageModelNetwork
-from charlm.network.architecture import Shape, check_weights, most_weight_bytes
+from charlm.model.initialisation import draw_weights
+from charlm.network.architecture import Architecture
+from charlm.network.weights import check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config
-from charlm.runs.directory import BEST, INITIAL, RunDirectory, Weights, find_run
-from charlm.settings import ModelSettings, TextSettings, flag
+from charlm.runs.directory import INITIAL, RunDirectory
+from charlm.runs.finding import find_run
+from charlm.runs.weights import Weights
+from charlm.scoring.loading import load_best
+from charlm.settings import TextSettings, TrainingSettings, flag
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -32,24 +36,22 @@ class Base:
     best: Weights
 
     @classmethod
-    def open(cls, name: str, model: Mapping[str, Any], text: Mapping[str, Any]) -> "Base":
-        """The run `name`; `model` and `text` are the settings that were given, which must be its own.
+    def opened(cls, name: str, given: Mapping[str, Any]) -> "Base":
+        """The run `name`; `given` are the settings of text and model that were asked for, which must be its own.
 
-        How many symbols there may be is free, for a vocabulary grows, and so is dropout. Raises RunError, UsageError.
+        How many symbols there may be is free, for a vocabulary grows. Raises RunError, UsageError.
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
-        own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.model)}
-        for setting, value in {**model, **text}.items():
-            if setting not in ("dropout", "vocab_size", "min_count") and own[setting] != value:
+        own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
+        for setting, value in given.items():
+            if setting not in ("vocab_size", "min_count") and own[setting] != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
-        best = run.load(BEST, most_weight_bytes(config.model))
-        check_weights(config.model, best.tensors, str(run.path / "best.safetensors"))
         tokenizer = load_tokenizer(run.path)
-        if tokenizer.vocab_size != config.model.vocab_size:
+        if tokenizer.vocab_size != config.architecture.vocab_size:
             raise run.damaged("tokenizer.json", "does not suit the network")
-        return cls(run, config, tokenizer, best)
+        return cls(run, config, tokenizer, load_best(run, config.architecture))
 
     def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
         """How a new text's symbols are found: as the base's were, and as many as `given` or the default."""
@@ -57,9 +59,13 @@ class Base:
         free = {name: given.get(name, getattr(default, name)) for name in ("vocab_size", "min_count")}
         return dataclasses.replace(self.config.text, **free)
 
-    def shape_for(self, model: ModelSettings, vocab_size: int) -> Shape:
-        dropout = self.config.model.dropout if model.dropout is None else model.dropout
-        return dataclasses.replace(self.config.model, vocab_size=vocab_size, dropout=dropout)
+    def architecture_for(self, vocab_size: int) -> Architecture:
+        return dataclasses.replace(self.config.architecture, vocab_size=vocab_size)
+
+    def training_for(self, training: TrainingSettings) -> TrainingSettings:
+        """The settings of the new training, with the base's dropout where no other was asked for."""
+        dropout = self.config.training.dropout if training.dropout is None else training.dropout
+        return dataclasses.replace(training, dropout=dropout)
 
     def weights_for(self, vocab_size: int) -> Weights:
         return Weights(grown(self.best.tensors, vocab_size, self.tokenizer.unk_id), 0, {})
@@ -89,10 +95,9 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
 
 def starting_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
     """The weights at step 0. Raises RunError when those of another run are missing or damaged."""
-    if config.init_from is not None:
-        tensors = run.load(INITIAL, most_weight_bytes(config.model)).tensors
-        check_weights(config.model, tensors, str(run.path / "initial.safetensors"))
-        return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}
-    network = LanguageModelNetwork(config.model)
-    network.initialise(torch.Generator().manual_seed(config.training.seed))
-    return network.state_dict()
+    architecture = config.architecture
+    if config.init_from is None:
+        return draw_weights(architecture, torch.Generator().manual_seed(config.training.seed))
+    tensors = run.load(INITIAL, max_weight_bytes(architecture)).tensors
+    check_weights(architecture, tensors, str(run.path / "initial.safetensors"))
+    return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}

@@ -5,18 +5,22 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
-from charlm.lifecycle.session import Session
-from charlm.lifecycle.time_limit import ToMeasure, Watched, train_tokens
-from charlm.model.predictor import Runner
-from charlm.network.architecture import num_params
+from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, Watched, train_tokens
+from charlm.runs.directory import RunDirectory
 from charlm.runs.lock import writing
+from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Tally
-from charlm.scoring.score import Network
+from charlm.scoring.predictor import Predictor
 from charlm.scoring.spelling import spelling_nats
+from charlm.settings import TrainingSettings
 from charlm.training.evaluation import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
+from charlm.training.events import Finished
+from charlm.training.language_model import LanguageModelObjective
+from charlm.training.state import Progress
 
 
 @dataclass(frozen=True)
@@ -79,62 +83,81 @@ class TrainResult:
         }
 
 
-def measure(session: Session, show: Callable[[float], None] = lambda share: None) -> TrainResult:
-    """Load the best weights and measure them; `show` is told what share of it is done, now and then.
+@dataclass(frozen=True)
+class Outcome:
+    """A training that has come to its end, before it is measured."""
+
+    run: RunDirectory
+    corpus: PreparedCorpus
+    objective: Any
+    progress: Progress
+    training: TrainingSettings
+    finished: Finished
+    limit: TimeLimit | None
+    began: float
+    """When the command began, by `time.perf_counter`."""
+    unsaved: ResourceError | None
+
+
+def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
+    """Load the best weights of a language model and measure them; `show` is told what share of it is done.
 
     With a time for the whole command no more is measured than there is time for. The log has the result, too, unless
     another process holds the run meanwhile.
     """
-    best_step = session.load_best()
-    runner, corpus, progress = Runner(session.network), session.corpus, session.trainer.progress
-    by_line, eos_id, unk_id = session.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
+    objective: LanguageModelObjective = outcome.objective
+    architecture = objective.network.architecture
+    best = load_best(outcome.run, architecture)
+    objective.network.load_arrays(best.tensors)
+    predictor, corpus, progress = objective.predictor, outcome.corpus, outcome.progress
+    by_line, eos_id, unk_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     to_measure, share = ToMeasure.of(corpus, by_line), 1.0
-    if session.limit is not None:
-        seconds = session.limit.for_measuring(time.perf_counter())
-        share = to_measure.share_within(seconds, runner, corpus.train.ids[1:], eos_id)
-    network = Watched(runner, int(share * to_measure.tokens), show)
-    train_nats = _train_nats(network, corpus, share, by_line)
+    if outcome.limit is not None:
+        seconds = outcome.limit.for_measuring(time.perf_counter())
+        share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id)
+    watched = Watched(predictor, int(share * to_measure.num_tokens), show)
+    train_nats = _train_nats(watched, corpus, share, by_line)
     running = None if corpus.division.split == "lines" else corpus.valid
-    streamed = tally_streamed(network, running, eos_id, unk_id, share) if running else (None, 0)
-    cold = tally_cold(network, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
+    streamed = tally_streamed(watched, running, eos_id, unk_id, share) if running else (None, 0)
+    cold = tally_cold(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
     tally = tally_cold if by_line else tally_streamed
     result = TrainResult(
-        run=str(session.run.path),
+        run=str(outcome.run.path),
         steps=progress.step,
         tokens_seen=progress.tokens_seen,
         seconds=0.0,
         training_seconds=progress.seconds,
-        num_params=num_params(session.shape),
-        mode=session.training.mode,
-        ended=session.finished.reason,
-        best_step=best_step,
+        num_params=architecture.num_params,
+        mode=outcome.training.mode,
+        ended=outcome.finished.reason,
+        best_step=best.step,
         train_nats_per_token=train_nats,
         valid_streamed=streamed[0],
         valid_cold=cold[0],
-        test=tally(network, corpus.test, eos_id, unk_id, share)[0] if corpus.test else None,
+        test=tally(watched, corpus.test, eos_id, unk_id, share)[0] if corpus.test else None,
         valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
         valid_tokens_measured=cold[1] if by_line else streamed[1],
-        unsaved=session.unsaved,
+        unsaved=outcome.unsaved,
     )
-    return _logged(session, result)
+    return logged(outcome, result)
 
 
-def _logged(session: Session, result: TrainResult) -> TrainResult:
-    """The result with its seconds, after a line in the log, which is not worth the figures."""
-    result = dataclasses.replace(result, seconds=time.perf_counter() - session.began)
+def logged(outcome: Outcome, result: TrainResult) -> TrainResult:
+    """The result with its seconds, after a line in the log; that the line cannot be written spoils no figure."""
+    result = dataclasses.replace(result, seconds=time.perf_counter() - outcome.began)
     try:
-        with suppress(UsageError), writing(session.run.path):
-            session.run.append_metrics({"event": "Measured", **result.as_json()})
+        with suppress(UsageError), writing(outcome.run.path):
+            outcome.run.log.append({"event": "Measured", **result.as_json()})
     except ResourceError as error:
         return dataclasses.replace(result, unsaved=result.unsaved or error)
     return result
 
 
-def _train_nats(network: Network, corpus: PreparedCorpus, share: float, line_by_line: bool) -> float:
+def _train_nats(predictor: Predictor, corpus: PreparedCorpus, share: float, line_by_line: bool) -> float:
     ids, eos_id = corpus.train.ids[1 : 1 + train_tokens(corpus)], corpus.tokenizer.eos_id
     if share < 1 and not line_by_line:
-        scores = [logprobs for _, logprobs in score_pieces(network, ids, eos_id, share)]
+        scores = [logprobs for _, logprobs in score_pieces(predictor, ids, eos_id, share)]
         nats = -sum(float(one.sum()) for one in scores) / sum(map(len, scores))
     else:
-        nats = mean_nats(network, spread_lines(ids, eos_id, share) if line_by_line else [ids], eos_id)
+        nats = mean_nats(predictor, spread_lines(ids, eos_id, share) if line_by_line else [ids], eos_id)
     return nats + spelling_nats(corpus.train.header.unknown_bytes) / corpus.train.num_tokens

@@ -1,91 +1,102 @@
-"""The network in torch: embedding, recurrent layers, feed-forward layers if any, softmax. It knows ids, never text.
+"""A network in torch: the weights of its architecture as parameters, its equations run by fast kernels.
 
-Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
+It knows ids, never text. State is an argument and a result; randomness is passed in.
+Shapes: B batch, T time, V vocabulary, E embedding, H the output size of a recurrent layer.
 """
 
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from charlm.cells.cell import NetworkState
+from charlm.cells.cell import NetworkState, State, Weights
 from charlm.model.dropout import variational_dropout
+from charlm.model.initialisation import draw_weights
+from charlm.model.kernels import kernel_for
 from charlm.model.loss import SoftmaxLoss
-from charlm.model.recurrent import RecurrentLayer
-from charlm.network.architecture import Shape, weight_shapes
+from charlm.model.operations import TorchOps
+from charlm.network import body, head
+from charlm.network.architecture import Architecture
+
+INITIAL_STATE_STD = 0.1  # of a random initial state: a tenth of what a state's parts can reach
 
 
-class Head(nn.Module):
-    """Hidden state to logits: feed-forward layers, then the output's own weights or the embeddings' (tied)."""
+class TorchNetwork(nn.Module):
+    """A network that can be trained. Its parameters have the names of `Architecture.weights`.
 
-    def __init__(self, shape: Shape) -> None:
+    `dropout` is the share of units that are left out of what each layer and the head read, in training alone.
+    """
+
+    def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
         super().__init__()
-        shapes = weight_shapes(shape)
-        sizes = [shapes[f"head.layers.{layer}.weight"] for layer in range(shape.head_layers)]
-        self.layers = nn.ModuleList(nn.Linear(inputs, outputs) for outputs, inputs in sizes)
-        self.bias = nn.Parameter(torch.zeros(shape.vocab_size))
-        self.projection: nn.Parameter | None = _parameter(shapes.get("head.projection"))
-        self.weight: nn.Parameter | None = _parameter(shapes.get("head.weight"))
-
-    def forward(self, hidden: Tensor, embedding: Tensor) -> Tensor:
-        return nn.functional.linear(self.features(hidden), *self.output(embedding))
-
-    def features(self, hidden: Tensor) -> Tensor:
-        """What the output layer sees: hidden (..., H) -> (..., its inputs)"""
-        for layer in self.layers:
-            hidden = layer(hidden).relu()
-        return hidden if self.projection is None else nn.functional.linear(hidden, self.projection)
-
-    def output(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
-        """The output layer's weight (V, its inputs) and bias (V)."""
-        return embedding if self.weight is None else self.weight, self.bias
-
-
-class LanguageModelNetwork(nn.Module):
-    """Predicts each next token. State is an argument and a result; randomness is passed in."""
-
-    def __init__(self, shape: Shape) -> None:
-        super().__init__()
-        self.shape = shape
-        self.embedding = nn.Embedding(shape.vocab_size, shape.embedding_size)
-        self.layers = nn.ModuleList(RecurrentLayer(shape.cell, sizes, shape.initial_state) for sizes in shape.layers())
-        self.head = Head(shape)
+        self.architecture, self.dropout = architecture, dropout
+        for name, weight in architecture.weights().items():
+            *modules, own_name = name.split(".")
+            module: nn.Module = self
+            for module_name in modules:
+                if module_name not in module._modules:
+                    module.add_module(module_name, nn.Module())
+                module = module.get_submodule(module_name)
+            module.register_parameter(own_name, nn.Parameter(torch.zeros(weight.size)))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the starting weights."""
-        # Tied embeddings are output weights too: with rows of length 1 the logits start near zero.
-        std = self.shape.embedding_size**-0.5 if self.shape.tie_embeddings else 1.0
-        nn.init.normal_(self.embedding.weight, std=std, generator=generator)
-        for layer in self.layers:
-            layer.initialise(generator)  # type: ignore[operator]
-        for weight in self.head.parameters():
-            if weight.ndim == 2:
-                nn.init.xavier_uniform_(weight, generator=generator)
-            else:
-                nn.init.zeros_(weight)
+        """Draw the weights that training starts with."""
+        self.load_state_dict(draw_weights(self.architecture, generator))
+
+    @property
+    def weights(self) -> dict[str, Tensor]:
+        """All parameters by name."""
+        return dict(self.named_parameters())
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    def arrays(self) -> dict[str, NDArray[Any]]:
+        """A copy of the weights as NumPy arrays, by name."""
+        return {name: np.array(weight.detach().cpu().numpy(), order="C") for name, weight in self.named_parameters()}
+
+    def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
+        """Put NumPy arrays into the weights."""
+        self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> NetworkState:
-        """The state before the first token. With a generator, as in training, a random one is drawn."""
-        return tuple(layer.initial_state(batch_size, generator) for layer in self.layers)  # type: ignore[operator]
+        """The state before the first token. A random one is drawn only with a generator, as in training."""
+        state = body.initial_state(self.architecture, self.weights, batch_size, TorchOps)
+        if self.architecture.initial_state != "random" or generator is None:
+            return state
+        return tuple(
+            tuple(part.normal_(std=INITIAL_STATE_STD, generator=generator) for part in parts) for parts in state
+        )
 
     def keep_bounds(self) -> None:
         """Put weights back between the bounds that their cell sets, after an update."""
-        for layer in self.layers:
-            layer.keep_bounds()  # type: ignore[operator]
+        weights = self.weights
+        with torch.no_grad():
+            for layer in range(self.architecture.num_layers):
+                for name, bound in self.architecture.recurrent_cell.bounds.items():
+                    weights[f"layers.{layer}.{name}"].clamp_(-bound, bound)
 
     def hidden(
         self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """ids (T, B) -> the last layer's output (T, B, H) and the new state. Dropout only with a generator."""
-        rate = self.shape.dropout
-        x, new_state = self.embedding(ids), []
-        for layer, old in zip(self.layers, state, strict=True):
-            output, new = layer(variational_dropout(x, rate, dropout_generator), old)
-            x = x + output if self.shape.residual and x.shape == output.shape else output
-            new_state.append(new)
-        return variational_dropout(x, rate, dropout_generator), tuple(new_state)
+        """ids (T, B) -> what the head reads (T, B, H), and the new state. There is dropout only with a generator."""
+        architecture, weights = self.architecture, self.weights
+        layers = [
+            partial(self._run_layer, weights=layer_weights)
+            for layer_weights in body.weights_by_layer(weights, architecture.num_layers)
+        ]
+        drop = partial(variational_dropout, rate=self.dropout, generator=dropout_generator)
+        embedded = TorchOps.embed(ids, weights["embedding.weight"])
+        return body.run_layers(embedded, state, layers, architecture.residual, drop)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """(..., H) -> (..., V)"""
-        return self.head(hidden, self.embedding.weight)  # type: ignore[no-any-return]
+        """What `hidden` gave (..., H) -> logits (..., V)."""
+        return head.logits(hidden, self.weights, TorchOps)  # type: ignore[no-any-return]
 
     def forward(self, ids: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
         """ids (B, T) -> logits (B, T, V) and the new state."""
@@ -97,19 +108,14 @@ class LanguageModelNetwork(nn.Module):
     ) -> tuple[Tensor, NetworkState]:
         """-log p of the targets (B, T), summed over all that are not IGNORED, and the new state."""
         hidden, new_state = self.hidden(inputs.T, state, dropout_generator)
-        features, output = self.head.features(hidden), self.head.output(self.embedding.weight)
-        loss = SoftmaxLoss.apply(features.flatten(0, 1), *output, targets.T.flatten())  # type: ignore[no-untyped-call]
+        weights = self.weights
+        features, output_layer = head.features(hidden, weights, TorchOps), head.output_layer(weights)
+        loss = SoftmaxLoss.apply(  # type: ignore[no-untyped-call]
+            features.flatten(0, 1), *output_layer, targets.T.flatten()
+        )
         return loss, new_state
 
-
-def reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:
-    """`initial` for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
-    where = reset.unsqueeze(-1)
-    return tuple(
-        tuple(torch.where(where, start, old.detach().to(start.dtype)) for old, start in zip(*parts, strict=True))
-        for parts in zip(state, initial, strict=True)
-    )
-
-
-def _parameter(size: tuple[int, ...] | None) -> nn.Parameter | None:
-    return None if size is None else nn.Parameter(torch.zeros(size))
+    def _run_layer(self, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+        """One recurrent layer over all time steps: x (T, B, its inputs) -> output (T, B, H) and the new state."""
+        kernel = kernel_for(self.architecture.cell, x.device.type, self.architecture.hidden_size)
+        return kernel(self.architecture.recurrent_cell, x, state, weights)

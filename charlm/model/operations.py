@@ -21,6 +21,7 @@ class TorchOps:
     tanh = staticmethod(torch.tanh)
     relu = staticmethod(torch.relu)
     softplus = staticmethod(nn.functional.softplus)
+    embed = staticmethod(nn.functional.embedding)
 
     @staticmethod
     def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
@@ -29,6 +30,10 @@ class TorchOps:
     @staticmethod
     def low_rank(x: Array, right: Array, left: Array) -> Array:
         return TorchOps.linear(TorchOps.linear(x, right), left)
+
+    @staticmethod
+    def zeros(size: tuple[int, ...], like: Array) -> Array:
+        return like.new_zeros(size)
 
     @staticmethod
     def standardise(x: Array) -> Array:

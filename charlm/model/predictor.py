@@ -1,5 +1,6 @@
-"""A trained network for scoring in batches: NumPy in, NumPy out, no gradient."""
+"""A network in torch that gives probabilities: NumPy in, NumPy out, no gradient."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,22 +8,34 @@ import torch
 from numpy.typing import NDArray
 
 from charlm.cells.cell import NetworkState
-from charlm.model.network import LanguageModelNetwork
+from charlm.model.network import TorchNetwork
 
 LOGITS_AT_ONCE = 2**24  # numbers of the softmax in memory at a time: 64 MB in float32
 
 
-class Runner:
-    """Scores ids with a torch network, in float32 unless a quick check asks for bfloat16. Shapes: B batch, T time."""
+class TorchPredictor:
+    """A `scoring.predictor.Predictor` for large batches and GPUs. Shapes: B batch, T time, V vocabulary.
 
-    def __init__(self, network: LanguageModelNetwork, bfloat16: bool = False) -> None:
-        self._network = network
-        self._device = network.head.bias.device
-        self._bfloat16 = bfloat16
+    It computes in float32, or with products in bfloat16. It follows the network while that is trained further.
+    """
+
+    can_run_in_segments = True
+
+    def __init__(self, network: TorchNetwork, bfloat16: bool = False) -> None:
+        self.vocab_size = network.architecture.vocab_size
+        self._network, self._bfloat16 = network, bfloat16
 
     @torch.no_grad()
     def initial_state(self, batch_size: int = 1) -> NetworkState:
+        """The state before the first token."""
         return self._network.initial_state(batch_size)
+
+    @torch.no_grad()
+    def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
+        """One token of each sequence: ids (B,) -> logits (B, V) and the new state."""
+        with self._autocast():
+            logits, state = self._network(self._tensor(ids[:, None]).T, state)
+        return logits[:, 0].float().cpu().numpy(), state
 
     @torch.no_grad()
     def logprobs(
@@ -30,20 +43,31 @@ class Runner:
     ) -> tuple[NDArray[np.float64], NetworkState]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding: what comes of them means nothing.
+        Targets below 0 are padding: the numbers at their places mean nothing.
         """
-        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
+        with self._autocast():
             hidden, state = self._network.hidden(self._tensor(inputs), state)
             flat, wanted = hidden.flatten(0, 1), self._tensor(targets).flatten()
-            rows = max(1, LOGITS_AT_ONCE // self._network.shape.vocab_size)
+            rows = max(1, LOGITS_AT_ONCE // self.vocab_size)
             pieces = [self._pick(flat[i : i + rows], wanted[i : i + rows]) for i in range(0, len(flat), rows)]
         logprobs = torch.cat(pieces).view(inputs.shape[1], inputs.shape[0]).T
         return logprobs.cpu().double().numpy(), state  # in this order: not every device has float64
+
+    def select(self, state: NetworkState, rows: Sequence[int]) -> NetworkState:
+        """The state of some of the sequences, in this order; one may be taken several times."""
+        return tuple(tuple(part[list(rows)] for part in parts) for parts in state)
+
+    def join(self, states: Sequence[NetworkState]) -> NetworkState:
+        """The states of several batches as that of one batch."""
+        return tuple(tuple(map(torch.cat, zip(*layers, strict=True))) for layers in zip(*states, strict=True))
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self._network.device.type, torch.bfloat16, enabled=self._bfloat16)
 
     def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         logits = self._network.logits(hidden).float()
         return logits.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
 
     def _tensor(self, ids: NDArray[Any]) -> torch.Tensor:
-        """(B, T) in NumPy -> (T, B) in torch"""
-        return torch.from_numpy(np.ascontiguousarray(ids.T).astype(np.int64)).to(self._device)
+        """ids (B, T) in NumPy -> (T, B) in torch"""
+        return torch.from_numpy(np.ascontiguousarray(ids.T).astype(np.int64)).to(self._network.device)

@@ -4,7 +4,8 @@ import os
 from pathlib import Path
 
 from charlm.errors import ResourceError, UsageError
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, METRICS, PREVIOUS, RUNS
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RUNS
+from charlm.runs.log import METRICS
 from charlm.system.files import TEMPORARY
 
 TOKENIZER = {"tokenizer.json", "tokenizer.model"}

@@ -1,14 +1,70 @@
-"""What stands at the head of a weights file: names and places of its arrays, and charlm's own metadata."""
+"""A weights file: named arrays as safetensors, with charlm's own metadata and a checksum over all of it."""
 
 import hashlib
 import json
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from charlm.system.files import open_file, parse_json
+from charlm.system.records import ShortText, read_record
 
 MAX_HEADER = 1 << 24  # bytes
+MAX_STEPS = 1 << 62
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The content of a weights file: named arrays, the step they are of, and scalars that belong to them."""
+
+    tensors: Mapping[str, Any]
+    step: int
+    scalars: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What stands in the header, all of it as text. Older versions did not write `saved_at`."""
+
+    run_id: ShortText
+    step: ShortText
+    scalars: str
+    sha256: ShortText
+    saved_at: ShortText | None = None
+
+
+def packed(weights: Weights, run_id: str, at: datetime) -> bytes:
+    """A weights file of this run, saved at this moment."""
+    from safetensors.numpy import save
+
+    tensors, scalars = dict(weights.tensors), json.dumps(weights.scalars)
+    metadata = {"run_id": run_id, "step": str(weights.step), "scalars": scalars, "saved_at": written(at)}
+    metadata["sha256"] = checksum(save(tensors, metadata))
+    return save(tensors, metadata)
+
+
+def unpacked(data: bytes, run_id: str) -> Weights:
+    """The content of a weights file of this run. Raises ValueError, which says what is wrong with it."""
+    from safetensors import SafetensorError
+    from safetensors.numpy import load
+
+    try:
+        metadata = read_record(Metadata, header_of(data)["__metadata__"])
+        tensors, scalars, step = load(data), parse_json(metadata.scalars), int(metadata.step)
+        if metadata.saved_at is not None:
+            moment(metadata.saved_at)
+        sha256 = checksum(data)
+    except (SafetensorError, LookupError, ValueError, TypeError, AttributeError, RecursionError) as error:
+        raise ValueError(f"cannot be read: {str(error)[:100]}") from error
+    if sha256 != metadata.sha256:
+        raise ValueError("does not match its checksum")
+    if metadata.run_id != run_id:
+        raise ValueError("belongs to another run")
+    if not isinstance(scalars, dict) or not 0 <= step <= MAX_STEPS:
+        raise ValueError("has scalars that charlm never wrote")
+    return Weights(tensors, step, scalars)
 
 
 def header_of(data: bytes) -> dict[str, Any]:
@@ -33,7 +89,7 @@ def checksum(data: bytes) -> str:
 def saved_at(path: Path) -> datetime | None:
     """When a weights file says that it was saved; None where it does not say, or is not there. Its arrays stay unread.
 
-    Whether the file is whole is not looked at: that is for whoever loads it.
+    Whether the file is whole is left to whoever loads it.
     """
     try:
         with open_file(path) as file:
@@ -53,10 +109,10 @@ def moment(text: str) -> datetime:
 
 
 def written(moment: datetime) -> str:
-    """The same as text: UTC, with microseconds."""
+    """A moment as text: UTC, with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _data_start(data: bytes) -> int:
-    """safetensors: 8 bytes of header length, the JSON header, then the arrays."""
+    """Where the arrays start: behind 8 bytes of header length and the JSON header."""
     return 8 + int.from_bytes(data[:8], "little")

@@ -1,10 +1,13 @@
 """How a run's text was read, so that whatever is scored or continued is read in the same way."""
 
 import dataclasses
+from pathlib import Path
 
 from charlm.corpus.forms import in_form, knows_carriage_return
-from charlm.runs.config import read_reading
-from charlm.runs.directory import RunDirectory
+from charlm.corpus.sources import TRAIN, is_prepared
+from charlm.corpus.store import IdsFile
+from charlm.runs.config import read_config
+from charlm.runs.directory import CONFIG, RunDirectory
 from charlm.settings import CorpusSettings
 from charlm.text.normal_form import about_form, fitting_form
 from charlm.text.tokenizer import Tokenizer, text_from_argument
@@ -16,9 +19,8 @@ class Reading:
     Line ends are open (None) where the text had no CR: those of another text are then decided by what it has.
     """
 
-    def __init__(self, run: RunDirectory, tokenizer: Tokenizer) -> None:
-        """Raises RunError."""
-        own = read_reading(run)
+    def __init__(self, own: CorpusSettings, tokenizer: Tokenizer) -> None:
+        """`own` are the settings that the run's text was read with."""
         is_open = own.line_ends == "keep" and not knows_carriage_return(tokenizer)
         self.settings = dataclasses.replace(own, line_ends=None) if is_open else own
         self._tokenizer = tokenizer
@@ -36,3 +38,13 @@ class Reading:
         """A sentence on a text whose symbols are unknown only because accents are written in another way."""
         form = fitting_form(self._tokenizer, self.prepared(text))
         return about_form(form) if form else None
+
+
+def reading_with_tokenizer(path: Path) -> CorpusSettings:
+    """How the text was read that a tokenizer is kept with: in a run's folder, or in a prepared one. Raises RunError."""
+    if (path / CONFIG).is_file():
+        return read_config(RunDirectory(path)).reading
+    if is_prepared(path):
+        header = IdsFile.open(path / TRAIN).header
+        return CorpusSettings(line_ends=header.line_ends, normal_form=header.normal_form)
+    return CorpusSettings()

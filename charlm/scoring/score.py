@@ -4,12 +4,11 @@ A sequence is scored from the initial state with `<eos>` as first input. Shapes:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-Ids = NDArray[Any]
+from charlm.scoring.predictor import Ids, Predictor
 
 TIME_CHUNK = 512  # time steps scored in one call
 BATCH_TOKENS = 2**14  # tokens, padding counted, scored in one call
@@ -21,50 +20,63 @@ WARM_UP = 512  # tokens that a segment's state is warmed up on
 BLOCK = 2**20  # tokens of a stream that are in memory
 
 
-class Network(Protocol):
-    """Something that scores: `engine.Stepper` or `model.Runner`."""
-
-    def initial_state(self, batch_size: int = 1) -> Any: ...
-
-    def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
-        """Of each target; those below 0 are padding, and what comes of them means nothing."""
-
-
-def score_sequence(network: Network, ids: Ids, eos_id: int, before: Ids | None = None) -> NDArray[np.float64]:
+def score_sequence(predictor: Predictor, ids: Ids, eos_id: int, before: Ids | None = None) -> NDArray[np.float64]:
     """log p in nats of each token of one sequence (T,), the state carried from the first to the last.
 
     A sequence of over MAX_WHOLE_TOKENS tokens is cut into up to SEGMENTS of equal length that run side by side, each
     entered with a state warmed up on the WARM_UP tokens before it; every token still has a proper conditional
     probability, and the sum stays within 1e-4 nats a token of the strictly sequential one (tests hold it to that).
-    With `before`, at most WARM_UP tokens, the sequence goes on from there.
+    Where the predictor cannot run in segments, nothing is cut. With `before`, at most WARM_UP tokens, the sequence goes
+    on from there.
     """
     before = ids[:0] if before is None else before
     text = np.concatenate([before, ids])
-    segment = max(1, len(ids) if len(ids) <= MAX_WHOLE_TOKENS else -(-len(ids) // SEGMENTS))
+    is_whole = len(ids) <= MAX_WHOLE_TOKENS or not predictor.can_run_in_segments
+    segment = max(1, len(ids) if is_whole else -(-len(ids) // SEGMENTS))
     starts = range(len(before), len(text), segment)
     warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
-    scores = _score_padded(network, warmed, eos_id) if warmed else []
-    return np.concatenate(
-        [np.empty(0), *(one[min(start, WARM_UP) :] for one, start in zip(scores, starts, strict=True))]
-    )
+    scores = _score_padded(predictor, warmed, eos_id) if warmed else []
+    new = (found[min(start, WARM_UP) :] for found, start in zip(scores, starts, strict=True))
+    return np.concatenate([np.empty(0), *new])
 
 
-def score_stream(network: Network, pieces: Iterable[Ids], eos_id: int) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
-    """The same for a sequence that comes in pieces and may be of any length: ids and their log p, BLOCK at a time."""
+def score_stream(predictor: Predictor, pieces: Iterable[Ids], eos_id: int) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
+    """One sequence that comes in pieces and may be of any length: BLOCK at a time, ids and the log p of each.
+
+    Where the predictor can run in segments, each block is warmed up on the WARM_UP tokens before it.
+    """
+    if not predictor.can_run_in_segments:
+        yield from _score_in_order(predictor, _blocks(pieces), eos_id)
+        return
     before: Ids | None = None
     for ids in _blocks(pieces):
-        yield ids, score_sequence(network, ids, eos_id, before)
+        yield ids, score_sequence(predictor, ids, eos_id, before)
         before = ids[-WARM_UP:]
 
 
-def score_sequences(network: Network, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
+def _score_in_order(
+    predictor: Predictor, blocks: Iterable[Ids], eos_id: int
+) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
+    """Ids and the log p of each, the very state carried from block to block."""
+    state, previous = predictor.initial_state(1), eos_id
+    for ids in blocks:
+        inputs, scores = np.concatenate([[previous], ids[:-1]]).astype(np.int64), []
+        for start in range(0, len(ids), TIME_CHUNK):
+            chunk = slice(start, start + TIME_CHUNK)
+            logprobs, state = predictor.logprobs(inputs[None, chunk], ids[None, chunk].astype(np.int64), state)
+            scores.append(logprobs[0])
+        yield ids, np.concatenate(scores)
+        previous = int(ids[-1])
+
+
+def score_sequences(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
     """log p in nats of each token of each sequence, each from the initial state, in batches of like length."""
     results: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
     for batch in _batches([len(ids) for ids in sequences]):
         if len(sequences[batch[0]]) > MAX_WHOLE_TOKENS:
-            results[batch[0]] = score_sequence(network, sequences[batch[0]], eos_id)
+            results[batch[0]] = score_sequence(predictor, sequences[batch[0]], eos_id)
         else:
-            for i, scores in zip(batch, _score_padded(network, [sequences[i] for i in batch], eos_id), strict=True):
+            for i, scores in zip(batch, _score_padded(predictor, [sequences[i] for i in batch], eos_id), strict=True):
                 results[i] = scores
     return results
 
@@ -101,7 +113,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _score_padded(network: Network, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
+def _score_padded(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
     lengths = [len(ids) for ids in sequences]
     if max(lengths) == 0:
         return [np.empty(0) for _ in sequences]
@@ -110,10 +122,10 @@ def _score_padded(network: Network, sequences: Sequence[Ids], eos_id: int) -> li
         row[: len(ids)] = ids
     inputs = np.where(targets == PADDING, eos_id, targets)
     inputs = np.concatenate([np.full((len(sequences), 1), eos_id), inputs[:, :-1]], axis=1)
-    scores, state = [], network.initial_state(len(sequences))
+    scores, state = [], predictor.initial_state(len(sequences))
     for start in range(0, targets.shape[1], TIME_CHUNK):
         chunk = slice(start, start + TIME_CHUNK)
-        logprobs, state = network.logprobs(inputs[:, chunk], targets[:, chunk], state)
+        logprobs, state = predictor.logprobs(inputs[:, chunk], targets[:, chunk], state)
         scores.append(logprobs)
     whole = np.concatenate(scores, axis=1)
     return [row[:length] for row, length in zip(whole, lengths, strict=True)]

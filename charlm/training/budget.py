@@ -1,7 +1,9 @@
 """How many steps a training takes: given, or as many as fit into a time."""
 
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Strict
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
 CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
@@ -9,24 +11,26 @@ OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share an
 SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
 MIN_PACE_STEPS = 10
 
-Mark = tuple[int, float]  # a step, and the seconds of training behind it
+Mark = Annotated[tuple[int, float], Strict(False)]
+"""A step, and the seconds of training up to it; in JSON a list."""
 
 
 @dataclass
 class StepBudget:
     """Total steps: fixed, or planned from the speed seen so far, for some `seconds`, and at most `ceiling`.
 
-    Should the machine have become slower since, training ends after `most_seconds`, done or not. A length that is given
+    Should the machine have become slower since, training ends after `max_seconds`, done or not. A length that is given
     to a training that goes on counts from `since`.
     """
 
     total_steps: int | None = None
     seconds: float | None = None
     ceiling: int | None = None
-    most_seconds: float | None = None
+    max_seconds: float | None = None
     decisions: int = 0
     since: Mark = (0, 0.0)
-    marks: list[Mark] = field(default_factory=list)  # from where the pace counts
+    marks: list[Mark] = field(default_factory=list)
+    """From where the pace counts."""
 
     def plan(self) -> dict[str, Any]:
         """All of it as JSON: with it a run that is taken up again keeps to its plan."""
@@ -47,9 +51,11 @@ class StepBudget:
         return None if self.seconds is None else self.since[1] + self.seconds
 
     @property
-    def total_or_guess(self) -> int:
+    def max_steps(self) -> int:
         """Steps in all; before the first decision the most that they can be."""
-        return self.total_steps or self.ceiling or 10**9
+        steps = self.total_steps or self.ceiling
+        assert steps is not None, "a training for some time has a ceiling"
+        return steps
 
     def observe(self, step: int, seconds: float) -> bool:
         """Take note of the time after a step; true when the plan has just changed."""
@@ -73,7 +79,7 @@ class StepBudget:
         if self.seconds is None:
             return False
         most = self.seconds + max(OVERRUN * self.seconds, OVERRUN_SECONDS)
-        return seconds - self.since[1] > (self.most_seconds or most)
+        return seconds - self.since[1] > (self.max_seconds or most)
 
     def is_at_ceiling(self, step: int) -> bool:
         """Whether a training for some time ends there because more steps would learn the text by heart."""
@@ -83,5 +89,5 @@ class StepBudget:
         """Whether it is time for the first decision, or for the correction."""
         if self.decisions == 0:
             return share_of_time >= FIRST_DECISION
-        share_of_steps = steps / max(1, self.total_or_guess - self.since[0])
+        share_of_steps = steps / max(1, self.max_steps - self.since[0])
         return max(share_of_time, share_of_steps) >= CORRECTION

@@ -5,7 +5,7 @@ import math
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.network.architecture import Shape, cell_sizes, num_params
+from charlm.network.architecture import Architecture, cell_sizes
 from charlm.settings import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.system.machine import Machine
 
@@ -31,22 +31,21 @@ WINDOWS = {
 FLOPS = {("cpu", True): 9e10, ("cpu", False): 5e10, ("cuda", True): 2e13, ("cuda", False): 1e13, ("mps", False): 2e12}
 
 
-def decide_shape(
-    model: ModelSettings, training: TrainingSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine
-) -> Shape:
-    """The network's shape: what was asked for, and for the rest what suits `num_tokens` of training text."""
+def decide_architecture(
+    model: ModelSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine
+) -> Architecture:
+    """The network: what was asked for, and for the rest what suits `num_tokens` of training text."""
     characters = is_character(unit)
     sizes = CHARACTER_SIZES if characters else WORD_SIZES
     hidden_size, embedding_size = next(size for most, size in sizes.items() if num_tokens <= most)
     if not machine.bfloat16 and num_tokens > 300_000:  # half the speed: a smaller network sees more text
         hidden_size = hidden_size * 3 // 4
-    shape = Shape(
+    return Architecture(
         cell=model.cell,
         num_layers=model.num_layers or suitable_layers(model.cell),
         hidden_size=model.hidden_size or hidden_size,
         embedding_size=model.embedding_size or embedding_size,
         tie_embeddings=not characters if model.tie_embeddings is None else model.tie_embeddings,
-        dropout=model.dropout or 0.0,
         initial_state=model.initial_state,
         vocab_size=vocab_size,
         residual=model.residual,
@@ -54,10 +53,6 @@ def decide_shape(
         head_size=(model.head_size or model.hidden_size or hidden_size) if model.head_layers else 0,
         **cell_sizes(model.cell, model.hidden_size or hidden_size, dataclasses.asdict(model)),
     )
-    if model.dropout is not None:
-        return shape
-    passes = expected_passes(shape, training, unit, num_tokens, machine)
-    return dataclasses.replace(shape, dropout=suitable_dropout(passes, characters))
 
 
 def suitable_layers(cell: str) -> int:
@@ -71,7 +66,9 @@ def suitable_dropout(passes: float, characters: bool) -> float:
     return round(min(0.5, max(0.0, 0.1 * doublings)), 2)
 
 
-def expected_passes(shape: Shape, training: TrainingSettings, unit: Unit, num_tokens: int, machine: Machine) -> float:
+def expected_passes(
+    architecture: Architecture, training: TrainingSettings, unit: Unit, num_tokens: int, machine: Machine
+) -> float:
     """How often the text will be read, about; from --time by what such a machine typically does."""
     if training.epochs is not None:
         return training.epochs
@@ -79,17 +76,18 @@ def expected_passes(shape: Shape, training: TrainingSettings, unit: Unit, num_to
         length, streams = WINDOWS[training.mode, is_character(unit)]
         return training.steps * (training.bptt or length) * (training.batch_size or streams) / num_tokens
     threads = machine.threads if machine.device == "cpu" else 1
-    flops_per_token = 6 * (num_params(shape) - (0 if shape.tie_embeddings else shape.vocab_size * shape.embedding_size))
+    looked_up = 0 if architecture.tie_embeddings else architecture.vocab_size * architecture.embedding_size
+    flops_per_token = 6 * (architecture.num_params - looked_up)
     tokens_per_second = FLOPS[machine.device, machine.bfloat16] * threads / flops_per_token
-    return min(MAX_PASSES, seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
+    return min(float(MAX_PASSES), seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
 
 
 def decide_training(
-    training: TrainingSettings, unit: Unit, num_tokens: int, machine: Machine
+    training: TrainingSettings, architecture: Architecture, unit: Unit, num_tokens: int, machine: Machine
 ) -> tuple[TrainingSettings, list[str]]:
     """Every number of the training decided, and notes on what had to differ from what was asked for."""
-    notes = []
-    length, streams = WINDOWS[training.mode, is_character(unit)]
+    notes, characters = [], is_character(unit)
+    length, streams = WINDOWS[training.mode, characters]
     bptt = training.bptt or length
     if bptt > num_tokens:
         bptt = num_tokens
@@ -98,13 +96,15 @@ def decide_training(
     if batch_size * bptt > num_tokens:
         batch_size = max(1, num_tokens // bptt)
         notes.append(f"the text has only {num_tokens:,} tokens: {batch_size} parallel streams")
+    passes = expected_passes(architecture, training, unit, num_tokens, machine)
     rate = LEARNING_RATES[training.optimizer]
-    if training.optimizer == "adamw" and not is_character(unit):
+    if training.optimizer == "adamw" and not characters:
         rate = WORD_LEARNING_RATE
     decided = dataclasses.replace(
         training,
         bptt=bptt,
         batch_size=batch_size,
+        dropout=suitable_dropout(passes, characters) if training.dropout is None else training.dropout,
         learning_rate=rate if training.learning_rate is None else training.learning_rate,
         clip_norm=None if training.clip_value is not None else training.clip_norm or 1.0,
         precision=training.precision or ("bfloat16" if machine.bfloat16 else "float32"),

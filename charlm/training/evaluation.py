@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from charlm.corpus.store import IdsFile
 from charlm.scoring.metrics import Sums, Tally
-from charlm.scoring.score import SEGMENTS, WARM_UP, Network, score_sequences, score_stream, split_lines
+from charlm.scoring.predictor import Predictor
+from charlm.scoring.score import SEGMENTS, WARM_UP, score_sequences, score_stream, split_lines
 from charlm.scoring.spelling import spelling_nats
 
 Ids = NDArray[Any]
@@ -29,37 +30,39 @@ def check_pieces(ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_
     return [line for part in pieces for line in split_lines(part, eos_id)] if line_by_line else pieces
 
 
-def mean_nats(network: Network, sequences: list[Ids], eos_id: int) -> float:
+def mean_nats(predictor: Predictor, sequences: list[Ids], eos_id: int) -> float:
     """Nats per token over sequences that are each scored from the initial state."""
-    scores = score_sequences(network, sequences, eos_id)
+    scores = score_sequences(predictor, sequences, eos_id)
     return -sum(float(one.sum()) for one in scores) / sum(len(one) for one in scores)
 
 
 def tally_streamed(
-    network: Network, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
+    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
 ) -> tuple[Tally, int]:
     """A part as one running text, the state carried over its lines; how many tokens were scored.
 
     Of a share, the tally is an estimate for the whole, from pieces that are spread evenly over it.
     """
     ids, sums = part.ids[1:], Sums()
-    scored = score_stream(network, [ids], eos_id) if share >= 1 else score_pieces(network, ids, eos_id, share)
+    scored = score_stream(predictor, [ids], eos_id) if share >= 1 else score_pieces(predictor, ids, eos_id, share)
     for one, logprobs in scored:
         sums.add(logprobs, one, unk_id)
     return _tally(sums, part), sums.tokens
 
 
 def tally_cold(
-    network: Network, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
+    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
 ) -> tuple[Tally, int]:
     """A part line by line, each line from the initial state; of a share, every so many lines, likewise."""
     sums, lines = Sums(), spread_lines(part.ids[1:], eos_id, share)
-    for ids, logprobs in zip(lines, score_sequences(network, lines, eos_id), strict=True):
+    for ids, logprobs in zip(lines, score_sequences(predictor, lines, eos_id), strict=True):
         sums.add(logprobs, ids, unk_id)
     return _tally(sums, part), sums.tokens
 
 
-def score_pieces(network: Network, ids: Ids, eos_id: int, share: float) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
+def score_pieces(
+    predictor: Predictor, ids: Ids, eos_id: int, share: float
+) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
     """A share of a stream: pieces of it, each scored with a state that was warmed up on the tokens before it.
 
     Warming up counts as a part of the share, and takes at most half of it.
@@ -70,7 +73,7 @@ def score_pieces(network: Network, ids: Ids, eos_id: int, share: float) -> Itera
     starts = np.unique(np.linspace(0, max(0, len(ids) - size), SEGMENTS).astype(np.int64)).tolist()
     before = [start - max(0, start - warm) for start in starts]
     pieces = [ids[start - skipped : start + size] for start, skipped in zip(starts, before, strict=True)]
-    for piece, skipped, logprobs in zip(pieces, before, score_sequences(network, pieces, eos_id), strict=True):
+    for piece, skipped, logprobs in zip(pieces, before, score_sequences(predictor, pieces, eos_id), strict=True):
         yield piece[skipped:], logprobs[skipped:]
 
 

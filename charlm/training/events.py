@@ -1,4 +1,4 @@
-"""What the training loop reports; progress bar, log, saving, recovering and stopping are made of these."""
+"""What happened in a training. Everything that an event reports is done, and saved, when it is handed out."""
 
 from dataclasses import dataclass
 
@@ -22,13 +22,6 @@ class Skipped:
     step: int
     nats_per_token: float
     gradient_norm: float
-
-
-@dataclass(frozen=True)
-class Diverged:
-    """Training cannot go on from here: too many steps in a row were skipped, or a weight is not finite."""
-
-    step: int
 
 
 @dataclass(frozen=True)
@@ -66,13 +59,6 @@ class Sampled:
 
 
 @dataclass(frozen=True)
-class SaveDue:
-    """Everything about this step is settled: the moment to save."""
-
-    step: int
-
-
-@dataclass(frozen=True)
 class Saved:
     """The newest state is on disk."""
 
@@ -97,6 +83,4 @@ class Finished:
     signal: int | None = None
 
 
-Event = (
-    StepDone | Skipped | Diverged | RolledBack | BatchSplit | Evaluated | Sampled | SaveDue | Saved | Planned | Finished
-)
+Event = StepDone | Skipped | RolledBack | BatchSplit | Evaluated | Sampled | Saved | Planned | Finished

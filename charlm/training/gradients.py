@@ -1,65 +1,54 @@
-"""The gradients of one window, computed as a whole or, where memory is short, a few sequences at a time."""
+"""The gradients of one batch, computed as a whole or, where memory is short, a few sequences at a time."""
+
+from collections.abc import Callable
 
 import torch
-from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.corpus.windows import Window
-from charlm.model.network import LanguageModelNetwork, reset_state
+from charlm.training.objective import Batch, Examples, Generators, Objective
 
 
-class Gradients:
-    """Adds up a window's gradients in the network. Dropout and random initial states each have their generator.
+def add_gradients(
+    objective: Objective,
+    batch: Batch,
+    carried: NetworkState | None,
+    generators: Generators,
+    precision: str | None,
+    micro_batches: int,
+    fault: Callable[[str, float], float],
+) -> tuple[float, NetworkState | None]:
+    """Add a batch's gradient to that of the parameters; its loss in nats per target, and the state to carry on.
 
-    Each window's loss is divided by the same `tokens_per_window`, whatever it holds, so each token has the same weight.
+    The batch is divided into `micro_batches` parts. The sum of their gradients is that of the whole, but for rounding
+    and for what is drawn: dropout and random initial states. Raises what torch raises when it is out of memory;
+    gradients are then in part there, and generators and `carried` as they were.
     """
+    drawn = {name: generator.get_state() for name, generator in generators.items()}
 
-    def __init__(self, network: LanguageModelNetwork, bfloat16: bool, seed: int, tokens_per_window: float) -> None:
-        self._network, self._bfloat16, self._tokens_per_window = network, bfloat16, tokens_per_window
-        self._device = network.head.bias.device
-        self.dropout = torch.Generator(self._device).manual_seed(seed)
-        self.initial_state = torch.Generator(self._device).manual_seed(seed)
-
-    def of(self, window: Window, state: NetworkState | None, micro_batches: int) -> tuple[float, NetworkState]:
-        """Add the window's gradient; its loss in nats per token of its own, and the state after it.
-
-        The batch is divided into `micro_batches` parts. The sum of their gradients is the whole one's, but for
-        rounding and for what is drawn: dropout and random initial states. Raises what torch raises when it is out of
-        memory; gradients are then in part there, and generators and `state` as they were.
-        """
-        drawn = self.dropout.get_state(), self.initial_state.get_state()
-        try:
-            nats, state = self._of(window, state, micro_batches)
-            if window.beside:
-                nats += self._of(window.beside, None, micro_batches)[0]
-            return nats / window.num_tokens, state
-        except Exception:
-            self.dropout.set_state(drawn[0])
-            self.initial_state.set_state(drawn[1])
-            raise
-
-    def _of(self, window: Window, state: NetworkState | None, micro_batches: int) -> tuple[float, NetworkState]:
-        """The same for a window but for what stands beside it; its nats in all."""
-        total, states = 0.0, []
-        if state is not None and len(state[0][0]) != len(window.inputs):
-            state = None
-        for rows in rows_of(len(window.inputs), micro_batches):
-            inputs, targets, reset = (self._tensor(one[rows]) for one in (window.inputs, window.targets, window.reset))
-            start = self.state_for(len(inputs), None if state is None else _rows(state, rows), reset)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bfloat16):
-                nats, new_state = self._network.total_nats(inputs, targets, start, self.dropout)
-            (nats / self._tokens_per_window).backward()  # type: ignore[no-untyped-call]
+    def add(examples: Examples, carried: NetworkState | None) -> tuple[float, NetworkState | None]:
+        """Add the gradient of some examples; their nats in all, and the state after them."""
+        total, states = 0.0, list[NetworkState | None]()
+        if carried and len(carried[0][0]) != len(examples):
+            carried = None
+        for rows in rows_of(len(examples), micro_batches):
+            part = examples.rows(rows)
+            fault("rows", len(part))
+            with torch.autocast(device, torch.bfloat16, enabled=precision == "bfloat16"):
+                nats, _, state = objective.loss(part, _rows(carried, rows), generators)
+            (nats / objective.targets_per_batch).backward()  # type: ignore[no-untyped-call]
             total += float(nats.detach())
-            states.append(_detached(new_state))
+            states.append(_detached(state))
         return total, _joined(states)
 
-    def state_for(self, batch_size: int, state: NetworkState | None, reset: Tensor) -> NetworkState:
-        """The state that some sequences begin with: what was carried over, or the initial one where `reset` (B,)."""
-        initial = self._network.initial_state(batch_size, self.initial_state)
-        return initial if state is None else reset_state(state, initial, reset)
-
-    def _tensor(self, array: object) -> Tensor:
-        return torch.from_numpy(array).to(self._device)
+    device = next(objective.network.parameters()).device.type
+    try:
+        nats, new_carried = add(batch.examples, carried)
+        nats += sum(add(examples, None)[0] for examples in batch.others)
+    except Exception:
+        for name, generator in generators.items():
+            generator.set_state(drawn[name])
+        raise
+    return nats / batch.num_targets, new_carried
 
 
 def rows_of(batch_size: int, micro_batches: int) -> list[slice]:
@@ -68,15 +57,16 @@ def rows_of(batch_size: int, micro_batches: int) -> list[slice]:
     return [slice(start, start + size) for start in range(0, batch_size, size)]
 
 
-def _rows(state: NetworkState, rows: slice) -> NetworkState:
-    return tuple(tuple(part[rows] for part in parts) for parts in state)
+def _rows(state: NetworkState | None, rows: slice) -> NetworkState | None:
+    return state and tuple(tuple(part[rows] for part in parts) for parts in state)
 
 
-def _detached(state: NetworkState) -> NetworkState:
-    return tuple(tuple(part.detach() for part in parts) for parts in state)
+def _detached(state: NetworkState | None) -> NetworkState | None:
+    return state and tuple(tuple(part.detach() for part in parts) for parts in state)
 
 
-def _joined(states: list[NetworkState]) -> NetworkState:
-    if len(states) == 1:
+def _joined(states: list[NetworkState | None]) -> NetworkState | None:
+    """The states of the parts of a batch as that of the batch."""
+    if len(states) == 1 or states[0] is None:
         return states[0]
-    return tuple(tuple(torch.cat(parts) for parts in zip(*layers, strict=True)) for layers in zip(*states, strict=True))
+    return tuple(tuple(map(torch.cat, zip(*layers, strict=True))) for layers in zip(*states, strict=True))

@@ -1,54 +1,63 @@
-"""What a training takes, in memory and on disk, counted from the network's shape before anything is allocated."""
+"""What a training takes, in memory and on disk, counted from the architecture before anything is allocated."""
 
-from charlm.cells import CELLS
+from collections.abc import Callable
+
 from charlm.errors import ResourceError
 from charlm.model.kernels import kernel_for, unroll_gathered
-from charlm.network.architecture import Shape, num_params
+from charlm.network.architecture import Architecture
+from charlm.network.snapshot import AVERAGES, state_bytes
+from charlm.network.weights import FLOAT32_BYTES
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.system.memory import free_memory
 from charlm.training.gradients import rows_of
 
-FLOAT = 4  # bytes
-AVERAGES = {"adamw": 2, "sgd": 0}  # numbers that the optimizer keeps for each weight
 TORCH_BYTES = 250 * 2**20  # torch itself, once imported
 
 
-def fixed_bytes(shape: Shape, training: TrainingSettings) -> int:
+def fixed_bytes(architecture: Architecture, training: TrainingSettings) -> int:
     """Weights, gradients and what the optimizer keeps."""
-    return FLOAT * (2 + AVERAGES[training.optimizer]) * num_params(shape)
+    return FLOAT32_BYTES * (2 + len(AVERAGES[training.optimizer])) * architecture.num_params
 
 
-def window_bytes(shape: Shape, machine: Machine, tokens: int) -> int:
+def window_bytes(architecture: Architecture, machine: Machine, num_tokens: int) -> int:
     """What so many tokens keep for the backward pass.
 
     How many numbers a unit keeps was measured: the peak of two steps of 2,048 tokens with 1,024 units.
     """
-    gates = len(CELLS[shape.cell].gates)
-    unrolled = kernel_for(shape.cell, machine.device, shape.hidden_size) is unroll_gathered
-    per_unit = 10 * gates + 12 if unrolled else 5 * gates + 10
-    numbers = shape.embedding_size + shape.num_layers * per_unit * shape.hidden_size + 3 * shape.vocab_size
-    numbers += 2 * shape.head_layers * shape.head_size
-    return FLOAT * tokens * numbers
+    gates = len(architecture.recurrent_cell.gates)
+    is_unrolled = kernel_for(architecture.cell, machine.device, architecture.hidden_size) is unroll_gathered
+    per_unit = 10 * gates + 12 if is_unrolled else 5 * gates + 10
+    numbers = architecture.num_layers * per_unit * architecture.hidden_size
+    numbers += architecture.embedding_size + 3 * architecture.vocab_size
+    numbers += 2 * architecture.head_layers * architecture.head_size
+    return FLOAT32_BYTES * num_tokens * numbers
 
 
-def fitting_micro_batches(shape: Shape, training: TrainingSettings, machine: Machine) -> int:
+def fitting_micro_batches(
+    architecture: Architecture,
+    training: TrainingSettings,
+    machine: Machine,
+    free_memory: Callable[[str], int | None] = free_memory,
+) -> int:
     """In how many parts each batch has to be worked on: 1, unless memory is short. Raises ResourceError.
 
-    Where the system says how much is free, it is not left to find out: it would end a process that takes too much.
+    `free_memory` tells how many bytes are free on a device, where the system says so. Then nothing is left to chance:
+    the system would end a process that takes too much.
     """
     assert training.batch_size is not None
     assert training.bptt is not None
     free = free_memory(machine.device)
-    parts, fixed = 1, fixed_bytes(shape, training)
+    parts, fixed = 1, fixed_bytes(architecture, training)
     while free is not None:
         rows = rows_of(training.batch_size, parts)
-        needed = fixed + window_bytes(shape, machine, (rows[0].stop - rows[0].start) * training.bptt)
+        needed = fixed + window_bytes(architecture, machine, (rows[0].stop - rows[0].start) * training.bptt)
         if needed <= free:
             break
         if len(rows) == training.batch_size:
             raise ResourceError(
-                f"not enough memory: a model of {num_params(shape):,} parameters takes about {needed / 1e9:,.1f} GB",
+                f"not enough memory: a model of {architecture.num_params:,} parameters takes about "
+                f"{needed / 1e9:,.1f} GB",
                 f"in training; {free / 1e9:,.1f} GB are free",
                 "give a smaller --hidden-size, --num-layers, --vocab-size or --bptt",
             )
@@ -56,7 +65,7 @@ def fitting_micro_batches(shape: Shape, training: TrainingSettings, machine: Mac
     return parts
 
 
-def disk_bytes(shape: Shape, training: TrainingSettings) -> int:
+def disk_bytes(architecture: Architecture, training: TrainingSettings) -> int:
     """The files of weights when they are largest: best, last, previous, and the one that is being written."""
-    state = FLOAT * (1 + AVERAGES[training.optimizer]) * num_params(shape)
-    return 3 * state + FLOAT * num_params(shape)
+    state = state_bytes(architecture, training.optimizer, training.batch_size or 1)
+    return 3 * state + FLOAT32_BYTES * architecture.num_params

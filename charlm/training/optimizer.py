@@ -6,19 +6,20 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from charlm.network.snapshot import is_decayed
 from charlm.settings import TrainingSettings
 
 Optimizer = torch.optim.Optimizer
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """AdamW decays matrices but neither biases, initial states nor embeddings' rows; SGD decays nothing."""
+    """The optimizer of a network. AdamW decays matrices (see `is_decayed`), SGD decays nothing."""
     rate = settings.learning_rate
     assert rate is not None
     if settings.optimizer == "sgd":
         return torch.optim.SGD(network.parameters(), lr=rate)
-    decayed = [p for name, p in network.named_parameters() if p.ndim == 2 and "embedding" not in name]
-    others = [p for name, p in network.named_parameters() if p.ndim != 2 or "embedding" in name]
+    decayed = [weight for name, weight in network.named_parameters() if is_decayed(name, weight.ndim)]
+    others = [weight for name, weight in network.named_parameters() if not is_decayed(name, weight.ndim)]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
 
@@ -48,14 +49,6 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
         for kind, value in kinds.items()
         if torch.is_tensor(value)
     }
-
-
-def optimizer_shapes(optimizer: Optimizer) -> dict[str, tuple[int, ...]]:
-    """Name and shape of those tensors, once a step has been taken."""
-    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    kinds = ("exp_avg", "exp_avg_sq") if isinstance(optimizer, torch.optim.AdamW) else ()
-    shapes = {f"{n}.{kind}": tuple(one.shape) for n, one in enumerate(parameters) for kind in kinds}
-    return shapes | {f"{n}.step": () for n in range(len(parameters)) if kinds}
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:

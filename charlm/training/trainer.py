@@ -1,160 +1,165 @@
-"""Windows -> a better network: a generator of events, and the only training loop."""
+"""An objective -> a better network: the only training loop, a generator of events. It knows no text and no folder."""
 
+import dataclasses
 import math
+import signal
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Generator, Iterator
 
 import torch
 from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.corpus.windows import Windows
 from charlm.errors import ResourceError
-from charlm.model.network import LanguageModelNetwork
 from charlm.settings import TrainingSettings
 from charlm.system.interrupts import Interrupted, StopRequest
-from charlm.system.machine import Machine
 from charlm.system.memory import is_out_of_memory
 from charlm.training.budget import StepBudget
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import (
     BatchSplit,
-    Diverged,
     Evaluated,
     Event,
     Finished,
     Planned,
+    RolledBack,
     Sampled,
-    SaveDue,
+    Saved,
     Skipped,
     StepDone,
 )
-from charlm.training.gradients import Gradients, rows_of
+from charlm.training.gradients import add_gradients, rows_of
+from charlm.training.keeper import Keeper
+from charlm.training.objective import Batch, Objective
 from charlm.training.optimizer import Optimizer, clip, make_optimizer, set_learning_rate
-from charlm.training.recovery import MAX_SKIPPED, diverged
+from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
-from charlm.training.snapshot import restore, snapshot
+from charlm.training.state import Progress, TrainingState, collect, put_back
 
-EVALUATIONS = 20  # evaluations in a training, unless told otherwise
-MAX_INTERVAL_STEPS = 1000  # steps between evaluations, and between saved states
-SAMPLES = 5
-SAMPLE_INTERVALS = (20, 10_000)  # fewest and most steps between samples: none in a training that is over at once
+NUM_EVALUATIONS = 20  # in a training, unless told otherwise; and as many saved states
+MAX_INTERVAL_STEPS = 1000  # between evaluations, and between saved states
+NUM_SAMPLES = 5
+MIN_SAMPLE_STEPS, MAX_SAMPLE_STEPS = 20, 10_000  # between samples: a training that is over at once has none
 
-
-@dataclass
-class Progress:
-    """How far a training has come: all of it that is a number."""
-
-    step: int = 0
-    tokens_seen: int = 0
-    seconds: float = 0.0
-    best_nats_per_token: float = math.inf
-    evaluations_without_improvement: int = 0
-    evaluated_at: int = 0  # the step of the last evaluation
-    skipped_in_a_row: int = 0
-    rollbacks: int = 0
-    learning_rate_scale: float = 1.0
-    micro_batches: int = 1
+Fault = Callable[[str, float], float]
+"""What a test puts in place of a number: called with its name ("rows", "loss", "gradient_norm"); it may raise, too."""
 
 
 class Trainer:
-    """One network in training. Dropout and random initial states each have their generator; windows bring their own."""
+    """One network in training, from its first step or from a state that it was put back to.
+
+    Whatever an event reports has been done, saved and logged by the keeper before the event is handed out. Whoever
+    leaves the loop early ends the training as a signal does: its newest state is saved.
+    """
 
     def __init__(
         self,
-        network: LanguageModelNetwork,
-        windows: Windows,
+        objective: Objective,
         settings: TrainingSettings,
         budget: StepBudget,
-        machine: Machine,
-        check: Callable[[], float] | None = None,
-        sample: Callable[[], str] | None = None,
+        keeper: Keeper,
         micro_batches: int = 1,
+        clock: Callable[[], float] = time.perf_counter,
+        fault: Fault = lambda name, number: number,
     ) -> None:
-        self.network, self.windows, self.settings, self.budget = network, windows, settings, budget
-        self.machine, self._check, self._sample = machine, check, sample
-        self._beginning, self._micro_batches = windows.position(), micro_batches
-        self.restart()
+        self.objective, self.settings, self.budget, self._keeper = objective, settings, budget, keeper
+        self._beginning, self._micro_batches = objective.position(), micro_batches
+        self._clock, self._fault = clock, fault
+        self._device = next(objective.network.parameters()).device
+        self._restart()
 
-    def restart(self) -> None:
+    def _restart(self) -> None:
         """Put all but the weights to where a training begins."""
         self.progress = Progress(micro_batches=self._micro_batches)
-        self.windows.restore(self._beginning)
-        self.optimizer: Optimizer = make_optimizer(self.network, self.settings)
-        bfloat16, tokens = self.settings.precision == "bfloat16", self.windows.tokens_per_window
-        self.gradients = Gradients(self.network, bfloat16, self.settings.seed, tokens)
-        self.state: NetworkState | None = None
+        self.objective.restore_position(self._beginning)
+        self._optimizer: Optimizer = make_optimizer(self.objective.network, self.settings)
+        seed = self.settings.seed
+        self._generators = {name: torch.Generator(self._device).manual_seed(seed) for name in self.objective.generators}
+        self._carried: NetworkState | None = None
 
-    def snapshot(self) -> dict[str, Tensor]:
-        """All tensors that the next step depends on, by name."""
-        return snapshot(self.network, self.optimizer, self.windows, self.gradients, self.state)
+    def state(self) -> TrainingState:
+        """All that the next step depends on."""
+        tensors = collect(self.objective, self._optimizer, self._generators, self._carried)
+        return TrainingState(tensors, self.progress, self.budget)
 
-    def restore(self, tensors: dict[str, Tensor]) -> None:
-        """Go on from a snapshot. Raises ValueError for one that is not of such a training."""
-        self.state = restore(tensors, self.network, self.optimizer, self.windows, self.gradients)
+    def restore(self, state: TrainingState) -> None:
+        """Go on from a state. Raises ValueError for one that is not of such a training."""
+        self._restart()
+        tensors, optimizer = state.tensors, self.settings.optimizer
+        self._carried = put_back(tensors, self.objective, self._optimizer, optimizer, self._generators)
+        self.progress, self.budget = dataclasses.replace(state.progress), state.budget
 
-    def events(self, stop: StopRequest) -> Iterator[Event]:
+    def events(self, stop: StopRequest) -> Generator[Event, None, None]:
         """Train until the steps are done, patience is at its end, or `stop` has caught a signal.
 
-        Who gets Diverged may put the trainer back to a state before it. Raises DivergedError when nobody does, and
-        ResourceError when there is no memory for a single sequence.
+        Raises DivergedError when training diverges and going back to saved states has not helped, and ResourceError
+        when there is no memory for a single sequence.
         """
-        while True:
-            yield from self._train(stop)
-            if self._is_sound():
-                break
-            yield from self._diverge()
-        if self._check and self.progress.evaluated_at != self.progress.step:
-            yield from self._evaluate(stop)
-        yield Finished(self.progress.step, self.progress.seconds, self._reason(stop), stop.signal)
+        try:
+            while not self._is_over(stop):
+                yield from self._train(stop)
+                if not self._is_sound():
+                    yield self._roll_back()
+            if self.objective.has_check and self.progress.evaluated_at != self.progress.step:
+                yield from self._evaluate(stop)
+        except GeneratorExit:
+            stop.signal = stop.signal or signal.SIGINT
+            self._finish(stop)
+            raise
+        yield from self._finish(stop)
 
     def _train(self, stop: StopRequest) -> Iterator[Event]:
-        began = time.perf_counter() - self.progress.seconds
+        """Step after step, with what is due between them."""
+        began = self._clock() - self.progress.seconds
         if self._evaluation_is_due():  # a signal broke it off
             yield from self._settle(stop)
         while not self._is_over(stop):
             yield from self._step()
-            self.progress.seconds = time.perf_counter() - began
+            self.progress.seconds = self._clock() - began
             if self.progress.skipped_in_a_row >= MAX_SKIPPED:
-                yield from self._diverge()
+                yield self._roll_back()
                 continue
-            planned = self.budget.observe(self.progress.step, self.progress.seconds)
-            if planned:
-                yield Planned(self.progress.step, self.budget.total_or_guess)
-            yield from self._settle(stop, save=planned)
-            self.progress.seconds = time.perf_counter() - began
+            is_planned = self.budget.observe(self.progress.step, self.progress.seconds)
+            if is_planned:
+                yield self._logged(Planned(self.progress.step, self.budget.max_steps))
+            yield from self._settle(stop, save=is_planned)
+            self.progress.seconds = self._clock() - began
 
     def _step(self) -> Iterator[Event]:
-        """One window: its gradients, in as many parts as memory asks for, and the update."""
-        window, progress = self.windows.next(), self.progress
+        """One batch: its gradients, in as many parts as memory asks for, and the update."""
+        batch, progress = self.objective.next_batch(), self.progress
         while True:
-            self.optimizer.zero_grad(set_to_none=True)
+            self._optimizer.zero_grad(set_to_none=True)
             try:
-                nats, state = self.gradients.of(window, self.state, progress.micro_batches)
+                nats, carried = self._add_gradients(batch)
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-            self._split_batch(len(window.inputs))
-            yield BatchSplit(progress.step, progress.micro_batches)
-        norm = float(clip(self.network.parameters(), self.settings))
+            self._split_batch(len(batch.examples))
+            yield self._logged(BatchSplit(progress.step, progress.micro_batches))
+        norm = self._fault("gradient_norm", float(clip(self.objective.network.parameters(), self.settings)))
+        nats = self._fault("loss", nats)
         learning_rate = self._learning_rate()
-        tokens = window.num_seen
         progress.step += 1
-        progress.tokens_seen += tokens
+        progress.tokens_seen += batch.num_seen
         if math.isfinite(nats) and math.isfinite(norm):
             self._update(learning_rate)
-            self.state, progress.skipped_in_a_row = state, 0
-            yield StepDone(progress.step, self.budget.total_or_guess, nats, norm, learning_rate, tokens)
+            self._carried, progress.skipped_in_a_row = carried, 0
+            done = StepDone(progress.step, self.budget.max_steps, nats, norm, learning_rate, batch.num_seen)
+            yield self._logged(done)
         else:
-            self.state, progress.skipped_in_a_row = None, progress.skipped_in_a_row + 1
-            yield Skipped(progress.step, nats, norm)
+            self._carried, progress.skipped_in_a_row = None, progress.skipped_in_a_row + 1
+            yield self._logged(Skipped(progress.step, nats, norm))
+
+    def _add_gradients(self, batch: Batch) -> tuple[float, NetworkState | None]:
+        parts, precision = self.progress.micro_batches, self.settings.precision
+        return add_gradients(self.objective, batch, self._carried, self._generators, precision, parts, self._fault)
 
     def _split_batch(self, batch_size: int) -> None:
         """Twice as many parts a batch. Raises ResourceError where each is a single sequence already."""
-        self.optimizer.zero_grad(set_to_none=True)
-        if self.machine.device == "cuda":
+        self._optimizer.zero_grad(set_to_none=True)
+        if self._device.type == "cuda":
             torch.cuda.empty_cache()
         if len(rows_of(batch_size, self.progress.micro_batches)) == batch_size:
             raise ResourceError(
@@ -166,52 +171,41 @@ class Trainer:
 
     def _learning_rate(self) -> float:
         assert self.settings.learning_rate is not None
-        total, warmup = self.budget.total_or_guess, self.settings.warmup_steps
+        total, warmup = self.budget.max_steps, self.settings.warmup_steps
         factor = learning_rate_factor(self.progress.step, total, default_warmup(total) if warmup is None else warmup)
         return self.settings.learning_rate * factor * self.progress.learning_rate_scale
 
     def _update(self, learning_rate: float) -> None:
-        set_learning_rate(self.optimizer, learning_rate)
-        self.optimizer.step()
-        self.network.keep_bounds()
+        set_learning_rate(self._optimizer, learning_rate)
+        self._optimizer.step()
+        self.objective.after_update()
 
     def _settle(self, stop: StopRequest, save: bool = False) -> Iterator[Event]:
-        """What is to be done at this step; saving is last, so that a saved step has nothing left to do."""
+        """What is due at this step; saving comes last, so that a saved step has nothing left to do."""
         if self._evaluation_is_due():
             yield from self._evaluate(stop)
             if self._evaluation_is_due():
                 return
-        if self._sample and self._is_due(self.settings.sample_every or self._sample_interval()):
-            yield Sampled(self.progress.step, self._sample())
+        if self._is_due(self.settings.sample_every or self._sample_interval()) and (text := self.objective.sample()):
+            yield self._logged(Sampled(self.progress.step, text))
         if self.progress.skipped_in_a_row:
             return  # whether this state is a good one to go back to is not known yet
-        if save or self._is_due(self.settings.save_every or self._share(EVALUATIONS)):
-            if self._is_sound():
-                yield SaveDue(self.progress.step)
-            else:
-                yield from self._diverge()
-
-    def _diverge(self) -> Iterator[Event]:
-        yield Diverged(self.progress.step)
-        if self.progress.skipped_in_a_row >= MAX_SKIPPED or not self._is_sound():
-            assert self.settings.learning_rate is not None
-            raise diverged(self.progress.step, self.settings.learning_rate, self.progress.rollbacks)
-
-    def _is_sound(self) -> bool:
-        """Whether every number that would be saved is finite."""
-        return all(bool(value.isfinite().all()) for value in self.snapshot().values() if value.is_floating_point())
+        if save or self._is_due(self.settings.save_every or self._share(NUM_EVALUATIONS)):
+            if not self._is_sound():
+                yield self._roll_back()
+            elif self._keeper.save(self.state()):
+                yield Saved(self.progress.step)
 
     def _evaluate(self, stop: StopRequest) -> Iterator[Event]:
         """Nothing comes of it when a signal breaks it off, or memory is short; after --resume it is done again."""
-        assert self._check is not None
         try:
             with stop.breaking_off():
-                nats = self._check()
+                nats = self.objective.check()
         except Interrupted:
             return
         except Exception as error:
             if is_out_of_memory(error):
-                yield SaveDue(self.progress.step)
+                self._keeper.save(self.state())
             raise
         progress = self.progress
         improved = nats < progress.best_nats_per_token
@@ -219,37 +213,84 @@ class Trainer:
             progress.best_nats_per_token = nats
         progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
         progress.evaluated_at = progress.step
-        yield Evaluated(progress.step, nats, improved)
+        evaluated = self._logged(Evaluated(progress.step, nats, improved))
+        if improved:
+            self._keeper.save_best(self.state())
+        yield evaluated
+
+    def _roll_back(self) -> RolledBack:
+        """Go back to the newest saved state with half the learning rate, and save that at once.
+
+        Raises DivergedError when there is no such state, or it has been tried often enough.
+        """
+        before, saved = self.progress, self._keeper.newest()
+        if before.rollbacks == MAX_ROLLBACKS or saved is None:
+            assert self.settings.learning_rate is not None
+            raise diverged(before.step, self.settings.learning_rate, before.rollbacks)
+        budget = self.budget  # the plan holds, whatever it was when the state was saved
+        self.restore(saved)
+        self.progress = dataclasses.replace(
+            self.progress,
+            rollbacks=before.rollbacks + 1,
+            learning_rate_scale=before.learning_rate_scale / 2,
+            best_nats_per_token=before.best_nats_per_token,  # of the best that is kept
+            seconds=before.seconds,
+            micro_batches=before.micro_batches,
+        )
+        self.budget = budget
+        self.budget.step_back(self.progress.step, before.seconds)
+        event = RolledBack(self.progress.step, before.step, self.progress.learning_rate_scale)
+        self._keeper.log(event, before.seconds)
+        self._keeper.save(self.state())
+        return event
+
+    def _finish(self, stop: StopRequest) -> list[Event]:
+        """Save the end, before its line in the log, which a run that goes on does not have; what happened then."""
+        happened: list[Event] = [] if self._is_sound() else [self._roll_back()]
+        progress = self.progress
+        finished = Finished(progress.step, progress.seconds, self._reason(stop), stop.signal)
+        if self._keeper.save(self.state(), finished):
+            self._logged(finished)
+            happened.append(Saved(progress.step))
+        return [*happened, finished]
+
+    def _logged(self, event: Event) -> Event:
+        self._keeper.log(event, self.progress.seconds)
+        return event
+
+    def _is_sound(self) -> bool:
+        """Whether every number that would be saved is finite."""
+        return all(_is_finite(tensor) for tensor in self.state().tensors.values())
 
     def _evaluation_is_due(self) -> bool:
-        every = self.settings.eval_every or self._share(EVALUATIONS)
-        return self._check is not None and self._is_due(every) and self.progress.evaluated_at != self.progress.step
+        every = self.settings.eval_every or self._share(NUM_EVALUATIONS)
+        return self.objective.has_check and self._is_due(every) and self.progress.evaluated_at != self.progress.step
 
     def _share(self, times: int) -> int:
-        return max(1, min(MAX_INTERVAL_STEPS, self.budget.total_or_guess // times))
+        return max(1, min(MAX_INTERVAL_STEPS, self.budget.max_steps // times))
 
     def _sample_interval(self) -> int:
-        fewest, most = SAMPLE_INTERVALS
-        return max(fewest, min(most, self.budget.total_or_guess // SAMPLES))
+        return max(MIN_SAMPLE_STEPS, min(MAX_SAMPLE_STEPS, self.budget.max_steps // NUM_SAMPLES))
 
     def _is_due(self, every: int) -> bool:
         return self.progress.step > 0 and self.progress.step % every == 0
 
     def _is_over(self, stop: StopRequest) -> bool:
-        done = self.progress.step >= self.budget.total_or_guess
-        return stop.signal is not None or done or self._out_of_patience() or self._out_of_time()
+        is_done = self.progress.step >= self.budget.max_steps or self.budget.is_overrun(self.progress.seconds)
+        return stop.signal is not None or is_done or self._is_out_of_patience()
 
-    def _out_of_time(self) -> bool:
-        return self.budget.is_overrun(self.progress.seconds)
-
-    def _out_of_patience(self) -> bool:
+    def _is_out_of_patience(self) -> bool:
         return 0 < self.settings.patience <= self.progress.evaluations_without_improvement
 
     def _reason(self, stop: StopRequest) -> str:
         if stop.signal is not None:
             return "interrupted"
-        if self._out_of_patience():
+        if self._is_out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         if self.budget.is_at_ceiling(self.progress.step):
             return f"{MAX_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
-        return "all steps done" if self.progress.step >= self.budget.total_or_guess else "the time is over"
+        return "all steps done" if self.progress.step >= self.budget.max_steps else "the time is over"
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    return not tensor.is_floating_point() or bool(tensor.isfinite().all())

@@ -1,0 +1,52 @@
+"""The operations of an equation in NumPy."""
+
+import numpy as np
+
+from charlm.cells.cell import Array
+
+
+class NumpyOps:
+    """What `cells/` and `network/` need of NumPy; `charlm.cells.cell.Ops` says what each operation is."""
+
+    @staticmethod
+    def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:
+        product = x @ weight.T
+        return product if bias is None else product + bias
+
+    @staticmethod
+    def low_rank(x: Array, right: Array, left: Array) -> Array:
+        return x @ right.T @ left.T
+
+    @staticmethod
+    def sigmoid(x: Array) -> Array:
+        return 0.5 * np.tanh(0.5 * x) + 0.5  # the logistic function, without overflow
+
+    @staticmethod
+    def tanh(x: Array) -> Array:
+        return np.tanh(x)
+
+    @staticmethod
+    def relu(x: Array) -> Array:
+        return np.maximum(x, 0)
+
+    @staticmethod
+    def softplus(x: Array) -> Array:
+        return np.logaddexp(0, x)
+
+    @staticmethod
+    def embed(ids: Array, weight: Array) -> Array:
+        return weight[ids]
+
+    @staticmethod
+    def zeros(size: tuple[int, ...], like: Array) -> Array:
+        return np.zeros(size, like.dtype)
+
+    @staticmethod
+    def standardise(x: Array) -> Array:
+        centred = x - x.mean(axis=-1, keepdims=True)
+        return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
+
+    @staticmethod
+    def split(x: Array, parts: int) -> tuple[Array, ...]:
+        size = x.shape[-1] // parts
+        return tuple(x[..., start : start + size] for start in range(0, parts * size, size))

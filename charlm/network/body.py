@@ -1,0 +1,79 @@
+"""The network above its cells: embedding, recurrent layers one over another, then the head. Written once, on `ops`.
+
+Shapes: B batch, V vocabulary, E embedding, H the output size of a recurrent layer. Other leading dimensions than B,
+such as time, stay as they are.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+from charlm.cells.cell import Array, NetworkState, Ops, State, Weights
+from charlm.network import head
+from charlm.network.architecture import Architecture
+
+Layer = Callable[[Array, State], tuple[Array, State]]
+"""A recurrent layer: its input and its state -> its output and its new state; over one step, or over many at once."""
+
+
+def step(
+    ids: Array, state: NetworkState, weights: Weights, architecture: Architecture, ops: Ops
+) -> tuple[Array, NetworkState]:
+    """The whole network on one token of each sequence: ids (B,) -> logits (B, V) and the new state.
+
+    This is the equation that every faster way to run a network is held against.
+    """
+    layers = [
+        partial(step_layer, weights=layer_weights, architecture=architecture, ops=ops)
+        for layer_weights in weights_by_layer(weights, architecture.num_layers)
+    ]
+    x = ops.embed(ids, weights["embedding.weight"])
+    hidden, state = run_layers(x, state, layers, architecture.residual)
+    return head.logits(hidden, weights, ops), state
+
+
+def step_layer(x: Array, state: State, weights: Weights, architecture: Architecture, ops: Ops) -> tuple[Array, State]:
+    """One step of one recurrent layer: x (B, its inputs) -> output (B, H) and the new state, whose first part it is."""
+    cell = architecture.recurrent_cell
+    new = cell.step(cell.project(x, weights, ops), state, weights, ops)
+    return new[0], new
+
+
+def run_layers(
+    x: Array,
+    state: NetworkState,
+    layers: Sequence[Layer],
+    residual: bool,
+    drop: Callable[[Array], Array] = lambda x: x,
+) -> tuple[Array, NetworkState]:
+    """Embeddings (..., E) through all recurrent layers -> the last one's output (..., H) and the new state.
+
+    With `residual`, each layer's input is added to its output where the sizes agree. `drop` is dropout, in training
+    alone, on what each layer and the head read.
+    """
+    new_state = []
+    for layer, old in zip(layers, state, strict=True):
+        output, new = layer(drop(x), old)
+        x = x + output if residual and x.shape == output.shape else output
+        new_state.append(new)
+    return drop(x), tuple(new_state)
+
+
+def initial_state(architecture: Architecture, weights: Weights, batch_size: int, ops: Ops) -> NetworkState:
+    """The state before the first token, each part (B, its size): zero, or what was learned."""
+    cell, embedding = architecture.recurrent_cell, weights["embedding.weight"]
+    return tuple(
+        tuple(
+            ops.zeros((batch_size, size), embedding) + weights.get(f"layers.{layer}.initial_{part}", 0.0)
+            for part, size in cell.state_sizes(sizes).items()
+        )
+        for layer, sizes in enumerate(architecture.layers())
+    )
+
+
+def weights_by_layer(weights: Weights, num_layers: int) -> list[Weights]:
+    """The weights of each recurrent layer, under the names that its cell knows."""
+    prefixes = [f"layers.{layer}." for layer in range(num_layers)]
+    return [
+        {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}
+        for prefix in prefixes
+    ]

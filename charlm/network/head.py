@@ -1,0 +1,28 @@
+"""From the last recurrent layer to the logits: feed-forward layers if any, then the output layer. Written on `ops`.
+
+Shapes: V vocabulary, H the output size of the recurrent layers; leading dimensions stay as they are.
+"""
+
+from itertools import count
+
+from charlm.cells.cell import Array, Ops, Weights
+
+
+def logits(hidden: Array, weights: Weights, ops: Ops) -> Array:
+    """hidden (..., H) -> unnormalised log-probabilities of each token (..., V)."""
+    return ops.linear(features(hidden, weights, ops), *output_layer(weights))
+
+
+def features(hidden: Array, weights: Weights, ops: Ops) -> Array:
+    """What the output layer reads: hidden (..., H) -> (..., its inputs)."""
+    for layer in count():
+        if (weight := weights.get(f"head.layers.{layer}.weight")) is None:
+            break
+        hidden = ops.relu(ops.linear(hidden, weight, weights[f"head.layers.{layer}.bias"]))
+    projection = weights.get("head.projection")
+    return hidden if projection is None else ops.linear(hidden, projection)
+
+
+def output_layer(weights: Weights) -> tuple[Array, Array]:
+    """The output layer's weight (V, its inputs) and bias (V); tied embeddings are that weight too."""
+    return weights.get("head.weight", weights["embedding.weight"]), weights["head.bias"]

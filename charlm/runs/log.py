@@ -1,0 +1,116 @@
+"""A run's log, metrics.jsonl: a line of JSON an event, appended whole; a saved state knows how long it was."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from charlm.errors import RunError
+from charlm.system.files import append_line, open_file, parse_json, sync_file, truncate
+
+METRICS = "metrics.jsonl"
+MAX_LINE = 1 << 24  # bytes
+BLOCK = 1 << 20  # bytes read at a time
+
+
+class RunLog:
+    """The log in a run's folder, which need not be there yet. Errors are RunError; ResourceError where it writes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, record: Mapping[str, Any]) -> None:
+        """One line more, whole or not at all."""
+        append_line(self.path, (json.dumps(record) + "\n").encode())
+
+    def records(self) -> Iterator[dict[str, Any]]:
+        """All complete lines; a last line cut short by a crash is ignored.
+
+        The error names the line when one is no JSON object.
+        """
+        if not os.path.lexists(self.path):
+            return
+        with self._open() as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if len(line) > MAX_LINE:
+                    raise self.damaged(f"has a line {number} of more than {MAX_LINE:,} bytes")
+                if line.endswith(b"\n"):
+                    yield self._record(line, number)
+
+    @property
+    def num_bytes(self) -> int:
+        return self.path.lstat().st_size if os.path.lexists(self.path) else 0
+
+    def sha256(self, num_bytes: int) -> str:
+        """Checksum of the first bytes; "" where there are not so many."""
+        if self.num_bytes < num_bytes:
+            return ""
+        digest = hashlib.sha256()
+        if num_bytes:
+            with self._open() as file:
+                while num_bytes and (block := file.read(min(num_bytes, BLOCK))):
+                    digest.update(block)
+                    num_bytes -= len(block)
+        return digest.hexdigest()
+
+    def begins_as_saved(self, scalars: Mapping[str, Any]) -> bool:
+        """Whether it begins with the bytes that were there when a state with these scalars was saved.
+
+        True for a state of an older charlm, which did not say.
+        """
+        num_bytes, sha256 = scalars.get("metrics_length"), scalars.get("metrics_sha256")
+        if sha256 is None or type(num_bytes) is not int or num_bytes < 0:
+            return True
+        return bool(self.sha256(num_bytes) == sha256)
+
+    def cut(self, num_bytes: int) -> None:
+        """Forget what was logged after the first bytes, and a line that is cut short."""
+        num_bytes = self._whole_lines(min(num_bytes, self.num_bytes))
+        if self.num_bytes > num_bytes:
+            truncate(self.path, num_bytes)
+
+    def sync(self) -> None:
+        """Make durable what it has."""
+        if self.num_bytes:
+            sync_file(self.path)
+
+    def damaged(self, why: str) -> RunError:
+        what = f"damaged run: {self.path.name} {why}"
+        return RunError(what, str(self.path), "train again, or restore it from a copy")
+
+    def _whole_lines(self, num_bytes: int) -> int:
+        """How many of the first bytes are whole lines."""
+        if num_bytes == 0:
+            return 0
+        with self._open() as file:
+            start = max(0, num_bytes - MAX_LINE)
+            file.seek(start)
+            return start + file.read(num_bytes - start).rfind(b"\n") + 1
+
+    def _record(self, line: bytes, number: int) -> dict[str, Any]:
+        try:
+            record = parse_json(line)
+        except ValueError:
+            record = None
+        if not isinstance(record, dict):
+            raise self.damaged(f"has no JSON object in line {number}")
+        return record
+
+    def _open(self) -> BinaryIO:
+        try:
+            return open_file(self.path)
+        except (OSError, ValueError) as error:
+            raise self.damaged(reason(error)) from error
+
+
+def reason(error: OSError | ValueError) -> str:
+    """Why a file could not be read, as the end of a sentence that begins with its name."""
+    import errno
+
+    if isinstance(error, OSError) and error.errno == errno.ELOOP:
+        return "is a link"
+    return error.strerror or "cannot be read" if isinstance(error, OSError) else str(error)

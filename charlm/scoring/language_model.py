@@ -1,0 +1,262 @@
+"""A language model in use: a tokenizer and a predictor. Text in, text and numbers out."""
+
+import dataclasses
+import math
+import secrets
+import threading
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.errors import DivergedError, UsageError
+from charlm.probability import log_softmax
+from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime, stop_texts
+from charlm.sampling.healing import Start, go_on, start_after, unknown_after
+from charlm.sampling.strategies import Strategy
+from charlm.scoring.joining import Joined, join
+from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.predictor import Predictor
+from charlm.scoring.reading import Reading
+from charlm.scoring.score import score_sequence, score_sequences, score_stream
+from charlm.scoring.scores import Score, TokenScore
+from charlm.scoring.spelling import spelled_bytes, spelling_nats
+from charlm.settings import CorpusSettings
+from charlm.text.interface import check_is_text
+from charlm.text.octets import to_text
+from charlm.text.tokenizer import Tokenizer
+
+LINES_AT_ONCE = 4096
+TEXTS_AT_ONCE = 16  # sampled side by side in a thread: more of them would come no sooner
+
+
+class LanguageModel:
+    """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor will do as well.
+
+    `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
+    are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads.
+    A model can be used by several threads, copied, and pickled.
+    """
+
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        predictor: Predictor,
+        batch_predictor: Predictor | None = None,
+        reading: Reading | None = None,
+        path: Path = Path(),
+        threads: int = 1,
+    ) -> None:
+        self.tokenizer, self.predictor = tokenizer, predictor
+        self.batch_predictor = batch_predictor or predictor
+        self.reading = reading or Reading(CorpusSettings(line_ends="keep"), tokenizer)
+        self.path, self._threads = path, threads
+
+    def score(
+        self, text: str | bytes, *, context: str | bytes = "", eos: bool = True, per_token: bool = False
+    ) -> Score:
+        """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
+
+        A context is read before the text and counts nothing itself; `scoring/joining.py` says how the two are joined. A
+        newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8.
+        """
+        joined = join(self.tokenizer, self._read(context), self._read(text), eos, per_token)
+        whole = joined.whole
+        if per_token:
+            tokens = tuple(self._step_through(whole))[len(joined.before) :]
+            logprobs = np.array([token.logprob_nats for token in tokens])
+            return self._score(text, joined, logprobs, tuple(map(TokenScore.in_place_of, tokens, joined.tokens)))
+        logprobs = score_sequence(self.predictor, whole, self.tokenizer.eos_id)[len(joined.before) :]
+        return self._score(text, joined, logprobs)
+
+    def score_lines(
+        self, lines: Iterable[str | bytes], *, context: str | bytes = "", eos: bool = True
+    ) -> Iterator[Score]:
+        """Score many texts, in batches."""
+        before, remaining = self._read(context), iter(lines)
+        while batch := list(islice(remaining, LINES_AT_ONCE)):
+            joined = [join(self.tokenizer, before, self._read(line), eos) for line in batch]
+            scores = score_sequences(self.batch_predictor, [one.whole for one in joined], self.tokenizer.eos_id)
+            for line, one, logprobs in zip(batch, joined, scores, strict=True):
+                yield self._score(line, one, logprobs[len(one.before) :])
+
+    def score_stream(
+        self, source: str | Path, settings: CorpusSettings | None = None, notes: list[str] | None = None
+    ) -> Tally:
+        """A file as one running text, the state carried over its lines; `-` is standard input.
+
+        What a person should know of how it was read is appended to `notes`.
+        """
+        from charlm.corpus.prepare import encoded_text
+
+        counts, spelled = Tally(), 0
+
+        def ids_of_pieces() -> Iterator[NDArray[Any]]:
+            nonlocal counts, spelled
+            for piece in encoded_text(self.tokenizer, source, self.reading.of_file(settings), notes):
+                characters, size, unknown = piece.characters, piece.bytes, len(piece.unknown)
+                counts += Tally(0.0, len(piece.ids), characters, size, unknown)
+                spelled += sum(map(spelled_bytes, piece.unknown))
+                yield piece.ids
+
+        sums = Sums()
+        for ids, logprobs in score_stream(self.batch_predictor, ids_of_pieces(), self.tokenizer.eos_id):
+            sums.add(logprobs, ids, self.tokenizer.unk_id)
+        return self._tally(sums, counts, spelled)
+
+    def next_tokens(self, context: str | bytes = "", count: int = 10) -> list[TokenScore]:
+        """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one."""
+        before = self.tokenizer.encode_open(self._read(context))
+        logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
+        logprobs = log_softmax(logits[0])
+        best = np.argsort(-logprobs, kind="stable")[:count].tolist()
+        return [TokenScore.of(self.tokenizer, id, float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
+
+    def sample(
+        self,
+        prompt: str | bytes = "",
+        *,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        min_p: float | None = None,
+        repetition_penalty: float = 1.0,
+        length: int = Ending.length,
+        until_eos: bool = False,
+        stop: str | Sequence[str] | None = None,
+        seed: int | None = None,
+        allow_unk: bool = False,
+    ) -> Sample:
+        """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
+
+        Of several stop texts the first that comes ends it.
+        The prompt stays as it is, and its last token may go on: `The ol` may become `The old`. A byte model's text has
+        what is no UTF-8 in lone surrogates, as `Score` has it.
+        """
+        strategy = Strategy(
+            temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
+        )
+        ending = Ending(length=length, until_eos=until_eos, stop=stop)
+        prompt = self._as_text(prompt)
+        return collect(prompt, self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk))
+
+    def sample_tokens(
+        self,
+        prompt: str | bytes,
+        strategy: Strategy,
+        ending: Ending,
+        *,
+        seed: int | None = None,
+        number: int = 0,
+        allow_unk: bool = False,
+    ) -> Iterator[SampledToken]:
+        """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
+        rng = np.random.default_rng([_randomness(seed), number])
+        start, ending = self._start(prompt, allow_unk), self.as_read(ending)
+        for tokens in go_on(self.predictor, start, strategy, ending, [rng]):
+            yield from tokens.values()
+
+    def sample_many(
+        self,
+        prompt: str | bytes,
+        strategy: Strategy,
+        ending: Ending,
+        count: int,
+        *,
+        seed: int | None = None,
+        allow_unk: bool = False,
+    ) -> Iterator[Sample]:
+        """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
+        size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
+        groups = (range(first, min(first + size, count)) for first in range(0, count, size))
+        randomness, start, stopping = _randomness(seed), self._start(prompt, allow_unk), threading.Event()
+        prompt, ending = self._as_text(prompt), self.as_read(ending)
+
+        def write(numbers: range) -> list[Sample]:
+            written: list[list[SampledToken]] = [[] for _ in numbers]
+            rngs = [np.random.default_rng([randomness, number]) for number in numbers]
+            for tokens in go_on(self.predictor, start, strategy, ending, rngs):
+                if stopping.is_set():
+                    return []
+                for place, token in tokens.items():
+                    written[place].append(token)
+            return [collect(prompt, tokens) for tokens in written]
+
+        with ThreadPoolExecutor(self._threads) as pool:
+            try:
+                begun = deque(pool.submit(write, group) for group in islice(groups, 2 * self._threads))
+                while begun:
+                    samples = begun.popleft().result()
+                    begun.extend(pool.submit(write, group) for group in islice(groups, 1))
+                    yield from samples
+            finally:
+                stopping.set()  # nobody waits for the rest
+                pool.shutdown(cancel_futures=True)
+
+    def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
+        """What a text has that the vocabulary lacks."""
+        return self.tokenizer.encode_detailed(self._read(text)).unknown
+
+    def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
+        """The same for a prompt, whose last token may go on as a known one."""
+        if not self.unknown_in(prompt):
+            return ()
+        return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
+
+    def _as_text(self, text: str | bytes) -> str:
+        """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
+        if isinstance(text, str):
+            return text
+        if self.tokenizer.unit != "byte":
+            check_is_text(text)
+        return to_text(text)
+
+    def _read(self, text: str | bytes) -> str:
+        """A text as it is tokenized."""
+        text = self._as_text(text)
+        return text if self.tokenizer.unit == "byte" else self.reading.prepared(text)
+
+    def as_read(self, ending: Ending) -> Ending:
+        """An ending whose stop texts are in the form of the run's text, as prompts are."""
+        return dataclasses.replace(ending, stop=[self._read(one) or one for one in stop_texts(ending.stop)])
+
+    def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
+        return start_after(self.tokenizer, self.predictor, self._read(prompt), allow_unk)
+
+    def _step_through(self, ids: NDArray[np.int64]) -> Iterator[TokenScore]:
+        """Each token's probability and rank, one step at a time."""
+        state, previous = self.predictor.initial_state(), self.tokenizer.eos_id
+        for id in ids.tolist():
+            logits, state = self.predictor.step(np.array([previous]), state)
+            rank = 1 + int((logits[0] > logits[0][id]).sum())
+            yield TokenScore.of(self.tokenizer, id, float(log_softmax(logits[0])[id]), rank)
+            previous = id
+
+    def _score(
+        self, text: str | bytes, joined: Joined, logprobs: NDArray[np.float64], tokens: tuple[TokenScore, ...] = ()
+    ) -> Score:
+        counted, sums = joined.counted, Sums()
+        sums.add(logprobs, counted.ids, self.tokenizer.unk_id)
+        counts = Tally(0.0, len(counted.ids), counted.characters, counted.bytes, len(counted.unknown))
+        tally = self._tally(sums, counts, sum(map(spelled_bytes, counted.unknown)))
+        return Score(self._as_text(text), tally, tokens, joined.has_space)
+
+    def _tally(self, sums: Sums, counts: Tally, spelled: int) -> Tally:
+        """The counts with their nats; `spelled` bytes of unknown symbols are spelled."""
+        if not math.isfinite(sums.logprob_nats):
+            what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
+            raise DivergedError(what, str(self.path), "train it longer or again, or score a shorter text")
+        spelling = spelling_nats(spelled)
+        unknown_nats = sums.unknown_nats(counts.unknown) + spelling
+        return dataclasses.replace(counts, total_nats=-sums.logprob_nats + spelling, unknown_nats=unknown_nats)
+
+
+def _randomness(seed: int | None) -> int:
+    if seed is not None and seed < 0:
+        raise UsageError(f"--seed {seed} is out of range", to_do="give a number of 0 or more")
+    return secrets.randbits(63) if seed is None else seed

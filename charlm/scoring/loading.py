@@ -1,0 +1,143 @@
+"""From a run's folder to a language model: which tokenizer, and which predictor runs the network."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, get_args
+
+from numpy.typing import NDArray
+
+from charlm.engine.compiled import CompiledPredictor, can_compile, has_bfloat16
+from charlm.engine.predictor import StepPredictor
+from charlm.errors import RunError, UsageError
+from charlm.network.architecture import Architecture
+from charlm.network.weights import check_weights, max_weight_bytes
+from charlm.runs.config import RunConfig, read_config, was_trained
+from charlm.runs.directory import BEST, RunDirectory
+from charlm.runs.weights import Weights
+from charlm.scoring.language_model import LanguageModel
+from charlm.scoring.predictor import DeferredPredictor, Predictor
+from charlm.scoring.reading import Reading
+from charlm.settings import Device, Precision
+from charlm.system.machine import cores, find_device, may_have_gpu
+from charlm.text.tokenizer import load_tokenizer
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network that was trained, and how it is to be run: all that a predictor is built from."""
+
+    architecture: Architecture
+    weights: Mapping[str, NDArray[Any]]
+    run: Path = Path()
+    device: Device = "auto"
+    precision: Precision = "float32"
+    threads: int = 1
+
+    @property
+    def can_compile(self) -> bool:
+        """Whether the compiled code runs this network in this precision on this processor."""
+        return can_compile(self.architecture) and (self.precision == "float32" or has_bfloat16())
+
+
+def load_model(
+    run: RunDirectory,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: int | None = None,
+    engine: str | None = None,
+) -> LanguageModel:
+    """The language model of a run, with its best weights. Raises RunError and UsageError.
+
+    The device is for scoring in batches; sentences and samples are computed by the processor. `engine` names one of
+    ENGINES for everything; without it the fastest one is taken for each.
+    """
+    _check_choice("device", device, get_args(Device))
+    _check_choice("precision", precision, get_args(Precision))
+    if engine is not None:
+        _check_choice("engine", engine, tuple(ENGINES))
+    if threads is not None and threads < 1:
+        raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
+    config = read_config(run)
+    tokenizer = load_tokenizer(run.path)
+    if tokenizer.vocab_size != config.architecture.vocab_size:
+        raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
+    if not run.has(BEST):
+        raise _nothing_saved(run, config)
+    best = load_best(run, config.architecture)
+    trained = Trained(config.architecture, best.tensors, run.path, device, precision, threads or cores())
+    predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
+    has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
+    is_best = engine is not None or (trained.can_compile and has_no_gpu)
+    batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
+    reading = Reading(config.reading, tokenizer)
+    return LanguageModel(tokenizer, predictor, batch_predictor, reading, run.path, trained.threads)
+
+
+def load_best(run: RunDirectory, architecture: Architecture) -> Weights:
+    """The weights that a run is used with. Raises RunError when they are not those of this architecture."""
+    best = run.load(BEST, max_weight_bytes(architecture))
+    check_weights(architecture, best.tensors, str(run.path / f"{BEST}.safetensors"))
+    return best
+
+
+def for_sentences(trained: Trained) -> Predictor:
+    """The network one token at a time. Raises UsageError."""
+    if trained.can_compile:
+        return ENGINES["compiled"](trained)
+    if trained.precision == "bfloat16":
+        what = "--precision bfloat16 needs an LSTM, charlm's compiled code and a processor with bfloat16"
+        raise UsageError(what, str(trained.run), "leave --precision out, or score a --file")
+    return ENGINES["numpy"](trained)
+
+
+def _for_batches(trained: Trained) -> Predictor:
+    """The network for batches: in torch on a GPU, or where there is no compiled code for it. Raises UsageError."""
+    if trained.can_compile and find_device(trained.device) == "cpu":
+        return ENGINES["compiled"](trained)
+    return ENGINES["torch"](trained)
+
+
+def _deferred(build: Callable[[Trained], Predictor], trained: Trained) -> Predictor:
+    return DeferredPredictor(trained.architecture.vocab_size, partial(build, trained))
+
+
+def _compiled(trained: Trained) -> Predictor:
+    bfloat16 = trained.precision == "bfloat16"
+    return CompiledPredictor(trained.architecture, trained.weights, bfloat16, trained.threads)
+
+
+def _numpy(trained: Trained) -> Predictor:
+    return StepPredictor(trained.architecture, trained.weights)
+
+
+def _torch(trained: Trained) -> Predictor:
+    import torch
+
+    from charlm.model.network import TorchNetwork
+    from charlm.model.predictor import TorchPredictor
+
+    torch.set_num_threads(trained.threads)
+    network = TorchNetwork(trained.architecture)
+    network.load_arrays(trained.weights)
+    return TorchPredictor(network.to(find_device(trained.device)), bfloat16=trained.precision == "bfloat16")
+
+
+ENGINES: dict[str, Callable[[Trained], Predictor]] = {
+    "compiled": _compiled,
+    "numpy": _numpy,
+    "torch": _torch,
+}
+
+
+def _nothing_saved(run: RunDirectory, config: RunConfig) -> RunError:
+    if was_trained(run, config):
+        return run.damaged(f"{BEST}.safetensors", "is missing")
+    to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
+    return RunError("nothing of this run was saved yet", str(run.path), to_do)
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise UsageError(f"--{name} {value}: no such {name}", to_do=f"choose from {', '.join(choices)}")

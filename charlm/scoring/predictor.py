@@ -1,0 +1,79 @@
+"""The one protocol of whatever gives probabilities: a network in torch, in NumPy, in C, a mixture, an n-gram model.
+
+`LanguageModel`, scoring, sampling, the final measuring and the samples of a training know only this. Shapes: B batch,
+T time, V vocabulary. The state is an argument and a result; what it consists of is the predictor's own affair.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+Ids = NDArray[Any]
+
+
+class Predictor(Protocol):
+    """Gives the probability of each next token, for B sequences side by side."""
+
+    @property
+    def vocab_size(self) -> int: ...
+
+    @property
+    def can_run_in_segments(self) -> bool:
+        """Whether a long text may be cut into segments that run side by side, each warmed up on what is before it.
+
+        It may not where the state remembers the whole text, as that of a model which learns while it reads.
+        """
+
+    def initial_state(self, batch_size: int = 1) -> Any:
+        """The state before the first token of `batch_size` sequences."""
+
+    def step(self, ids: Ids, state: Any) -> tuple[NDArray[Any], Any]:
+        """Read one token of each sequence: ids (B,) -> logits (B, V) of the next one, and the new state."""
+
+    def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
+        """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
+
+        Targets below 0 are padding: the numbers at their places mean nothing.
+        """
+
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        """The state of some of the sequences, in this order; one may be taken several times."""
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """The states of several batches as that of one batch."""
+
+
+class DeferredPredictor:
+    """A predictor that is built when it is first used. A copy or a pickle of it is built anew."""
+
+    def __init__(self, vocab_size: int, build: Callable[[], Predictor]) -> None:
+        self.vocab_size, self._build = vocab_size, build
+
+    @cached_property
+    def built(self) -> Predictor:
+        return self._build()
+
+    @property
+    def can_run_in_segments(self) -> bool:
+        return self.built.can_run_in_segments
+
+    def initial_state(self, batch_size: int = 1) -> Any:
+        return self.built.initial_state(batch_size)
+
+    def step(self, ids: Ids, state: Any) -> tuple[NDArray[Any], Any]:
+        return self.built.step(ids, state)
+
+    def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
+        return self.built.logprobs(inputs, targets, state)
+
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        return self.built.select(state, rows)
+
+    def join(self, states: Sequence[Any]) -> Any:
+        return self.built.join(states)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"vocab_size": self.vocab_size, "_build": self._build}

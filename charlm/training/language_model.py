@@ -1,0 +1,138 @@
+"""The objective of a causal language model: predict each next token of a text.
+
+Shapes: B batch, T time.
+"""
+
+from collections.abc import Mapping
+from contextlib import suppress
+from functools import cached_property
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlm.cells.cell import NetworkState
+from charlm.corpus.prepare import PreparedCorpus
+from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Window, Windows
+from charlm.errors import DivergedError
+from charlm.model.network import TorchNetwork
+from charlm.model.predictor import TorchPredictor
+from charlm.network.architecture import Architecture
+from charlm.scoring.language_model import LanguageModel
+from charlm.scoring.loading import Trained, for_sentences
+from charlm.settings import TrainingSettings
+from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
+from charlm.training.objective import Batch, Generators
+
+SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
+SAMPLE_TEMPERATURE = 0.8
+POSITION = "windows.pass_and_step"
+
+
+class LanguageModelObjective:
+    """A `training.objective.Objective`: windows of a text, and -log p of their tokens. See `corpus/windows.py`."""
+
+    network: TorchNetwork
+
+    def __init__(
+        self, architecture: Architecture, corpus: PreparedCorpus, settings: TrainingSettings, device: str = "cpu"
+    ) -> None:
+        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
+        self._corpus, self._settings, self._windows = corpus, settings, windows_of(corpus, settings)
+        self.check_tokens = CHECK_TOKENS
+        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
+        state_sizes = architecture.recurrent_cell.state_sizes
+        self.state_sizes = tuple(tuple(state_sizes(sizes).values()) for sizes in architecture.layers())
+
+    @property
+    def predictor(self) -> TorchPredictor:
+        """What gives the network's probabilities, in float32, as it is now."""
+        return TorchPredictor(self.network)
+
+    @property
+    def batches_per_pass(self) -> int:
+        return self._windows.windows_per_pass
+
+    @property
+    def targets_per_batch(self) -> float:
+        return self._windows.tokens_per_window
+
+    def next_batch(self) -> Batch:
+        window = self._windows.next()
+        others = (window.beside,) if window.beside else ()
+        return Batch(window, others, window.num_tokens, window.num_seen)
+
+    def loss(
+        self, examples: Window, state: NetworkState | None, generators: Generators
+    ) -> tuple[Tensor, int, NetworkState]:
+        """-log p of a window's targets in nats, their number, and the state after it."""
+        inputs, targets, reset = map(self._tensor, (examples.inputs, examples.targets, examples.reset))
+        start = self.network.initial_state(len(inputs), generators.get("initial_state"))
+        if state is not None:
+            start = _reset_state(state, start, reset)
+        nats, new_state = self.network.total_nats(inputs, targets, start, generators["dropout"])
+        return nats, examples.num_tokens, new_state
+
+    def after_update(self) -> None:
+        self.network.keep_bounds()
+
+    def position(self) -> dict[str, Tensor]:
+        return {POSITION: torch.from_numpy(self._windows.position()["pass_and_step"])}
+
+    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
+        self._windows.restore({"pass_and_step": tensors[POSITION].numpy()})
+
+    @property
+    def has_check(self) -> bool:
+        return self._corpus.valid is not None
+
+    def check(self) -> float:
+        """Nats per token of a slice of the validation part, in the precision of the training."""
+        predictor = TorchPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
+        return mean_nats(predictor, self._check_pieces, self._corpus.tokenizer.eos_id)
+
+    @cached_property
+    def _check_pieces(self) -> list[NDArray[Any]]:
+        valid, eos_id = self._corpus.valid, self._corpus.tokenizer.eos_id
+        assert valid is not None
+        return check_pieces(valid.ids[1:], eos_id, self._settings.mode == "sentence", self.check_tokens)
+
+    def sample(self) -> str:
+        """New text; empty where the state grew without bound, which it may not have in training's windows."""
+        tokenizer, trained = self._corpus.tokenizer, Trained(self.network.architecture, self.network.arrays())
+        lm, length = LanguageModel(tokenizer, for_sentences(trained)), SAMPLE_TOKENS[tokenizer.unit]
+        with suppress(DivergedError):
+            return lm.sample(temperature=SAMPLE_TEMPERATURE, length=length, seed=self._settings.seed).text
+        return ""
+
+    def _tensor(self, array: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(array).to(self.network.device)
+
+
+def windows_of(corpus: PreparedCorpus, settings: TrainingSettings) -> Windows:
+    """The windows of the part to train on."""
+    ids, tokenizer = corpus.train.ids, corpus.tokenizer
+    assert settings.batch_size is not None
+    assert settings.bptt is not None
+    rare = RareTypes(ids, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id, settings.seed)
+    kind = SentenceWindows if settings.mode == "sentence" else StreamWindows
+    return kind(ids, tokenizer.eos_id, settings.batch_size, settings.bptt, settings.seed, rare)
+
+
+def at_start_of_pass(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A saved state whose windows were laid in another way, put to the start of its pass; no state is carried there.
+
+    Raises KeyError for one that does not say which pass that is.
+    """
+    kept = {name: value for name, value in tensors.items() if not name.startswith(("windows.", "state."))}
+    return {**kept, POSITION: torch.stack([tensors[POSITION][0], torch.tensor(0)])}
+
+
+def _reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:
+    """`initial` for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
+    where = reset.unsqueeze(-1)
+    return tuple(
+        tuple(torch.where(where, start, old.detach().to(start.dtype)) for old, start in zip(*parts, strict=True))
+        for parts in zip(state, initial, strict=True)
+    )
