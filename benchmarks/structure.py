@@ -171,7 +171,7 @@ class Checkout:
 
     def storeys(self) -> list[str]:
         return [
-            f"`{', '.join(storey.rooms)}` ({storey.num_files} files, {storey.num_lines:,} lines): {storey.imports}"
+            f"`{', '.join(storey.rooms)}` (files: {storey.num_files}, lines: {storey.num_lines:,}): `{storey.imports}`"
             for storey in list_storeys(self.house)
         ]
 
@@ -190,7 +190,7 @@ def compare(before: Checkout, after: Checkout) -> Iterator[str]:
     yield from markdown(["storeys before", "after"], zip_longest(before.storeys(), after.storeys(), fillvalue=""))
     for when, house in (("before", before.house), ("after", after.house)):
         for kind, items in house.faults().items():
-            yield from (f"- {when}, {kind}: {item}" for item in items)
+            yield from (f"- {when}, {kind}: `{item}`" for item in items)
 
 
 def markdown(headings: list[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
