@@ -1,6 +1,6 @@
 """How charlm is built: which room imports which, how much code there is, and how deep a command goes.
 
-python -m benchmarks.structure [storeys] [--checkout DIR]   the rooms; exit code 1 for an import upward or in a circle
+python -m benchmarks.structure [storeys [--checkout DIR]]   the rooms; exit code 1 for an import upward or in a circle
 python -m benchmarks.structure stacks [--checkout DIR]      the functions on the call stack at the moments that matter
 python -m benchmarks.structure size [--checkout DIR]        lines, files, functions, classes
 python -m benchmarks.structure compare BEFORE AFTER         all of it for two checkouts, as Markdown for LOG.md
