@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/installed
 
-.PHONY: demo test test-all torture lint format bench clean
+.PHONY: demo test test-all torture lint format bench structure clean
 
 $(INSTALLED): pyproject.toml constraints.txt hatch_build.py charlm/engine/lstm.c charlm/engine/kernels.h
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charlm needs Python 3.11 or newer: make PYTHON=python3.12")'
@@ -23,6 +23,10 @@ demo: $(INSTALLED)
 # Some minutes, with nothing else running; make bench ARGS="--quick", make bench ARGS="sample score".
 bench: $(INSTALLED)
 	$(BIN)/python -m benchmarks.bench $(ARGS)
+
+# Which room imports which; make structure ARGS=stacks, make structure ARGS=size.
+structure: $(INSTALLED)
+	$(BIN)/python -m benchmarks.structure $(ARGS)
 
 test: $(INSTALLED)
 	$(BIN)/python -m pytest
