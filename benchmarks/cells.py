@@ -20,8 +20,8 @@ import torch
 
 from charlm.cells import CELLS
 from charlm.model import kernels
-from charlm.model.network import LanguageModelNetwork
-from charlm.network.architecture import Shape, cell_sizes, num_params
+from charlm.model.network import TorchNetwork
+from charlm.network.architecture import Architecture, cell_sizes, num_params
 from charlm.training.defaults import suitable_layers
 
 CHARLM = str(Path(sys.executable).with_name("charlm"))
@@ -67,7 +67,7 @@ def count_types(corpus: str) -> int:
     return int(json.loads(done.stdout)["types"])
 
 
-def shape_of(cell: str, vocab_size: int) -> Shape:
+def shape_of(cell: str, vocab_size: int) -> Architecture:
     """The widest network of this cell with at most PARAMETERS parameters."""
     narrow, wide = 1, 65536
     while wide - narrow > 1:
@@ -78,8 +78,8 @@ def shape_of(cell: str, vocab_size: int) -> Shape:
     return of_size(cell, narrow, vocab_size)
 
 
-def of_size(cell: str, hidden_size: int, vocab_size: int) -> Shape:
-    return Shape(
+def of_size(cell: str, hidden_size: int, vocab_size: int) -> Architecture:
+    return Architecture(
         cell=cell,
         num_layers=suitable_layers(cell),
         hidden_size=hidden_size,
@@ -92,7 +92,7 @@ def of_size(cell: str, hidden_size: int, vocab_size: int) -> Shape:
     )
 
 
-def train(corpus: str, shape: Shape, length: tuple[str, str]) -> str:
+def train(corpus: str, shape: Architecture, length: tuple[str, str]) -> str:
     """Train by the command, and one line of the table."""
     with tempfile.TemporaryDirectory() as folder:
         command = [CHARLM, "train", corpus, "--cell", shape.cell, "--hidden-size", str(shape.hidden_size)]
@@ -148,8 +148,8 @@ def measure_speed(cells: list[str], bptt: int, rounds: int, bfloat16: bool, hidd
 
 def training_step(cell: str, hidden: int, batch: int, bptt: int, bfloat16: bool) -> Callable[[], None]:
     vocab_size = 65
-    shape = Shape(cell, 1, hidden, EMBEDDING, False, 0.0, "zero", vocab_size, **cell_sizes(cell, hidden, {}))
-    network = LanguageModelNetwork(shape)
+    shape = Architecture(cell, 1, hidden, EMBEDDING, False, 0.0, "zero", vocab_size, **cell_sizes(cell, hidden, {}))
+    network = TorchNetwork(shape)
     network.initialise(torch.Generator().manual_seed(1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     ids = torch.randint(vocab_size, (batch, bptt + 1), generator=torch.Generator().manual_seed(1))

@@ -18,7 +18,8 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("api",),
     ("lifecycle",),
     ("training",),
-    ("scoring", "sampling"),
+    ("scoring",),
+    ("sampling",),
     ("model", "engine"),
     ("runs",),
     ("network",),
@@ -27,7 +28,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("text",),
     ("system",),
     ("settings", "probability"),
-    ("errors",),
+    ("errors", "version"),
 )
 
 

@@ -52,7 +52,7 @@ def plain(run: str, count: int) -> Callable[[], list[list[float]]]:
     from charlm.runs.directory import BEST
 
     lm = charlm.load(run)
-    model = PlainModel(lm.shape.vocab_size, lm.shape.embedding_size, 512, 2, tied=False)
+    model = PlainModel(lm.tokenizer.vocab_size, lm.shape.embedding_size, 512, 2, tied=False)
     model.load_state_dict(_as_torch_names(lm.run.load(BEST).tensors))
     eos = lm.tokenizer.eos_id
     encoded = [[eos, *lm.tokenizer.encode(one).tolist(), eos] for one in sentences(count)[:PLAIN_SENTENCES]]

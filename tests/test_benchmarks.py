@@ -199,18 +199,18 @@ def step(loss):
     loss.backward()
 
 def characters():
-    from charlm.engine.steps import Stepper
+    from charlm.engine.predictor import StepPredictor
     yield ""
-    Stepper().step()
+    StepPredictor().step()
     yield "ab"
 
 def digits():
-    from charlm.engine.steps import Stepper
-    Stepper().logprobs()
+    from charlm.engine.predictor import StepPredictor
+    StepPredictor().logprobs()
     yield from b"is 7"
 """
 STEPS = """
-class Stepper:
+class StepPredictor:
     def logprobs(self):
         return self.step()
 
@@ -224,13 +224,13 @@ def test_the_stack_is_read_at_the_moments_of_a_checkout(tmp_path: Path) -> None:
     write_package(tmp_path, modules)
     stacks = read_stacks(tmp_path)
     assert [stack.moment for stack in stacks] == [moment.name for moment in MOMENTS]
-    step = "engine/steps.py:Stepper.step"
+    step = "engine/steps.py:StepPredictor.step"
     assert [stack.functions for stack in stacks] == [
         ["cli/app.py:main", "cli/app.py:train", "cli/app.py:step"],
         ["cli/app.py:main"],
         ["cli/app.py:main", "cli/app.py:characters", step],
         ["cli/app.py:main"],
-        ["cli/app.py:main", "cli/app.py:digits", "engine/steps.py:Stepper.logprobs", step],
+        ["cli/app.py:main", "cli/app.py:digits", "engine/steps.py:StepPredictor.logprobs", step],
     ]
     assert [len(stack.files) for stack in stacks] == [1, 1, 2, 1, 2]
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.engine.steps import NumpyOps
+from charlm.engine.predictor import NumpyOps
 from charlm.model.kernels import Kernel, kernel_for, unroll
 from charlm.model.operations import TorchOps
 from charlm.model.recurrent import RecurrentLayer

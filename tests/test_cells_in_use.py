@@ -13,8 +13,8 @@ from charlm.cells import CELLS
 from charlm.errors import UsageError
 from charlm.lifecycle.creation import TrainRequest
 from charlm.lifecycle.session import open_session
-from charlm.model.network import LanguageModelNetwork
-from charlm.network.architecture import Shape
+from charlm.model.network import TorchNetwork
+from charlm.network.architecture import Architecture
 from charlm.runs.directory import BEST, CONFIG, MANIFEST, RunDirectory
 from charlm.settings import ModelSettings, TrainingSettings
 from charlm.system.files import fingerprint
@@ -28,7 +28,7 @@ OWN_SIZES = [(cell, name) for cell in CELLS for name in CELLS[cell].settings]
 TEXT = "The café sees my old friend.\nNobody here likes it.\n"
 
 
-def decided(**settings: Any) -> Shape:
+def decided(**settings: Any) -> Architecture:
     model, machine = ModelSettings(hidden_size=40, **settings), Machine("cpu", 1, bfloat16=False)
     return decide_shape(model, TrainingSettings(), "char", 70, 10**5, machine)
 
@@ -46,14 +46,14 @@ def test_a_trained_cell_comes_back_from_its_run(cell: str, corpus: Path, tmp_pat
     run = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, initial_state="learned", **settings).run
     model = charlm.load(run)
     assert (model.shape.cell, model.shape.residual, model.shape.head_layers) == (cell, True, 1)
-    network = LanguageModelNetwork(Shape(**RunDirectory(Path(run)).config["model"]))
+    network = TorchNetwork(Architecture(**RunDirectory(Path(run)).config["model"]))
     saved = RunDirectory(Path(run)).load(BEST).tensors
     network.load_state_dict({name: torch.from_numpy(value) for name, value in saved.items()})
     ids = np.array([[model.tokenizer.eos_id, *model.tokenizer.encode(TEXT)]])
     with torch.no_grad():
         logprobs = network(torch.from_numpy(ids[:, :-1]).long(), network.initial_state(1))[0].log_softmax(-1)
     expected = logprobs.gather(2, torch.from_numpy(ids[:, 1:]).long().unsqueeze(2)).squeeze(2)
-    for way in (model.stepper, model.runner):
+    for way in (model.predictor, model.batch_predictor):
         found, _ = way.logprobs(ids[:, :-1], ids[:, 1:], way.initial_state(1))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert len(model.sample(length=20, seed=1).text) > 0

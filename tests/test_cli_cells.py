@@ -4,7 +4,7 @@ import pytest
 
 from charlm.cells import CELLS
 from charlm.model.recurrent import RecurrentLayer
-from charlm.network.architecture import Shape, cell_sizes
+from charlm.network.architecture import Architecture, cell_sizes
 from tests.test_cli import Charlm, charlm, records
 
 __all__ = ["charlm"]
@@ -23,7 +23,7 @@ def test_every_cell_is_listed_with_equation_and_source(charlm: Charlm) -> None:
 @pytest.mark.parametrize("name", list(CELLS))
 def test_its_parameters_are_those_of_a_layer(charlm: Charlm, name: str) -> None:
     (record,) = records(charlm("cells", name, "--hidden-size", "10", "--input-size", "7", "--json"))
-    shape = Shape(name, 1, 10, 7, False, 0.0, "zero", 5, **cell_sizes(name, 10, {}))
+    shape = Architecture(name, 1, 10, 7, False, 0.0, "zero", 5, **cell_sizes(name, 10, {}))
     (sizes,) = shape.layers()
     assert record["layer_params"] == sum(value.numel() for value in RecurrentLayer(name, sizes).parameters())
     assert record["equation"] == list(CELLS[name].equation)

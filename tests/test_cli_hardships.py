@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 
 import charlm as package
-from charlm.engine.steps import Stepper
+from charlm.engine.predictor import StepPredictor
 from charlm.errors import DivergedError
 from charlm.lifecycle.session import Session
-from charlm.network.architecture import Shape, weight_shapes
+from charlm.network.architecture import Architecture, weight_shapes
 from charlm.runs.directory import RunDirectory
 from charlm.runs.lock import writing
 from charlm.sampling.generate import Ending, generate
@@ -198,9 +198,9 @@ def test_logits_that_are_not_finite_are_no_choice(wrong: float, temperature: flo
 
 
 def test_a_state_that_grows_without_bound_ends_with_an_error_and_no_warning() -> None:
-    shape = Shape("rnn_relu", 1, 4, 3, False, 0.0, "zero", 5)
+    shape = Architecture("rnn_relu", 1, 4, 3, False, 0.0, "zero", 5)
     weights = {name: np.ones(size, np.float32) for name, size in weight_shapes(shape).items()}
-    stepper = Stepper(shape, {**weights, "layers.0.weight_hh": np.full((4, 4), 1e30, np.float32)})
+    stepper = StepPredictor(shape, {**weights, "layers.0.weight_hh": np.full((4, 4), 1e30, np.float32)})
     decoder, rng = SymbolDecoder(tuple("\n?abc")), np.random.default_rng(1)
     with pytest.raises(DivergedError):
         list(generate(stepper, np.array([0]), Strategy(), Ending(), rng, decoder, eos_id=0))

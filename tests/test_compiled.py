@@ -13,18 +13,18 @@ import pytest
 
 import charlm
 from charlm.engine import compiled
-from charlm.engine.compiled import CompiledStepper, can_compile, fastest_stepper, has_bfloat16
-from charlm.engine.steps import Stepper
+from charlm.engine.compiled import CompiledPredictor, can_compile, fastest_stepper, has_bfloat16
+from charlm.engine.predictor import StepPredictor
 from charlm.errors import UsageError
-from charlm.network.architecture import Shape, weight_shapes
+from charlm.network.architecture import Architecture, weight_shapes
 
 ROOT = Path(__file__).parent.parent
 
 
-def shape(**settings: Any) -> Shape:
+def shape(**settings: Any) -> Architecture:
     sizes: dict[str, Any] = {"num_layers": 2, "hidden_size": 45, "embedding_size": 33, "vocab_size": 70}
     rest: dict[str, Any] = {"tie_embeddings": False, "dropout": 0.0, "initial_state": "zero"}
-    return Shape(**{"cell": "lstm", **sizes, **rest, **settings})
+    return Architecture(**{"cell": "lstm", **sizes, **rest, **settings})
 
 
 SHAPES = [
@@ -43,12 +43,12 @@ in_bfloat16 = pytest.mark.skipif(not has_bfloat16(), reason="no compiled code, o
 each_shape = pytest.mark.parametrize("one", SHAPES, ids=range(len(SHAPES)))
 
 
-def weights(one: Shape) -> dict[str, Any]:
+def weights(one: Architecture) -> dict[str, Any]:
     rng = np.random.default_rng(3)
     return {name: rng.normal(0, 0.4, size).astype(np.float32) for name, size in weight_shapes(one).items()}
 
 
-def walk(stepper: Stepper, ids: Any) -> Any:
+def walk(stepper: StepPredictor, ids: Any) -> Any:
     """ids (T, B) -> logits (T, B, V)"""
     state, logits = stepper.initial_state(ids.shape[1]), []
     for now in ids:
@@ -60,28 +60,28 @@ def walk(stepper: Stepper, ids: Any) -> Any:
 @built
 @each_shape
 @pytest.mark.parametrize("batch_size", [1, 2, 7, 21])
-def test_it_computes_the_equation(one: Shape, batch_size: int) -> None:
+def test_it_computes_the_equation(one: Architecture, batch_size: int) -> None:
     ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (12, batch_size))
     exact = {name: value.astype(np.float64) for name, value in weights(one).items()}
-    expected, found = walk(Stepper(one, exact), ids), walk(CompiledStepper(one, weights(one)), ids)
+    expected, found = walk(StepPredictor(one, exact), ids), walk(CompiledPredictor(one, weights(one)), ids)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @in_bfloat16
 @each_shape
 @pytest.mark.parametrize("batch_size", [1, 21])
-def test_products_in_bfloat16_are_nearly_the_same(one: Shape, batch_size: int) -> None:
+def test_products_in_bfloat16_are_nearly_the_same(one: Architecture, batch_size: int) -> None:
     ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (12, batch_size))
-    expected = walk(Stepper(one, weights(one)), ids)
-    difference = walk(CompiledStepper(one, weights(one), bfloat16=True), ids) - expected
+    expected = walk(StepPredictor(one, weights(one)), ids)
+    difference = walk(CompiledPredictor(one, weights(one), bfloat16=True), ids) - expected
     assert 0 < np.abs(difference).max() < 0.03 * np.abs(expected).max()
 
 
 @built
 @each_shape
-def test_a_text_does_not_depend_on_its_company(one: Shape) -> None:
+def test_a_text_does_not_depend_on_its_company(one: Architecture) -> None:
     ids = np.random.default_rng(5).integers(0, one.vocab_size, (9, 13))
-    for stepper in (CompiledStepper(one, weights(one)), CompiledStepper(one, weights(one), bfloat16=has_bfloat16())):
+    for stepper in (CompiledPredictor(one, weights(one)), CompiledPredictor(one, weights(one), bfloat16=has_bfloat16())):
         together = walk(stepper, ids)
         for text in range(13):
             np.testing.assert_array_equal(walk(stepper, ids[:, text : text + 1])[:, 0], together[:, text])
@@ -91,11 +91,11 @@ def test_a_text_does_not_depend_on_its_company(one: Shape) -> None:
 @each_shape
 @pytest.mark.parametrize("threads", [1, 3])
 @pytest.mark.parametrize("batch_size", [1, 5, 35])
-def test_scores_are_those_of_the_equation(one: Shape, batch_size: int, threads: int) -> None:
+def test_scores_are_those_of_the_equation(one: Architecture, batch_size: int, threads: int) -> None:
     ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 11))
-    exact = Stepper(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
+    exact = StepPredictor(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
     expected, _ = exact.logprobs(*ids, exact.initial_state(batch_size))
-    stepper = CompiledStepper(one, weights(one), threads=threads)
+    stepper = CompiledPredictor(one, weights(one), threads=threads)
     found, state = stepper.logprobs(*ids, stepper.initial_state(batch_size))
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
     first, between = stepper.logprobs(*ids[:, :, :4], stepper.initial_state(batch_size))
@@ -109,7 +109,7 @@ def test_scores_are_those_of_the_equation(one: Shape, batch_size: int, threads: 
 @pytest.mark.parametrize("lengths", [[9, 7, 7, 3, 1], [2, 9, 1, 5, 5, 5, 3], [4]])
 def test_padding_changes_nothing(lengths: list[int], threads: int) -> None:
     one, rng = shape(), np.random.default_rng(4)
-    stepper = CompiledStepper(one, weights(one), threads=threads)
+    stepper = CompiledPredictor(one, weights(one), threads=threads)
     inputs, targets = rng.integers(0, one.vocab_size, (2, len(lengths), max(lengths)))
     for row, length in zip(targets, lengths, strict=True):
         row[length:] = -1
@@ -123,7 +123,7 @@ def test_padding_changes_nothing(lengths: list[int], threads: int) -> None:
 @built
 def test_a_state_can_be_used_again_and_taken_apart() -> None:
     one, ids = shape(), np.array([3, 4, 5])
-    for stepper in (Stepper(one, weights(one)), CompiledStepper(one, weights(one))):
+    for stepper in (StepPredictor(one, weights(one)), CompiledPredictor(one, weights(one))):
         state = stepper.step(ids, stepper.initial_state(3))[1]
         first, again = stepper.step(ids, state)[0], stepper.step(ids, state)[0]
         np.testing.assert_array_equal(first, again)
@@ -136,7 +136,7 @@ def test_gates_at_their_limits_are_numbers() -> None:
     one = shape(num_layers=1)
     for factor in (1e3, 1e30):
         large = {name: factor * value for name, value in weights(one).items() if "head" not in name}
-        stepper = CompiledStepper(one, {**weights(one), **large, "embedding.weight": np.zeros((70, 33), np.float32)})
+        stepper = CompiledPredictor(one, {**weights(one), **large, "embedding.weight": np.zeros((70, 33), np.float32)})
         logits = walk(stepper, np.zeros((5, 2), np.int64))
         assert np.isfinite(logits).all()
 
@@ -149,7 +149,7 @@ def test_what_is_no_number_stays_none(wrong: float, bfloat16: bool) -> None:
     for name in ("embedding.weight", "layers.0.weight_hh", "layers.1.bias_ih", "head.weight"):
         broken = {**weights(one), name: np.full_like(weights(one)[name], wrong)}
         with np.errstate(all="ignore"):
-            stepper = CompiledStepper(one, broken, bfloat16)
+            stepper = CompiledPredictor(one, broken, bfloat16)
             state = stepper.step(ids[0], stepper.initial_state(2))[1]
             logits = stepper.step(ids[0], state)[0]
         if wrong is np.nan or name == "head.weight":
@@ -161,7 +161,7 @@ def test_what_is_no_number_stays_none(wrong: float, bfloat16: bool) -> None:
 @pytest.mark.parametrize("vocab_size", [70, 1500])
 def test_what_does_not_fit_is_an_error(vocab_size: int) -> None:
     one = shape(vocab_size=vocab_size)
-    stepper = CompiledStepper(one, weights(one))
+    stepper = CompiledPredictor(one, weights(one))
     state, ids = stepper.initial_state(1), np.array([[1]])
     for wrong in (np.array([[vocab_size]]), np.array([[-vocab_size - 1]])):
         for step in (lambda ids: stepper.step(ids[0], state), lambda ids: stepper.logprobs(ids, ids, state)):
@@ -170,14 +170,14 @@ def test_what_does_not_fit_is_an_error(vocab_size: int) -> None:
     with pytest.raises(IndexError):
         stepper.logprobs(ids, ids + vocab_size, state)
     with pytest.raises(ValueError, match=r"head\.bias"):
-        CompiledStepper(one, {**weights(one), "head.bias": np.zeros(3, np.float32)})
+        CompiledPredictor(one, {**weights(one), "head.bias": np.zeros(3, np.float32)})
 
 
 @built
 @pytest.mark.parametrize("vocab_size", [70, 1500])
 def test_nothing_comes_of_nothing(vocab_size: int) -> None:
     one = shape(vocab_size=vocab_size)
-    stepper, none = CompiledStepper(one, weights(one), threads=2), np.zeros((0, 4), np.int64)
+    stepper, none = CompiledPredictor(one, weights(one), threads=2), np.zeros((0, 4), np.int64)
     assert stepper.step(none[:, 0], stepper.initial_state(0))[0].shape == (0, vocab_size)
     for ids in (none, none.T):
         logprobs, state = stepper.logprobs(ids, ids, stepper.initial_state(len(ids)))
@@ -188,7 +188,7 @@ def test_nothing_comes_of_nothing(vocab_size: int) -> None:
 @pytest.mark.parametrize("cell", ["gru", "lstm_peephole"])
 def test_other_cells_run_in_numpy(cell: str) -> None:
     one = shape(cell=cell)
-    assert type(fastest_stepper(one, weights(one))) is Stepper
+    assert type(fastest_stepper(one, weights(one))) is StepPredictor
 
 
 @pytest.fixture
@@ -204,7 +204,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("without_library")
 def test_without_compiled_code_everything_works_but_bfloat16(trained_run: Path) -> None:
     plain = charlm.load(trained_run)
-    assert type(plain.stepper) is Stepper
+    assert type(plain.predictor) is StepPredictor
     assert len(plain.sample(length=5, seed=1).ids) == 5
     with pytest.raises(UsageError, match="bfloat16"):
         charlm.load(trained_run, precision="bfloat16").sample(length=5)
@@ -284,13 +284,13 @@ with_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C comp
 @with_compiler
 @each_shape
 @pytest.mark.parametrize("flag", ["", "-DCHARLM_MIDDLE", "-DCHARLM_NARROW"])
-def test_every_width_of_vectors_computes_the_same(other_library: Callable[[str], Any], flag: str, one: Shape) -> None:
+def test_every_width_of_vectors_computes_the_same(other_library: Callable[[str], Any], flag: str, one: Architecture) -> None:
     other_library(flag)
     for batch_size in (1, 2, 19):
         ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 7))
-        exact = Stepper(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
+        exact = StepPredictor(one, {name: value.astype(np.float64) for name, value in weights(one).items()})
         expected, _ = exact.logprobs(*ids, exact.initial_state(batch_size))
-        stepper = CompiledStepper(one, weights(one))
+        stepper = CompiledPredictor(one, weights(one))
         found, _ = stepper.logprobs(*ids, stepper.initial_state(batch_size))
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
         alone, _ = stepper.logprobs(*ids[:, -1:], stepper.initial_state(1))
@@ -306,7 +306,7 @@ def test_no_width_of_vectors_is_much_slower_than_numpy(
 ) -> None:
     other_library(flag)
     one, ids = shape(hidden_size=256), np.ones(batch_size, np.int64)
-    steppers = [CompiledStepper(one, weights(one)), Stepper(one, weights(one))]
+    steppers = [CompiledPredictor(one, weights(one)), StepPredictor(one, weights(one))]
     states = [stepper.initial_state(batch_size) for stepper in steppers]
     seconds: list[list[float]] = [[], []]
     for _ in range(200):

@@ -10,7 +10,7 @@ import torch
 
 from charlm.errors import RunError
 from charlm.lifecycle.session import Session
-from charlm.model.predictor import Runner
+from charlm.model.predictor import TorchPredictor
 from charlm.runs.directory import LAST
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings, gather
@@ -88,7 +88,7 @@ def test_probabilities_become_float64_where_every_device_has_that(
     cpu, double = torch.Tensor.cpu, torch.Tensor.double
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: places.append("cpu") or cpu(self))
     monkeypatch.setattr(torch.Tensor, "double", lambda self: places.append("double") or double(self))
-    runner = Runner(start().network)
+    runner = TorchPredictor(start().network)
     logprobs, _ = runner.logprobs(np.array([[0, 1]]), np.array([[1, 2]]), runner.initial_state())
     assert (logprobs.dtype, places) == (np.float64, ["cpu", "double"])
 

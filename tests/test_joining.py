@@ -315,7 +315,7 @@ def test_where_nothing_begins_so_the_prompt_is_read_as_it_is(models: Callable[[s
 def test_characters_and_bytes_leave_nothing_open(models: Callable[[str], LanguageModel], unit: str) -> None:
     lm = models(unit)
     for prompt in ("", "The ", "The ol", "caf\udcc3" if unit == "byte" else "caf"):
-        start = start_after(lm.tokenizer, lm.stepper, prompt, allow_unk=False)
+        start = start_after(lm.tokenizer, lm.predictor, prompt, allow_unk=False)
         assert start.position is None
         assert start.ids[1:].tolist() == lm.tokenizer.encode(prompt).tolist()
 

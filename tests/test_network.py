@@ -11,12 +11,12 @@ from torch import Tensor
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
 from charlm.corpus.windows import IGNORED
-from charlm.engine import steps as stepper
-from charlm.engine.steps import Stepper
+from charlm.engine import predictor as stepper
+from charlm.engine.predictor import StepPredictor
 from charlm.model.dropout import variational_dropout
-from charlm.model.network import LanguageModelNetwork, reset_state
+from charlm.model.network import TorchNetwork, reset_state
 from charlm.model.recurrent import RecurrentLayer
-from charlm.network.architecture import Shape, num_params, weight_shapes
+from charlm.network.architecture import Architecture, num_params, weight_shapes
 from charlm.probability import log_softmax
 from tests.test_cells import RANK, SIZES, B, H, I, P, T, arrays, assert_same, every_cell, fill
 
@@ -24,8 +24,8 @@ VOCAB = 11
 HEAD = 9
 
 
-def shape_of(cell: str, **changes: Any) -> Shape:
-    small = Shape(
+def shape_of(cell: str, **changes: Any) -> Architecture:
+    small = Architecture(
         cell=cell,
         num_layers=1,
         hidden_size=H,
@@ -69,12 +69,12 @@ VARIANTS: dict[str, dict[str, Any]] = {
 every_variant = pytest.mark.parametrize("variant", list(VARIANTS))
 
 
-def random_network(shape: Shape, seed: int = 1, dtype: torch.dtype = torch.float64) -> LanguageModelNetwork:
-    return fill(LanguageModelNetwork(shape), seed, dtype)  # type: ignore[no-any-return]
+def random_network(shape: Architecture, seed: int = 1, dtype: torch.dtype = torch.float64) -> TorchNetwork:
+    return fill(TorchNetwork(shape), seed, dtype)  # type: ignore[no-any-return]
 
 
-def started_network(shape: Shape, seed: int = 5) -> LanguageModelNetwork:
-    network = LanguageModelNetwork(shape)
+def started_network(shape: Architecture, seed: int = 5) -> TorchNetwork:
+    network = TorchNetwork(shape)
     network.initialise(torch.Generator().manual_seed(seed))
     return network
 
@@ -91,7 +91,7 @@ def parts(state: Any) -> tuple[Any, ...]:
 # The network and its twin without torch
 
 
-def steps_of(engine: Stepper, ids: Any) -> tuple[Any, Any]:
+def steps_of(engine: StepPredictor, ids: Any) -> tuple[Any, Any]:
     """Logits (B, T, V) and the last state."""
     state, logits = engine.initial_state(len(ids)), []
     for t in range(ids.shape[1]):
@@ -109,7 +109,7 @@ def test_the_stepper_equals_the_network(cell: str, variant: str, table: int, mon
     network = random_network(shape_of(cell, **VARIANTS[variant]))
     ids = random_ids(B, T)
     expected, last = network(torch.from_numpy(ids), network.initial_state(B))
-    assert_same(steps_of(Stepper(network.shape, arrays(network)), ids), (expected, parts(last)), 1e-9)
+    assert_same(steps_of(StepPredictor(network.shape, arrays(network)), ids), (expected, parts(last)), 1e-9)
 
 
 @every_cell
@@ -118,7 +118,7 @@ def test_the_stepper_equals_the_network_in_float32(cell: str) -> None:
     network = random_network(shape_of(cell, num_layers=2, head_layers=1, residual=True), dtype=torch.float32)
     ids = random_ids(B, 4 * T)
     expected, last = network(torch.from_numpy(ids), network.initial_state(B))
-    logits, state = steps_of(Stepper(network.shape, arrays(network)), ids)
+    logits, state = steps_of(StepPredictor(network.shape, arrays(network)), ids)
     for one, other in zip((logits, *state), (expected, *parts(last)), strict=True):
         assert one.dtype == np.float32
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
@@ -128,7 +128,7 @@ def test_the_stepper_equals_the_network_in_float32(cell: str) -> None:
 @every_variant
 def test_the_steppers_logprobs_are_those_of_its_steps(cell: str, variant: str) -> None:
     network = random_network(shape_of(cell, **VARIANTS[variant]))
-    engine = Stepper(network.shape, arrays(network))
+    engine = StepPredictor(network.shape, arrays(network))
     inputs, targets = random_ids(B, T), random_ids(B, T, seed=4)
     logprobs, _ = engine.logprobs(inputs, targets, engine.initial_state(B))
     with torch.no_grad():
@@ -273,7 +273,7 @@ def test_without_a_generator_the_start_is_zero_or_what_was_learned(cell: str, ki
     network = random_network(shape_of(cell, num_layers=2, initial_state=kind))
     weights = arrays(network)
     layers = list(network.shape.layers())
-    for start in (network.initial_state(B), Stepper(network.shape, weights).initial_state(B)):
+    for start in (network.initial_state(B), StepPredictor(network.shape, weights).initial_state(B)):
         for layer, (state, sizes) in enumerate(zip(start, layers, strict=True)):
             for part, (name, size) in zip(state, CELLS[cell].state_sizes(sizes).items(), strict=True):
                 expected = weights[f"layers.{layer}.initial_{name}"] if kind == "learned" else np.zeros(size)
@@ -315,7 +315,7 @@ def test_other_starts_draw_nothing(cell: str, kind: str) -> None:
 @every_variant
 def test_the_declared_shapes_are_those_of_the_network(cell: str, variant: str) -> None:
     shape = shape_of(cell, **VARIANTS[variant])
-    network = LanguageModelNetwork(shape)
+    network = TorchNetwork(shape)
     assert weight_shapes(shape) == {name: tuple(value.shape) for name, value in network.state_dict().items()}
     assert num_params(shape) == sum(parameter.numel() for parameter in network.parameters())
 

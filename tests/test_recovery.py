@@ -14,8 +14,8 @@ import charlm
 from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Window
 from charlm.errors import DivergedError, ResourceError
 from charlm.lifecycle.session import Session
-from charlm.model.network import LanguageModelNetwork
-from charlm.network.architecture import Shape
+from charlm.model.network import TorchNetwork
+from charlm.network.architecture import Architecture
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
 from charlm.settings import TrainingSettings
@@ -45,8 +45,8 @@ def tiny_trainer(check: Callable[[], float] | None = None, **settings: Any) -> T
         500,
         MACHINE,
     )
-    shape = Shape("rnn_relu", 1, 7, 5, tie_embeddings=False, dropout=0.0, initial_state="zero", vocab_size=9)
-    network = LanguageModelNetwork(shape)
+    shape = Architecture("rnn_relu", 1, 7, 5, tie_embeddings=False, dropout=0.0, initial_state="zero", vocab_size=9)
+    network = TorchNetwork(shape)
     network.initialise(torch.Generator().manual_seed(1))
     ids = np.random.default_rng(1).integers(0, 9, 501)
     windows = StreamWindows(ids, 0, 4, 6, 1, RareTypes(ids, 9, 0, None, 1))
@@ -252,10 +252,10 @@ def window(mode: str, seed: int = 1) -> Window:
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_gradients_of_the_parts_add_up_to_that_of_the_whole(cell: str, mode: str, initial_state: str) -> None:
     """In float64, without dropout."""
-    shape = Shape(cell, 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state=initial_state, vocab_size=9)
+    shape = Architecture(cell, 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state=initial_state, vocab_size=9)
     batch, found = window(mode), []
     for micro_batches in (1, 2, 3, 4, len(batch.inputs)):
-        network = LanguageModelNetwork(shape)
+        network = TorchNetwork(shape)
         network.initialise(torch.Generator().manual_seed(1))
         network.double()
         state = network.initial_state(len(batch.inputs))
@@ -276,14 +276,14 @@ def test_the_parts_of_a_batch_are_all_of_it(batch_size: int, micro_batches: int)
 
 
 def short_of_memory(monkeypatch: pytest.MonkeyPatch, most_rows: int, error: Exception) -> None:
-    total_nats = LanguageModelNetwork.total_nats
+    total_nats = TorchNetwork.total_nats
 
-    def limited(self: LanguageModelNetwork, inputs: Any, *others: Any) -> Any:
+    def limited(self: TorchNetwork, inputs: Any, *others: Any) -> Any:
         if len(inputs) > most_rows:
             raise error
         return total_nats(self, inputs, *others)
 
-    monkeypatch.setattr(LanguageModelNetwork, "total_nats", limited)
+    monkeypatch.setattr(TorchNetwork, "total_nats", limited)
 
 
 ERRORS = [

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from charlm.errors import RunError
-from charlm.network.architecture import Shape
+from charlm.network.architecture import Architecture
 from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
 from charlm.settings import TextSettings, TrainingSettings
@@ -44,7 +44,7 @@ def test_a_run_has_all_that_it_was_made_with(trained: Callable[[str], Path]) -> 
     run = RunDirectory(trained("char"))
     config = read_config(run)
     assert config.run_id == run.config["run_id"]
-    assert config.model == Shape(**run.config["model"])
+    assert config.model == Architecture(**run.config["model"])
     assert config.training == TrainingSettings(**run.config["training"])
     assert config.text == TextSettings()
     assert (config.corpus.name, config.corpus.unit, config.reading.valid_fraction) == ("english.txt", "char", 0.1)

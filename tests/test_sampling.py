@@ -406,7 +406,7 @@ def test_a_samples_ids_have_its_log_probability_from_the_same_start(any_lm: Lang
     ids = np.concatenate([before, sample.ids])[None, :]
     inputs = np.roll(ids, 1)
     inputs[0, 0] = any_lm.tokenizer.eos_id
-    logprobs, _ = any_lm.stepper.logprobs(inputs, ids, any_lm.stepper.initial_state())
+    logprobs, _ = any_lm.predictor.logprobs(inputs, ids, any_lm.predictor.initial_state())
     assert sample.logprob_nats == pytest.approx(logprobs[0, len(before) :].sum(), rel=1e-6)
     assert len(sample.ids) == 25
     assert any_lm.tokenizer.unk_id not in sample.ids

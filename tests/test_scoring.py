@@ -15,10 +15,10 @@ from hypothesis.extra.numpy import arrays
 
 from charlm.api import LanguageModel, Score
 from charlm.cells import CELLS
-from charlm.engine.steps import Stepper
-from charlm.model.network import LanguageModelNetwork
-from charlm.model.predictor import Runner
-from charlm.network.architecture import Shape, weight_shapes
+from charlm.engine.predictor import StepPredictor
+from charlm.model.network import TorchNetwork
+from charlm.model.predictor import TorchPredictor
+from charlm.network.architecture import Architecture, weight_shapes
 from charlm.probability import log_softmax
 from charlm.scoring import score as scoring
 from charlm.scoring.metrics import Sums, Tally
@@ -29,9 +29,9 @@ EOS = 0
 LINES = ["The cat sees the sea.", "", "She likes it", "A dog doesn't hear two apples!", "Nobody, as always; it", "é"]
 
 
-def random_weights(cell: str, vocab_size: int, seed: int = 1) -> tuple[Shape, dict[str, Any]]:
+def random_weights(cell: str, vocab_size: int, seed: int = 1) -> tuple[Architecture, dict[str, Any]]:
     """A network of random float64 weights with a learned start."""
-    shape = Shape(
+    shape = Architecture(
         cell=cell,
         num_layers=2,
         hidden_size=6,
@@ -45,8 +45,8 @@ def random_weights(cell: str, vocab_size: int, seed: int = 1) -> tuple[Shape, di
     return shape, {name: rng.normal(0, 0.6, size) for name, size in weight_shapes(shape).items()}
 
 
-def random_stepper(cell: str = "gru", vocab_size: int = 9) -> Stepper:
-    return Stepper(*random_weights(cell, vocab_size))
+def random_stepper(cell: str = "gru", vocab_size: int = 9) -> StepPredictor:
+    return StepPredictor(*random_weights(cell, vocab_size))
 
 
 def random_sequences(count: int, longest: int, vocab_size: int = 9, seed: int = 2) -> list[Any]:
@@ -54,7 +54,7 @@ def random_sequences(count: int, longest: int, vocab_size: int = 9, seed: int = 
     return [rng.integers(0, vocab_size, rng.integers(0, longest + 1)) for _ in range(count)]
 
 
-def one_by_one(network: Stepper, ids: Any) -> list[float]:
+def one_by_one(network: StepPredictor, ids: Any) -> list[float]:
     """The slow twin: one step a token, the state carried."""
     state, previous, logprobs = network.initial_state(), EOS, []
     for id in ids:
@@ -125,10 +125,10 @@ def test_a_long_sequence_cut_into_segments_stays_within_its_tolerance(
 ) -> None:
     ids = lm.tokenizer.encode(corpus.read_text(encoding="utf-8"))[:length]
     assert len(ids) == length
-    whole = score_sequence(lm.runner, ids, lm.tokenizer.eos_id)
+    whole = score_sequence(lm.batch_predictor, ids, lm.tokenizer.eos_id)
     monkeypatch.setattr(scoring, "MAX_WHOLE_TOKENS", 1000)
     monkeypatch.setattr(scoring, "SEGMENTS", 16)
-    cut = score_sequence(lm.runner, ids, lm.tokenizer.eos_id)
+    cut = score_sequence(lm.batch_predictor, ids, lm.tokenizer.eos_id)
     assert len(cut) == length
     assert abs(cut.sum() - whole.sum()) / length < 1e-4
     np.testing.assert_allclose(cut, whole, rtol=0, atol=1e-2)
@@ -139,12 +139,12 @@ def test_a_stream_is_scored_block_by_block_as_it_is_as_a_whole(
     lm: LanguageModel, corpus: Path, piece: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ids = lm.tokenizer.encode(corpus.read_text(encoding="utf-8"))[:5000]
-    whole = score_sequence(lm.runner, ids, lm.tokenizer.eos_id)
+    whole = score_sequence(lm.batch_predictor, ids, lm.tokenizer.eos_id)
     monkeypatch.setattr(scoring, "BLOCK", 1200)
     monkeypatch.setattr(scoring, "MAX_WHOLE_TOKENS", 1000)
     monkeypatch.setattr(scoring, "SEGMENTS", 3)
     pieces = [ids[start : start + piece] for start in range(0, len(ids), piece)]
-    scored = list(scoring.score_stream(lm.runner, pieces, lm.tokenizer.eos_id))
+    scored = list(scoring.score_stream(lm.batch_predictor, pieces, lm.tokenizer.eos_id))
     assert all(len(block) < 2 * 1200 for block, _ in scored)
     assert np.array_equal(np.concatenate([block for block, _ in scored]), ids)
     logprobs = np.concatenate([logprobs for _, logprobs in scored])
@@ -155,22 +155,22 @@ def test_a_stream_is_scored_block_by_block_as_it_is_as_a_whole(
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_the_runner_equals_the_stepper(cell: str) -> None:
     shape, weights = random_weights(cell, vocab_size=9)
-    network = LanguageModelNetwork(shape)
+    network = TorchNetwork(shape)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     sequences = random_sequences(20, 60)
-    fast, slow = (score_sequences(one, sequences, EOS) for one in (Runner(network), Stepper(shape, weights)))
+    fast, slow = (score_sequences(one, sequences, EOS) for one in (TorchPredictor(network), StepPredictor(shape, weights)))
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 
 
 def test_the_runners_softmax_in_pieces_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     shape, weights = random_weights("lstm", vocab_size=9)
-    network = LanguageModelNetwork(shape)
+    network = TorchNetwork(shape)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     sequences = random_sequences(5, 30)
-    whole = score_sequences(Runner(network), sequences, EOS)
+    whole = score_sequences(TorchPredictor(network), sequences, EOS)
     monkeypatch.setattr("charlm.model.predictor.LOGITS_AT_ONCE", 9 * 7)
-    for one, other in zip(score_sequences(Runner(network), sequences, EOS), whole, strict=True):
+    for one, other in zip(score_sequences(TorchPredictor(network), sequences, EOS), whole, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
 
 
@@ -254,9 +254,9 @@ def assert_same_score(one: Score, other: Score, tolerance: float = 1e-4) -> None
 def test_a_text_is_scored_as_its_ids_one_by_one_to_its_eos(any_lm: LanguageModel) -> None:
     for text in LINES[:4]:
         ids = [*any_lm.tokenizer.encode(text).tolist(), any_lm.tokenizer.eos_id]
-        state, previous, total = any_lm.stepper.initial_state(), any_lm.tokenizer.eos_id, 0.0
+        state, previous, total = any_lm.predictor.initial_state(), any_lm.tokenizer.eos_id, 0.0
         for id in ids:
-            logits, state = any_lm.stepper.step(np.array([previous]), state)
+            logits, state = any_lm.predictor.step(np.array([previous]), state)
             total += float(log_softmax(logits[0])[id])
             previous = id
         score = any_lm.score(text)

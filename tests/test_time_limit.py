@@ -12,7 +12,7 @@ from charlm import train
 from charlm.errors import ResourceError
 from charlm.lifecycle import session, time_limit
 from charlm.lifecycle.results import measure
-from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, most_over
+from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, max_over
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
@@ -47,13 +47,13 @@ def test_reading_training_and_measuring_keep_to_the_time(
         budget.observe(step, spent)
     total = began_training - 7.0 + spent + limit.for_measuring(began_training + spent)
     assert spent >= 0.5 * wanted * 0.95
-    allowed = max(wanted + most_over(wanted), (reading + 0.5 + measuring) * wanted)
+    allowed = max(wanted + max_over(wanted), (reading + 0.5 + measuring) * wanted)
     assert total <= allowed + wanted / 500 * slower
     assert bool(limit.about_reading(began_training)) == (reading > 0.5)
 
 
 def test_a_command_may_exceed_its_time_by_a_twentieth_or_five_seconds() -> None:
-    assert [most_over(seconds) for seconds in (10.0, 100.0, 1000.0)] == [5.0, 5.0, 50.0]
+    assert [max_over(seconds) for seconds in (10.0, 100.0, 1000.0)] == [5.0, 5.0, 50.0]
 
 
 def test_slow_reading_is_said_and_training_gets_half(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ from charlm.errors import TextError, UsageError
 from charlm.lifecycle import creation, session
 from charlm.lifecycle.estimate import estimate
 from charlm.lifecycle.session import Session, TrainRequest, draft_session, open_session
-from charlm.network.architecture import Shape
+from charlm.network.architecture import Architecture
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
 from charlm.scoring.metrics import Tally
@@ -537,7 +537,7 @@ def test_every_size_is_decided_for_every_text(unit: Any, num_tokens: int) -> Non
     assert shape.vocab_size == 77
     assert min(shape.hidden_size, shape.embedding_size, shape.num_layers) >= 1
     given = ModelSettings(hidden_size=5, embedding_size=3, num_layers=2, dropout=0.0, tie_embeddings=True)
-    assert decide_shape(given, TrainingSettings(), unit, 77, num_tokens, MACHINE) == Shape(
+    assert decide_shape(given, TrainingSettings(), unit, 77, num_tokens, MACHINE) == Architecture(
         "lstm", 2, 5, 3, True, 0.0, "zero", 77
     )
 
@@ -589,7 +589,7 @@ def test_the_result_says_what_was_measured(corpus: Path, tmp_path: Path) -> None
     }
     assert result.test.total_nats == pytest.approx(lm.score_stream(tmp_path / "test.txt").total_nats, rel=1e-6)
     assert result.test.tokens == 39
-    assert 0 < result.train_nats_per_token < math.log(lm.shape.vocab_size)
+    assert 0 < result.train_nats_per_token < math.log(lm.tokenizer.vocab_size)
 
 
 @pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])

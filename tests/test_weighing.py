@@ -11,8 +11,8 @@ import torch
 
 import charlm
 from charlm.corpus.windows import IGNORED, Window
-from charlm.model.network import LanguageModelNetwork
-from charlm.network.architecture import Shape
+from charlm.model.network import TorchNetwork
+from charlm.network.architecture import Architecture
 from charlm.training.gradients import Gradients
 from tests.conftest import TINY
 
@@ -39,8 +39,8 @@ def together(one: Window, other: Window) -> Window:
 
 def gradients_of(*windows: Window) -> list[torch.Tensor]:
     """Of one update for each, added up, in float64 and without dropout."""
-    shape = Shape("gru", 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state="learned", vocab_size=9)
-    network = LanguageModelNetwork(shape)
+    shape = Architecture("gru", 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state="learned", vocab_size=9)
+    network = TorchNetwork(shape)
     network.initialise(torch.Generator().manual_seed(1))
     network.double()
     gradients = Gradients(network, bfloat16=False, seed=1, tokens_per_window=50.0)

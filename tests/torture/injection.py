@@ -50,9 +50,9 @@ def _around_the_loss(
     after: Callable[[int, torch.Tensor], torch.Tensor] | None = None,
 ) -> None:
     """Call these around each computation of the training loss, with its number; evaluation is left alone."""
-    from charlm.model.network import LanguageModelNetwork
+    from charlm.model.network import TorchNetwork
 
-    original, calls = LanguageModelNetwork.total_nats, 0
+    original, calls = TorchNetwork.total_nats, 0
 
     def total_nats(self: Any, inputs: torch.Tensor, *arguments: Any, **options: Any) -> Any:
         nonlocal calls
@@ -64,4 +64,4 @@ def _around_the_loss(
         loss, state = original(self, inputs, *arguments, **options)
         return (loss if after is None else after(calls, loss)), state
 
-    LanguageModelNetwork.total_nats = total_nats  # type: ignore[method-assign]
+    TorchNetwork.total_nats = total_nats  # type: ignore[method-assign]
