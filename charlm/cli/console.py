@@ -20,7 +20,7 @@ from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, Resour
 from charlm.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    from charlm.network.architecture import Architecture
+    pass
 
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"

@@ -269,9 +269,7 @@ def _show_totals(models: "list[LanguageModel]", totals: "Sequence[Tally]", file:
     """The total of a file, or of all; by each run."""
     if json:
         for lm, total in zip(models, totals, strict=True):
-            write_json(
-                {"total": True, **_tally_record(total), "run": str(lm.path), **({"file": file} if file else {})}
-            )
+            write_json({"total": True, **_tally_record(total), "run": str(lm.path), **({"file": file} if file else {})})
         return
     if title:
         out.print(Text(f"total of {visible(title)}", style="bold"))

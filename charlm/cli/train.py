@@ -89,8 +89,8 @@ def train_cli(
     settings = gather({**flags, "preset": preset}, config, resume=resume)
     for note in unknown_variables():
         say(note, quiet)
-    from charlm.cli.progress import measuring
     from charlm.api import draft_training, start_training
+    from charlm.cli.progress import measuring
     from charlm.corpus.gathering import Texts
     from charlm.lifecycle.request import Settings, TrainRequest
 

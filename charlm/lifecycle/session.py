@@ -22,7 +22,7 @@ from charlm.runs.config import RunConfig
 from charlm.runs.directory import BEST, CORPUS, LAST, RunDirectory, Stamp
 from charlm.runs.lock import writing
 from charlm.settings import TrainingSettings
-from charlm.system.interrupts import catching_signals
+from charlm.system.interrupts import StopRequest, catching_signals
 from charlm.system.machine import Machine
 from charlm.system.memory import free_memory, keep_freed_memory
 from charlm.training.evaluation import CHECK_TOKENS
@@ -37,6 +37,7 @@ class Instruments:
     clock: Callable[[], float] = time.perf_counter
     free_memory: Callable[[str], int | None] = free_memory
     fault: Fault = lambda name, number: number
+    catching_signals: Callable[[], AbstractContextManager[StopRequest]] = catching_signals
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +80,7 @@ class Session:
     log_bytes: int
     """Bytes of the log that belong to the state it begins with; the rest is cut."""
     newest: Stamp | None
+    instruments: Instruments
     finished: Finished | None = None
     """How it ended, once it has."""
 
@@ -108,7 +110,7 @@ class Session:
         Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
         """
         self._refuse_another_run()  # before the lock, which would be in the way of the one that replaced this run
-        with self._locked(), catching_signals() as stop:
+        with self._locked(), self.instruments.catching_signals() as stop:
             self._refuse_another_run()
             self.keeper.begin(self.trainer.state(), self.log_bytes)
             with closing(self.trainer.events(stop)) as events:
@@ -176,7 +178,19 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
     if limit and (saved is None or opening.replan):
         notes += limit.about_reading(now)
     session = Session(
-        run, corpus, config, training, machine, trainer, keeper, limit, opening.began, notes, 0, opening.newest
+        run=run,
+        corpus=corpus,
+        config=config,
+        training=training,
+        machine=machine,
+        trainer=trainer,
+        keeper=keeper,
+        limit=limit,
+        began=opening.began,
+        notes=notes,
+        log_bytes=0,
+        newest=opening.newest,
+        instruments=instruments,
     )
     if saved is not None:
         _go_on(session, saved, opening)

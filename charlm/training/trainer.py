@@ -42,7 +42,9 @@ NUM_SAMPLES = 5
 MIN_SAMPLE_STEPS, MAX_SAMPLE_STEPS = 20, 10_000  # between samples: a training that is over at once has none
 
 Fault = Callable[[str, float], float]
-"""What a test puts in place of a number: called with its name ("rows", "loss", "gradient_norm"); it may raise, too."""
+"""What a test puts in place of a number: called with its name; it may raise, too.
+
+The names: "rows" of a part of a batch, "loss" and "gradient_norm" of a batch, "check" on the validation part."""
 
 
 class Trainer:
@@ -200,7 +202,7 @@ class Trainer:
         """Nothing comes of it when a signal breaks it off, or memory is short; after --resume it is done again."""
         try:
             with stop.breaking_off():
-                nats = self.objective.check()
+                nats = self._fault("check", self.objective.check())
         except Interrupted:
             return
         except Exception as error:
