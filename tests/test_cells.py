@@ -11,10 +11,9 @@ from torch import Tensor, nn
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.engine.predictor import NumpyOps
+from charlm.engine.numpy_ops import NumpyOps
 from charlm.model.kernels import Kernel, kernel_for, unroll
 from charlm.model.operations import TorchOps
-from charlm.model.recurrent import RecurrentLayer
 from charlm.settings import ModelSettings
 
 T, B, I, H, P, RANK = 7, 3, 5, 6, 4, 2  # noqa: E741
@@ -44,19 +43,11 @@ State = tuple[Any, ...]
 Weights = dict[str, Any]
 
 
-def fill(module: Any, seed: int, dtype: torch.dtype) -> Any:
+def random_weights(cell: str, seed: int = 1, dtype: torch.dtype = torch.float64, sizes: Sizes = SIZES) -> Weights:
+    """The weights of one layer, by name."""
     generator = torch.Generator().manual_seed(seed)
-    for parameter in module.parameters():
-        nn.init.normal_(parameter, std=0.6, generator=generator)
-    return module.to(dtype)
-
-
-def random_layer(cell: str, seed: int = 1, dtype: torch.dtype = torch.float64, sizes: Sizes = SIZES) -> RecurrentLayer:
-    return fill(RecurrentLayer(cell, sizes), seed, dtype)  # type: ignore[no-any-return]
-
-
-def random_weights(cell: str, sizes: Sizes = SIZES) -> Weights:
-    return {name: weight.detach() for name, weight in random_layer(cell, sizes=sizes).named_parameters()}
+    declared = CELLS[cell].weights(sizes)
+    return {name: 0.6 * torch.randn(weight.size, generator=generator).to(dtype) for name, weight in declared.items()}
 
 
 def random_inputs(
@@ -71,17 +62,18 @@ def random_inputs(
     return x, tuple(draw(B, size) for size in CELLS[cell].state_sizes(sizes).values())
 
 
-def arrays(module: nn.Module) -> Weights:
-    return {name: value.detach().numpy() for name, value in module.state_dict().items()}
+def arrays(weights: Weights) -> Weights:
+    return {name: weight.detach().numpy() for name, weight in weights.items()}
 
 
-def assert_same(one: tuple[Any, Any], other: tuple[Any, Any], tolerance: float) -> None:
+def assert_same(found: tuple[Any, Any], expected: tuple[Any, Any], tolerance: float) -> None:
     """Outputs and all parts of the state agree."""
-    for a, b in zip((one[0], *one[1]), (other[0], *other[1]), strict=True):
-        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=0, atol=tolerance)
+    for part, other in zip((found[0], *found[1]), (expected[0], *expected[1]), strict=True):
+        np.testing.assert_allclose(np.asarray(part), np.asarray(other), rtol=0, atol=tolerance)
 
 
 def run_cell(cell: str, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
+    """The cell over all time steps, in the fastest way on a processor."""
     return kernel_for(cell, "cpu", H)(CELLS[cell], x, state, weights)
 
 
@@ -194,7 +186,7 @@ def lstm_layernorm(w: Gates, x: Array, h: Array, c: Array) -> State:
         return (a - mean) / np.sqrt(variance + 1e-5)
 
     def product(name: str, gate: str, y: Array) -> Array:
-        all_gates = np.concatenate([y @ w.cut(f"weight_{name}", one).T for one in "ifgo"], axis=1)
+        all_gates = np.concatenate([y @ w.cut(f"weight_{name}", other).T for other in "ifgo"], axis=1)
         return w.cut(f"gain_{name}", gate) * normal(y @ w.cut(f"weight_{name}", gate).T, all_gates)
 
     i, f, g, o = (product("ih", gate, x) + product("hh", gate, h) + w.bias(gate) for gate in "ifgo")
@@ -237,8 +229,8 @@ NAIVE: dict[str, Callable[..., State]] = {
 }
 
 
-def run_gate_by_gate(cell: str, x: Tensor, state: State, layer: RecurrentLayer) -> tuple[Array, State]:
-    gates, outputs = Gates(cell, arrays(layer)), []
+def run_gate_by_gate(cell: str, x: Tensor, state: State, weights: Weights) -> tuple[Array, State]:
+    gates, outputs = Gates(cell, arrays(weights)), []
     state = tuple(part.numpy() for part in state)
     for x_t in x.numpy():
         state = NAIVE[cell](gates, x_t, *state)
@@ -248,21 +240,20 @@ def run_gate_by_gate(cell: str, x: Tensor, state: State, layer: RecurrentLayer) 
 
 @every_cell
 def test_the_numpy_step_is_the_equation_gate_by_gate(cell: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
-    projected = CELLS[cell].project(x.numpy(), arrays(layer), NumpyOps)
+    weights, (x, state) = random_weights(cell), random_inputs(cell)
+    projected = CELLS[cell].project(x.numpy(), arrays(weights), NumpyOps)
     new, outputs = tuple(part.numpy() for part in state), []
     for t in range(T):
-        new = CELLS[cell].step(tuple(part[t] for part in projected), new, arrays(layer), NumpyOps)
+        new = CELLS[cell].step(tuple(part[t] for part in projected), new, arrays(weights), NumpyOps)
         outputs.append(new[0])
-    assert_same((np.stack(outputs), new), run_gate_by_gate(cell, x, state, layer), 1e-9)
+    assert_same((np.stack(outputs), new), run_gate_by_gate(cell, x, state, weights), 1e-9)
 
 
 @every_cell
-@torch.no_grad()
 def test_the_unrolled_equation_is_the_equation_gate_by_gate(cell: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
-    expected = run_gate_by_gate(cell, x, state, layer)
-    assert_same(unroll(layer.cell, x, state, layer.weights()), expected, 1e-9)
+    weights, (x, state) = random_weights(cell), random_inputs(cell)
+    expected = run_gate_by_gate(cell, x, state, weights)
+    assert_same(unroll(CELLS[cell], x, state, weights), expected, 1e-9)
 
 
 @every_cell
@@ -271,17 +262,16 @@ def test_the_unrolled_equation_is_the_equation_gate_by_gate(cell: str) -> None:
 )
 @torch.no_grad()
 def test_the_kernel_is_the_equation_gate_by_gate(cell: str, dtype: torch.dtype, tolerance: float) -> None:
-    layer, (x, state) = random_layer(cell, dtype=dtype), random_inputs(cell, dtype=dtype)
-    output, new = layer(x, state)
+    weights, (x, state) = random_weights(cell, dtype=dtype), random_inputs(cell, dtype=dtype)
+    output, new = run_cell(cell, x, state, weights)
     assert {part.dtype for part in (output, *new)} == {dtype}
-    assert_same((output, new), run_gate_by_gate(cell, x, state, layer), tolerance)
+    assert_same((output, new), run_gate_by_gate(cell, x, state, weights), tolerance)
 
 
 @every_cell
 @torch.no_grad()
 def test_the_output_is_the_states_first_part(cell: str) -> None:
-    layer = random_layer(cell)
-    output, new = layer(*random_inputs(cell))
+    output, new = run_cell(cell, *random_inputs(cell), random_weights(cell))
     assert torch.equal(output[-1], new[0])
     assert output.shape == (T, B, CELLS[cell].output_size(SIZES))
     assert [part.shape for part in new] == [(B, size) for size in CELLS[cell].state_sizes(SIZES).values()]
@@ -299,13 +289,13 @@ TORCH_NN: dict[str, Callable[[], nn.RNNBase]] = {
 @pytest.mark.parametrize("cell", list(TORCH_NN))
 @torch.no_grad()
 def test_a_layer_equals_torch_nn_with_the_same_weights(cell: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
+    weights, (x, state) = random_weights(cell), random_inputs(cell)
     module = TORCH_NN[cell]().double()
-    module.load_state_dict({f"{name}_l0": value for name, value in layer.state_dict().items()})
+    module.load_state_dict({f"{name}_l0": weight for name, weight in weights.items()})
     hx = tuple(part.unsqueeze(0) for part in state)
     output, new = module(x, hx if len(hx) > 1 else hx[0])
     parts = new if len(hx) > 1 else (new,)
-    assert_same(layer(x, state), (output, tuple(part.squeeze(0) for part in parts)), 1e-9)
+    assert_same(run_cell(cell, x, state, weights), (output, tuple(part.squeeze(0) for part in parts)), 1e-9)
 
 
 # Gradients
@@ -328,10 +318,10 @@ def test_the_equations_gradient_is_right_for_input_state_and_all_weights(cell: s
 
 @every_cell
 def test_every_weight_is_used(cell: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
-    output, _ = layer(x, state)
+    weights = {name: weight.requires_grad_() for name, weight in random_weights(cell).items()}
+    output, _ = run_cell(cell, *random_inputs(cell), weights)
     (output * torch.randn(output.shape, generator=torch.Generator().manual_seed(3))).sum().backward()
-    unused = [name for name, weight in layer.named_parameters() if weight.grad is None or not weight.grad.any()]
+    unused = [name for name, weight in weights.items() if weight.grad is None or not weight.grad.any()]
     assert unused == []
 
 
@@ -353,10 +343,10 @@ def as_lstm(weights: Weights) -> Weights:
     }
 
 
-def assert_cells_agree(one: str, one_weights: Weights, other: str, other_weights: Weights) -> None:
+def assert_cells_agree(first: str, first_weights: Weights, second: str, second_weights: Weights) -> None:
     """Two cells with the same kind of state, on the same input, from the same state."""
-    x, state = random_inputs(other)
-    assert_same(run_cell(one, x, state, one_weights), run_cell(other, x, state, other_weights), 1e-9)
+    x, state = random_inputs(second)
+    assert_same(run_cell(first, x, state, first_weights), run_cell(second, x, state, second_weights), 1e-9)
 
 
 @pytest.mark.parametrize("cell", ["lstm_peephole", "lstm_peephole_previous"])
@@ -389,7 +379,7 @@ def test_rounds_whose_matrices_are_zero_leave_an_lstm(side: str) -> None:
 
 
 def test_no_rounds_leave_an_lstm() -> None:
-    weights = random_weights("lstm_mogrifier", dataclasses.replace(SIZES, mogrifier_rounds=0))
+    weights = random_weights("lstm_mogrifier", sizes=dataclasses.replace(SIZES, mogrifier_rounds=0))
     assert_cells_agree("lstm_mogrifier", weights, "lstm", as_lstm(weights))
 
 
@@ -490,18 +480,18 @@ def test_minlstm_shares_out_the_whole_for_gates_however_far_from_zero(forget: fl
 @every_cell
 @pytest.mark.parametrize("size", [1.0, -1.0])
 def test_preactivations_of_200_leave_values_and_gradients_finite(cell: str, size: float) -> None:
-    layer, (x, state) = random_layer(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
-    with torch.no_grad():
-        for name, weight in layer.named_parameters():
-            if name.startswith("bias"):
-                weight.fill_(200 * size)
-    output, _ = layer(x, state)
+    weights, (x, state) = random_weights(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
+    for name, weight in weights.items():
+        if name.startswith("bias"):
+            weight.fill_(200 * size)
+        weight.requires_grad_()
+    output, _ = run_cell(cell, x, state, weights)
     output.sum().backward()
     assert output.isfinite().all()
-    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in layer.parameters())
-    projected = CELLS[cell].project(x.numpy(), arrays(layer), NumpyOps)
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in weights.values())
+    projected = CELLS[cell].project(x.numpy(), arrays(weights), NumpyOps)
     new = CELLS[cell].step(
-        tuple(part[0] for part in projected), tuple(part.numpy() for part in state), arrays(layer), NumpyOps
+        tuple(part[0] for part in projected), tuple(part.numpy() for part in state), arrays(weights), NumpyOps
     )
     assert all(np.isfinite(part).all() for part in new)
 
@@ -532,7 +522,7 @@ def test_every_cell_says_its_equation_and_its_source(cell: str) -> None:
 
 @every_cell
 def test_a_cells_own_settings_are_settings_of_the_model(cell: str) -> None:
-    assert set(CELLS[cell].settings) <= {one.name for one in dataclasses.fields(ModelSettings)}
+    assert set(CELLS[cell].settings) <= {setting.name for setting in dataclasses.fields(ModelSettings)}
 
 
 @every_cell

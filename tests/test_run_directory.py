@@ -9,7 +9,8 @@ import stat
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,11 +22,12 @@ import pytest
 import charlm
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.runs.destination import new_run_path
-from charlm.runs.directory import BEST, FORMAT, LAST, PREVIOUS, RunDirectory, log_is_whole
+from charlm.runs.directory import BEST, FORMAT, LAST, PREVIOUS, RunDirectory
 from charlm.runs.finding import about_copies, find_run, list_runs
-from charlm.runs.weights import Weights
 from charlm.runs.lock import writing
+from charlm.runs.weights import Weights
 from charlm.system.files import make_folder, replacing, write_atomically, write_json
+from tests.conftest import TINY
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
 
@@ -41,9 +43,14 @@ def weights(step: int = 3) -> Weights:
     return Weights(tensors, step, {"nats_per_token": 1.25, "progress": {"step": step, "best": None}})
 
 
+def new_run(path: Path, files: Mapping[str, bytes] | None = None, **config: Any) -> RunDirectory:
+    """A run that has saved nothing yet, with an id of its own."""
+    return RunDirectory.create(path, {"run_id": uuid.uuid4().hex, **CONFIG, **config}, files or {})
+
+
 @pytest.fixture
 def run(tmp_path: Path) -> RunDirectory:
-    return RunDirectory.create(tmp_path / "runs" / "x", CONFIG, {"tokenizer.json": b'{"symbols": []}\n'})
+    return new_run(tmp_path / "runs" / "x", {"tokenizer.json": b'{"symbols": []}\n'})
 
 
 def assert_same(one: Weights, other: Weights) -> None:
@@ -76,9 +83,9 @@ def test_any_reader_of_safetensors_can_read_the_weights(run: RunDirectory) -> No
     assert np.array_equal(loaded["layers.0.weight_hh"], weights().tensors["layers.0.weight_hh"])
 
 
-def test_two_runs_of_the_same_settings_have_different_ids(tmp_path: Path) -> None:
-    first, second = (RunDirectory.create(tmp_path / name, CONFIG, {}) for name in "ab")
-    assert first.config["run_id"] != second.config["run_id"]
+def test_two_runs_of_the_same_settings_have_different_ids(corpus: Path, tmp_path: Path) -> None:
+    first, second = (charlm.train(corpus, run=str(tmp_path / name), **TINY, steps=1).run for name in "ab")
+    assert RunDirectory(Path(first)).config["run_id"] != RunDirectory(Path(second)).config["run_id"]
 
 
 def test_the_state_before_the_last_is_kept(run: RunDirectory) -> None:
@@ -159,7 +166,7 @@ def test_a_missing_file_is_named(run: RunDirectory, name: str) -> None:
 
 
 def test_a_file_of_another_run_is_named(run: RunDirectory, tmp_path: Path) -> None:
-    other = RunDirectory.create(tmp_path / "other", CONFIG, {})
+    other = new_run(tmp_path / "other")
     other.save(BEST, weights())
     shutil.copy(other.path / "best.safetensors", run.path)
     assert_damaged(lambda: run.load(BEST), "best.safetensors")
@@ -180,7 +187,7 @@ def test_a_manifest_that_lists_nothing_vouches_for_nothing(run: RunDirectory) ->
 
 @pytest.mark.parametrize("format", [0, FORMAT + 1, None, "1", True])
 def test_another_format_is_refused(run: RunDirectory, format: Any) -> None:
-    other = RunDirectory.create(run.path.parent / "y", {**CONFIG, "format": format}, {})
+    other = new_run(run.path.parent / "y", format=format)
     with pytest.raises(RunError, match="format"):
         _ = other.config
 
@@ -206,7 +213,7 @@ def test_a_damaged_model_is_not_loaded(trained: Callable[[str], Path], tmp_path:
 
 
 def test_a_newer_format_names_the_charlm_that_wrote_it(run: RunDirectory) -> None:
-    other = RunDirectory.create(run.path.parent / "y", {**CONFIG, "format": 7, "charlm": "9.1"}, {})
+    other = new_run(run.path.parent / "y", format=7, charlm="9.1")
     with pytest.raises(RunError, match=rf"by charlm 9\.1 in format 7; this charlm reads up to {FORMAT}"):
         _ = other.config
 
@@ -281,7 +288,7 @@ def test_what_a_saved_state_says_of_the_log_is_durable_before_it(
 ) -> None:
     order: list[str] = []
     run.log.append({"step": 1})
-    monkeypatch.setattr("charlm.runs.directory.sync_file", lambda path: order.append(path.name))
+    monkeypatch.setattr("charlm.runs.log.sync_file", lambda path: order.append(path.name))
     monkeypatch.setattr("charlm.runs.directory.write_atomically", lambda path, data: order.append(path.name))
     run.save(LAST, weights())
     assert order == ["metrics.jsonl", "last.safetensors"]
@@ -319,18 +326,18 @@ def test_a_changed_log_is_noticed(run: RunDirectory) -> None:
     for step in (1, 2):
         run.log.append({"step": step})
     length = run.log.num_bytes
-    state = Weights({}, 2, {"metrics_length": length, "metrics_sha256": run.log.sha256(length)})
+    scalars = {"metrics_length": length, "metrics_sha256": run.log.sha256(length)}
     run.log.append({"step": 3})
-    assert log_is_whole(run, state)
+    assert run.log.begins_as_saved(scalars)
     path = run.path / "metrics.jsonl"
     whole = path.read_bytes()
     for at in range(length):
         path.write_bytes(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
-        assert not log_is_whole(run, state)
+        assert not run.log.begins_as_saved(scalars)
     path.write_bytes(whole[: length - 1])
-    assert not log_is_whole(run, state)
+    assert not run.log.begins_as_saved(scalars)
     path.unlink()
-    assert not log_is_whole(run, state)
+    assert not run.log.begins_as_saved(scalars)
 
 
 def test_without_a_log_there_is_nothing_to_read_or_cut(run: RunDirectory) -> None:
@@ -437,7 +444,7 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
 def test_permissions_follow_the_umask(tmp_path: Path, mask: int, mode: int) -> None:
     old = os.umask(mask)
     try:
-        run = RunDirectory.create(tmp_path / "x", CONFIG, {"tokenizer.json": b"{}"})
+        run = new_run(tmp_path / "x", {"tokenizer.json": b"{}"})
         run.save(BEST, weights())
         run.log.append({})
         assert os.umask(mask) == mask
@@ -466,7 +473,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def usable(path: str, age: int = 0) -> Path:
     """A run that was begun and saved so many seconds before another one."""
     moment = datetime(2026, 11, 26, 12, 0, 0, 999_999, UTC) - timedelta(seconds=age)
-    run = RunDirectory.create(Path(path), {**CONFIG, "created": moment.strftime("%Y-%m-%dT%H:%M:%SZ")}, {})
+    run = new_run(Path(path), created=moment.strftime("%Y-%m-%dT%H:%M:%SZ"))
     run.save(BEST, weights(), moment)
     return run.path
 
@@ -474,7 +481,7 @@ def usable(path: str, age: int = 0) -> Path:
 def test_a_run_is_found_by_its_path_or_its_name_and_by_default_the_one_saved_last(here: Path) -> None:
     for path, age in (("runs/old", 9), ("runs/new", 0), ("elsewhere/x", -9)):
         usable(path, age)
-    RunDirectory.create(Path("runs/unfinished"), CONFIG, {})
+    new_run(Path("runs/unfinished"))
     assert find_run(None) == Path("runs/new")
     assert find_run("old") == find_run("runs/old") == Path("runs/old")
     assert find_run("elsewhere/x") == Path("elsewhere/x")
@@ -544,7 +551,7 @@ def test_of_runs_that_do_not_say_when_they_were_saved_it_counts_when_they_were_b
 
 @pytest.mark.parametrize("wrong", ["", "soon", "2026-11-26T12:00:00", "0001-01-01T00:00:00Z", "9999-12-31T00:00:00Z"])
 def test_a_moment_that_is_none_is_damage(run: RunDirectory, wrong: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.runs.directory.written", lambda moment: wrong)
+    monkeypatch.setattr("charlm.runs.weights.written", lambda moment: wrong)
     run.save(BEST, weights())
     assert run.saved_at is None
     assert_damaged(lambda: run.load(BEST), "best.safetensors")

@@ -16,13 +16,15 @@ import pytest
 import torch
 
 import charlm
+from charlm.api import draft_training
 from charlm.cells import CELLS
 from charlm.corpus.prepare import prepare
 from charlm.corpus.store import IdsFile
 from charlm.errors import TextError, UsageError
-from charlm.lifecycle import creation, session
+from charlm.lifecycle import time_limit
 from charlm.lifecycle.estimate import estimate
-from charlm.lifecycle.session import Session, TrainRequest, draft_session, open_session
+from charlm.lifecycle.request import Settings
+from charlm.lifecycle.session import Instruments, Session
 from charlm.network.architecture import Architecture
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
@@ -30,13 +32,13 @@ from charlm.scoring.metrics import Tally
 from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings
 from charlm.system.interrupts import StopRequest, catching_signals
 from charlm.system.machine import Machine
-from charlm.training import evaluation as evaluate
-from charlm.training import trainer as loop
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import decide_shape, decide_training
+from charlm.training.defaults import decide_architecture, decide_training
+from charlm.training.evaluation import CHECK_TOKENS, check_pieces
 from charlm.training.events import Evaluated, Event, Finished, Planned, Sampled, Saved, StepDone
 from charlm.training.optimizer import clip
 from charlm.training.schedule import default_warmup, learning_rate_factor
+from tests.sessions import open_session, request_for
 
 MACHINE = Machine("cpu", 1, bfloat16=False)
 TINY: dict[str, Any] = {
@@ -56,40 +58,60 @@ TINY: dict[str, Any] = {
     "threads": 1,
     "device": "cpu",
 }
-Start = Callable[..., Session]
+
+
+class Start:
+    """Opens sessions of a tiny model in a fresh place; `stop` is what they take for the signals that they catch."""
+
+    def __init__(self, corpus: Path, folder: Path) -> None:
+        self.stop, self._corpus, self._folder = StopRequest(), corpus, folder
+
+    def __call__(
+        self,
+        name: str = "run",
+        *,
+        instruments: Instruments | None = None,
+        resume: bool = False,
+        force: bool = False,
+        **settings: Any,
+    ) -> Session:
+        given = settings if resume else {**TINY, **settings}
+        text = given.pop("corpus", self._corpus)
+        instruments = stopped_by(self.stop, instruments)
+        options = {"run": str(self._folder / name), "resume": resume, "force": force, "began": instruments.clock()}
+        return open_session(None if resume else text, given, instruments, **options)
 
 
 @pytest.fixture
 def start(corpus: Path, tmp_path: Path) -> Start:
-    """Open a session of a tiny model in a fresh place."""
-
-    def start(name: str = "run", *, resume: bool = False, force: bool = False, **settings: Any) -> Session:
-        run, given = str(tmp_path / "runs" / name), settings if resume else {**TINY, **settings}
-        text = given.pop("corpus", corpus)
-        return open_session(
-            TrainRequest(corpus=None if resume else str(text), run=run, resume=resume, force=force, settings=given)
-        )
-
-    return start
+    return Start(corpus, tmp_path / "runs")
 
 
 @pytest.fixture
-def stop(monkeypatch: pytest.MonkeyPatch) -> StopRequest:
-    """What a session takes for the signals it catches."""
-    request = StopRequest()
+def stop(start: Start) -> StopRequest:
+    """Setting its `signal` is to the sessions of `start` as if the process had got that signal."""
+    return start.stop
+
+
+def stopped_by(stop: StopRequest, instruments: Instruments | None = None) -> Instruments:
+    """Instruments with this request in place of signals; a session begins and ends with none."""
 
     @contextmanager
     def catching() -> Iterator[StopRequest]:
-        yield request
+        stop.signal = None
+        try:
+            yield stop
+        finally:
+            stop.signal = None
 
-    monkeypatch.setattr(session, "catching_signals", catching)
-    return request
+    return dataclasses.replace(instruments or Instruments(), catching_signals=catching)
 
 
-def fake_clock(monkeypatch: pytest.MonkeyPatch) -> None:
+def fake_clock(monkeypatch: pytest.MonkeyPatch) -> Instruments:
     """A clock that advances when it is read: a training's pace is then the same each time, for its sums are exact."""
     ticks = itertools.count()
-    monkeypatch.setattr(loop.time, "perf_counter", lambda: next(ticks) / 128)
+    monkeypatch.setattr(time_limit, "_pace", lambda *_: 0.0)  # measuring at the end takes no time
+    return Instruments(clock=lambda: next(ticks) / 128)
 
 
 def finish(training: Session) -> Session:
@@ -103,15 +125,17 @@ class Killed(BaseException):
 
 
 def kill(events: Generator[Event, None, None]) -> None:
+    assert events.gi_frame is not None
+    in_the_loop = events.gi_frame.f_locals["events"]  # the trainer's, which would save when it is closed
     with suppress(Killed):
-        events.throw(Killed())
+        in_the_loop.throw(Killed())
+    events.close()
 
 
 def interrupt_after(training: Session, stop: StopRequest, step: int) -> None:
     for event in training.events():
         if isinstance(event, StepDone) and event.step == step:
             stop.signal = 2
-    stop.signal = None
 
 
 def tensors(training: Session, kind: str = BEST) -> dict[str, bytes]:
@@ -120,7 +144,7 @@ def tensors(training: Session, kind: str = BEST) -> dict[str, bytes]:
 
 def logged(training: Session) -> list[tuple[str, int]]:
     """What happened at which step; a resumed training has ended more than once."""
-    return [(one["event"], one["step"]) for one in training.run.log.records() if one["event"] != "Finished"]
+    return [(line["event"], line["step"]) for line in training.run.log.records() if line["event"] != "Finished"]
 
 
 # The way to a better model
@@ -131,7 +155,7 @@ def test_the_loss_falls(start: Start, mode: str) -> None:
     training = start(mode=mode, steps=60, dropout=0.0)
     steps = [event.nats_per_token for event in training.events() if isinstance(event, StepDone)]
     assert np.mean(steps[-10:]) < 0.87 * steps[0]
-    assert steps[0] == pytest.approx(math.log(training.shape.vocab_size), rel=0.3)
+    assert steps[0] == pytest.approx(math.log(training.architecture.vocab_size), rel=0.3)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
@@ -140,12 +164,12 @@ def test_every_cell_learns_with_every_optimizer(start: Start, cell: str, optimiz
     rate = {"adamw": 0.02, "sgd": 1.0}[optimizer]
     training = start(cell=cell, optimizer=optimizer, learning_rate=rate, steps=20, initial_state="learned")
     checks = [event.nats_per_token for event in training.events() if isinstance(event, Evaluated)]
-    assert checks[-1] < math.log(training.shape.vocab_size)
+    assert checks[-1] < math.log(training.architecture.vocab_size)
 
 
 def test_bounds_hold_after_every_update(start: Start) -> None:
     training = start(cell="indrnn", steps=3)
-    recurrent = training.network.layers[0].get_parameter("recurrent")
+    recurrent = dict(training.trainer.objective.network.named_parameters())["layers.0.recurrent"]
     recurrent.data = torch.tensor([5.0, -5.0] * 6)
     for event in training.events():
         if isinstance(event, StepDone):
@@ -161,15 +185,18 @@ def test_residual_that_does_nothing_is_noted(start: Start, embedding_size: int, 
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_an_estimate_is_made_for_every_cell(corpus: Path, cell: str) -> None:
     settings = {**TINY, "cell": cell, "num_layers": 2, "head_layers": 1, "residual": True}
-    with draft_session(TrainRequest(corpus=str(corpus), settings=settings)) as training:
-        assert estimate(training).num_params == sum(value.numel() for value in training.network.parameters())
+    with draft_training(request_for(corpus, settings)) as training:
+        assert estimate(training).num_params == training.architecture.num_params
 
 
 def test_a_random_initial_state_is_drawn_anew_for_training_and_is_zero_otherwise(start: Start) -> None:
-    training = start(initial_state="random", steps=2)
-    draws = [training.trainer.gradients.state_for(5, None, torch.ones(5, dtype=torch.bool)) for _ in range(2)]
-    assert not torch.equal(draws[0][0][0], draws[1][0][0])
-    assert all(not part.any() for part in training.network.initial_state(5)[0])
+    objective = start(initial_state="random", dropout=0.0).trainer.objective
+    generators = {name: torch.Generator().manual_seed(1) for name in objective.generators}
+    examples = objective.next_batch().examples
+    first, second = (float(objective.loss(examples, None, generators)[0]) for _ in range(2))
+    assert first != second
+    assert objective.check() == objective.check()
+    assert all(not part.any() for part in objective.network.initial_state(5)[0])
 
 
 def test_events_come_in_order_and_count_what_was_seen(start: Start) -> None:
@@ -180,7 +207,7 @@ def test_events_come_in_order_and_count_what_was_seen(start: Start) -> None:
     assert all(event.tokens == 13 * 5 and event.gradient_norm > 0 for event in steps)
     assert [event.step for event in events if isinstance(event, Evaluated)] == [7, 14, 21, 24]
     assert [event.step for event in events if isinstance(event, Saved)] == [5, 10, 15, 20, 24]
-    assert isinstance(events[-2], Finished)
+    assert isinstance(events[-1], Finished)
     assert training.trainer.progress.tokens_seen == 24 * 13 * 5
     rates = [event.learning_rate for event in steps]
     assert max(rates) <= 0.02
@@ -195,9 +222,9 @@ def test_a_short_sample_is_shown_now_and_then(start: Start) -> None:
 
 def test_an_estimate_is_made_without_a_trace(corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    with draft_session(TrainRequest(corpus=str(corpus), settings=TINY)) as training:
+    with draft_training(request_for(corpus, TINY)) as training:
         found = estimate(training)
-        assert found.num_params == sum(value.numel() for value in training.network.parameters())
+        assert found.num_params == sum(value.numel() for value in training.trainer.objective.network.parameters())
         assert (found.steps, found.tokens_per_step) == (24, 13 * 5)
         assert found.passes == pytest.approx(24 * 13 * 5 / training.corpus.train.num_tokens)
         assert 0 < found.seconds < 60
@@ -272,9 +299,7 @@ def test_a_damaged_last_state_is_made_good_by_the_one_before(start: Start) -> No
 
 
 def test_an_interrupted_training_has_a_best_and_says_why_it_ended(start: Start, stop: StopRequest) -> None:
-    training = start()
-    stop.signal = None
-    events = []
+    training, events = start(), []
     for event in training.events():
         events.append(event)
         if isinstance(event, StepDone) and event.step == 3:
@@ -336,28 +361,33 @@ def test_training_works_outside_the_main_thread(start: Start) -> None:
 # The best is kept
 
 
-def script_checks(monkeypatch: pytest.MonkeyPatch, values: list[float]) -> None:
-    remaining = list(values)
-    monkeypatch.setattr(session, "_check", lambda *arguments: lambda: remaining.pop(0))
+def checks_that_find(*values: float) -> Instruments:
+    """Instruments with which the quick checks find these values, one after the other."""
+    remaining = iter(values)
+    return Instruments(fault=lambda name, number: next(remaining) if name == "check" else number)
 
 
-def test_the_best_weights_are_kept_not_the_last(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_checks(monkeypatch, [3.0, 2.0, 2.5, 2.0])
-    training = start()
+def network_now(training: Session) -> dict[str, bytes]:
+    """The weights in memory."""
+    return {name: value.numpy().tobytes() for name, value in training.trainer.objective.network.state_dict().items()}
+
+
+def test_the_best_weights_are_kept_not_the_last_and_measured(start: Start) -> None:
+    training = start(instruments=checks_that_find(3.0, 2.0, 2.5, 2.0))
     at_best = {}
     for event in training.events():
         if isinstance(event, Evaluated) and event.step == 14:
-            at_best = {name: value.numpy().tobytes() for name, value in training.network.state_dict().items()}
+            at_best = network_now(training)
     best = training.run.load(BEST)
     assert (best.step, best.scalars["nats_per_token"]) == (14, 2.0)
     assert tensors(training) == at_best
-    training.load_best()
-    assert {name: value.numpy().tobytes() for name, value in training.network.state_dict().items()} == at_best
+    assert training.measure().best_step == 14
+    assert network_now(training) == at_best
 
 
-def test_a_loss_that_is_not_a_number_is_never_the_best(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_checks(monkeypatch, [math.nan, 2.0, math.nan, math.inf])
-    assert finish(start()).run.load(BEST).step == 14
+def test_a_loss_that_is_not_a_number_is_never_the_best(start: Start) -> None:
+    training = start(instruments=checks_that_find(math.nan, 2.0, math.nan, math.inf))
+    assert finish(training).run.load(BEST).step == 14
 
 
 def test_without_a_validation_part_the_best_is_the_last(start: Start) -> None:
@@ -378,17 +408,17 @@ def test_without_a_validation_part_a_killed_training_has_a_best_too(start: Start
     assert training.run.load(BEST).step == training.run.load(LAST).step == 10
 
 
-def test_patience_ends_a_training_that_no_longer_improves(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_checks(monkeypatch, [3.0, 2.0, 2.1, 2.0, 2.2, 1.0])
-    training = start(eval_every=2, patience=3)
+def test_patience_ends_a_training_that_no_longer_improves(start: Start) -> None:
+    instruments = checks_that_find(3.0, 2.0, 2.1, 2.0, 2.2, 1.0)
+    training = start(instruments=instruments, eval_every=2, patience=3)
     (finished,) = [event for event in training.events() if isinstance(event, Finished)]
     assert finished.step == 10
     assert "3 evaluations" in finished.reason
 
 
-def test_patience_0_never_ends_a_training(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    script_checks(monkeypatch, [float(n) for n in range(20)])
-    assert finish(start(eval_every=2, patience=0)).trainer.progress.step == 24
+def test_patience_0_never_ends_a_training(start: Start) -> None:
+    instruments = checks_that_find(*map(float, range(20)))
+    assert finish(start(instruments=instruments, eval_every=2, patience=0)).trainer.progress.step == 24
 
 
 # The schedule and the budget
@@ -414,10 +444,13 @@ def test_a_short_training_warms_up_for_less_so_that_its_rate_falls_too(steps: in
     assert default_warmup(steps) <= steps // 2
 
 
+CEILING = 10**6  # steps, which no budget here comes to
+
+
 def run_clock(budget: StepBudget, seconds_per_step: Callable[[int], float]) -> tuple[int, float, list[int]]:
     """Steps and seconds until the budget is used up, and the steps at which the plan changed."""
     step, seconds, planned = 0, 0.0, []
-    while step < budget.total_or_guess:
+    while step < budget.max_steps:
         step += 1
         seconds += seconds_per_step(step)
         if budget.observe(step, seconds):
@@ -426,7 +459,7 @@ def run_clock(budget: StepBudget, seconds_per_step: Callable[[int], float]) -> t
 
 
 def test_the_budget_decides_early_corrects_once_and_keeps_to_its_time() -> None:
-    budget = StepBudget(seconds=60.0)
+    budget = StepBudget(seconds=60.0, ceiling=CEILING)
     _, seconds, planned = run_clock(budget, lambda step: 1.0 if step <= 3 else 0.02 if step < 100 else 0.03)
     assert len(planned) == 2
     assert planned[0] <= 13
@@ -434,20 +467,22 @@ def test_the_budget_decides_early_corrects_once_and_keeps_to_its_time() -> None:
 
 
 def test_a_plan_made_while_the_machine_was_busy_is_corrected() -> None:
-    _, seconds, planned = run_clock(StepBudget(seconds=100.0), lambda step: 0.5 if step <= 13 else 0.02)
+    _, seconds, planned = run_clock(
+        StepBudget(seconds=100.0, ceiling=CEILING), lambda step: 0.5 if step <= 13 else 0.02
+    )
     assert len(planned) == 2
     assert seconds == pytest.approx(100.0, rel=0.1)
 
 
 def test_training_ends_when_the_machine_becomes_much_slower() -> None:
-    budget = StepBudget(seconds=100.0)
+    budget = StepBudget(seconds=100.0, ceiling=CEILING)
     run_clock(budget, lambda step: 0.02)
     assert not budget.is_overrun(102.0)
     assert budget.is_overrun(103.0)
 
 
 def test_the_first_slow_steps_do_not_count_for_the_speed() -> None:
-    budget = StepBudget(seconds=100.0)
+    budget = StepBudget(seconds=100.0, ceiling=CEILING)
     step, seconds, (first, _) = run_clock(budget, lambda step: 1.0 if step <= 3 else 0.05)
     assert seconds == pytest.approx(100.0, rel=0.02)
     assert first < 0.1 * step
@@ -464,8 +499,8 @@ def test_a_fixed_number_of_steps_is_never_changed() -> None:
 
 
 def test_time_is_kept_to_and_the_plan_is_stored_with_the_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
-    training = start(steps=None, eval_every=None, save_every=None, time="1.5s")
+    instruments = fake_clock(monkeypatch)
+    training = start(instruments=instruments, steps=None, eval_every=None, save_every=None, time="1.5s")
     planned = [event for event in training.events() if isinstance(event, Planned)]
     progress, last = training.trainer.progress, training.run.load(LAST)
     assert 1 <= len(planned) <= 2
@@ -476,7 +511,7 @@ def test_time_is_kept_to_and_the_plan_is_stored_with_the_run(start: Start, monke
 
 def test_epochs_are_passes_over_the_text(start: Start) -> None:
     training = start(steps=None, epochs=1.5)
-    per_pass = training.trainer.windows.windows_per_pass
+    per_pass = training.trainer.objective.batches_per_pass
     assert training.trainer.budget.total_steps == round(1.5 * per_pass)
     tokens = training.corpus.train.num_tokens
     assert finish(training).trainer.progress.tokens_seen == pytest.approx(1.5 * tokens, rel=0.05)
@@ -511,10 +546,13 @@ def test_a_gradient_within_the_limit_stays_as_it_is() -> None:
 # What is decided
 
 
+SMALL = Architecture("lstm", 1, 5, 3, tie_embeddings=False, initial_state="zero", vocab_size=77)
+
+
 @pytest.mark.parametrize("num_tokens", [2, 9, 40, 1000])
 @pytest.mark.parametrize("asked", [{}, {"bptt": 5000}, {"batch_size": 900}, {"bptt": 300, "batch_size": 8}])
 def test_windows_fit_the_text_whatever_was_asked_for(num_tokens: int, asked: dict[str, int]) -> None:
-    decided, notes = decide_training(TrainingSettings(**asked), "char", num_tokens, MACHINE)
+    decided, notes = decide_training(TrainingSettings(**asked), SMALL, "char", num_tokens, MACHINE)
     assert decided.bptt is not None
     assert decided.batch_size is not None
     assert decided.bptt * decided.batch_size <= num_tokens
@@ -522,8 +560,10 @@ def test_windows_fit_the_text_whatever_was_asked_for(num_tokens: int, asked: dic
 
 
 def test_what_was_given_is_not_decided_anew() -> None:
-    given = TrainingSettings(bptt=9, batch_size=3, learning_rate=0.5, warmup_steps=7, clip_value=2.0, steps=100)
-    decided, notes = decide_training(given, "word", 10**6, MACHINE)
+    given = TrainingSettings(
+        bptt=9, batch_size=3, learning_rate=0.5, warmup_steps=7, clip_value=2.0, steps=100, dropout=0.0
+    )
+    decided, notes = decide_training(given, SMALL, "word", 10**6, MACHINE)
     asked = {name: value for name, value in dataclasses.asdict(given).items() if value is not None}
     assert {name: getattr(decided, name) for name in asked} == asked
     assert decided.clip_norm is None
@@ -533,13 +573,12 @@ def test_what_was_given_is_not_decided_anew() -> None:
 @pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
 @pytest.mark.parametrize("num_tokens", [100, 10**5, 10**6, 10**9])
 def test_every_size_is_decided_for_every_text(unit: Any, num_tokens: int) -> None:
-    shape = decide_shape(ModelSettings(), TrainingSettings(), unit, 77, num_tokens, MACHINE)
-    assert shape.vocab_size == 77
-    assert min(shape.hidden_size, shape.embedding_size, shape.num_layers) >= 1
-    given = ModelSettings(hidden_size=5, embedding_size=3, num_layers=2, dropout=0.0, tie_embeddings=True)
-    assert decide_shape(given, TrainingSettings(), unit, 77, num_tokens, MACHINE) == Architecture(
-        "lstm", 2, 5, 3, True, 0.0, "zero", 77
-    )
+    decided = decide_architecture(ModelSettings(), unit, 77, num_tokens, MACHINE)
+    assert decided.vocab_size == 77
+    assert min(decided.hidden_size, decided.embedding_size, decided.num_layers) >= 1
+    given = ModelSettings(hidden_size=5, embedding_size=3, num_layers=2, tie_embeddings=True)
+    as_given = Architecture("lstm", 2, 5, 3, tie_embeddings=True, initial_state="zero", vocab_size=77)
+    assert decide_architecture(given, unit, 77, num_tokens, MACHINE) == as_given
 
 
 def test_a_text_shorter_than_a_window_shrinks_it_and_says_so(start: Start, tmp_path: Path) -> None:
@@ -551,12 +590,12 @@ def test_a_text_shorter_than_a_window_shrinks_it_and_says_so(start: Start, tmp_p
 
 def test_the_check_is_the_whole_of_a_small_part_and_a_spread_slice_of_a_large_one() -> None:
     ids = np.arange(1, 200_000) % 50
-    assert [piece.tolist() for piece in evaluate.check_pieces(ids[:500], 0, line_by_line=False)] == [ids[:500].tolist()]
-    pieces = evaluate.check_pieces(ids, 0, line_by_line=False)
-    assert sum(map(len, pieces)) == evaluate.CHECK_TOKENS
+    assert [piece.tolist() for piece in check_pieces(ids[:500], 0, line_by_line=False)] == [ids[:500].tolist()]
+    pieces = check_pieces(ids, 0, line_by_line=False)
+    assert sum(map(len, pieces)) == CHECK_TOKENS
     assert np.array_equal(pieces[0], ids[: len(pieces[0])])
     assert np.array_equal(pieces[-1], ids[-len(pieces[-1]) :])
-    lines = evaluate.check_pieces(ids[:500], 0, line_by_line=True)
+    lines = check_pieces(ids[:500], 0, line_by_line=True)
     assert sum(map(len, lines)) == 500
     assert all(0 not in line[:-1] for line in lines)
 
@@ -660,13 +699,10 @@ def test_a_text_that_teaches_nothing_is_refused_and_nothing_is_created(tmp_path:
     assert list(tmp_path.iterdir()) == [text]
 
 
-def test_what_was_given_is_converted_once_a_kind(monkeypatch: pytest.MonkeyPatch) -> None:
-    filled: list[type] = []
-    fill = creation.fill
-    monkeypatch.setattr(creation, "fill", lambda kind, values: filled.append(kind) or fill(kind, values))
-    request = TrainRequest(settings={"steps": "7", "seed": 3, "hidden_size": "12", "unit": "byte"})
-    assert request.given(TextSettings, TrainingSettings) == {"unit": "byte", "steps": 7, "seed": 3}
-    assert filled == [TextSettings, TrainingSettings]
+def test_what_was_given_is_held_converted_by_kind() -> None:
+    settings = Settings.parsed({"steps": "7", "seed": 3, "hidden_size": "12", "unit": "byte"})
+    assert settings.given_of(TextSettings, TrainingSettings) == {"unit": "byte", "steps": 7, "seed": 3}
+    assert (settings.training.steps, settings.model.hidden_size, settings.text.unit) == (7, 12, "byte")
 
 
 def test_a_run_that_exists_is_refused_and_replaced_by_force(start: Start) -> None:

@@ -20,7 +20,7 @@ from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, Resour
 from charlm.system.memory import is_out_of_memory
 
 if TYPE_CHECKING:
-    pass
+    from charlm.network.architecture import Architecture
 
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"
@@ -157,18 +157,18 @@ def perplexity(nats_per_token: float, digits: int) -> str:
     return f"{math.exp(nats_per_token):.{digits}f}"
 
 
-def describe(shape: "Shape") -> str:
+def describe(architecture: "Architecture") -> str:
     """A network in words: every part that it has."""
-    parts = [f"{shape.cell} {shape.num_layers} x {shape.hidden_size}"]
-    if shape.proj_size:
-        parts.append(f"projected to {shape.proj_size}")
-    if shape.mogrifier_rounds:
-        parts.append(f"{shape.mogrifier_rounds} rounds of rank {shape.mogrifier_rank}")
-    if shape.residual:
+    parts = [f"{architecture.cell} {architecture.num_layers} x {architecture.hidden_size}"]
+    if architecture.proj_size:
+        parts.append(f"projected to {architecture.proj_size}")
+    if architecture.mogrifier_rounds:
+        parts.append(f"{architecture.mogrifier_rounds} rounds of rank {architecture.mogrifier_rank}")
+    if architecture.residual:
         parts.append("residual")
-    if shape.head_layers:
-        parts.append(f"feed-forward {shape.head_layers} x {shape.head_size}")
-    parts.append(f"embeddings of {shape.embedding_size}")
+    if architecture.head_layers:
+        parts.append(f"feed-forward {architecture.head_layers} x {architecture.head_size}")
+    parts.append(f"embeddings of {architecture.embedding_size}")
     return ", ".join(parts)
 
 

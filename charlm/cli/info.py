@@ -49,14 +49,14 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.network.architecture import max_weight_bytes, num_params
-    from charlm.runs.config import read_config, read_reading
+    from charlm.network.weights import max_weight_bytes
+    from charlm.runs.config import read_config
     from charlm.runs.directory import BEST, RunDirectory
 
     directory = RunDirectory(path)
     try:
-        config, reading = read_config(directory), read_reading(directory)
-        best = directory.load(BEST, max_weight_bytes(config.model)) if directory.has(BEST) else None
+        config = read_config(directory)
+        best = directory.load(BEST, max_weight_bytes(config.architecture)) if directory.has(BEST) else None
         measured = None
         for record in directory.log.records():
             measured = record if record.get("event") == "Measured" else measured
@@ -70,10 +70,10 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "created": config.created,
         "command": config.command,
         "corpus": dataclasses.asdict(config.corpus),
-        "reading": {"line_ends": reading.line_ends, "normal_form": reading.normal_form},
-        "model": dataclasses.asdict(config.model),
-        "network": describe(config.model),
-        "num_params": num_params(config.model),
+        "reading": {"line_ends": config.reading.line_ends, "normal_form": config.reading.normal_form},
+        "model": {**dataclasses.asdict(config.architecture), "dropout": config.training.dropout},
+        "network": describe(config.architecture),
+        "num_params": config.architecture.num_params,
         "training": dataclasses.asdict(config.training),
         "best_step": best.step if best else None,
         "best_check_nats_per_token": _number(best.scalars.get("nats_per_token")) if best else None,

@@ -207,7 +207,7 @@ def _scores_of_lines(
     models: "list[LanguageModel]", file: str, settings: CorpusSettings, asked: Asked
 ) -> "Iterator[tuple[Score, ...]]":
     """The scores of each line by each run."""
-    from charlm.api import LINES_AT_ONCE
+    from charlm.scoring.language_model import LINES_AT_ONCE
     from charlm.corpus.incoming import batches_of_lines
 
     raw = all(lm.tokenizer.unit == "byte" for lm in models)

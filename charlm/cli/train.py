@@ -169,6 +169,7 @@ def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
     with following(session, json, quiet) as show, closing(session.events()) as events:
         for event in events:
             show(event)
+    assert session.finished is not None
     return session.finished
 
 

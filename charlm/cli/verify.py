@@ -110,7 +110,7 @@ class _Verification:
 
         tokenizer = load_tokenizer(self.run.path)
         config = self._configured()
-        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.model.vocab_size):
+        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.vocab_size):
             raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
         if not tokenizer.files().keys() <= self.run.sealed:
             raise self.run.damaged("tokenizer.json", "is not in the manifest")
@@ -118,7 +118,7 @@ class _Verification:
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
     def _weights(self, kind: str) -> str:
-        from charlm.network.architecture import check_finite, check_weights, max_weight_bytes
+        from charlm.network.weights import check_finite, check_weights, max_weight_bytes
         from charlm.runs.directory import BEST, INITIAL, LAST, PREVIOUS
 
         name = f"{kind}.safetensors"
@@ -126,11 +126,11 @@ class _Verification:
             if kind == INITIAL or (kind == BEST and self._was_trained()) or (kind == LAST and self.run.has(PREVIOUS)):
                 raise self.run.damaged(name, "is missing")
             return "not there: nothing was saved yet" if kind == BEST else "not there; only --resume would need it"
-        config, shape = self._configured(), self._configured().model
+        config, architecture = self._configured(), self._configured().architecture
         where, is_network = str(self.run.path / name), kind in (BEST, INITIAL)
         saved = self.run.load(kind, max_weight_bytes(architecture) if is_network else config.max_state_bytes)
         network = saved.tensors.items() if is_network else _of_network(saved.tensors)
-        check_weights(shape, dict(network), where)
+        check_weights(architecture, dict(network), where)
         check_finite(saved.tensors, where)
         self.last = saved if kind == LAST else self.last
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
@@ -145,11 +145,10 @@ class _Verification:
             return True
 
     def _log(self) -> str:
-        from charlm.runs.directory import log_is_whole
         from charlm.runs.log import METRICS
 
         count = sum(1 for _ in self.run.log.records())
-        if self.last is not None and not log_is_whole(self.run, self.last):
+        if self.last is not None and not self.run.log.begins_as_saved(self.last.scalars):
             raise self.run.damaged(METRICS, "does not begin with what was there when last.safetensors was saved")
         return f"{count:,} lines" if count else "no line"
 
