@@ -220,7 +220,7 @@ def test_ids_are_counted(tmp_path_factory: pytest.TempPathFactory, texts: list[b
 def test_ids_take_as_few_bytes_as_they_need(tmp_path: Path, vocab_size: int, dtype: str) -> None:
     text = "".join(map(chr, range(0x10000, 0x10000 + vocab_size - 2)))
     tokenizer = build_tokenizer(TextSettings(), [text])
-    file = write_ids(tmp_path / "x.ids", tokenizer, [Counted.of(tokenizer.encode_detailed(text))])
+    file = write_ids(tmp_path / "x.ids", tokenizer, [Counted.from_encoded(tokenizer.encode_detailed(text))])
     assert file.header.dtype == dtype
     assert IdsFile.open(file.path).ids.max() == vocab_size - 1
     assert tokenizer.decode(file.ids[1:].tolist()) == text

@@ -100,7 +100,7 @@ def test_subwords_of_a_line_cut_anywhere(
     folder = tmp_path_factory.mktemp("cut")
     (folder / "text").write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subwords, "LONG", 2)
+        patch.setattr(subwords, "MAX_WHOLE_LINE", 2)
         cut_short(patch, line, left=13)  # bytes: three characters or more
         pieces = list(encoded_text(tokenizer, folder / "text", WHOLE))
         whole = tokenizer.encode_detailed(text)
@@ -113,7 +113,7 @@ def test_a_line_of_words_one_by_one_is_the_line(tokenizer: SubwordTokenizer, mon
     assert tokenizer.goes_by_words
     text = english(50).replace("\n", "  ") + "x" * 99
     whole = tokenizer.encode(text).tolist()
-    monkeypatch.setattr(subwords, "LONG", 10)
+    monkeypatch.setattr(subwords, "MAX_WHOLE_LINE", 10)
     assert tokenizer.encode(text).tolist() == whole
     monkeypatch.setattr(subwords, "MAX_WORD_LENGTH", 7)
     assert tokenizer.decode(tokenizer.encode(text).tolist()) == text

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from charlm.api import LanguageModel
 from charlm.errors import UsageError
 from charlm.probability import log_softmax
-from charlm.sampling.generate import Ending, HeldText, SampledToken, collect, generate
+from charlm.sampling.generate import Ending, SampledToken, StopFilter, collect, generate
 from charlm.sampling.strategies import (
     Strategy,
     choose,
@@ -116,9 +116,9 @@ def test_the_repetition_penalty_multiplies_the_log_probabilities_of_what_was_see
 def choose_with(values: Any, strategy: Strategy, seed: int, seen: Any = ()) -> int:
     """From a batch in which the text stands twice, which makes no difference."""
     draws = np.array([np.random.default_rng(seed).random()] * 2)
-    one, other = choose(np.stack([values, values]), strategy, [seen, seen], draws).tolist()
-    assert one == other
-    return int(one)
+    first, second = choose(np.stack([values, values]), strategy, [seen, seen], draws).tolist()
+    assert first == second
+    return int(first)
 
 
 @given(logits, strategies, st.integers(0, 99))
@@ -295,16 +295,16 @@ def test_a_length_below_1_is_refused(length: int) -> None:
 
 
 @given(st.lists(st.text("ab\n", max_size=4), max_size=12), st.text("ab\n", min_size=1, max_size=5))
-def test_held_text_gives_all_before_the_stop_text_however_it_comes(pieces: list[str], stop: str) -> None:
-    held, given_out, whole = HeldText(stop), "", ""
+def test_a_stop_filter_passes_all_before_the_stop_text_however_it_comes(pieces: list[str], stop: str) -> None:
+    stop_filter, given_out, whole = StopFilter(stop), "", ""
     for piece in pieces:
         whole += piece
-        given_out += held.add(piece)
+        given_out += stop_filter.feed(piece)
         assert whole.startswith(given_out)
-        if held.found:
+        if stop_filter.found:
             break
-    assert held.found == (stop in whole)
-    assert given_out + held.rest() == whole.split(stop)[0]
+    assert stop_filter.found == (stop in whole)
+    assert given_out + stop_filter.finish() == whole.split(stop)[0]
 
 
 @given(
@@ -313,26 +313,26 @@ def test_held_text_gives_all_before_the_stop_text_however_it_comes(pieces: list[
 def test_of_several_stop_texts_the_first_that_is_complete_counts_however_the_text_comes(
     pieces: list[str], stops: list[str]
 ) -> None:
-    whole, held = "".join(pieces), HeldText(stops)
-    given_out = "".join([held.add(piece) for piece in pieces if not held.found]) + held.rest()
+    whole, stop_filter = "".join(pieces), StopFilter(stops)
+    given_out = "".join([stop_filter.feed(piece) for piece in pieces if not stop_filter.found]) + stop_filter.finish()
     found = [(whole.find(stop) + len(stop), whole.find(stop)) for stop in stops if stop in whole]
-    assert held.found == bool(found)
+    assert stop_filter.found == bool(found)
     assert given_out == (whole[: min(found)[1]] if found else whole)
 
 
 @given(st.lists(st.text(max_size=4), max_size=12))
 def test_without_a_stop_text_nothing_is_held(pieces: list[str]) -> None:
-    held = HeldText(None)
-    assert [held.add(piece) for piece in pieces] == pieces
-    assert (held.rest(), held.found) == ("", False)
+    stop_filter = StopFilter(None)
+    assert [stop_filter.feed(piece) for piece in pieces] == pieces
+    assert (stop_filter.finish(), stop_filter.found) == ("", False)
 
 
 @given(st.text("ab", max_size=9), st.text("ab", min_size=2, max_size=5))
 def test_no_more_is_held_than_could_begin_the_stop_text(text: str, stop: str) -> None:
-    held = HeldText(stop)
-    given_out = held.add(text)
-    if not held.found:
-        back = held.rest()
+    stop_filter = StopFilter(stop)
+    given_out = stop_filter.feed(text)
+    if not stop_filter.found:
+        back = stop_filter.finish()
         assert given_out + back == text
         assert stop.startswith(back)
 
@@ -384,7 +384,7 @@ def numbered(lm: LanguageModel, number: int) -> Iterator[SampledToken]:
 def test_the_first_of_many_equals_the_only_one_and_each_has_its_own_randomness(any_lm: LanguageModel) -> None:
     many = [collect("She ", numbered(any_lm, number)) for number in range(3)]
     assert many[0] == any_lm.sample("She ", seed=5, length=30)
-    assert all(one.ids != other.ids for one, other in pairwise(many))
+    assert all(sample.ids != following.ids for sample, following in pairwise(many))
     assert many[2] == collect("She ", numbered(any_lm, 2))
 
 

@@ -81,7 +81,7 @@ def test_counts_are_those_of_the_normalised_text(tokenizer: Tokenizer, text: str
 @settings(deadline=None, max_examples=100)
 @given(text=texts)
 def test_counting_alone_gives_the_same_numbers(tokenizer: Tokenizer, text: str) -> None:
-    counted, expected = tokenizer.encode_counted(text.encode()), Counted.of(tokenizer.encode_detailed(text))
+    counted, expected = tokenizer.encode_counted(text.encode()), Counted.from_encoded(tokenizer.encode_detailed(text))
     assert counted.ids.tolist() == expected.ids.tolist()
     assert [*vars(counted).values()][1:] == [*vars(expected).values()][1:]
 
@@ -153,6 +153,65 @@ def test_a_damaged_file_is_refused(unit: Unit, tmp_path: Path) -> None:
         (tmp_path / "tokenizer.json").write_bytes(content)
         with pytest.raises(RunError):
             load_tokenizer(tmp_path)
+
+
+FIELDS = {
+    "char": {"lowercase": False},
+    "byte": {},
+    "word": {"split": "unicode", "punctuation": "keep", "lowercase": False},
+    "subword": {"lowercase": False},
+}
+
+
+def write_fields(folder: Path, unit: Unit, fields: dict[str, object]) -> None:
+    """A tokenizer of which some fields of `tokenizer.json` are replaced; None leaves one out."""
+    for name, content in build_tokenizer(TextSettings(unit=unit), [TRAINING_TEXT]).files().items():
+        (folder / name).write_bytes(content)
+    written = json.loads((folder / "tokenizer.json").read_bytes()) | fields
+    kept = {name: value for name, value in written.items() if value is not None}
+    (folder / "tokenizer.json").write_text(json.dumps(kept), encoding="utf-8")
+
+
+@pytest.mark.parametrize(("unit", "field"), [(unit, field) for unit, fields in FIELDS.items() for field in fields])
+@pytest.mark.parametrize("wrong", [None, 1, "yes", ["unicode"]])
+def test_a_wrong_field_is_refused_by_name(unit: Unit, field: str, wrong: object, tmp_path: Path) -> None:
+    write_fields(tmp_path, unit, {field: wrong})
+    with pytest.raises(RunError, match=f"a damaged tokenizer: {field}"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("field", "wrong"), [("format", "x"), ("format", None), ("unit", ["word"]), ("unit", None), ("version", "1")]
+)
+def test_other_json_is_no_tokenizer(field: str, wrong: object, tmp_path: Path) -> None:
+    write_fields(tmp_path, "word", {field: wrong})
+    with pytest.raises(RunError, match="not a tokenizer of charlm"):
+        load_tokenizer(tmp_path)
+
+
+def test_a_file_of_a_newer_version_is_refused_as_such(tmp_path: Path) -> None:
+    write_fields(tmp_path, "word", {"version": 2})
+    with pytest.raises(RunError, match="format version 2") as refused:
+        load_tokenizer(tmp_path)
+    assert "newer charlm" in str(refused.value)
+
+
+@pytest.mark.parametrize("unit", TOKENIZERS)
+def test_fields_are_those_that_older_files_have_too(unit: Unit, tmp_path: Path) -> None:
+    write_fields(tmp_path, unit, {"further": [1]})
+    fields = json.loads((tmp_path / "tokenizer.json").read_bytes())
+    header = {"format": "charlm-tokenizer", "version": 1, "unit": unit}
+    assert {name: value for name, value in fields.items() if name not in ("symbols", "further")} == header | FIELDS[
+        unit
+    ]
+    assert load_tokenizer(tmp_path).unit == unit
+
+
+def test_older_files_of_words_take_marks_for_words(tmp_path: Path) -> None:
+    write_fields(tmp_path, "word", {"split": "whitespace", "symbols": ["<eos>", "<unk>", "</s>"]})
+    assert load_tokenizer(tmp_path).encode("</s>\n").tolist() == [2, 0]
+    write_fields(tmp_path, "word", {"split": "whitespace", "symbols": ["<eos>", "<unk>", "</s>"], "marks": True})
+    assert load_tokenizer(tmp_path).encode("</s>\n").tolist() == [0]
 
 
 def test_a_missing_tokenizer_is_refused(tmp_path: Path) -> None:

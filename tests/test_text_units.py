@@ -15,7 +15,7 @@ from charlm.text import splitting as splitting_module
 from charlm.text.characters import count_characters
 from charlm.text.joining import spell, spell_any, unjoin
 from charlm.text.numbering import Numbering
-from charlm.text.octets import OctetTokenizer
+from charlm.text.octets import ByteTokenizer
 from charlm.text.splitting import SEGMENT, SPELL, Splitting
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer, load_tokenizer
@@ -74,7 +74,7 @@ def test_unknown_characters_are_told() -> None:
 
 
 def test_bytes_are_their_values() -> None:
-    tokenizer = OctetTokenizer()
+    tokenizer = ByteTokenizer()
     assert tokenizer.encode("é\n").tolist() == [0xC3, 0xA9, 10]
     assert tokenizer.encode_detailed("é\n").characters == 2
     assert tokenizer.decode([0xC3, 0x28, 0xA9]) == "\udcc3(\udca9"
@@ -115,7 +115,7 @@ def test_symbols_of_a_chunk_are_unambiguous(chunk: str) -> None:
     st.integers(1, 30),
 )
 def test_numbers_are_those_of_the_symbols_one_by_one(text: str, splitting: Splitting, segment: int) -> None:
-    numbering = Numbering(splitting, {"a": 1}, 2, most=1000)
+    numbering = Numbering(splitting, {"a": 1}, 2, max_remembered=1000)
     names = ["\n", "a"]
     expected: list[str] = []
     for line in text.split("\n"):
@@ -124,12 +124,12 @@ def test_numbers_are_those_of_the_symbols_one_by_one(text: str, splitting: Split
         patch.setattr(splitting_module, "SEGMENT", segment)
         patch.setattr(numbering_module, "TABLE_BITS", 3)
         for _ in range(2):  # when the pieces are new, and when they have been seen
-            numbers = numbering.of(text.encode()).tolist()
+            numbers = numbering.number(text.encode()).tolist()
             names = ["\n", "a", *numbering.symbols]
             assert [names[number] for number in numbers] == expected[:-1]
         assert len(set(names)) == len(names)
         numbering.restart()
-        assert numbering.of(text.encode()).tolist() == numbers
+        assert numbering.number(text.encode()).tolist() == numbers
 
 
 def test_words_at_white_space_as_they_stand() -> None:
@@ -189,7 +189,7 @@ def test_a_long_line_of_subwords_is_cut_where_nothing_changes(
 ) -> None:
     line = "the cat  sat on that " * 500
     whole = subwords.encode(line).tolist()
-    monkeypatch.setattr("charlm.text.subwords.LONG", 50)
+    monkeypatch.setattr("charlm.text.subwords.MAX_WHOLE_LINE", 50)
     assert subwords.encode(line).tolist() == whole
     no_space = "ab" * 1000
     assert subwords.decode(subwords.encode(no_space)) == no_space
@@ -198,7 +198,7 @@ def test_a_long_line_of_subwords_is_cut_where_nothing_changes(
 def test_threads_change_nothing(subwords: SubwordTokenizer, monkeypatch: pytest.MonkeyPatch) -> None:
     text = "the cat sat\n\n on ▁ that mat\n" * 500
     alone = subwords.encode(text).tolist()
-    monkeypatch.setattr("charlm.text.subwords.FEW", 10)
+    monkeypatch.setattr("charlm.text.subwords.MIN_THREADED", 10)
     monkeypatch.setattr("charlm.text.subwords.cores", lambda: 3)
     assert subwords.encode(text).tolist() == alone
 
@@ -258,7 +258,7 @@ def test_a_damaged_model_is_refused(tmp_path: Path) -> None:
 @given(line=st.lists(st.sampled_from([*"abA ,'\t\u3000é“", "<unk>", "  "]), max_size=30).map("".join))
 def test_a_short_line_is_encoded_as_a_long_one(split: str, punctuation: str, lowercase: bool, line: str) -> None:
     kind = TextSettings(unit="word", split=split, punctuation=punctuation, lowercase=lowercase)  # type: ignore[arg-type]
-    words = WordTokenizer.of_counts(kind, Counter({"ab": 3, "a": 2, ",": 1, "￭,": 1, "": 1}))
+    words = WordTokenizer.from_counts(kind, Counter({"ab": 3, "a": 2, ",": 1, "￭,": 1, "": 1}))
     short, long = words.encode_detailed(line), words.encode_bytes(line.encode())
     assert (short.ids.tolist(), short.unknown) == (long.ids.tolist(), long.unknown)
     assert (short.characters, short.bytes) == (long.characters, long.bytes)

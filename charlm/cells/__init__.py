@@ -1,4 +1,4 @@
-"""Every recurrent cell's equation, written once, for torch and for NumPy. What a cell is: `cell.py`."""
+"""All recurrent cells by name. Each equation is written once and runs on torch and on NumPy; see `cell.py`."""
 
 from charlm.cells.cell import Cell
 from charlm.cells.gru import GRU, GRU_RESET_BEFORE, GRU_SIMPLE

@@ -1,4 +1,4 @@
-"""What a recurrent cell is: its equation as code that torch and NumPy both run, its weights, and where it is from.
+"""What a recurrent cell is: its equation as code that torch and NumPy both run, its weights, and its source.
 
 A cell is two functions. `project(x, weights, ops)` is all that depends on the input alone, so it can be computed for
 all time steps at once; `step(projected, state, weights, ops)` is one step of the recurrence and gives the new state,
@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 Array = Any  # a torch.Tensor or a numpy array: the same text runs on both
-Projected = tuple[Array, ...]  # what a cell makes of its input
-State = tuple[Array, ...]  # of one layer; the first part is its output
-NetworkState = tuple[State, ...]  # of all layers, each part (B, size)
+Projected = tuple[Array, ...]  # the result of a cell's `project`
+State = tuple[Array, ...]  # the state of one layer; its first part is the layer's output
+NetworkState = tuple[State, ...]  # the states of all layers, each part (B, size)
 Weights = Mapping[str, Array]
 
 
@@ -104,7 +104,7 @@ class Cell:
     bounds: Mapping[str, float] = field(default_factory=dict)
 
     def output_size(self, sizes: Sizes) -> int:
-        """Of the state's first part."""
+        """The size of the cell's output, which is the first part of its state."""
         return next(iter(self.state_sizes(sizes).values()))
 
 
@@ -114,7 +114,7 @@ def project_input(x: Array, weights: Weights, ops: Ops) -> Projected:
 
 
 def project_input_with_both_biases(x: Array, weights: Weights, ops: Ops) -> Projected:
-    """W_ih x + b_ih + b_hh: torch gives these cells a bias for each product, though their sum alone matters."""
+    """W_ih x + b_ih + b_hh: torch gives these cells a bias for each product, although only their sum matters."""
     return (ops.linear(x, weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"]),)
 
 
@@ -133,7 +133,7 @@ def gate_weights(num_gates: int) -> Callable[[Sizes], dict[str, NewWeight]]:
 
 
 def torch_weights(num_gates: int) -> Callable[[Sizes], dict[str, NewWeight]]:
-    """The same under the names of torch.nn's layers, which have two biases, bias_ih and bias_hh."""
+    """W [h, x] + b of each gate, named as in torch.nn's layers: two biases, bias_ih and bias_hh, in place of bias."""
 
     def weights(sizes: Sizes) -> dict[str, NewWeight]:
         rows = num_gates * sizes.hidden_size

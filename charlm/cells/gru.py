@@ -1,12 +1,12 @@
-"""Gated recurrent units. They differ in where the reset gate acts, and in which way the update gate points.
+"""Gated recurrent units. They differ in where the reset gate acts, and in what the update gate near 1 means.
 
-- `gru_simple` and `gru_reset_before` are written as the course on sequence models writes them: the state is c, and the
-  update gate u near 1 takes the *candidate*.
-- `gru` is written as torch and cuDNN compute it, and its update gate points as in Cho et al. 2014: z near 1 keeps the
-  *old state*, so z = 1 - u. (Chung et al. 2014, arXiv 1412.3555, point it the course's way.)
+- `gru_simple` and `gru_reset_before` are written as in the course on sequence models: the state is c, and an update
+  gate u near 1 takes the *candidate*, as in Chung et al. 2014, arXiv 1412.3555.
+- `gru` is written as torch and cuDNN compute it. Its update gate is that of Cho et al. 2014: z near 1 keeps the *old
+  state*, so z = 1 - u.
 - The reset gate of `gru_reset_before` acts on the state before the candidate's product, W (r * c), as in the course, in
-  Chung et al. and in the third version of Cho et al.; that of `gru` acts on the product, r * (W h + b), as in Cho et
-  al.'s first version. That needs a bias of its own there, and lets all three gates share one product with the state.
+  Chung et al. and in version 3 of Cho et al. The reset gate of `gru` acts on the product, r * (W h + b), as in version
+  1 of Cho et al. Then the product needs a bias of its own, but all three gates share one product with the state.
 """
 
 from charlm.cells.cell import (
@@ -26,7 +26,7 @@ from charlm.cells.cell import (
 
 
 def step_gru_simple(projected: Projected, state: State, weights: Weights, ops: Ops) -> State:
-    """No reset gate. u near 1 takes the candidate."""
+    """A step without a reset gate. u near 1 takes the candidate."""
     (x,), (c,) = projected, state
     candidate, u = ops.split(x + ops.linear(c, weights["weight_hh"]), 2)
     u = ops.sigmoid(u)
@@ -65,7 +65,7 @@ def step_gru(projected: Projected, state: State, weights: Weights, ops: Ops) -> 
     h_r, h_z, h_n = ops.split(ops.linear(h, weights["weight_hh"], weights["bias_hh"]), 3)
     r, z = ops.sigmoid(x_r + h_r), ops.sigmoid(x_z + h_z)
     n = ops.tanh(x_n + r * h_n)
-    h = n + z * (h - n)  # (1 - z) * n + z * h by three operations in place of four
+    h = n + z * (h - n)  # (1 - z) * n + z * h, with three operations instead of four
     return (h,)
 
 

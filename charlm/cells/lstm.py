@@ -1,4 +1,4 @@
-"""Long short-term memory and its relatives: a memory c that gates write, keep and show.
+"""Long short-term memory and its variants: a memory c that gates write, keep and show.
 
 Gates stand in torch's order: i the input gate, f the forget gate, g the candidate, o the output gate.
 """
@@ -67,7 +67,7 @@ def step_lstm_coupled(projected: Projected, state: State, weights: Weights, ops:
 
 
 def project_nothing(x: Array, weights: Weights, ops: Ops) -> Projected:
-    """The input as it is: what the state does to it comes before its product with the weights."""
+    """The input unchanged: the state gates it before its product with the weights, so `step` does all."""
     return (x,)
 
 

@@ -1,4 +1,4 @@
-"""Plain recurrent networks: the new state is a function of one sum."""
+"""Simple recurrent networks: the new state is a nonlinear function of one weighted sum."""
 
 from charlm.cells.cell import (
     Cell,
@@ -28,10 +28,10 @@ def step_rnn_relu(projected: Projected, state: State, weights: Weights, ops: Ops
 
 
 def step_indrnn(projected: Projected, state: State, weights: Weights, ops: Ops) -> State:
-    """Each unit sees of the state itself alone: u is a vector, and training keeps it between -1 and 1.
+    """Each unit sees only itself of the state: u is a vector, which training keeps between -1 and 1.
 
-    The paper's bound is a little above 1 for windows of a known length; here the state of a long text is carried on
-    without end, and a unit with |u| > 1 would grow exponentially.
+    The paper's bound for windows of a known length is slightly above 1. Here the state is carried through texts of any
+    length, and a unit with |u| > 1 would grow exponentially.
     """
     (x,), (h,) = projected, state
     h = ops.relu(x + weights["recurrent"] * h)

@@ -104,7 +104,7 @@ class NumberedText:
         pending = _Pending()
         for text in without_cut_spaces(texts):
             data = self._splitting.prepared(text)
-            numbers = self._numbering.of(data)
+            numbers = self._numbering.number(data)
             if self._splitting.keeps_text:
                 space = pending.is_within_a_line and len(data) > 0
                 pending.characters += count_characters(data) + space
@@ -128,7 +128,7 @@ class NumberedText:
     def tokenizer(self) -> WordTokenizer:
         """With the most frequent symbols of what was counted."""
         size = self._settings.vocab_size or DEFAULT_VOCAB_SIZE
-        return WordTokenizer.of_counts(self._settings, self._frequent(size))
+        return WordTokenizer.from_counts(self._settings, self._frequent(size))
 
     def encoded(self, part: str, vocabulary: Vocabulary) -> Iterator[Counted]:
         """A part's ids."""

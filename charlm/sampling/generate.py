@@ -1,4 +1,4 @@
-"""New text, token by token: prime with the prompt, step, stop."""
+"""New text, token by token: read the prompt, then sample a token, decode it and step, until something stops it."""
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,17 +15,20 @@ StoppedBy = Literal["length", "eos", "stop"]
 
 
 class Steps(Protocol):
-    """Something that steps one token at a time: `engine.Stepper`."""
+    """A model that reads one token at a time of each of B sequences."""
 
-    def initial_state(self, batch_size: int = 1) -> Any: ...
+    def initial_state(self, batch_size: int = 1) -> Any:
+        """The state before the first token."""
 
-    def step(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]: ...
+    def step(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
+        """Read a token of each sequence: ids (B,) -> the logits of the next one (B, V), and the new state."""
 
-    def select(self, state: Any, rows: list[int]) -> Any: ...
+    def select(self, state: Any, rows: list[int]) -> Any:
+        """The state of the sequences in these rows, in this order; a row can be taken several times."""
 
 
 class Decoding(Protocol):
-    """Ids to text as it becomes certain: `text.Decoder`."""
+    """Turns ids into text as it becomes certain, like `text.interface.Decoder`."""
 
     def feed(self, id: int) -> str: ...
 
@@ -34,9 +37,10 @@ class Decoding(Protocol):
 
 @dataclass(frozen=True)
 class Position:
-    """A place within the end of a prompt that is read while sampling (see `healing.py`).
+    """A place within the end of a prompt, while that is read by sampling (see `healing.py`).
 
-    `bias` (V,) is added to the logits there; a token that is not in `after` ends the prompt.
+    `bias` (V,) is added to the logits here. `after` has the next position for each token that does not reach the end of
+    the prompt.
     """
 
     bias: NDArray[np.float64]
@@ -45,7 +49,7 @@ class Position:
 
 @dataclass(frozen=True)
 class SampledToken:
-    """A sampled id, its log-probability in nats under the model itself (temperature 1), the text it made certain."""
+    """A sampled id, its log-probability in nats under the model at temperature 1, and the text that is now certain."""
 
     id: int
     logprob_nats: float
@@ -55,10 +59,10 @@ class SampledToken:
 
 @dataclass(frozen=True)
 class Sample:
-    """New text. `text` is without the prompt, which it goes on from as it stands.
+    """New text that continues `prompt`. `text` does not include the prompt.
 
-    `ids` and `logprob_nats` are of the tokens that end in the new text: one that begins in the prompt is among them, as
-    a whole; those that only read the prompt's end are not, nor do they count for the length.
+    `ids` and `logprob_nats` are those of all tokens that end in the new text, including one that begins in the prompt.
+    Tokens that end in the prompt are not among them and do not count towards the length.
     """
 
     text: str
@@ -71,7 +75,10 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """When a sample ends: after `length` tokens, at an `<eos>`, or before the text `stop`, the first of several."""
+    """When a sample ends: after `length` tokens; at an `<eos>` with `until_eos`; before the first of the texts `stop`.
+
+    Raises UsageError for a length below 1 and for an empty stop text.
+    """
 
     length: int = 500
     until_eos: bool = False
@@ -95,20 +102,20 @@ def generate(
     eos_id: int,
     forbidden: int | None = None,
 ) -> Iterator[SampledToken]:
-    """Sample tokens after `start`, which begins with `<eos>`; the last one says what stopped it.
+    """Sample the tokens that follow `start`, which begins with `<eos>`. The last one says what stopped the sample.
 
-    The `<eos>` or the stop text that ends a sample is not part of its text. `forbidden` is an id never sampled.
+    The `<eos>` or the stop text at the end is not part of the text. The id `forbidden` is never sampled.
     """
     primed, seen = prime(network, start), set(start[1:].tolist())
-    together = generate_together(
+    steps = generate_together(
         network, primed, seen, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden
     )
-    for tokens in together:
+    for tokens in steps:
         yield from tokens.values()
 
 
 def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-    """Read the start: the logits after it (1, V), and the state."""
+    """Read the ids `start`: the logits after them (1, V), and the state."""
     state = network.initial_state()
     for id in start[:-1]:
         _, state = network.step(np.array([id]), state)
@@ -129,111 +136,129 @@ def generate_together(
     position: Position | None = None,
     characters: int = 0,
 ) -> Iterator[dict[int, SampledToken]]:
-    """The same for several texts side by side, each with its own randomness: step by step, by number, their tokens.
+    """Sample several texts side by side, one for each generator in `rngs`; yields each step's tokens by text number.
 
-    `primed` is what `prime` made of the start that they share, `seen` its different ids but for the leading `<eos>`.
-    Before anything new comes, `characters` of the prompt may still have to be read from a `position` on.
+    `primed` is the result of `prime` for the start that the texts share, `seen` its ids without the leading `<eos>`. If
+    `position` is given, the last `characters` of the prompt are read from there first; such tokens are not yielded.
     """
-    logits, state = primed
-    texts = [_Text(ending, decoder, set(seen), eos_id, position, characters) for decoder in decoders]
-    going = list(range(len(texts)))
-    logits, state = np.repeat(logits, len(texts), axis=0), network.select(state, [0] * len(texts))
-    while going:
-        allowed = logits.astype(np.float64)
-        if forbidden is not None:
-            allowed[:, forbidden] = -np.inf
-        for row, number in enumerate(going):
-            if (place := texts[number].position) is not None:
-                allowed[row] += place.bias
-        draws = np.array([rngs[number].random() for number in going])
-        chosen = choose(allowed, strategy, [texts[number].seen for number in going], draws)
-        logprobs = log_softmax(logits)
-        tokens = [
-            texts[number].add(id, float(row[id]))
-            for number, id, row in zip(going, chosen.tolist(), logprobs, strict=True)
-        ]
-        yield {number: token for number, token in zip(going, tokens, strict=True) if token is not None}
-        rows = [row for row, token in enumerate(tokens) if token is None or token.stopped_by is None]
-        if len(rows) < len(going):
-            going, chosen, state = [going[row] for row in rows], chosen[rows], network.select(state, rows)
-        if going:
+    texts = [
+        _TextInProgress(number, rng, decoder, ending, eos_id, set(seen), position, characters)
+        for number, (rng, decoder) in enumerate(zip(rngs, decoders, strict=True))
+    ]
+    logits, state = np.repeat(primed[0], len(texts), axis=0), network.select(primed[1], [0] * len(texts))
+    while texts:
+        draws = np.array([text.rng.random() for text in texts])
+        chosen = choose(_allowed(logits, texts, forbidden), strategy, [text.seen for text in texts], draws)
+        logprobs = log_softmax(logits)[np.arange(len(texts)), chosen]
+        tokens = list(map(_TextInProgress.add, texts, chosen.tolist(), logprobs.tolist()))
+        yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
+        rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
+        if len(rows) < len(texts):
+            texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
+        if texts:
             logits, state = network.step(chosen, state)
 
 
-class _Text:
-    """One text on its way."""
+def _allowed(logits: NDArray[Any], texts: "Sequence[_TextInProgress]", forbidden: int | None) -> NDArray[np.float64]:
+    """The logits (B, V), with -inf for what may not be sampled."""
+    allowed = logits.astype(np.float64)
+    if forbidden is not None:
+        allowed[:, forbidden] = -np.inf
+    for row, text in zip(allowed, texts, strict=True):
+        if text.position is not None:
+            row += text.position.bias
+    return allowed
+
+
+class _TextInProgress:
+    """A text that is being sampled: what has been seen in it, and what stopped it."""
 
     def __init__(
         self,
-        ending: Ending,
+        number: int,
+        rng: np.random.Generator,
         decoder: Decoding,
-        seen: set[int],
+        ending: Ending,
         eos_id: int,
+        seen: set[int],
         position: Position | None,
         characters: int,
     ) -> None:
-        self.seen = seen
-        self.position, self._in_prompt = position, characters
-        self._ending, self._decoder, self._eos_id = ending, decoder, eos_id
-        self._held, self._length = HeldText(ending.stop), 0
+        self.number, self.rng, self.seen, self.position = number, rng, seen, position
+        self.stopped_by: StoppedBy | None = None
+        self._decoder, self._ending, self._eos_id = decoder, ending, eos_id
+        self._prompt_characters = characters  # still to be read
+        self._filter, self._length = StopFilter(ending.stop), 0
 
     def add(self, id: int, logprob_nats: float) -> SampledToken | None:
-        """Take the next token: the text that it makes certain, and what stops it now; None if it ends in the prompt."""
+        """Take the next token. Returns None if it ends within the prompt."""
         self.seen.add(id)
-        ended, held = self._ending.until_eos and id == self._eos_id, self._held
-        decoded = "" if ended else self._decoder.feed(id)
+        is_end = self._ending.until_eos and id == self._eos_id
+        decoded = "" if is_end else self._decoder.feed(id)
         if self.position is not None:
-            self.position = self.position.after.get(id)
-            decoded, self._in_prompt = decoded[self._in_prompt :], max(0, self._in_prompt - len(decoded))
+            decoded = self._without_prompt(id, decoded)
             if not decoded:
                 return None
         self._length += 1
-        text = held.add(decoded)
-        stopped: StoppedBy | None = "eos" if ended else "stop" if held.found else None
-        stopped = stopped or ("length" if self._length == self._ending.length else None)
-        if stopped is not None and not held.found:
-            text += held.add(self._decoder.finish()) + held.rest()
-        return SampledToken(id, logprob_nats, text, stopped)
+        text = self._filter.feed(decoded)
+        self.stopped_by = self._what_stops(is_end)
+        if self.stopped_by is not None and not self._filter.found:
+            text += self._filter.feed(self._decoder.finish()) + self._filter.finish()
+        return SampledToken(id, logprob_nats, text, self.stopped_by)
+
+    def _without_prompt(self, id: int, decoded: str) -> str:
+        """Read the prompt's end with this token: what the token writes beyond it."""
+        assert self.position is not None
+        self.position = self.position.after.get(id)
+        new = decoded[self._prompt_characters :]
+        self._prompt_characters = max(0, self._prompt_characters - len(decoded))
+        return new
+
+    def _what_stops(self, is_end: bool) -> StoppedBy | None:
+        if is_end:
+            return "eos"
+        if self._filter.found:
+            return "stop"
+        return "length" if self._length == self._ending.length else None
 
 
-class HeldText:
-    """Keeps back what may turn out to be the beginning of a stop text."""
+class StopFilter:
+    """Passes text on as it comes, up to a stop text, and holds back what could be the beginning of one."""
 
     def __init__(self, stop: str | Sequence[str] | None) -> None:
         self._stops = stop_texts(stop)
-        self._pending = ""
+        self._held = ""
         self.found = False
 
-    def add(self, text: str) -> str:
-        """Take new text; give what surely stands before any stop text.
+    def feed(self, text: str) -> str:
+        """Take new text. Returns the text that is certain to stand before any stop text.
 
-        Of several stop texts the one that is complete first counts, of those complete at once the one begun first.
+        Of several stop texts the one that is complete first counts; of those complete at once, the one begun first.
         """
         if not self._stops:
             return text
-        self._pending += text
-        found = [(start + len(stop), start) for stop in self._stops if (start := self._pending.find(stop)) >= 0]
+        text = self._held + text
+        found = [(start + len(stop), start) for stop in self._stops if (start := text.find(stop)) >= 0]
         if found:
-            self.found = True
-            text, self._pending = self._pending[: min(found)[1]], ""
-            return text
-        begun = (n for stop in self._stops for n in range(len(stop)) if self._pending.endswith(stop[:n]))
-        cut = len(self._pending) - max(begun)
-        text, self._pending = self._pending[:cut], self._pending[cut:]
-        return text
+            self.found, self._held = True, ""
+            return text[: min(found)[1]]
+        cut = len(text) - max(size for stop in self._stops for size in range(len(stop)) if text.endswith(stop[:size]))
+        self._held = text[cut:]
+        return text[:cut]
 
-    def rest(self) -> str:
-        text, self._pending = self._pending, ""
+    def finish(self) -> str:
+        """The text that is still held back, given that no more text follows."""
+        text, self._held = self._held, ""
         return text
 
 
 def stop_texts(stop: str | Sequence[str] | None) -> tuple[str, ...]:
-    """One stop text, or several, as a tuple."""
+    """The stop texts as a tuple, whether there is one, several or none."""
     return (stop,) if isinstance(stop, str) else tuple(stop or ())
 
 
 def collect(prompt: str, tokens: Iterable[SampledToken]) -> Sample:
-    """A whole sample out of its tokens."""
+    """The sample that consists of these tokens, of which there must be at least one."""
     per_token = list(tokens)
     return Sample(
         text="".join(token.text for token in per_token),

@@ -1,9 +1,10 @@
-"""Token healing: new text goes on from a prompt where its last token may still go on.
+"""Token healing: new text continues the prompt as a text, so that the last word of the prompt can become longer.
 
-`The ol` may become `The old`, though `ol` is another token than `old`. So the last token is taken back, and only tokens
-that agree with what the prompt has there can be sampled until it has been read: those that begin with the rest of the
-prompt, and those with which the rest begins. Each has the probability that the model gives it together with all ways to
-read what is then left, so that the prompt is given and nothing else is changed: p(token | context, prompt).
+After `The ol` a model of words may go on to `The old`, although `old` and `ol` are different tokens. So the prompt is
+read without its last token, and then only tokens that agree with the rest of the prompt can be sampled, until that has
+been read: those that begin with the rest, and those with which the rest begins. Each has the probability that the model
+gives it and all ways to read what is then left of the rest together. So tokens are sampled from exactly
+p(token | context, prompt), the model's own distribution given that the text begins with the prompt.
 """
 
 import heapq
@@ -20,15 +21,16 @@ from charlm.sampling.generate import Ending, Position, SampledToken, Steps, gene
 from charlm.sampling.strategies import Strategy
 from charlm.text.interface import Decoder, Ids, Tokenizer
 
-MAX_READ = 64  # ways into the rest of a prompt that are looked at, the likeliest first
-NEGLIGIBLE = 12.0  # nats by which a way is less likely than another that is complete, to be left out
+MAX_STEPS = 64  # of the model, to find ways to read the rest of a prompt, the likeliest first
+NEGLIGIBLE_NATS = 12.0  # a way is left out if it is less likely than a complete one by more than this
 
 
 @dataclass(frozen=True)
 class Start:
-    """What comes before the first new token: `<eos>` and the prompt's ids, the logits (1, V) and state after them.
+    """What has been read before the first token is sampled: `<eos>` and ids of the prompt.
 
-    The rest of the prompt, `characters` of it, is still to be read from `position` on. `forbidden` is never sampled.
+    `primed` has the logits (1, V) and the state after the ids. The last `characters` of the prompt have not been read
+    yet if there is a `position`, at which reading them begins. The id `forbidden` is never sampled.
     """
 
     tokenizer: Tokenizer
@@ -40,27 +42,24 @@ class Start:
 
 
 def start_after(tokenizer: Tokenizer, network: Steps, prompt: str, allow_unk: bool) -> Start:
-    """Read a prompt as far as its tokens are certain.
-
-    Where no token agrees with the rest of it, the prompt's tokens stay as they are.
-    """
+    """Read a prompt as far as its tokens are certain; or to its end, if no token agrees with the rest of it."""
     forbidden, end = None if allow_unk else tokenizer.unk_id, tokenizer.open_end(prompt)
-    ids = _with_start(tokenizer, end.ids)
+    ids = _after_eos(tokenizer, end.ids)
     primed = prime(network, ids)
     if not end.rest:
         return Start(tokenizer, forbidden, ids, primed)
-    way = _Ways(tokenizer, network, forbidden).first(int(ids[-1]), *primed, end.rest)
-    position, logprob = way.position()
+    root = _Search(tokenizer, network, forbidden).tree(int(ids[-1]), *primed, end.rest)
+    position, logprob = root.position()
     if logprob > -np.inf:
         return Start(tokenizer, forbidden, ids, primed, position, end.characters)
-    ids = _with_start(tokenizer, tokenizer.encode(prompt))
+    ids = _after_eos(tokenizer, tokenizer.encode(prompt))
     return Start(tokenizer, forbidden, ids, prime(network, ids))
 
 
 def go_on(
     network: Steps, start: Start, strategy: Strategy, ending: Ending, rngs: Sequence[np.random.Generator]
 ) -> Iterator[dict[int, SampledToken]]:
-    """New texts after a prompt, side by side, each with its own randomness."""
+    """Sample texts that continue a prompt side by side, one for each generator; yields each step's tokens by number."""
     yield from generate_together(
         network,
         start.primed,
@@ -77,74 +76,79 @@ def go_on(
 
 
 def unknown_after(tokenizer: Tokenizer, network: Steps, prompt: str) -> tuple[str, ...]:
-    """What a prompt has that the vocabulary lacks; its last token may go on as a known one."""
+    """What a prompt contains that the vocabulary lacks, except a last word that can become a known one."""
     start = start_after(tokenizer, network, prompt, allow_unk=False)
     read = tokenizer.tokens(prompt)[: len(start.ids) - 1]
     return tuple(token.unknown for token in read if token.unknown)
 
 
 def _decoder_after(start: Start) -> Decoder:
-    """A decoder that has seen the prompt: a word after a word begins with a space."""
+    """A decoder that has seen the ids of the start, so that a word after a word begins with a space."""
     decoder = start.tokenizer.decoder()
     for id in start.ids[1:].tolist():
         decoder.feed(id)
-    decoder.finish()  # bytes of a prompt that are no character yet are the prompt's
+    decoder.finish()  # the bytes of an incomplete character at the end belong to the prompt
     return decoder
 
 
-def _with_start(tokenizer: Tokenizer, ids: Ids) -> NDArray[np.int64]:
+def _after_eos(tokenizer: Tokenizer, ids: Ids) -> NDArray[np.int64]:
     return np.concatenate([[tokenizer.eos_id], ids]).astype(np.int64)
 
 
 @dataclass
-class _Way:
-    """Tokens read into the rest of a prompt: `ending` are those that can end it now, `within` those that go on."""
+class _Node:
+    """A node in the tree of ways to read the rest of a prompt: some tokens have been read, `rest` is left.
+
+    The tokens `ending` can end the rest here. Others continue it, those in `children` to a node that has been searched.
+    """
 
     state: Any
     logprobs: NDArray[np.float64]  # (V,)
     rest: bytes
-    texts: Sequence[bytes]
+    texts: Sequence[bytes]  # by id, what each token adds here
     ending: list[int]
-    within: list[int]
-    ways: dict[int, "_Way"] = field(default_factory=dict)
+    children: dict[int, "_Node"] = field(default_factory=dict)
 
     def position(self) -> tuple[Position, float]:
-        """The same for sampling, and log p of all that agrees with the rest."""
+        """The node as a position for sampling, and the log-probability of all ways to read the rest from here."""
         bias = np.full(len(self.logprobs), -np.inf)
         bias[self.ending] = 0.0
         positions = {}
-        for id, way in self.ways.items():
-            positions[id], bias[id] = way.position()
+        for id, child in self.children.items():
+            positions[id], bias[id] = child.position()
         return Position(bias, positions), float(np.logaddexp.reduce(self.logprobs + bias))
 
 
-class _Ways:
-    """Finds ways through the rest of a prompt, the likeliest first."""
+class _Search:
+    """A best-first search for ways to read the rest of a prompt."""
 
     def __init__(self, tokenizer: Tokenizer, network: Steps, forbidden: int | None) -> None:
         self._tokenizer, self._network, self._forbidden = tokenizer, network, forbidden
-        self._waiting: list[tuple[float, int, _Way, int]] = []
-        self._number = count()
-        self._best = -np.inf  # log p of the likeliest way that is complete
+        # A heap of the tokens that continue: their way's -log p, a number that breaks ties, their parent, their id.
+        self._waiting: list[tuple[float, int, _Node, int]] = []
+        self._numbers = count()
+        self._best = -np.inf  # log p of the likeliest complete way
 
-    def first(self, last: int, logits: NDArray[Any], state: Any, rest: bytes) -> _Way:
-        """The way of no tokens, after a prompt whose certain part ends in the token `last`; all others lie on it."""
-        first = self._look(last, logits, state, rest, 0.0)
-        for _ in range(MAX_READ):
-            if not self._waiting or -self._waiting[0][0] < self._best - NEGLIGIBLE:
+    def tree(self, last: int, logits: NDArray[Any], state: Any, rest: bytes) -> _Node:
+        """The root of the tree. `logits` (1, V) and `state` are those after the certain part, which ends in `last`."""
+        root = self._node(last, logits, state, rest, 0.0)
+        for _ in range(MAX_STEPS):
+            if not self._waiting or -self._waiting[0][0] < self._best - NEGLIGIBLE_NATS:
                 break
-            cost, _, way, id = heapq.heappop(self._waiting)
-            logits, state = self._network.step(np.array([id]), way.state)
-            way.ways[id] = self._look(id, logits, state, way.rest[len(way.texts[id]) :], -cost)
-        return first
+            cost, _, parent, id = heapq.heappop(self._waiting)
+            logits, state = self._network.step(np.array([id]), parent.state)
+            rest = parent.rest[len(parent.texts[id]) :]
+            parent.children[id] = self._node(id, logits, state, rest, -cost)
+        return root
 
-    def _look(self, last: int, logits: NDArray[Any], state: Any, rest: bytes, logprob: float) -> _Way:
+    def _node(self, last: int, logits: NDArray[Any], state: Any, rest: bytes, logprob: float) -> _Node:
+        """A new node, which the token `last` reaches with `logprob`; tokens that continue from it wait to be read."""
         texts, logprobs = self._tokenizer.texts_after(last), log_softmax(logits[0])
         usable = [id for id, text in enumerate(texts) if text[:1] == rest[:1] and id != self._forbidden]
         ending = [id for id in usable if texts[id].startswith(rest)]
-        within = [id for id in usable if rest.startswith(texts[id]) and texts[id] != rest]
-        way = _Way(state, logprobs, rest, texts, ending, within)
+        node = _Node(state, logprobs, rest, texts, ending)
         self._best = max([self._best, *(logprob + logprobs[ending])])
-        for id in within:
-            heapq.heappush(self._waiting, (-(logprob + logprobs[id]), next(self._number), way, id))
-        return way
+        for id in usable:
+            if rest.startswith(texts[id]) and texts[id] != rest:
+                heapq.heappush(self._waiting, (-(logprob + logprobs[id]), next(self._numbers), node, id))
+        return node

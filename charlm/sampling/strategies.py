@@ -1,4 +1,4 @@
-"""From logits to the logits that are sampled from: pure functions on a vector (V,). What is ruled out becomes -inf."""
+"""Choosing the next token: filters that set logits to -inf, the repetition penalty, temperature and the draw."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -13,12 +13,15 @@ from charlm.probability import log_softmax
 
 Logits = NDArray[Any]
 
-COLDEST = 1e-290  # the lowest temperature that is used: below it, the quotient of a logit would overflow
+MIN_TEMPERATURE = 1e-290  # used for lower temperatures, by which a logit could not be divided without overflow
 
 
 @dataclass(frozen=True, kw_only=True)
 class Strategy:
-    """How the next token is chosen. Temperature 0 is the arg max."""
+    """How the next token is chosen. Temperature 0 takes the likeliest token.
+
+    Raises UsageError, which names the option, for a value out of range.
+    """
 
     temperature: float = 1.0
     top_k: int | None = None
@@ -37,11 +40,11 @@ class Strategy:
 
     @property
     def filters(self) -> bool:
-        """Whether some tokens may be ruled out."""
+        """Whether a filter is set."""
         return not (self.top_k is None and self.top_p is None and self.min_p is None)
 
     def keep(self, logits: Logits) -> Logits:
-        """What the filters leave of logits (V,), one filter after another."""
+        """Apply the filters to logits (V,), one after another."""
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:
@@ -52,31 +55,32 @@ class Strategy:
 
 
 def keep_top_k(logits: Logits, k: int) -> Logits:
-    """The k likeliest stay; of equals at the border, those with the lowest ids."""
+    """Keep the k likeliest of logits (V,); of equally likely ones, those with the lowest ids."""
     if k >= len(logits):
         return logits
     return _keep(logits, np.argsort(-logits, kind="stable")[:k])
 
 
 def keep_top_p(logits: Logits, p: float) -> Logits:
-    """The fewest tokens that together hold at least p stay (Holtzman et al. 2020, arXiv 1904.09751)."""
+    """Keep the fewest of logits (V,) whose probabilities sum to at least p (Holtzman et al. 2020, arXiv 1904.09751)."""
     order = np.argsort(-logits, kind="stable")
-    before = np.cumsum(softmax(logits[order]))
-    return _keep(logits, order[: 1 + int(np.searchsorted(before, min(p, before[-1])))])
+    cumulative = np.cumsum(softmax(logits[order]))
+    num_kept = 1 + int(np.searchsorted(cumulative, min(p, cumulative[-1])))
+    return _keep(logits, order[:num_kept])
 
 
 def keep_min_p(logits: Logits, p: float) -> Logits:
-    """Tokens at least p times as likely as the likeliest stay (Nguyen et al. 2024, arXiv 2407.01082)."""
+    """Keep those of logits (V,) at least p times as likely as the likeliest (Nguyen et al. 2024, arXiv 2407.01082)."""
     if p == 0:
         return logits
     return np.where(logits >= logits.max() + np.log(p), logits, -np.inf)
 
 
 def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> Logits:
-    """Log-probabilities of tokens seen already are multiplied by the penalty.
+    """Multiply the log-probabilities of the ids `seen` by the penalty: logits (V,) -> (V,).
 
-    After Keskar et al. 2019, arXiv 1909.05858; on log-probabilities, which are never positive, so that adding a
-    constant to all logits changes nothing.
+    Keskar et al. 2019, arXiv 1909.05858, do this with logits. Log-probabilities are never positive, so the penalty
+    always acts in one direction, and adding a constant to all logits changes nothing.
     """
     result = log_softmax(logits)
     result[seen] *= penalty
@@ -86,10 +90,10 @@ def penalise_repetition(logits: Logits, seen: NDArray[Any], penalty: float) -> L
 def choose(
     logits: Logits, strategy: Strategy, seen: Sequence[Collection[int]], draws: NDArray[np.float64]
 ) -> NDArray[np.int64]:
-    """The next id of each text. Logits (B, V) in any scale, -inf for what is ruled out -> (B,).
+    """The next id of each of B texts: logits (B, V), -inf for what may not be chosen -> (B,).
 
-    `seen` holds the different ids of each text so far, `draws` (B,) a random number in [0, 1) for each.
-    Raises DivergedError when the logits are not numbers, or beyond all numbers.
+    `seen` holds the ids that occur in each text so far, `draws` (B,) a random number in [0, 1) for each text.
+    Raises DivergedError if the largest logit of a text is not finite.
     """
     logits = np.asarray(logits, np.float64)
     top = logits.max(axis=1, keepdims=True)
@@ -97,13 +101,12 @@ def choose(
         what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
         raise DivergedError(what, to_do="train it longer or again, or sample fewer tokens")
     if strategy.repetition_penalty != 1.0:
-        ids = [np.array(sorted(one), np.int64) for one in seen]
-        penalised = map(penalise_repetition, logits, ids, repeat(strategy.repetition_penalty))
-        logits = np.stack(list(penalised))
+        ids_seen = (np.array(sorted(ids), np.int64) for ids in seen)
+        logits = np.stack(list(map(penalise_repetition, logits, ids_seen, repeat(strategy.repetition_penalty))))
         top = logits.max(axis=1, keepdims=True)
     if strategy.temperature == 0:
         return np.asarray(logits.argmax(axis=1))
-    logits = (logits - top) / max(strategy.temperature, COLDEST)
+    logits = (logits - top) / max(strategy.temperature, MIN_TEMPERATURE)
     if strategy.filters:
         logits = np.stack([strategy.keep(row) for row in logits])
     cumulative = np.exp(logits).cumsum(axis=1)

@@ -1,6 +1,7 @@
-"""One token a character (a Unicode code point), by table look-up on whole blocks of text."""
+"""Character tokenizer: each Unicode code point is a token, looked up in tables for a whole block of text at once."""
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, final
 
@@ -8,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.settings import TextSettings
+from charlm.system.records import read_record
 from charlm.text.interface import (
     TOKENIZER_FILE,
     UNK,
@@ -17,8 +19,7 @@ from charlm.text.interface import (
     SymbolDecoder,
     Token,
     Tokenizer,
-    ends_before_lower,
-    flag_field,
+    ends_before_lowercasing,
     to_json,
 )
 from charlm.text.long_lines import Place, where_case_is_plain
@@ -27,7 +28,15 @@ from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
 NUM_ASCII = 128
 ASCII = bytes(range(NUM_ASCII))
-CONTINUATIONS = bytes(range(NUM_ASCII, NUM_BYTES + CONTINUATION + 1))  # the bytes of UTF-8 that begin no character
+CONTINUATIONS = bytes(range(NUM_ASCII, NUM_BYTES + CONTINUATION + 1))  # bytes of UTF-8 after a character's first
+NUM_CODE_POINTS = 0x110000
+
+
+@dataclass(frozen=True)
+class CharacterRecord:
+    """The fields of `tokenizer.json` for characters, before the list of symbols."""
+
+    lowercase: bool
 
 
 @final
@@ -37,19 +46,19 @@ class CharacterTokenizer(Tokenizer):
     unk_id = UNK_ID
 
     def __init__(self, vocabulary: Vocabulary, lowercase: bool = False) -> None:
-        """Raises ValueError when a symbol is not one character."""
+        """Raises ValueError if a symbol is not one character."""
         self.vocabulary = vocabulary
         self.lowercase = lowercase
         self.vocab_size = len(vocabulary)
         self.lossless = not lowercase
-        self.needs_lines = lowercase  # a capital sigma's small form depends on what follows it in the word
+        self.needs_lines = lowercase  # the lowercase of a capital sigma depends on what follows it in the word
         if any(len(symbol) != 1 for symbol in vocabulary.ids):
             raise ValueError("a symbol is not one character")
-        self._table = _table(vocabulary)
+        self._table = _id_table(vocabulary)
         ascii_ids = self._table[:NUM_ASCII]
-        self._fits_byte = bool(ascii_ids.max() < NUM_BYTES)
-        self._other = next(byte for byte in range(NUM_BYTES) if byte not in ascii_ids)  # for all but ASCII
-        self._bytes = bytes(ascii_ids.astype(np.uint8)).ljust(NUM_BYTES, bytes([self._other]))
+        self._ascii_ids_fit_a_byte = bool(ascii_ids.max() < NUM_BYTES)
+        self._placeholder = next(byte for byte in range(NUM_BYTES) if byte not in ascii_ids)
+        self._byte_table = bytes(ascii_ids.astype(np.uint8)).ljust(NUM_BYTES, bytes([self._placeholder]))
 
     @property
     def place_to_cut(self) -> Place:
@@ -61,15 +70,15 @@ class CharacterTokenizer(Tokenizer):
 
     @classmethod
     def learn(cls, settings: TextSettings, texts: Iterable[bytes]) -> Self:
-        """The same from pieces of UTF-8."""
+        """A tokenizer with the most frequent characters of a text that is given in pieces of UTF-8."""
         cased = (text.decode().lower().encode() for text in texts) if settings.lowercase else texts
         counts = count_characters(cased)
         counts.pop("\n", None)
-        return cls(Vocabulary.of_counts(counts, settings.vocab_size, settings.min_count), settings.lowercase)
+        return cls(Vocabulary.from_counts(counts, settings.vocab_size, settings.min_count), settings.lowercase)
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
-        return cls(Vocabulary.of_json(fields["symbols"]), flag_field(fields, "lowercase"))
+    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+        return cls(Vocabulary.from_json(symbols), read_record(CharacterRecord, fields).lowercase)
 
     def normalise(self, text: str) -> str:
         return text.lower() if self.lowercase else text
@@ -86,24 +95,26 @@ class CharacterTokenizer(Tokenizer):
         ids = self._encode(data)
         unknown = np.flatnonzero(ids == UNK_ID)
         text = data.decode() if len(unknown) else ""
-        return Encoded(ids, tuple(text[at] for at in unknown), len(ids), len(data))
+        return Encoded(ids, tuple(text[place] for place in unknown), len(ids), len(data))
 
     def tokens(self, text: str) -> list[Token]:
         source = self.normalise(text)
         ids = self._encode(source.encode()).tolist()
-        ends = ends_before_lower(text, range(1, len(ids) + 1)) if self.lowercase else range(1, len(ids) + 1)
+        ends: Iterable[int] = range(1, len(ids) + 1)
+        if self.lowercase:
+            ends = ends_before_lowercasing(text, ends)
         unknown = (character if id == UNK_ID else None for id, character in zip(ids, source, strict=True))
         return list(map(Token, ids, ends, unknown))
 
     def _encode(self, data: bytes) -> Ids:
-        """ASCII by a table of bytes, and the others, if they are fewer, then put in between."""
+        """Look up ASCII in a table of bytes, which is the fastest way, then the other characters if they are few."""
         others = b"" if data.isascii() else data.translate(None, ASCII)
-        if not self._fits_byte or 2 * len(others) > len(data):
+        if not self._ascii_ids_fit_a_byte or 2 * len(others) > len(data):
             return self._table.take(_code_points(data), mode="clip")
-        found = np.frombuffer(data.translate(self._bytes, CONTINUATIONS), np.uint8)
+        found = np.frombuffer(data.translate(self._byte_table, CONTINUATIONS), np.uint8)
         ids = found.astype(np.uint32)
         if others:
-            ids[found == self._other] = self._table.take(_code_points(others), mode="clip")
+            ids[found == self._placeholder] = self._table.take(_code_points(others), mode="clip")
         return ids
 
     def decoder(self) -> Decoder:
@@ -113,13 +124,13 @@ class CharacterTokenizer(Tokenizer):
         return self.vocabulary.symbols[id]
 
     def files(self) -> dict[str, bytes]:
-        fields = {"lowercase": self.lowercase, "symbols": list(self.vocabulary.symbols)}
+        fields = {**vars(CharacterRecord(self.lowercase)), "symbols": self.vocabulary.symbols}
         return {TOKENIZER_FILE: to_json(self.unit, fields)}
 
 
 def count_characters(texts: Iterable[bytes]) -> dict[str, int]:
-    """How often each character occurs in these texts of UTF-8."""
-    counts = np.zeros(0x110000, np.int64)
+    """How often each character occurs in a text that is given in pieces of UTF-8."""
+    counts = np.zeros(NUM_CODE_POINTS, np.int64)
     for text in texts:
         counts[:NUM_ASCII] += count_bytes(text)[:NUM_ASCII]
         if not text.isascii():
@@ -132,8 +143,8 @@ def _code_points(data: bytes) -> NDArray[np.uint32]:
     return np.frombuffer(data.decode().encode("utf-32-le"), np.uint32)
 
 
-def _table(vocabulary: Vocabulary) -> Ids:
-    """The id of each code point; the last entry stands for all that follow."""
+def _id_table(vocabulary: Vocabulary) -> Ids:
+    """The id of each code point; the last entry, `<unk>`, also serves all larger ones."""
     codes = [ord(symbol) for symbol in vocabulary.ids]
     table = np.full(max([NUM_ASCII, *codes]) + 2, UNK_ID, np.uint32)
     table[codes] = list(vocabulary.ids.values())

@@ -1,4 +1,4 @@
-"""What every tokenizer promises: text <-> ids, lines ended by `<eos>`, nothing lost that is not declared lost."""
+"""The interface of all tokenizers: text to ids and back, with an `<eos>` for each line end."""
 
 import bisect
 import hashlib
@@ -9,13 +9,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import TextError
 from charlm.settings import TextSettings, Unit
+from charlm.system.records import Count
 from charlm.text.long_lines import Place, at_a_space
 
 Ids = NDArray[np.uint32]
@@ -24,18 +25,25 @@ EOS = "<eos>"
 UNK = "<unk>"
 TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
-FORMAT = "charlm-tokenizer"
 FORMAT_VERSION = 1
-BYTES_TO_DO = "a model of bytes takes any: charlm train --unit byte"
 MAX_TOKENIZER = 1 << 28  # bytes of tokenizer.json
 
 
 @dataclass(frozen=True)
-class Encoded:
-    """A text as ids, with what its numbers are divided by.
+class Header:
+    """The fields that every `tokenizer.json` begins with."""
 
-    `unknown` holds, in order, what the text has in place of each token that became `<unk>` because the vocabulary
-    lacks it. `characters` and `bytes` (UTF-8) are those of the normalised text, each end of line counted as one.
+    format: Literal["charlm-tokenizer"]
+    version: Count
+    unit: Unit
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """A text as ids, with the lengths by which its log-probability is divided.
+
+    `unknown` holds the original of each token that became `<unk>`, in the order of the text. `characters` and `bytes`
+    (of UTF-8) are those of the normalised text; a line end counts as one of each.
     """
 
     ids: Ids
@@ -46,9 +54,9 @@ class Encoded:
 
 @dataclass(frozen=True)
 class Token:
-    """One token of a text. `end` says how many characters of the text have been read with it.
+    """One token of a text. It ends after the first `end` characters of the text.
 
-    `unknown` is what the text has in its place, where it became `<unk>` because the vocabulary lacks that.
+    `unknown` is its original if it became `<unk>`, else None.
     """
 
     id: int
@@ -58,9 +66,10 @@ class Token:
 
 @dataclass(frozen=True)
 class OpenEnd:
-    """A text that is to go on. `ids` stay, whatever follows; the text's end `rest` may get other tokens then.
+    """A text that will be continued: the ids that are certain, and the end of the text whose tokens may change.
 
-    `rest` is UTF-8, as `Tokenizer.texts_after` gives texts; a decoder makes `characters` of it.
+    `rest` is that end in UTF-8, as it would be spelled by `Tokenizer.texts_after`. It decodes to `characters`
+    characters.
     """
 
     ids: Ids
@@ -70,7 +79,10 @@ class OpenEnd:
 
 @dataclass(frozen=True)
 class Counted:
-    """A text as ids, and what is counted of it; of unknown tokens their number, and their bytes with one more each."""
+    """A text as ids, with its lengths and with counts of its unknown symbols.
+
+    `unknown_bytes` are the bytes of their UTF-8 and one more for the end of each.
+    """
 
     ids: NDArray[np.unsignedinteger[Any]]
     characters: int
@@ -79,28 +91,28 @@ class Counted:
     unknown_bytes: int
 
     @classmethod
-    def of(cls, encoded: Encoded) -> Self:
+    def from_encoded(cls, encoded: Encoded) -> Self:
         unknown = encoded.unknown
         unknown_bytes = len("".join(unknown).encode()) + len(unknown)
         return cls(encoded.ids, encoded.characters, encoded.bytes, len(unknown), unknown_bytes)
 
 
 class Decoder(ABC):
-    """Ids to text, one at a time: what `feed` has returned is never taken back."""
+    """Turns ids into text, one at a time. Text that `feed` has returned is never changed by later ids."""
 
     @abstractmethod
     def feed(self, id: int) -> str:
-        """The text that this id makes certain; empty while, say, a character's bytes are incomplete."""
+        """The text that is certain with this id; empty while, for example, a character lacks some of its bytes."""
 
     def finish(self) -> str:
-        """What is left when no further id comes."""
+        """The text that was still uncertain, given that no further id follows."""
         return ""
 
 
 class Tokenizer(ABC):
-    """Text to ids and back; all ids are below `vocab_size`.
+    """Turns text into ids below `vocab_size` and back. It never changes, and threads can share it.
 
-    Every "\\n" of the normalised text, and only that, becomes `eos_id`.
+    `eos_id` stands for each line end ("\\n") of the normalised text, and for nothing else.
     """
 
     unit: Unit
@@ -110,74 +122,80 @@ class Tokenizer(ABC):
     lossless: bool
     """Whether `decode(encode(text)) == text` for every text whose symbols are known."""
     needs_lines: bool
-    """Whether a long text may be encoded in pieces only if they end at line ends, or where a long line may be cut."""
+    """Whether the pieces in which a long text is encoded must end at line ends, or at a `place_to_cut` in a line."""
 
     @property
     def place_to_cut(self) -> Place:
-        """Where a long line may be cut, where `needs_lines`; for words, the space there belongs to neither side."""
+        """Where a long line can be cut without changing its ids. A space there belongs to no token of words."""
         return at_a_space
 
     @classmethod
     @abstractmethod
     def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
-        """Learn the symbols of a text; what a person should know about that is appended to `notes`."""
+        """Learn the symbols from a text. What the user should know about them is appended to `notes`."""
 
     @classmethod
     @abstractmethod
-    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
-        """From the fields of `tokenizer.json`. Raises KeyError, TypeError or ValueError when they are damaged."""
+    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+        """Make a tokenizer from a `tokenizer.json` in `folder`: its list of symbols, if any, and its other fields.
+
+        Raises ValueError if they are damaged.
+        """
 
     @abstractmethod
     def encode_detailed(self, text: str) -> Encoded:
-        """The ids of a text, and what has to be known to divide by characters and to price unknown symbols."""
+        """The ids of a text with its lengths and its unknown symbols."""
 
     @abstractmethod
     def tokens(self, text: str) -> list[Token]:
-        """The tokens of `encode_detailed` one by one, with the place where each ends: slower, for single sentences."""
+        """The tokens of a text, each with the place where it ends. It is slow: use it for single sentences."""
 
     @abstractmethod
     def normalise(self, text: str) -> str:
-        """The text that the counts are of; the text itself when nothing is lost."""
+        """The text without what the tokenizer drops: letter case, for example, or repeated spaces."""
 
     @abstractmethod
     def decoder(self) -> Decoder:
-        """A fresh streaming decoder; an unknown symbol is shown as `<unk>`."""
+        """A new decoder, which shows an unknown symbol as `<unk>`."""
 
     @abstractmethod
     def symbol(self, id: int) -> str:
-        """How a type is shown to people, such as `<eos>`, `a`, a space."""
+        """How a type is shown to people, for example `<eos>` or `a`."""
 
     @abstractmethod
     def files(self) -> dict[str, bytes]:
-        """All of it as files, by name, the same bytes each time."""
+        """The content by name of the files from which `load` makes this tokenizer, the same bytes each time."""
 
     def grown(self, learned: Self) -> Self:
-        """This tokenizer with the symbols of one that was learned from a further text, behind its own."""
+        """This tokenizer with the symbols that only `learned`, built from a further text, has appended."""
         return self
 
     def plain(self, id: int) -> tuple[str, str]:
-        """A type's symbol without marks of charlm's own, and what these say about the spaces beside it."""
+        """A type's symbol without the joiners that charlm adds, and their meaning, such as "no space before"."""
         return self.symbol(id), ""
 
     def encode_open(self, text: str) -> Ids:
-        """The ids of a text that is to go on; of words, a space at its end belongs to what follows."""
+        """The ids of a text that will be continued: a space at its end belongs to the word that follows."""
         return self.encode(text)
 
     def open_end(self, text: str) -> OpenEnd:
-        """The same for new text: what is certain, and the end that may get other tokens with what follows."""
+        """The ids of a text that will be continued, apart from its end, whose tokens depend on what follows."""
         return OpenEnd(self.encode(text))
 
     def texts_after(self, id: int) -> Sequence[bytes]:
-        """What each id adds to a text whose last token is this one, where `open_end` leaves something open."""
-        raise NotImplementedError(f"{self.unit}s leave nothing open")
+        """For each id, the UTF-8 that it adds to a text that ends with the token `id`.
+
+        Only for tokenizers whose `open_end` can leave a rest.
+        """
+        raise NotImplementedError(f"open_end leaves no rest for {self.unit} tokenizers")
 
     def encode_bytes(self, data: bytes) -> Encoded:
-        """The same as `encode_detailed` for a text as UTF-8."""
+        """What `encode_detailed` returns, for a text given as UTF-8."""
         return self.encode_detailed(data.decode())
 
     def encode_counted(self, data: bytes) -> Counted:
-        """The same for who does not ask what the unknown tokens were."""
-        return Counted.of(self.encode_bytes(data))
+        """The ids of a text given as UTF-8, with its lengths and the number and size of its unknown symbols."""
+        return Counted.from_encoded(self.encode_bytes(data))
 
     def encode(self, text: str) -> Ids:
         return self.encode_detailed(text).ids
@@ -187,7 +205,7 @@ class Tokenizer(ABC):
         return "".join([decoder.feed(int(id)) for id in ids]) + decoder.finish()
 
     def sha256(self) -> str:
-        """A fingerprint: tokenizers with the same one give the same ids."""
+        """A fingerprint of the files: tokenizers with the same fingerprint give the same ids."""
         digest = hashlib.sha256()
         for name, content in sorted(self.files().items()):
             digest.update(f"{name} {len(content)}\n".encode() + content)
@@ -195,7 +213,7 @@ class Tokenizer(ABC):
 
 
 class SymbolDecoder(Decoder):
-    """For units whose symbols are their own text, whatever stands beside them."""
+    """A decoder for tokens whose text does not depend on their neighbours."""
 
     def __init__(self, texts: tuple[str, ...]) -> None:
         self._texts = texts
@@ -205,20 +223,21 @@ class SymbolDecoder(Decoder):
 
 
 def text_from_argument(text: str) -> str:
-    """A command line's argument as real text: bytes of it that are not text (lone surrogates) become U+FFFD."""
+    """Text from the command line, where bytes that are not UTF-8 (lone surrogates) become U+FFFD."""
     return re.sub("[\ud800-\udfff]", "\ufffd", text)
 
 
 def check_is_text(data: bytes) -> None:
-    """Raise TextError for bytes that are no UTF-8."""
+    """Raise TextError if `data` is not UTF-8."""
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        raise TextError("the text is not valid utf-8", f"byte offset {error.start}", BYTES_TO_DO) from error
+        to_do = "a model of bytes takes any: charlm train --unit byte"
+        raise TextError("the text is not valid utf-8", f"byte offset {error.start}", to_do) from error
 
 
-def ends_before_lower(text: str, ends: Iterable[int]) -> list[int]:
-    """Places in a text, given those in its lowercased form: a few characters become two."""
+def ends_before_lowercasing(text: str, ends: Iterable[int]) -> list[int]:
+    """Places in a text, from places in its lowercased form, where a few characters (such as İ) become two."""
     sizes = [len(character.lower()) for character in text]
     if sum(sizes) == len(text):
         return list(ends)
@@ -228,13 +247,5 @@ def ends_before_lower(text: str, ends: Iterable[int]) -> list[int]:
 
 def to_json(unit: Unit, fields: Mapping[str, Any]) -> bytes:
     """The content of `tokenizer.json`."""
-    content = {"format": FORMAT, "version": FORMAT_VERSION, "unit": unit, **fields}
-    return (json.dumps(content, ensure_ascii=False, indent=1) + "\n").encode()
-
-
-def flag_field(fields: Mapping[str, Any], name: str) -> bool:
-    """A boolean field. Raises ValueError when it is missing or something else."""
-    value = fields.get(name)
-    if not isinstance(value, bool):
-        raise ValueError(f"{name!r} is not true or false")
-    return value
+    header = Header("charlm-tokenizer", FORMAT_VERSION, unit)
+    return (json.dumps({**vars(header), **fields}, ensure_ascii=False, indent=1) + "\n").encode()

@@ -1,9 +1,10 @@
-"""How words and punctuation join into a line, written into the symbols themselves, so that nothing is lost.
+"""Joiners: marks in the symbols of words that say where the text has no space, so that nothing is lost.
 
-A line is chunks with exactly one space between two of them. An empty chunk (of a line with two spaces in a row, say)
-is the symbol "", unless it is the whole line. Any other chunk is words and single other characters; where two of
-these touch, one of them carries a joiner: the right one if it is no word ("￭,"), else the left one ("“￭").
-So `“Hi,” he said` is “￭ Hi ￭, ￭” he said, and a word is the same type wherever it stands.
+A line is a sequence of chunks with exactly one space between two of them. A chunk is split into words and single other
+characters. Where two of these touch, one of them gets a joiner: the right one unless it is a word ("￭,"), else the left
+one ("“￭"). An empty chunk, as between two spaces, is the empty symbol; but an empty line has no symbols.
+
+So `“Hi,” he said` becomes `“￭`, `Hi`, `￭,`, `￭”`, `he`, `said`, and a word is the same type wherever it stands.
 """
 
 import string
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 JOINER = "\uffed"
 ASCII_PUNCTUATION = frozenset(string.punctuation) - {"_"}
-# A joiner in the text counts as a letter, but for what joins words, so that no word looks like a joined character.
+# A joiner that the text itself has counts as a letter, except beside an apostrophe, so that no word looks as if it had
+# been given one.
 WORD = rf"[\w\p{{M}}{JOINER}]+(?:(?<!{JOINER})['’](?!{JOINER})[\w\p{{M}}{JOINER}]+)*"
 
 
@@ -30,7 +32,7 @@ def spell(chunk: str) -> Iterable[str]:
 
 
 def spell_any(chunk: str) -> Iterator[str]:
-    """The same without the short cuts for a word, alone or before a comma, that most chunks are."""
+    """What `spell` returns, without its shortcuts for the most frequent chunks: a word, alone or before a comma."""
     pending = None
     for piece in _pieces().finditer(chunk):
         text, is_word = piece[0], piece[1] is not None
@@ -46,19 +48,19 @@ def spell_any(chunk: str) -> Iterator[str]:
 
 
 def words_of(chunk: str) -> Iterable[str]:
-    """The words of a chunk alone."""
+    """The words of a chunk, without other characters."""
     if chunk.isalpha():
         return (chunk,)
     return (piece[0] for piece in _pieces().finditer(chunk) if piece[1] is not None)
 
 
 def has_word(chunk: str) -> bool:
-    """Whether there is a letter, mark, digit or underscore in it."""
+    """Whether the chunk contains a letter, mark, digit or underscore."""
     return any(True for _ in words_of(chunk))
 
 
 def unjoin(symbol: str) -> tuple[str, bool, bool]:
-    """A symbol's text, and whether it joins what is on its left and on its right."""
+    """A symbol's text, and whether it joins the symbol before it and the symbol after it."""
     if _joined().fullmatch(symbol):
         return symbol.strip(JOINER), symbol.startswith(JOINER), symbol.endswith(JOINER)
     return symbol, False, False
@@ -66,7 +68,7 @@ def unjoin(symbol: str) -> tuple[str, bool, bool]:
 
 @cache
 def _pieces() -> "Pattern[str]":
-    import regex
+    import regex  # here, since it takes time that other tokenizers do not need
 
     return regex.compile(rf"({WORD})|.", regex.DOTALL)
 

@@ -1,7 +1,7 @@
-"""Where a long line is cut so that nothing changes, and how words are told from its pieces.
+"""Where a long line can be cut so that its pieces, encoded separately, give the same ids as the whole.
 
-A piece of text that begins within a line begins with the one space at which the line was cut. So the pieces make up
-the text; and for words, between which one space is implicit, that space belongs to neither side.
+A piece of text that begins within a line begins with the single space at which the line was cut, so that the pieces
+together are the text. For words, which have an implicit space between two of them, that space belongs to no piece.
 """
 
 import dataclasses
@@ -13,22 +13,22 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from charlm.text.interface import Counted, Encoded
 
-# Given a line and the bounds of a search: a place there at which the line can be cut; 0 if there is none.
+# Takes a line and the bounds of a search, in bytes; returns where between them the line can be cut, or 0 for nowhere.
 Place = Callable[[bytes, int, int], int]
 Piece = TypeVar("Piece", "Encoded", "Counted")
 
 SPACE_WITHIN = re.compile(rb"(?<=[^ \n]) (?=[^ \n])")
-SIGMA = "\u03a3"  # its small form is another one at a word's end
+SIGMA = "\u03a3"  # its lowercase depends on its neighbours: another one at the end of a word
 
 
 def at_a_space(line: bytes, start: int, stop: int) -> int:
-    """Before a single space between two other characters: no word and no subword goes across."""
+    """The first place before a single space between two other characters, where no word or subword goes across."""
     found = SPACE_WITHIN.search(line, start, stop)
     return found.start() if found else 0
 
 
 def where_case_is_plain(line: bytes, start: int, stop: int) -> int:
-    """Between two characters that both end the search for a capital sigma's neighbours, for texts of characters."""
+    """The first place between two characters on which no lowercase of a capital sigma beyond them can depend."""
     while start < stop and line[start] & 0xC0 == 0x80:
         start += 1
     previous, place = SIGMA, start
@@ -40,32 +40,32 @@ def where_case_is_plain(line: bytes, start: int, stop: int) -> int:
 
 
 def nowhere(line: bytes, start: int, stop: int) -> int:
-    """For tokenizers that have to see a line as a whole."""
+    """For tokenizers that must see a line as a whole: it cannot be cut."""
     return 0
 
 
 def without_cut_spaces(texts: Iterable[bytes]) -> Iterator[bytes]:
-    """Pieces of a text, those that begin within a line without the space at which it was cut."""
-    within = False
+    """The pieces of a text without the space at which a line was cut, where they begin with one."""
+    within_line = False
     for text in texts:
-        yield text[1:] if within else text
-        within = not text.endswith(b"\n")
+        yield text[1:] if within_line else text
+        within_line = not text.endswith(b"\n")
 
 
 def with_cut_spaces(pieces: Iterable[Piece], eos_id: int) -> Iterator[Piece]:
-    """What words were made of such pieces, the implicit spaces between two pieces counted again."""
+    """Encoded pieces of words, counting again the implicit space between two pieces of a line."""
     last = eos_id
     for piece in pieces:
         if not len(piece.ids):
             yield piece
             continue
-        space = last != eos_id and int(piece.ids[0]) != eos_id
+        space = 0 if eos_id in (last, int(piece.ids[0])) else 1
         last = int(piece.ids[-1])
         yield dataclasses.replace(piece, characters=piece.characters + space, bytes=piece.bytes + space)
 
 
 @cache
 def _is_plain(character: str) -> bool:
-    """Whether Python's `lower` neither changes it by its neighbours, nor looks past it for a sigma's neighbours."""
+    """Whether Python's `lower` stops at this character when it looks at the neighbours of a capital sigma."""
     looks_past = f"A{SIGMA}{character}".lower()[1] == "ς" and f"A{SIGMA}{character}A".lower()[1] == "σ"
     return character != SIGMA and not looks_past

@@ -1,9 +1,8 @@
-"""Marks that other tools write into prepared text, for the start and the end of a sentence.
+"""Marks for the start and the end of a sentence that other tools write into prepared text.
 
-Where text is split at white space, a line that ends in `<eos>`, `</s>` or `<|endoftext|>` ends once, not twice, and
-`<s>` at its start says what is so anyway. So `<s> a b </s>`, `a b <eos>` and `a b`, a line each, are the same ids with
-the same figures.
-A mark within a line, of a text that has no other line ends, ends a line there.
+Text that is split at white space can have them: `<s> a b </s>`, `a b <eos>` and `a b`, a line each, get the same ids
+and the same counts. An end mark and the newline after it are one line end, not two; a mark within a line, in a text
+that has no other line ends, is a line end there. `<s>` is dropped, since every line starts like that anyway.
 """
 
 import re
@@ -16,19 +15,19 @@ ANY_MARK = re.compile(rb"(?<!\S)(?:" + b"|".join(map(re.escape, MARKS)) + rb")(?
 
 
 def count_marks(data: bytes) -> Counter[str]:
-    """How often each mark stands in a text."""
+    """How often each mark occurs in a text in UTF-8."""
     if not any(mark in data for mark in MARKS):
         return Counter()
     return Counter(found[0].decode() for found in ANY_MARK.finditer(data))
 
 
 def meaning_of(mark: str) -> str:
-    """What such a mark is to charlm, for people."""
+    """What charlm makes of a mark, for people to read."""
     if mark == START:
         return "left out: a line starts there anyway"
-    return "the end of a line, one with the newline behind it; on a line of its own, an empty line"
+    return "the end of a line, one with the newline after it; on a line of its own, an empty line"
 
 
 def without_marks(text: str) -> str:
-    """The text with line ends in place of the marks of ends, one for a mark and the line end behind it."""
+    """The text with a line end in place of each end mark and the newline after it, and without start marks."""
     return MARK.sub(lambda found: "\n" if found[1] else "", text)

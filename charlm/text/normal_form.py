@@ -1,4 +1,4 @@
-"""Unicode's normal forms: an accented letter as one character (NFC), or as a letter and its marks (NFD)."""
+"""Unicode normal forms: an accented letter as one character (NFC), or as a letter followed by its marks (NFD)."""
 
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -7,49 +7,51 @@ from typing import Literal
 from charlm.settings import NormalForm
 from charlm.text.interface import Encoded, Tokenizer
 
-SLICE = 1 << 10  # characters; Python's normalising takes the square of the time for a longer run of marks
+SLICE = 1 << 10  # characters; Python's time to normalise grows with the square of a run of marks
 JOINING_JAMO = ("\u1160", "\u11ff")  # the parts of a Hangul syllable that join what stands before them
 FORMS: dict[NormalForm, Literal["NFC", "NFD"]] = {"nfc": "NFC", "nfd": "NFD"}
-MUCH_SHORTER = 0.9  # of the tokens; subwords have no unknown symbols, but spell them in more of their pieces
+MUCH_SHORTER = 0.9  # of the number of tokens: subwords spell what they do not know, in more tokens
 
 
 def normalised(text: str, form: NormalForm) -> str:
-    """The text in this form."""
+    """The text in a normal form."""
     if form == "keep" or text.isascii():
         return text
     return "".join(_normalised_slices(text, form))
 
 
 def normalised_chunks(chunks: Iterable[str], form: NormalForm) -> Iterator[str]:
-    """The same for a text in chunks, wherever they are cut."""
+    """A text in a normal form, which does not depend on how the text is divided into chunks."""
     pending = ""
     for chunk in chunks:
-        whole = pending + chunk
-        end = _safe_place(whole, len(whole) - 1)
-        if end == 0 and len(whole) > SLICE:
-            end = len(whole)
-        pending = whole[end:]
-        yield normalised(whole[:end], form)
+        text = pending + chunk
+        end = _safe_place(text, len(text) - 1)
+        if end == 0 and len(text) > SLICE:
+            end = len(text)
+        pending = text[end:]
+        yield normalised(text[:end], form)
     yield normalised(pending, form)
 
 
 def count_decomposed(text: str) -> int:
-    """How many marks stand as characters of their own that NFC would join to their letters."""
+    """How many marks are characters of their own which NFC would join to their letters."""
     return 0 if text.isascii() else max(0, len(text) - len(normalised(text, "nfc")))
 
 
 def count_composed(text: str) -> int:
-    """How many marks are within their letters, which NFD would write apart."""
+    """How many marks are part of their letters which NFD would write separately."""
     return 0 if text.isascii() else max(0, len(normalised(text, "nfd")) - len(text))
 
 
 def fitting_form(tokenizer: Tokenizer, text: str, encoded: Encoded | None = None) -> NormalForm | None:
-    """The form in which a tokenizer knows what it does not know of this text; None where that is no matter of form."""
+    """The normal form in which a tokenizer knows more of the text than in the form it has; None if there is none.
+
+    `encoded` is the text as ids, if it has been encoded already.
+    """
     if text.isascii() or tokenizer.unit == "byte":
         return None
     own = encoded or tokenizer.encode_detailed(text)
-    forms: tuple[NormalForm, ...] = ("nfc", "nfd")
-    for form in forms:
+    for form in FORMS:
         other = normalised(text, form)
         if other != text and _is_better_known(tokenizer.encode_detailed(other), own, tokenizer.unit == "subword"):
             return form
@@ -57,7 +59,7 @@ def fitting_form(tokenizer: Tokenizer, text: str, encoded: Encoded | None = None
 
 
 def about_form(form: NormalForm) -> str:
-    """The sentence that says so."""
+    """The advice to a user whose text `fitting_form` says should be in this form."""
     written = {"nfc": "decomposed (NFD)", "nfd": "composed (NFC)"}[form]
     learned = {"nfc": "composed (NFC)", "nfd": "decomposed (NFD)"}[form]
     return (
@@ -85,7 +87,10 @@ def _normalised_slices(text: str, form: NormalForm) -> Iterator[str]:
 
 
 def _safe_place(text: str, place: int, start: int = 0) -> int:
-    """The last place up to `place`, and behind `start`, before a character that never changes what is before it; 0."""
+    """The last place after `start` and up to `place` where the text can be cut, or 0 if there is none.
+
+    It is before a character that never joins what stands before it.
+    """
     while place > start and _may_join(text[place]):
         place -= 1
     return place if place > start else 0

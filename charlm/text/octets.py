@@ -1,7 +1,7 @@
-"""One token a byte of UTF-8 (or of whatever the file holds): its id is its value, and nothing is ever unknown.
+"""Byte tokenizer: each byte of UTF-8, or of any other file, is a token. Its id is its value; no byte is unknown.
 
-Bytes that are no UTF-8 are lone surrogates in a `str`, U+DC80 to U+DCFF, as Python has them in arguments and file
-names (PEP 383): so bytes become text and the same bytes again.
+Bytes that are not UTF-8 appear in a `str` as lone surrogates, U+DC80 to U+DCFF, as Python writes them in arguments and
+file names (PEP 383). So all bytes can become text and the same bytes again.
 """
 
 import codecs
@@ -17,12 +17,12 @@ from charlm.settings import TextSettings
 from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Token, Tokenizer, to_json
 
 NUM_BYTES = 256
-NO_BYTES = re.compile("[\ud800-\udc7f\udd00-\udfff]")
-CONTINUATION = -65  # as signed numbers, UTF-8's continuation bytes are those up to here
+OTHER_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those that stand for no byte
+CONTINUATION = -65  # as a signed number, the largest byte of UTF-8 that continues a character
 
 
 @final
-class OctetTokenizer(Tokenizer):
+class ByteTokenizer(Tokenizer):
     unit = "byte"
     vocab_size = NUM_BYTES
     eos_id = ord("\n")
@@ -35,7 +35,7 @@ class OctetTokenizer(Tokenizer):
         return cls()
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
+    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
         return cls()
 
     def normalise(self, text: str) -> str:
@@ -45,16 +45,16 @@ class OctetTokenizer(Tokenizer):
         return self.encode_bytes(to_bytes(text))
 
     def tokens(self, text: str) -> list[Token]:
-        sizes = (to_bytes(character) for character in text)
-        return [Token(byte, end) for end, character in enumerate(sizes, 1) for byte in character]
+        characters = map(to_bytes, text)
+        return [Token(byte, end) for end, character in enumerate(characters, 1) for byte in character]
 
     def encode_bytes(self, data: bytes) -> Encoded:
-        """The same for bytes that need not be UTF-8; a character is then any byte that does not continue one."""
+        """The ids of any bytes. If they are not UTF-8, each byte that does not continue a character counts as one."""
         ids = np.frombuffer(data, np.uint8).astype(np.uint32)
         return Encoded(ids, (), count_characters(data), len(data))
 
     def decoder(self) -> Decoder:
-        return OctetDecoder()
+        return ByteDecoder()
 
     def symbol(self, id: int) -> str:
         if id == self.eos_id:
@@ -65,8 +65,8 @@ class OctetTokenizer(Tokenizer):
         return {TOKENIZER_FILE: to_json(self.unit, {})}
 
 
-class OctetDecoder(Decoder):
-    """A character appears with its last byte, a byte that is no UTF-8 as a lone surrogate: `to_bytes` gives it back."""
+class ByteDecoder(Decoder):
+    """Returns a character with its last byte, and a byte that is not UTF-8 as a lone surrogate, as in `to_text`."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
@@ -79,24 +79,24 @@ class OctetDecoder(Decoder):
 
 
 def to_bytes(text: str) -> bytes:
-    """The bytes of a text; what stands for none, the other half of the surrogates, is written as U+FFFD."""
-    return NO_BYTES.sub("\ufffd", text).encode("utf-8", "surrogateescape")
+    """The bytes of a text made by `to_text`. Surrogates that stand for no byte become U+FFFD."""
+    return OTHER_SURROGATES.sub("\ufffd", text).encode("utf-8", "surrogateescape")
 
 
 def to_text(data: bytes) -> str:
-    """The text of some bytes, from which `to_bytes` makes the same bytes."""
+    """Any bytes as text, from which `to_bytes` makes the same bytes again."""
     return data.decode("utf-8", "surrogateescape")
 
 
 def count_characters(data: bytes) -> int:
-    """The characters that begin in these bytes of UTF-8."""
+    """The number of characters that begin in these bytes of UTF-8."""
     if data.isascii():
         return len(data)
     return int(np.count_nonzero(np.frombuffer(data, np.int8) > CONTINUATION))
 
 
 def count_bytes(data: bytes) -> NDArray[np.int64]:
-    """How often each byte occurs. They are counted two at a time, which halves the work."""
+    """How often each byte occurs: (256,). Counting pairs of bytes takes half the time of counting single ones."""
     pairs = np.bincount(np.frombuffer(data, np.uint16, len(data) // 2), minlength=NUM_BYTES**2)
     square = pairs.reshape(NUM_BYTES, NUM_BYTES)
     counts: NDArray[np.int64] = square.sum(0) + square.sum(1)

@@ -1,7 +1,7 @@
-"""Whether a model can write a text at all, such as the one that a sample is to stop before.
+"""Whether a model can write a text at all, for example the text that a sample should stop before.
 
-A text can come if it stands in what some tokens write one after another: it begins within a token or where one
-begins, goes on with whole ones, and ends within one or where one ends.
+It can if the text occurs in what some sequence of tokens writes: it may begin within the first token and end within the
+last one.
 """
 
 from collections import defaultdict
@@ -9,40 +9,41 @@ from collections.abc import Iterator
 
 from charlm.text.interface import UNK, Tokenizer
 from charlm.text.joining import unjoin
-from charlm.text.octets import NUM_BYTES, OctetTokenizer
+from charlm.text.octets import NUM_BYTES, ByteTokenizer
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.words import WordTokenizer
 
-BETWEEN = "\ud800"  # between the texts of tokens, none of which has it
-Joins = tuple[bool, bool]  # whether a token joins its left neighbour, and its right one; else a space stands between
+SEPARATOR = "\ud800"  # between the texts of tokens: no token contains it
+Joins = tuple[bool, bool]  # whether a token joins the one before it and the one after it; otherwise a space is between
+Place = tuple[int, bool]  # how much of a text has been written, and whether the last token joins the next one
 
 
 def can_write(tokenizer: Tokenizer, text: str, *, line_ends: bool = True, unknown: bool = False) -> bool:
-    """Whether some tokens write this text; without `line_ends`, tokens of one line.
+    """Whether some sequence of tokens, likely or not, writes this text.
 
-    With `unknown`, `<unk>` may be among them. How likely they are is not asked.
+    Without `line_ends`, `<eos>` is not among the tokens; with `unknown`, `<unk>` is.
     """
     if "\n" in text and not line_ends:
         return False
     if _has_every_byte(tokenizer):
         return True
-    return BETWEEN not in text and _Writable(tokenizer, line_ends, unknown).has(text)
+    return SEPARATOR not in text and _WritableTexts(tokenizer, line_ends, unknown).contain(text)
 
 
 def _has_every_byte(tokenizer: Tokenizer) -> bool:
     """Whether there is a token for each byte, so that any text can be spelled."""
     if isinstance(tokenizer, SubwordTokenizer):
         return len({text for text in tokenizer.texts if isinstance(text, bytes)}) == NUM_BYTES
-    return isinstance(tokenizer, OctetTokenizer)
+    return isinstance(tokenizer, ByteTokenizer)
 
 
 def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, Joins]]:
-    """What each token but `<eos>` and `<unk>` writes."""
+    """The text of each token except `<eos>` and `<unk>`, and how it joins others."""
     if isinstance(tokenizer, WordTokenizer):
-        joins = tokenizer.splitting.split == "unicode"
+        has_joiners = tokenizer.splitting.split == "unicode"
         for symbol in tokenizer.vocabulary.ids:
-            text, left, right = unjoin(symbol) if joins else (symbol, False, False)
-            yield text, (left, right)
+            text, joins_previous, joins_next = unjoin(symbol) if has_joiners else (symbol, False, False)
+            yield text, (joins_previous, joins_next)
         return
     for id in range(tokenizer.vocab_size):
         if id in (tokenizer.eos_id, tokenizer.unk_id):
@@ -50,12 +51,12 @@ def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, Joins]]:
         written = tokenizer.texts[id] if isinstance(tokenizer, SubwordTokenizer) else tokenizer.symbol(id)
         if isinstance(written, str):
             yield written, (True, True)
-            if isinstance(tokenizer, SubwordTokenizer) and tokenizer.adds_space:  # no space at a line's start
+            if isinstance(tokenizer, SubwordTokenizer) and tokenizer.adds_space:  # no space at the start of a line
                 yield written.removeprefix(" "), (True, True)
 
 
-class _Writable:
-    """The texts of tokens, by how they join their neighbours."""
+class _WritableTexts:
+    """All texts that sequences of tokens can write."""
 
     def __init__(self, tokenizer: Tokenizer, line_ends: bool, unknown: bool) -> None:
         self._texts: dict[Joins, set[str]] = defaultdict(set)
@@ -65,30 +66,36 @@ class _Writable:
             self._texts[True, True].add("\n")
         if unknown:
             self._texts[False, False].add(UNK)
-        self._together = {joins: BETWEEN + BETWEEN.join(texts) + BETWEEN for joins, texts in self._texts.items()}
-        self._longest = max((len(text) for texts in self._texts.values() for text in texts), default=0)
+        self._joined = {joins: SEPARATOR + SEPARATOR.join(texts) + SEPARATOR for joins, texts in self._texts.items()}
+        self._max_length = max((len(text) for texts in self._texts.values() for text in texts), default=0)
 
-    def has(self, text: str) -> bool:
-        """Whether some tokens write it. Each place is reached behind a token that joins its right side, or does not."""
-        if any(text in together for together in self._together.values()):
+    def contain(self, text: str) -> bool:
+        """Whether some tokens write `text`: from each place that some of them reach, try all that can follow."""
+        if any(text in joined for joined in self._joined.values()):
             return True
-        reached = {(0, joins[1]) for joins in self._texts} | set(self._ends_of_beginnings(text))
-        tried: set[tuple[int, bool]] = set()
+        reached = {(0, joins_next) for _, joins_next in self._texts} | set(self._ends_of_first_tokens(text))
+        tried: set[Place] = set()
         while reached:
-            tried.add(at := reached.pop())
+            tried.add(place := reached.pop())
             for joins in self._texts:
-                start = at[0] + (not (at[1] or joins[0]))
-                if text[at[0] : start].strip(" "):
-                    continue
-                if f"{BETWEEN}{text[start:]}" in self._together[joins]:
+                start = _start_after(place, joins)
+                if text[place[0] : start].strip(" "):
+                    continue  # a space would have to stand here
+                if f"{SEPARATOR}{text[start:]}" in self._joined[joins]:
                     return True
-                ends = range(start, min(len(text), start + self._longest) + 1)
+                ends = range(start, min(len(text), start + self._max_length) + 1)
                 reached |= {(end, joins[1]) for end in ends if text[start:end] in self._texts[joins]} - tried
         return False
 
-    def _ends_of_beginnings(self, text: str) -> Iterator[tuple[int, bool]]:
-        """The places up to which the text can be the end of a token."""
-        for place in range(1, min(len(text), self._longest) + 1):
-            for joins, together in self._together.items():
-                if f"{text[:place]}{BETWEEN}" in together:
-                    yield place, joins[1]
+    def _ends_of_first_tokens(self, text: str) -> Iterator[Place]:
+        """Where a token can end within which the text begins."""
+        for end in range(1, min(len(text), self._max_length) + 1):
+            for (_, joins_next), joined in self._joined.items():
+                if f"{text[:end]}{SEPARATOR}" in joined:
+                    yield end, joins_next
+
+
+def _start_after(place: Place, joins: Joins) -> int:
+    """Where a token with these joins starts whose predecessor ended at a place: there, or after a space."""
+    end, is_joined = place
+    return end if is_joined or joins[0] else end + 1

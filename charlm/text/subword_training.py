@@ -1,4 +1,4 @@
-"""Training sentencepiece on any text, and on a sample of a huge one, without its ways of losing some of it."""
+"""Training a sentencepiece model that loses no text, from all of a text or from a sample of a huge one."""
 
 import io
 import random
@@ -13,17 +13,17 @@ from charlm.text.vocabulary import EOS_ID, UNK_ID
 DEFAULT_VOCAB_SIZE = 4_000
 NUM_RESERVED = 256 + 2  # bytes and special symbols
 MIN_VOCAB_SIZE = 300
-SAMPLE = 10_000_000  # characters
-MAX_LENGTH = 1_000  # characters: at most 4,000 bytes; what is longer than 4,192 sentencepiece drops
-NOT_SEEN = str.maketrans("\u2585\0", "  ")  # sentencepiece drops the lines that hold the one, and the other itself
+MAX_SAMPLE = 10_000_000  # characters
+MAX_LENGTH = 1_000  # characters, at most 4,000 bytes: sentencepiece drops lines of more than 4,192 bytes
+NOT_LEARNED = str.maketrans("\u2585\0", "  ")  # sentencepiece drops lines with U+2585, and NUL from a line
 SEED = 1
-NUM_THREADS = 4  # a fixed number, for the sums depend on it
+NUM_THREADS = 4  # fixed, since the sums in training depend on it
 
 
 def train_model(chunks: Iterable[str], kind: SubwordModel, vocab_size: int | None, notes: list[str]) -> bytes:
-    """A sentencepiece model without normalisation, with byte fallback: it gives back every text without line ends.
+    """A sentencepiece model that gives back every line: it does not normalise, and spells rare characters in bytes.
 
-    Raises TextError when there is nothing but line ends.
+    What the user should know about it is appended to `notes`. Raises TextError if the text has nothing but line ends.
     """
     from sentencepiece import SentencePieceProcessor, SentencePieceTrainer
 
@@ -60,7 +60,7 @@ def train_model(chunks: Iterable[str], kind: SubwordModel, vocab_size: int | Non
 
 
 def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
-    """The lines, long ones in pieces; of more than SAMPLE characters about half, a quarter ..., at random."""
+    """The lines, long ones in pieces. Whenever they exceed MAX_SAMPLE characters, a random half of them is dropped."""
     generator = random.Random(SEED)
     kept: list[str] = []
     length, share = 0, 1.0
@@ -68,7 +68,7 @@ def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
         if share == 1 or generator.random() < share:
             kept.append(line)
             length += len(line)
-        if length > SAMPLE:
+        if length > MAX_SAMPLE:
             kept = [line for line in kept if generator.random() < 0.5]
             length, share = sum(map(len, kept)), share / 2
     if share < 1:
@@ -78,21 +78,23 @@ def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
 
 def _lines(chunks: Iterable[str]) -> Iterator[str]:
     for chunk in chunks:
-        for line in chunk.translate(NOT_SEEN).split("\n"):
+        for line in chunk.translate(NOT_LEARNED).split("\n"):
             for start in range(0, len(line), MAX_LENGTH):
                 yield line[start : start + MAX_LENGTH]
 
 
-def _without_rare(sample: list[str], most: int, notes: list[str]) -> list[str]:
-    """The sample with a space for each character but the `most` most frequent ones.
+def _without_rare(sample: list[str], max_characters: int, notes: list[str]) -> list[str]:
+    """The sample with a space in place of all but the `max_characters` most frequent characters.
 
-    sentencepiece makes every character of its text a subword, and fails when there are more of them than subwords.
+    sentencepiece makes each different character a subword, and fails if there are more of them than subwords.
     """
     counts: Counter[str] = Counter()
     for line in sample:
         counts.update(line)
-    if len(counts) <= most:
+    if len(counts) <= max_characters:
         return sample
-    notes.append(f"of {len(counts):,} characters the {most:,} most frequent are kept, others are spelled in bytes")
-    rare = {ord(character): " " for character, _ in counts.most_common()[most:]}
+    notes.append(
+        f"of {len(counts):,} characters the {max_characters:,} most frequent are kept, others are spelled in bytes"
+    )
+    rare = {ord(character): " " for character, _ in counts.most_common()[max_characters:]}
     return [line.translate(rare) for line in sample]

@@ -1,30 +1,30 @@
-"""The tokenizers by unit, made from settings and a text or read from files."""
+"""The tokenizers by unit: learned from a text, or read from files."""
 
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 from charlm.errors import RunError, UsageError
 from charlm.settings import TextSettings, Unit, flag
 from charlm.system.files import parse_json, read_file
+from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import (
-    FORMAT,
     FORMAT_VERSION,
     MAX_TOKENIZER,
     TOKENIZER_FILE,
-    Decoder,
     Encoded,
+    Header,
     Tokenizer,
     text_from_argument,
 )
-from charlm.text.octets import OctetTokenizer
+from charlm.text.octets import ByteTokenizer
 from charlm.text.subword_training import MIN_VOCAB_SIZE
 from charlm.text.subwords import MAX_MODEL, SubwordTokenizer
 from charlm.text.words import WordTokenizer
 
 __all__ = [
     "TOKENIZERS",
-    "Decoder",
     "Encoded",
     "Tokenizer",
     "build_tokenizer",
@@ -35,28 +35,26 @@ __all__ = [
 
 TOKENIZERS: dict[Unit, type[Tokenizer]] = {
     "char": CharacterTokenizer,
-    "byte": OctetTokenizer,
+    "byte": ByteTokenizer,
     "word": WordTokenizer,
     "subword": SubwordTokenizer,
 }
-
-
-WHAT_TO_GIVE = "give a run, a tokenizer.json or a sentencepiece .model"
-HOW_TO_MAKE = "make one from your text: charlm tokenize corpus.txt --unit word -o DIR, then give --tokenizer DIR"
-USES: dict[str, tuple[Unit, ...]] = {
+UNITS_BY_SETTING: dict[str, tuple[Unit, ...]] = {
     "vocab_size": ("char", "word", "subword"),
     "min_count": ("char", "word"),
     "split": ("word",),
     "punctuation": ("word",),
     "lowercase": ("char", "word", "subword"),
     "subword_model": ("subword",),
-}  # which units have a use for a setting
+}
+WHAT_TO_GIVE = "give a run, a tokenizer.json or a sentencepiece .model"
+HOW_TO_MAKE = "make one from your text: charlm tokenize corpus.txt --unit word -o DIR, then give --tokenizer DIR"
 
 
 def check_text_settings(settings: TextSettings) -> None:
-    """Raise UsageError for a setting that its unit has no use for, or cannot work with."""
+    """Raise UsageError for a setting that has no effect on the unit, or that the unit cannot work with."""
     default = TextSettings()
-    for name, units in USES.items():
+    for name, units in UNITS_BY_SETTING.items():
         if getattr(settings, name) != getattr(default, name) and settings.unit not in units:
             to_do = f"it is for --unit {', '.join(units)}"
             raise UsageError(f"{flag(name)} does nothing with --unit {settings.unit}", to_do=to_do)
@@ -68,42 +66,43 @@ def check_text_settings(settings: TextSettings) -> None:
 def build_tokenizer(settings: TextSettings, chunks: Iterable[str], notes: list[str] | None = None) -> Tokenizer:
     """Learn a tokenizer from the training part of a text.
 
-    Chunks end at line ends where the unit needs that (words, subwords, anything lowercased). What a person should
-    know is appended to `notes`. Raises UsageError for settings that contradict each other.
+    The chunks must end at line ends if the tokenizer `needs_lines`. What the user should know about the learned symbols
+    is appended to `notes`. Raises UsageError for settings that contradict each other.
     """
     check_text_settings(settings)
     return TOKENIZERS[settings.unit].build(settings, chunks, [] if notes is None else notes)
 
 
 def load_tokenizer(folder_or_file: Path) -> Tokenizer:
-    """Read a tokenizer: a run, what `charlm tokenize -o` wrote, a `tokenizer.json` or a sentencepiece `.model`.
+    """Read a tokenizer from a run, from a folder of `charlm tokenize -o`, or from a tokenizer.json or `.model` file.
 
-    Raises RunError when it is missing or damaged.
+    A `.model` is one of sentencepiece. Raises RunError if the tokenizer is missing or damaged.
     """
     path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
-    source = path if path != folder_or_file else path.resolve()  # a file that was named may be a link
+    source = path if path != folder_or_file else path.resolve()  # a file that the user names may be a link
+    is_model = path.suffix == ".model"
     try:
-        content = read_file(source, MAX_MODEL if path.suffix == ".model" else MAX_TOKENIZER)
+        content = read_file(source, MAX_MODEL if is_model else MAX_TOKENIZER)
     except OSError as error:
         raise RunError(f"no tokenizer: {error.strerror or error}", str(path), WHAT_TO_GIVE) from error
     except ValueError as error:
         raise RunError(f"no tokenizer: it {error}", str(path), WHAT_TO_GIVE) from error
     try:
-        if path.suffix == ".model":
-            return SubwordTokenizer(content)
-        if not content.lstrip().startswith(b"{"):
-            what = "this is no tokenizer, which is a tokenizer.json of charlm: all symbols, and how text is split"
-            raise RunError(what, str(path), HOW_TO_MAKE)
-        return _of_json(parse_json(content), path)
-    except (KeyError, TypeError, ValueError) as error:
+        return SubwordTokenizer(content) if is_model else _from_json(content, path)
+    except ValueError as error:
         raise RunError(f"a damaged tokenizer: {str(error)[:200]}", str(path), WHAT_TO_GIVE) from error
 
 
-def _of_json(fields: object, path: Path) -> Tokenizer:
-    if not isinstance(fields, dict) or fields.get("format") != FORMAT or fields.get("unit") not in TOKENIZERS:
-        raise RunError("not a tokenizer of charlm, but other JSON", str(path), HOW_TO_MAKE)
-    if fields.get("version") != FORMAT_VERSION:
-        raise RunError(
-            f"a tokenizer of format version {str(fields.get('version'))[:20]}", str(path), "use a newer charlm"
-        )
-    return TOKENIZERS[fields["unit"]].load(fields, path.parent)
+def _from_json(content: bytes, path: Path) -> Tokenizer:
+    if not content.lstrip().startswith(b"{"):
+        what = "this is no tokenizer, which is a tokenizer.json of charlm: all symbols, and how text is split"
+        raise RunError(what, str(path), HOW_TO_MAKE)
+    fields: dict[str, Any] = parse_json(content)
+    symbols = fields.pop("symbols", None)
+    try:
+        header = read_record(Header, fields)
+    except ValueError as error:
+        raise RunError("not a tokenizer of charlm, but other JSON", str(path), HOW_TO_MAKE) from error
+    if header.version != FORMAT_VERSION:
+        raise RunError(f"a tokenizer of format version {header.version}", str(path), "use a newer charlm")
+    return TOKENIZERS[header.unit].load(fields, symbols, path.parent)

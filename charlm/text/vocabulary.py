@@ -1,4 +1,4 @@
-"""Symbols with ids: `<eos>` is 0, `<unk>` is 1, then the types by falling count, equal counts by code point."""
+"""The symbols of a tokenizer: `<eos>` is id 0, `<unk>` is id 1, then types by falling count, ties by code point."""
 
 import re
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ MAX_SYMBOL_LENGTH = 1000  # characters
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """`symbols[id]` and, for all but the two special symbols, `ids[symbol]`."""
+    """`symbols[id]`, and for all symbols but `<eos>` and `<unk>` the reverse, `ids[symbol]`."""
 
     symbols: tuple[str, ...]
     ids: dict[str, int] = field(init=False, repr=False, compare=False)
@@ -29,26 +29,30 @@ class Vocabulary:
         return len(self.symbols)
 
     @classmethod
-    def of_counts(cls, counts: Mapping[str, int], size: int | None, min_count: int) -> Self:
-        """The most frequent types: at most `size` symbols, special ones counted, each seen `min_count` times."""
-        seen = [(-count, symbol) for symbol, count in counts.items() if count >= min_count and symbol not in SPECIALS]
-        kept = sorted(seen)[: None if size is None else size - len(SPECIALS)]
-        return cls(SPECIALS + tuple(symbol for _, symbol in kept))
-
-    def grown(self, other: Self) -> Self:
-        """This vocabulary, and behind it the symbols of another that it lacks."""
-        return type(self)(self.symbols + tuple(symbol for symbol in other.ids if symbol not in self.ids))
+    def from_counts(cls, counts: Mapping[str, int], size: int | None, min_count: int) -> Self:
+        """The most frequent symbols that occur at least `min_count` times; at most `size` with the special ones."""
+        frequent = [(-count, symbol) for symbol, count in counts.items() if count >= min_count]
+        types = [symbol for _, symbol in sorted(frequent) if symbol not in SPECIALS]
+        return cls(SPECIALS + tuple(types[: None if size is None else size - len(SPECIALS)]))
 
     @classmethod
-    def of_json(cls, symbols: Any) -> Self:
-        """From a list read from a file. Raises ValueError unless it is one that `of_counts` could have made."""
-        if not isinstance(symbols, list) or not all(isinstance(symbol, str) for symbol in symbols):
+    def from_json(cls, symbols: Any) -> Self:
+        """The vocabulary whose symbols a file lists. Raises ValueError unless `from_counts` could have made it.
+
+        The list is checked here because pydantic would nearly double the time to load a large file, and would make an
+        error for each of perhaps millions of wrong symbols.
+        """
+        if not isinstance(symbols, list) or set(map(type, symbols)) != {str}:
             raise ValueError("the symbols are not a list of texts")
-        if len(symbols) > MAX_SYMBOLS or max(map(len, symbols), default=0) > MAX_SYMBOL_LENGTH:
+        if len(symbols) > MAX_SYMBOLS or max(map(len, symbols)) > MAX_SYMBOL_LENGTH:
             raise ValueError("there are too many symbols, or too long ones")
-        together = "".join(symbols)
-        if "\n" in together or SURROGATES.search(together):
-            raise ValueError("a symbol has a line end, or what is no character")
+        joined = "".join(symbols)
+        if "\n" in joined or SURROGATES.search(joined):
+            raise ValueError("a symbol contains a line end, or a lone surrogate, which is no character")
         if tuple(symbols[:2]) != SPECIALS or len(set(symbols)) != len(symbols):
-            raise ValueError("the symbols lack <eos> or <unk>, or one is there twice")
+            raise ValueError("the symbols do not begin with <eos> and <unk>, or one of them occurs twice")
         return cls(tuple(symbols))
+
+    def grown(self, other: Self) -> Self:
+        """This vocabulary with the symbols that only `other` has appended."""
+        return type(self)(self.symbols + tuple(symbol for symbol in other.ids if symbol not in self.ids))

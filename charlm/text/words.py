@@ -1,15 +1,18 @@
-"""One token a word: split by Unicode with nothing lost, or at white space for text that is tokenized already."""
+"""Word tokenizer: text is split by Unicode with nothing lost, or at white space if it is tokenized already."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
 from pathlib import Path
-from typing import Any, Self, final
+from threading import Lock
+from typing import Any, Self, TypeVar, final
 
 import numpy as np
 
-from charlm.settings import TextSettings
+from charlm.settings import Punctuation, Split, TextSettings
+from charlm.system.records import read_record
 from charlm.text.interface import (
     TOKENIZER_FILE,
     UNK,
@@ -20,24 +23,37 @@ from charlm.text.interface import (
     OpenEnd,
     Token,
     Tokenizer,
-    ends_before_lower,
-    flag_field,
+    ends_before_lowercasing,
     to_json,
 )
 from charlm.text.joining import JOINER, unjoin
 from charlm.text.locating import LINE_END, located, num_open
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters
-from charlm.text.splitting import SPELL, Splitting, segments
+from charlm.text.splitting import Splitting, segments
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 
 DEFAULT_VOCAB_SIZE = 10_000
-MAX_TYPE_LENGTH = 200  # characters; what is longer is not kept as a type
-MAX_REMEMBERED = 500_000  # pieces whose ids are remembered while encoding
-SHORT = 1000  # characters; a line up to here is not worth looking up in tables
-MIN_SIZE = 3  # symbols: with fewer than one word there is nothing to learn
-MARKS = "marks"  # the field of tokenizer.json that says whether marks are line ends
-MARKER = "␣"  # how the symbol between two spaces is shown
+MAX_TYPE_LENGTH = 200  # characters; a longer word does not become a type
+MAX_REMEMBERED = 500_000  # pieces of text whose ids are remembered
+MAX_SHORT = 1000  # characters of a text that is encoded faster without tables
+MIN_SIZE = 3  # symbols: `<eos>`, `<unk>` and a word
+EMPTY_SYMBOL = "␣"  # how the empty symbol, which stands between two spaces, is shown
+
+Description = TypeVar("Description")
+
+
+@dataclass(frozen=True)
+class WordRecord:
+    """The fields of `tokenizer.json` for words, before the list of symbols. They are those of `Splitting`.
+
+    Older files have no `marks`: they took all marks for words.
+    """
+
+    split: Split
+    punctuation: Punctuation
+    lowercase: bool
+    marks: bool = False
 
 
 @final
@@ -52,38 +68,44 @@ class WordTokenizer(Tokenizer):
         self.splitting = splitting or Splitting()
         self.vocab_size = len(vocabulary)
         self.lossless = self.splitting.keeps_text and not self.splitting.lowercase
-        self._ids = {**vocabulary.ids, UNK: UNK_ID, LINE_END: EOS_ID}
         known = {**vocabulary.ids, UNK: UNK_ID}
+        self._ids = {**known, LINE_END: EOS_ID}
         self._numbering = Numbering(self.splitting, known, self.vocab_size, MAX_REMEMBERED)
+        self._lock = Lock()
         texts = ["\n", "", *vocabulary.symbols[2:]]
         self._lengths = np.array([len(text) for text in texts], np.uint32)  # characters
         self._sizes = np.array([len(text.encode()) for text in texts], np.uint32)  # bytes
 
+    def __reduce__(self) -> tuple[type[Self], tuple[Vocabulary, Splitting]]:
+        return type(self), (self.vocabulary, self.splitting)  # a copy needs a lock and a numbering of its own
+
     @classmethod
     def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
-        return cls.of_counts(settings, _count_symbols(splitting_of(settings), chunks))
+        return cls.from_counts(settings, _count_symbols(splitting_of(settings), chunks))
 
     @classmethod
-    def of_counts(cls, settings: TextSettings, counts: Mapping[str, int]) -> Self:
-        """With the most frequent symbols; line ends are not among them.
+    def from_counts(cls, settings: TextSettings, counts: Mapping[str, int]) -> Self:
+        """A tokenizer with the most frequent symbols; `counts` are without line ends.
 
-        Where texts come back as they were, two spaces side by side are known, seen or not.
+        The empty symbol is always included where it is needed to keep the text.
         """
         types = {symbol: count for symbol, count in counts.items() if len(symbol) <= MAX_TYPE_LENGTH}
         size, splitting = settings.vocab_size or DEFAULT_VOCAB_SIZE, splitting_of(settings)
-        vocabulary = Vocabulary.of_counts(types, size, settings.min_count)
+        vocabulary = Vocabulary.from_counts(types, size, settings.min_count)
         if splitting.keeps_text and "" not in vocabulary.ids and size > MIN_SIZE:
             vocabulary = Vocabulary((*vocabulary.symbols[: size - 1], ""))
         return cls(vocabulary, splitting)
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], folder: Path) -> Self:
-        split, punctuation = fields["split"], fields["punctuation"]
-        if (split, punctuation) not in SPELL:
-            raise ValueError(f"no such way to split: {split!r}, {punctuation!r}")
-        marks = flag_field(fields, MARKS) if MARKS in fields else False  # older ones took them for words
-        splitting = Splitting(split, punctuation, flag_field(fields, "lowercase"), marks)
-        return cls(Vocabulary.of_json(fields["symbols"]), splitting)
+    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+        splitting = Splitting(**vars(read_record(WordRecord, fields)))
+        return cls(Vocabulary.from_json(symbols), splitting)
+
+    def files(self) -> dict[str, bytes]:
+        fields: dict[str, Any] = {**vars(self.splitting), "symbols": self.vocabulary.symbols}
+        if not self.splitting.marks:
+            del fields["marks"]  # as in older files, whose fingerprint must stay the same
+        return {TOKENIZER_FILE: to_json(self.unit, fields)}
 
     def normalise(self, text: str) -> str:
         return self.splitting.normalise(text)
@@ -92,10 +114,9 @@ class WordTokenizer(Tokenizer):
         return type(self)(self.vocabulary.grown(learned.vocabulary), self.splitting)
 
     def encode_detailed(self, text: str) -> Encoded:
-        return self._encode_short(text) if len(text) <= SHORT else self.encode_bytes(text.encode())
+        return self._encode_short(text) if len(text) <= MAX_SHORT else self.encode_bytes(text.encode())
 
     def _encode_short(self, text: str) -> Encoded:
-        """Symbol by symbol, which is sooner done for one sentence."""
         text = self.splitting.prepared_text(text)
         first, *others = text.split("\n")
         symbols = list(self.splitting.symbols(first))
@@ -103,14 +124,59 @@ class WordTokenizer(Tokenizer):
             symbols += [LINE_END, *self.splitting.symbols(line)]
         ids = np.array([self._ids.get(symbol, UNK_ID) for symbol in symbols], np.uint32)
         unknown = tuple(self.splitting.text_of(symbol) for symbol in symbols if symbol not in self._ids)
-        return Encoded(ids, unknown, *self._size(text.encode(), ids, len(unknown), _lengths(unknown)))
+        return self._encoded(text.encode(), ids, unknown)
+
+    def encode_bytes(self, data: bytes) -> Encoded:
+        data = self.splitting.prepared(data)
+        ids, unknown = self._encode(data, self._numbering.symbols_of)
+        return self._encoded(data, ids, tuple(map(self.splitting.text_of, chain.from_iterable(unknown))))
+
+    def encode_counted(self, data: bytes) -> Counted:
+        data = self.splitting.prepared(data)
+        ids, unknown = self._encode(data, self._numbering.lengths_of)
+        num_unknown, characters, size = map(sum, zip(*unknown, strict=True))
+        lengths = self._normalised_lengths(data, ids, num_unknown, characters, size)
+        return Counted(ids, *lengths, num_unknown, size + num_unknown)
+
+    def _encode(self, data: bytes, describe: Callable[[Ids], Description]) -> tuple[Ids, list[Description]]:
+        """The ids of a prepared text, and for each segment what `describe` says of its unknown symbols' numbers.
+
+        Each segment is done under the lock, since other threads add to the numbering or restart it.
+        """
+        blocks, descriptions = [], []
+        for segment in segments(data):
+            with self._lock:
+                if self._numbering.is_full:
+                    self._numbering.restart()
+                numbers = self._numbering.number_segment(segment)
+                is_unknown = numbers >= self.vocab_size
+                descriptions.append(describe(numbers[is_unknown]))
+            blocks.append(np.where(is_unknown, np.uint32(UNK_ID), numbers))
+        return np.concatenate(blocks), descriptions
+
+    def _encoded(self, data: bytes, ids: Ids, unknown: tuple[str, ...]) -> Encoded:
+        text = "".join(unknown)
+        lengths = self._normalised_lengths(data, ids, len(unknown), len(text), len(text.encode()))
+        return Encoded(ids, unknown, *lengths)
+
+    def _normalised_lengths(
+        self, data: bytes, ids: Ids, num_unknown: int, unknown_characters: int, unknown_bytes: int
+    ) -> tuple[int, int]:
+        """The characters and bytes of the normalised text, given those of its unknown symbols."""
+        if self.splitting.keeps_text:
+            return count_characters(data), len(data)
+        num_literal = int(np.count_nonzero(ids == UNK_ID)) - num_unknown  # where the text itself has "<unk>"
+        others = num_literal * len(UNK) + num_neighbours(ids)
+        size = int(self._sizes.take(ids).sum()) + unknown_bytes + others
+        characters = size if data.isascii() else int(self._lengths.take(ids).sum()) + unknown_characters + others
+        return characters, size
 
     def tokens(self, text: str) -> list[Token]:
         cased = text.lower() if self.splitting.lowercase else text
         symbols = list(located(self.splitting, cased))
         ends = [end for _, end in symbols]
         if self.splitting.lowercase:
-            ends = ends_before_lower(text, ends)
+            ends = ends_before_lowercasing(text, ends)
         return [self._token(symbol, end) for (symbol, _), end in zip(symbols, ends, strict=True)]
 
     def _token(self, symbol: str, end: int) -> Token:
@@ -122,120 +188,74 @@ class WordTokenizer(Tokenizer):
         return ids[:-1] if self.splitting.keeps_text and text.endswith(" ") else ids
 
     def open_end(self, text: str) -> OpenEnd:
-        line = (text.lower() if self.splitting.lowercase else text).rpartition("\n")[2]
-        symbols = [symbol for symbol, _ in located(self.splitting, line)]
+        splitting = self.splitting
+        line = (text.lower() if splitting.lowercase else text).rpartition("\n")[2]
+        symbols = [symbol for symbol, _ in located(splitting, line)]
         if not symbols or symbols[-1] == LINE_END:
             return OpenEnd(self.encode(text))
-        if line[-1] == " " if self.splitting.keeps_text else line[-1].isspace():
+        if line[-1] == " " if splitting.keeps_text else line[-1].isspace():
             return OpenEnd(self.encode_open(text), b" ", 1)
-        chunk = line.split(" ")[-1] if self.splitting.split == "unicode" else line.split()[-1]
-        if not chunk.endswith(self.splitting.text_of(symbols[-1])):
-            return OpenEnd(self.encode(text))  # punctuation, which is dropped, has ended the last word
-        count = num_open(self.splitting, chunk)
-        rest = "".join(map(self.splitting.text_of, symbols[-count:]))
-        has_space = len(symbols) > count and not (self.splitting.keeps_text and rest != chunk)
-        rest = " " + rest if has_space else rest
+        chunk = line.split(" ")[-1] if splitting.split == "unicode" else line.split()[-1]
+        if not chunk.endswith(splitting.text_of(symbols[-1])):
+            return OpenEnd(self.encode(text))  # dropped punctuation has ended the last word
+        count = num_open(splitting, chunk)
+        rest = "".join(map(splitting.text_of, symbols[-count:]))
+        if len(symbols) > count and not (splitting.keeps_text and rest != chunk):
+            rest = " " + rest
         return OpenEnd(self.encode(text)[:-count], rest.encode(), len(rest))
 
     def texts_after(self, id: int) -> Sequence[bytes]:
-        joins = id == EOS_ID or (id != UNK_ID and self._unjoined(id)[2])
-        return self._joined_texts if joins else self._texts
-
-    @cached_property
-    def _joined_texts(self) -> list[bytes]:
-        """What each id is where nothing keeps it apart from what is before it."""
-        texts = (self._unjoined(id)[0] for id in range(self.vocab_size))
-        return [b"\n" if id == EOS_ID else text.encode() for id, text in enumerate(texts)]
+        joins_next = id == EOS_ID or (id != UNK_ID and self._unjoin(id)[2])
+        return self._texts if joins_next else self._texts_after_a_word
 
     @cached_property
     def _texts(self) -> list[bytes]:
-        """What each id is after a word."""
-        joins = (id == EOS_ID or self._unjoined(id)[1] for id in range(self.vocab_size))
-        return [text if joined else b" " + text for text, joined in zip(self._joined_texts, joins, strict=True)]
+        """For each id, its text where no space is needed before it."""
+        texts = (self._unjoin(id)[0] for id in range(self.vocab_size))
+        return [b"\n" if id == EOS_ID else text.encode() for id, text in enumerate(texts)]
 
-    def _unjoined(self, id: int) -> tuple[str, bool, bool]:
+    @cached_property
+    def _texts_after_a_word(self) -> list[bytes]:
+        """For each id, its text with the space that it needs after a word."""
+        joins_previous = (id == EOS_ID or self._unjoin(id)[1] for id in range(self.vocab_size))
+        return [text if joins else b" " + text for text, joins in zip(self._texts, joins_previous, strict=True)]
+
+    def _unjoin(self, id: int) -> tuple[str, bool, bool]:
+        """A type's text, and whether it joins the symbol before it and the symbol after it."""
         symbol = self.vocabulary.symbols[id]
         return unjoin(symbol) if self.splitting.keeps_text and JOINER in symbol else (symbol, False, False)
 
     def plain(self, id: int) -> tuple[str, str]:
-        text, left, right = self._unjoined(id)
-        where = " around" if left and right else " before" if left else " after" if right else ""
-        return text or MARKER, f"no space{where}" if where else ""
-
-    def encode_bytes(self, data: bytes) -> Encoded:
-        data = self.splitting.prepared(data)
-        blocks, unknown = [], list[str]()
-        for segment in segments(data):
-            ids, numbers = self._encode(segment)
-            blocks.append(ids)
-            unknown += map(self.splitting.text_of, self._numbering.texts(numbers))
-        ids = np.concatenate(blocks)
-        return Encoded(ids, tuple(unknown), *self._size(data, ids, len(unknown), _lengths(unknown)))
-
-    def encode_counted(self, data: bytes) -> Counted:
-        data = self.splitting.prepared(data)
-        blocks, num_unknown, lengths = [], 0, (0, 0)
-        for segment in segments(data):
-            ids, numbers = self._encode(segment)
-            blocks.append(ids)
-            num_unknown += len(numbers)
-            characters, size = self._numbering.lengths(numbers)
-            lengths = lengths[0] + characters, lengths[1] + size
-        ids = np.concatenate(blocks)
-        return Counted(ids, *self._size(data, ids, num_unknown, lengths), num_unknown, lengths[1] + num_unknown)
-
-    def _encode(self, segment: bytes) -> tuple[Ids, Ids]:
-        """The ids, and the numbers of what the text has where they are `<unk>`."""
-        if self._numbering.is_full:
-            self._numbering.restart()
-        numbers = self._numbering.of_segment(segment)
-        is_unknown = numbers >= self.vocab_size
-        return np.where(is_unknown, np.uint32(UNK_ID), numbers), numbers[is_unknown]
-
-    def _size(self, data: bytes, ids: Ids, num_unknown: int, unknown: tuple[int, int]) -> tuple[int, int]:
-        """The characters and bytes of the normalised text, given those of its unknown symbols."""
-        if self.splitting.keeps_text:
-            return count_characters(data), len(data)
-        literal = (int(np.count_nonzero(ids == UNK_ID)) - num_unknown) * len(UNK)
-        other = literal + num_neighbours(ids)
-        size = int(self._sizes.take(ids).sum()) + unknown[1] + other
-        characters = size if data.isascii() else int(self._lengths.take(ids).sum()) + unknown[0] + other
-        return characters, size
-
-    def decoder(self) -> Decoder:
-        return WordDecoder(self.vocabulary, joins=self.splitting.split == "unicode")
+        text, joins_previous, joins_next = self._unjoin(id)
+        spaces = {(True, True): "no space around", (True, False): "no space before", (False, True): "no space after"}
+        return text or EMPTY_SYMBOL, spaces.get((joins_previous, joins_next), "")
 
     def symbol(self, id: int) -> str:
-        return self.vocabulary.symbols[id] or MARKER
+        return self.vocabulary.symbols[id] or EMPTY_SYMBOL
 
-    def files(self) -> dict[str, bytes]:
-        fields = {
-            "split": self.splitting.split,
-            "punctuation": self.splitting.punctuation,
-            "lowercase": self.splitting.lowercase,
-            **({MARKS: True} if self.splitting.marks else {}),
-            "symbols": list(self.vocabulary.symbols),
-        }
-        return {TOKENIZER_FILE: to_json(self.unit, fields)}
+    def decoder(self) -> Decoder:
+        return WordDecoder(self.vocabulary, has_joiners=self.splitting.split == "unicode")
 
 
 @final
 class WordDecoder(Decoder):
-    """One space between two symbols of a line, unless one of them joins the other."""
+    """Puts a space between two symbols of a line, unless one of them joins the other."""
 
-    def __init__(self, vocabulary: Vocabulary, joins: bool) -> None:
+    def __init__(self, vocabulary: Vocabulary, has_joiners: bool) -> None:
         self._symbols = vocabulary.symbols
-        self._joins = joins
-        self._joined = True  # at a line's start there is nothing to keep apart from
+        self._has_joiners = has_joiners
+        self._needs_no_space = True
 
     def feed(self, id: int) -> str:
         if id == EOS_ID:
-            self._joined = True
+            self._needs_no_space = True
             return "\n"
         symbol = self._symbols[id]
-        text, left, right = unjoin(symbol) if self._joins and id != UNK_ID else (symbol, False, False)
-        space = "" if self._joined or left else " "
-        self._joined = right
+        text, joins_previous, joins_next = (
+            unjoin(symbol) if self._has_joiners and id != UNK_ID else (symbol, False, False)
+        )
+        space = "" if self._needs_no_space or joins_previous else " "
+        self._needs_no_space = joins_next
         return space + text
 
 
@@ -243,20 +263,14 @@ def splitting_of(settings: TextSettings) -> Splitting:
     return Splitting(settings.split, settings.punctuation, settings.lowercase, marks=settings.split == "whitespace")
 
 
-def _lengths(symbols: Iterable[str]) -> tuple[int, int]:
-    """All their characters, and bytes."""
-    text = "".join(symbols)
-    return len(text), len(text.encode())
-
-
 def num_neighbours(ids: Ids) -> int:
-    """How often two tokens stand side by side in a line."""
+    """How many pairs of neighbouring words there are, each with one space between: neither of a pair is `<eos>`."""
     words = ids != EOS_ID
     return int(np.count_nonzero(words[1:] & words[:-1]))
 
 
 def _count_symbols(splitting: Splitting, chunks: Iterable[str]) -> Counter[str]:
-    """How often each symbol occurs, line ends left out."""
+    """How often each symbol occurs, without line ends."""
     texts = map(splitting.prepared_text, chunks)
     lines = chain.from_iterable(text.split("\n") for text in texts)
     return Counter(chain.from_iterable(map(splitting.symbols, lines)))
