@@ -1,17 +1,19 @@
-"""JSON that charlm wrote, read back: a dataclass says what must be there, pydantic checks it.
+"""JSON that charlm wrote, read back: a dataclass says what must be there, and pydantic checks it.
 
-Every file of JSON is read through `read_record`, whoever wrote it: a run may come from anybody.
+Every JSON file is read through `read_record`, because a run may come from anybody.
 """
 
+import json
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import Field, TypeAdapter, ValidationError
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from charlm.settings import without_jargon
 
 MAX_COUNT = (1 << 62) - 1  # of anything that is counted
 MAX_TEXT = 4096  # characters of a name or a description
+NO_OTHER_FIELDS = ConfigDict(extra="forbid")  # as `__pydantic_config__` of a dataclass: unknown fields are refused
 
 Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
 ShortText = Annotated[str, Field(max_length=MAX_TEXT)]
@@ -19,16 +21,19 @@ Record = TypeVar("Record")
 
 
 def read_record(kind: type[Record], value: object) -> Record:
-    """An instance of the dataclass `kind` from a value of JSON; fields that it does not have are ignored.
+    """An instance of the dataclass `kind`, made from a JSON value; fields that the dataclass lacks are ignored.
 
-    Nothing is converted: a number in quotes is no number. Raises ValueError naming the first field that is missing, of
-    another type, or out of range.
+    Nothing is converted: a number in quotes is not a number. Raises ValueError naming the first field that is missing,
+    of another type, or out of range.
     """
     adapter: TypeAdapter[Record] = _adapter(kind)  # type: ignore[arg-type]  # classes can be hashed
     try:
-        return adapter.validate_python(value, strict=True)
+        # As JSON text again: of Python's values, strict pydantic takes no dict for a dataclass and no list for a tuple.
+        return adapter.validate_json(json.dumps(value), strict=True)
     except ValidationError as error:
         raise ValueError(_first_fault(error)) from error
+    except RecursionError as error:
+        raise ValueError("nested too deeply") from error
 
 
 @cache
@@ -41,4 +46,5 @@ def _first_fault(error: ValidationError) -> str:
     field = ".".join(str(part)[:100] for part in first["loc"])
     if first["type"] == "missing":
         return f"{field} is missing"
-    return f"{field}: {without_jargon(first['msg'])[:100]}" if field else without_jargon(first["msg"])[:100]
+    message = without_jargon(first["msg"])[:100]
+    return f"{field}: {message}" if field else message
