@@ -158,7 +158,7 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
 ) -> None:
     text = TEXT + "<unk> an \u3000 end\n\n  " + "long" * 60 + "\nΑΣ ΑΣ\n" + english(120) + "new words\n"
     monkeypatch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)  # a table in all, or hundreds of them
-    monkeypatch.setattr("charlm.corpus.numbered.BLOCK", 50)
+    monkeypatch.setattr("charlm.corpus.numbered.BLOCK_LENGTH", 50)
     monkeypatch.setattr("charlm.corpus.numbered.MAX_SUMMED", most)
     monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
@@ -206,7 +206,7 @@ def test_ids_are_counted(tmp_path_factory: pytest.TempPathFactory, texts: list[b
     file = write_ids(path, tokenizer, pieces)
     assert file.ids.dtype == dtype
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charlm.corpus.store.COUNTED", 7)
+        patch.setattr("charlm.corpus.store.COUNTED_IDS", 7)
         counts = file.counts(size)
     assert dict(enumerate(counts.tolist())) == {
         id: b"".join(texts).count(bytes([id])) if id < 256 else 0 for id in range(size)

@@ -15,23 +15,19 @@ from typing import Any
 import pytest
 
 from charlm.errors import ResourceError
-from charlm.system import files
+from charlm.system import files, folders
 from charlm.system.files import (
     append_line,
-    check_space,
-    copy_tree,
-    exchange,
-    move_into_place,
     open_file,
-    parse_json,
     put_link,
     read_file,
     replacing,
-    sweep,
     sync_file,
     truncate,
     write_atomically,
 )
+from charlm.system.folders import check_space, copy_tree, exchange, move_into_place, sweep
+from charlm.system.json_files import parse_json
 
 CALLS = ("open", "write", "fchmod", "fsync", "replace", "link", "truncate")
 Tree = dict[str, bytes]
@@ -76,7 +72,7 @@ def failing(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
 def write_in_pieces(place: Path) -> None:
     with replacing(place / "a.json") as file:
         for _ in range(3):
-            file.write(b"n" * files.BUFFER)
+            file.write(b"n" * files.BUFFER_SIZE)
 
 
 WRITES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
@@ -183,7 +179,7 @@ def test_a_folder_is_moved_only_where_nothing_is(place: Path) -> None:
 @pytest.mark.parametrize("can_exchange", [True, False])
 def test_a_folder_takes_the_place_of_another(place: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not can_exchange:
-        monkeypatch.setattr(files, "_exchange_names", lambda one, other: False)
+        monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
     exchange(place / "draft", place / "run")
     assert tree(place / "run") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
     assert sorted(path.name for path in place.iterdir()) == ["a.json", "log.jsonl", "run"]
@@ -198,7 +194,7 @@ def test_what_a_link_leads_to_is_replaced_and_the_link_stays(place: Path) -> Non
 
 
 def test_where_the_second_renaming_fails_the_first_is_taken_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_exchange_names", lambda one, other: False)
+    monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
     before = tree(place)
     with failing("replace", 2, monkeypatch), pytest.raises(ResourceError):
         exchange(place / "draft", place / "run")
@@ -247,7 +243,7 @@ def test_what_put_link_leaves_when_killed_is_swept(place: Path, monkeypatch: pyt
 
     before = tree(place)
     monkeypatch.setattr(os, "replace", killed)
-    monkeypatch.setattr(files, "_remove", lambda path: None)
+    monkeypatch.setattr(os, "unlink", killed)
     with pytest.raises(KeyboardInterrupt):
         put_link(place / "a.json", place / "b.json")
     monkeypatch.undo()

@@ -72,7 +72,7 @@ def test_a_line_cut_anywhere_is_the_whole_line(
         ids, header = whole.train.ids.tolist(), whole.train.header
         cut_short(patch, line)
         patch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)
-        patch.setattr("charlm.corpus.numbered.BLOCK", block)
+        patch.setattr("charlm.corpus.numbered.BLOCK_LENGTH", block)
         for tokenizer in (None, whole.tokenizer):
             cut = prepared(folder, text, settings, tokenizer)
             assert cut.train.ids.tolist() == ids

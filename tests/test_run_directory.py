@@ -34,7 +34,9 @@ from charlm.runs.directory import (
     log_is_whole,
 )
 from charlm.runs.lock import writing
-from charlm.system.files import make_folder, replacing, write_atomically, write_json
+from charlm.system.files import replacing, write_atomically
+from charlm.system.folders import make_folder
+from charlm.system.json_files import write_json
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}
 

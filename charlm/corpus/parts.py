@@ -14,7 +14,8 @@ from charlm.corpus.hashing import hash_uniform
 from charlm.corpus.reader import Span, TextFile
 from charlm.corpus.sources import TRAIN, written
 from charlm.settings import Mode, ValidSplit
-from charlm.system.files import make_folder, remove, replacing
+from charlm.system.files import remove, replacing
+from charlm.system.folders import make_folder
 
 VALID, TEST = "valid.ids", "test.ids"
 TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # the parts as texts

@@ -28,7 +28,8 @@ from charlm.runs.destination import new_run_path
 from charlm.runs.directory import CORPUS, INITIAL, RunDirectory
 from charlm.runs.lock import HOLDER, writing
 from charlm.settings import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
-from charlm.system.files import cannot_write, check_space, copy_tree, make_folder, move_into_place
+from charlm.system.files import cannot_write
+from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
 from charlm.system.machine import find_machine
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_shape, decide_training

@@ -34,7 +34,7 @@ from charlm.runs.lock import writing
 from charlm.sampling.generate import Ending, generate
 from charlm.sampling.strategies import Strategy
 from charlm.settings import TrainingSettings
-from charlm.system.files import check_space
+from charlm.system.folders import check_space
 from charlm.system.interrupts import catching_signals
 from charlm.system.machine import Machine, find_machine
 from charlm.system.memory import keep_freed_memory

@@ -24,19 +24,17 @@ from typing import Any, BinaryIO
 from charlm.errors import RunError
 from charlm.runs.weights import checksum, header_of, moment, saved_at, written
 from charlm.system.files import (
-    MAX_JSON,
     append_line,
     fingerprint,
-    make_folder,
     open_file,
-    parse_json,
     put_link,
     read_file,
     sync_file,
     truncate,
     write_atomically,
-    write_json,
 )
+from charlm.system.folders import make_folder
+from charlm.system.json_files import MAX_JSON, parse_json, write_json
 
 RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 4, 1  # docs/run-directory.md says what each has

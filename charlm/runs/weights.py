@@ -6,7 +6,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charlm.system.files import open_file, parse_json
+from charlm.system.files import open_file
+from charlm.system.json_files import parse_json
 
 MAX_HEADER = 1 << 24  # bytes
 
