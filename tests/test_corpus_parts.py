@@ -130,7 +130,7 @@ def test_what_is_read_at_a_time_changes_nothing(
     text = TEXT[:900] + "a long line " * 30 + TEXT[900:1500]
     whole = prepared(tmp_path, text, unit=unit)
     expected = [text_of(whole, part) for part in (whole.train, whole.valid)]
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", chunk)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", chunk)
     chunked = prepared(tmp_path, text, unit=unit)
     assert [text_of(chunked, part) for part in (chunked.train, chunked.valid)] == expected
     assert chunked.notes == whole.notes
@@ -264,7 +264,7 @@ def test_lines_that_stand_in_both_parts_are_counted(tmp_path: Path, mode: Mode) 
 
 def test_of_very_many_lines_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.corpus.comparison.MAX_LINES", 50)
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", 64)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 64)
     lines = [f"{n % 2 and n}\n" for n in range(8000)]  # every other one is 0
     (note,) = notes_of(prepared(tmp_path, "".join(lines), "stream", unit="word"), "lines looked at")
     repeated, looked_at = (int(word) for word in note.split() if word.isdigit())

@@ -135,7 +135,7 @@ def test_a_text_in_chunks_gives_what_the_whole_gives(tmp_path: Path, monkeypatch
         whole = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
         expected = whole.train.ids.tolist(), whole.train.header
         with monkeypatch.context() as patch:
-            patch.setattr("charlm.corpus.reader.CHUNK", 11)
+            patch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 11)
             chunked = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
         assert (chunked.train.ids.tolist(), chunked.train.header) == expected, index
 
@@ -160,7 +160,7 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
     monkeypatch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)  # a table in all, or hundreds of them
     monkeypatch.setattr("charlm.corpus.numbered.BLOCK_LENGTH", 50)
     monkeypatch.setattr("charlm.corpus.numbered.MAX_SUMMED", most)
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
     place = text.index("\n", int(0.9 * len(text)) - 1) + 1
     slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:place]])  # type: ignore[arg-type]

@@ -80,9 +80,9 @@ def test_from_pipes_and_standard_input(tmp_path: Path, monkeypatch: pytest.Monke
 @KINDS
 @pytest.mark.parametrize("most", [7, 1 << 18])
 def test_members_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, most: int) -> None:
-    monkeypatch.setattr(compression, "MAX_BYTES_AT_ONCE", most)
-    monkeypatch.setattr(compression, "FED_TO_ZSTD", most)
-    monkeypatch.setattr(sources, "COPIED", 11)
+    monkeypatch.setattr(compression, "MAX_OUTPUT_SIZE", most)
+    monkeypatch.setattr(compression, "ZSTD_INPUT_SIZE", most)
+    monkeypatch.setattr(sources, "COPY_SIZE", 11)
     path = tmp_path / "text"
     path.write_bytes(COMPRESS[kind](b"one\n" * 50) + COMPRESS[kind](b"") + COMPRESS[kind](b"two\n") + bytes(24))
     assert read(path) == b"one\n" * 50 + b"two\n"

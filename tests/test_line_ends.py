@@ -42,10 +42,10 @@ def test_lf_leaves_no_cr_and_keep_leaves_everything(
     path, text = tmp_path_factory.mktemp("ends") / "text", "".join(pieces)
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charlm.corpus.reader.CHUNK", size)  # CRLF is cut in two
+        patch.setattr("charlm.corpus.text_file.BLOCK_SIZE", size)  # CRLF is cut in two
         assert form_of(path, CorpusSettings(line_ends="keep"))[0] == text
         assert form_of(path, CorpusSettings(line_ends="lf"))[0] == lf(text)
-        counts = LineEndCounts.of(text.encode()[i : i + size] for i in range(0, len(text.encode()), size))
+        counts = LineEndCounts.from_blocks(text.encode()[i : i + size] for i in range(0, len(text.encode()), size))
     pairs = text.count("\r\n")
     assert counts == LineEndCounts(text.count("\n") - pairs, pairs, text.count("\r") - pairs)
 

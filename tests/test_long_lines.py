@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charlm.corpus import reader
+from charlm.corpus import text_file
 from charlm.corpus.prepare import PreparedCorpus, encoded_text, prepare
 from charlm.corpus.reader import open_text
 from charlm.errors import TextError
@@ -41,9 +41,9 @@ WORDS = [
 
 
 def cut_short(patch: pytest.MonkeyPatch, line: int, left: int = 1, chunk: int = 3) -> None:
-    patch.setattr(reader, "LONG_LINE", line)
-    patch.setattr(reader, "LEFT", left)
-    patch.setattr(reader, "CHUNK", chunk)
+    patch.setattr(text_file, "LONG_LINE", line)
+    patch.setattr(text_file, "MIN_REST", left)
+    patch.setattr(text_file, "BLOCK_SIZE", chunk)
 
 
 def prepared(folder: Path, text: str, settings: TextSettings, tokenizer: Tokenizer | None = None) -> PreparedCorpus:

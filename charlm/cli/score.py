@@ -37,7 +37,7 @@ from charlm.system.machine import one_thread_for_numpy
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
-    from charlm.corpus.reader import TextFile
+    from charlm.corpus.text_file import TextFile
     from charlm.scoring.metrics import Tally
 
 SPACE_ADDED = "one space was put between the context and the text"

@@ -18,8 +18,8 @@ from typing import BinaryIO, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.reader import Span
-from charlm.corpus.sources import no_room, temporary_file
+from charlm.corpus.sources import cannot_copy, temporary_file
+from charlm.corpus.text_file import Span
 from charlm.settings import TextSettings
 from charlm.text.interface import UNK, Counted, Ids
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
@@ -255,7 +255,7 @@ class _Scratch:
         try:
             self._file.write(data)
         except OSError as error:
-            raise no_room(error) from error
+            raise cannot_copy(error) from error
         return Span(start, self._file.tell())
 
     def get(self, span: Span) -> bytes:
@@ -264,7 +264,7 @@ class _Scratch:
             data = self._file.read(len(span))
             self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise no_room(error) from error
+            raise cannot_copy(error) from error
         return data
 
     def close(self) -> None:

@@ -10,16 +10,18 @@ from typing import Any
 import numpy as np
 
 from charlm.corpus.comparison import note_on_unknown, notes_on_parts
+from charlm.corpus.decoding import check_encoding
 from charlm.corpus.encoding import count_part, encode_part
 from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
-from charlm.corpus.reader import TextFile, check_encoding, open_text
+from charlm.corpus.reader import open_text
 from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import STDIN, TRAIN, number_of
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
+from charlm.corpus.text_file import TextFile
 from charlm.errors import RunError, TextError, UsageError
 from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
 from charlm.system.files import cannot_write, remove, write_atomically
