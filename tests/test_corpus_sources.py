@@ -291,7 +291,7 @@ def test_a_text_that_changes_is_refused_whenever_it_does(
 def test_a_compressed_text_that_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text"
     path.write_bytes(gzip.compress(os.urandom(3 << 18)))
-    monkeypatch.setattr(sources, "decompressed", lambda blocks, *_: [*blocks, *filter(None, [append(path)])])
+    monkeypatch.setattr(sources, "decompress", lambda blocks, *_: [*blocks, *filter(None, [append(path)])])
     assert "changed" in refusal(path, raw=True).what
 
 

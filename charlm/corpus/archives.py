@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from stat import S_IFMT, S_ISREG
 from typing import IO, BinaryIO, Literal
 
-from charlm.corpus.sources import read_at, shown
+from charlm.corpus.sources import printable, read_at
 from charlm.errors import CharlmError, TextError
 
 HEADER_SIZE = 512  # bytes of a header in a tar
@@ -108,7 +108,7 @@ def _tar_members(file: BinaryIO, name: str) -> Iterator[Member]:
         offset = archive.offset
         if member.issparse():
             what = "this file is stored as a sparse file"
-            raise TextError(what, shown(f"{name}/{member.name}"), "unpack the archive, and give the folder")
+            raise TextError(what, printable(f"{name}/{member.name}"), "unpack the archive, and give the folder")
         if member.isreg() or (member.islnk() and _path(member.linkname) in seen):
             seen.add(_path(member.name))
             yield Member(_path(member.name), _opener(archive, member))
@@ -140,7 +140,7 @@ def _zip_members(file: BinaryIO, name: str) -> Iterator[Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         if not info.is_dir() and (S_IFMT(mode) == 0 or S_ISREG(mode)):
-            yield Member(_path(info.filename), _zip_opener(archive, info, shown(f"{name}/{_path(info.filename)}")))
+            yield Member(_path(info.filename), _zip_opener(archive, info, printable(f"{name}/{_path(info.filename)}")))
 
 
 def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Callable[[], IO[bytes]]:

@@ -188,9 +188,11 @@ class _Sequences:
 
     def nats(self, codes: Codes) -> NDArray[np.float64]:
         """Nats (characters,) of each character after the two before it; long and short sequences are interpolated."""
-        one, two, three = (counts[indices] for counts, indices in zip(self._counts, _table_indices(codes), strict=True))
-        probability = (one + 0.5) / (self._counts[0].sum() + NUM_COMMON)
-        for longer, shorter in ((two, one), (three, two)):
+        singles, pairs, triples = (
+            counts[indices] for counts, indices in zip(self._counts, _table_indices(codes), strict=True)
+        )
+        probability = (singles + 0.5) / (self._counts[0].sum() + NUM_COMMON)
+        for longer, shorter in ((pairs, singles), (triples, pairs)):
             before = np.concatenate([shorter[:1], shorter[:-1]])
             probability = (longer + PRIOR * probability) / (np.maximum(before, longer) + PRIOR)
         nats: NDArray[np.float64] = -np.log(probability)

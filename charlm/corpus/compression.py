@@ -42,7 +42,7 @@ def compression_of(head: bytes) -> str | None:
     return next((kind for kind, magic in MAGIC.items() if magic.match(head)), None)
 
 
-def decompressed(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[bytes]:
+def decompress(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[bytes]:
     """The decompressed data of all members, one after another; zeros that pad the file behind a member are ignored.
 
     Raises TextError when the data are damaged, cut short, or followed by other data; UsageError when the package that

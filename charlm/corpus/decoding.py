@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from charlm.corpus.guessing import fitting_encodings
 from charlm.corpus.not_text import HEAD_SIZE, NoText, refuse_what_is_no_text, wide_encoding
-from charlm.corpus.sources import read_at, written
+from charlm.corpus.sources import read_at, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
@@ -103,7 +103,7 @@ def _transcode(text: TextFile, codec: str, errors: str) -> None:
         for block in text.blocks(Span(0, text.span.stop)):
             digest.update(block)
         text.sha256 = digest.hexdigest()
-    text.replace(written(text_from_argument(chunk).encode() for chunk in _decoded(text, codec, errors)))
+    text.replace(temporary_copy(text_from_argument(chunk).encode() for chunk in _decoded(text, codec, errors)))
 
 
 def _decoded(text: TextFile, codec: str, errors: str) -> Iterator[str]:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Container, Iterator
 
 from charlm.corpus.line_ends import LineEndCounts, with_lf
-from charlm.corpus.sources import written
+from charlm.corpus.sources import temporary_copy
 from charlm.corpus.text_file import TextFile
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings, LineEnds, Unit
@@ -62,7 +62,7 @@ def bring_into_form(
         chunks = codecs.iterdecode(blocks or text.blocks(), "utf-8")
         blocks = (chunk.encode() for chunk in normalised_chunks(chunks, decided.normal_form))
     if blocks is not None:
-        text.replace(written(blocks))
+        text.replace(temporary_copy(blocks))
         text.count()
     return decided
 

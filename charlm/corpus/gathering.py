@@ -15,13 +15,13 @@ from charlm.corpus.not_text import NoText
 from charlm.corpus.sources import (
     STDIN,
     Source,
-    changed,
-    copied,
+    changed_while_read,
+    copy_source,
     files_below,
     is_prepared,
     number_of,
     open_source,
-    shown,
+    printable,
     version_of,
 )
 from charlm.errors import TextError, UsageError
@@ -49,7 +49,7 @@ class Texts:
     def name(self) -> str:
         """The first path, and how many more there are, for messages."""
         others = len(self.paths) - 1
-        return shown(self.paths[0]) + (f" and {others:,} more" if others else "")
+        return printable(self.paths[0]) + (f" and {others:,} more" if others else "")
 
     @property
     def folder(self) -> str:
@@ -72,7 +72,7 @@ class Texts:
     def __str__(self) -> str:
         return " ".join(self.paths)
 
-    def beside(self, path: Path | None) -> "Texts | None":
+    def with_same_patterns(self, path: Path | None) -> "Texts | None":
         """Another text, to validate or test on; the same patterns choose among its files, if it has several."""
         return None if path is None else Texts((str(path),), self.include, self.exclude, may_be_plain=True)
 
@@ -125,7 +125,7 @@ class Gathering:
             for member in self._members(source, kind, depth):
                 yield from self._in_member(source, member, f"{path}/{member.path}" if path else member.path, depth)
             if source.version and version_of(source.file) != source.version:
-                raise changed(source.name)
+                raise changed_while_read(source.name)
 
     def found(self) -> str:
         """A note that says how many files there were."""
@@ -143,7 +143,7 @@ class Gathering:
 
     def _in_folder(self, folder: Path) -> Iterator[Source]:
         if is_prepared(folder):
-            name = shown(folder)
+            name = printable(folder)
             raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
         for path in files_below(folder):
             relative = path.relative_to(folder).as_posix()
@@ -157,20 +157,20 @@ class Gathering:
         if not self.texts.opens(path):
             self.num_left_out += 1
             return
-        name = shown(f"{source.name}/{member.path}")
+        name = printable(f"{source.name}/{member.path}")
 
         def unpacked() -> Source:
             with closing(MemberFile(member.open(), name)) as file:
-                return copied(file, name)
+                return copy_source(file, name)
 
         yield from self._opened(unpacked, path, depth + 1, self.texts.chooses(path))
 
     def _opened(
-        self, opened: Callable[[], Source], path: str = "", depth: int = 0, is_chosen: bool = True
+        self, opener: Callable[[], Source], path: str = "", depth: int = 0, is_chosen: bool = True
     ) -> Iterator[Source]:
-        """The source that `opened` opens, or the files in it; if that fails, the error is added to `refused`."""
+        """The source that `opener` opens, or the files in it; if that fails, the error is added to `refused`."""
         with self._refusing():
-            yield from self.in_source(opened(), path, depth, is_chosen)
+            yield from self.in_source(opener(), path, depth, is_chosen)
 
     def _members(self, source: Source, kind: ArchiveKind, depth: int) -> list[Member]:
         """The members of an archive; if they cannot be read, none, and the error is added to `refused`."""

@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
-from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
+from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompress
 from charlm.corpus.decoding import BYTE_ORDER_MARKS, check_encoding, codec_of, drops_own_mark, mark_of
 from charlm.corpus.line_ends import with_lf
 from charlm.corpus.not_text import HEAD_SIZE, refuse_what_is_no_text
 from charlm.corpus.reader import open_text
-from charlm.corpus.sources import STDIN, cannot_read, opened, shown
+from charlm.corpus.sources import STDIN, cannot_read, open_binary, printable
 from charlm.corpus.text_file import TextFile
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings
@@ -70,7 +70,7 @@ def _comes_bit_by_bit(path: Path | str) -> bool:
 def _batches_of_pipe(
     path: Path | str, settings: CorpusSettings, max_lines: int, note: Note, raw: bool
 ) -> Iterator[list[bytes]]:
-    name = shown(path)
+    name = printable(path)
     with _descriptor(path, name, note) as descriptor:
         blocks = _decompressed(_read(descriptor, name), name, note)
         if not raw:
@@ -83,14 +83,14 @@ def _batches_of_pipe(
 def _descriptor(path: Path | str, name: str, note: Note) -> Iterator[int]:
     """The descriptor to read from. Raises TextError."""
     if str(path) != STDIN:
-        with opened(path, name) as file:
+        with open_binary(path, name) as file:
             yield file.fileno()
         return
     if sys.stdin is None:
         raise TextError("there is no standard input", to_do="give a text file")
     descriptor = sys.stdin.fileno()
     if os.isatty(descriptor):
-        note("type a sentence a line; Ctrl-D on a line of its own ends it")
+        note("type one sentence per line; Ctrl-D on a line of its own ends the input")
     yield descriptor
 
 
@@ -121,7 +121,7 @@ def _decompressed(blocks: Iterator[bytes], name: str, note: Note) -> Iterator[by
     whole = chain([head], blocks)
     if kind := compression_of(head):
         note(f"{name}: decompressed ({kind})")
-        return decompressed(whole, kind, name)
+        return decompress(whole, kind, name)
     return whole
 
 

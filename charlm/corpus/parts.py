@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.hashing import hash_uniform
-from charlm.corpus.sources import TRAIN, number_of, written
+from charlm.corpus.sources import TRAIN, number_of, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.settings import Mode, ValidSplit
 from charlm.system.files import remove, replacing
@@ -95,7 +95,7 @@ def _divide_by_lines(corpus: TextFile, valid_fraction: float, notes: list[str], 
     """Two copies with the lines of each part; nothing, and a note, where one part would be empty."""
     divided = {}
     for name, is_valid in ((TRAIN, False), (VALID, True)):
-        copy = opened.enter_context(written(_taken(corpus, valid_fraction, is_valid)))
+        copy = opened.enter_context(temporary_copy(_taken(corpus, valid_fraction, is_valid)))
         text = TextFile(corpus.name, copy, Span(0, copy.tell()), sha256=corpus.sha256)
         divided[name] = Part(text, text.span)
     lines = number_of(_num_lines(corpus), "line")

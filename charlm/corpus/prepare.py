@@ -100,8 +100,8 @@ def prepare(
             tokenizer = tokenizer.grown(learned) if tokenizer else learned
         notes += _notes_on_marks(tokenizer, texts.values())
         _refuse_one_token(parts[TRAIN], tokenizer)
-        for open_file in texts.values():
-            notes += about_other_form(tokenizer, open_file)
+        for text_file in texts.values():
+            notes += about_other_form(tokenizer, text_file)
         notes += notes_on_parts(parts, split, unit)
         if write_parts is not None:
             opened.enter_context(parts_written(write_parts, parts))
@@ -157,7 +157,7 @@ def _sources(corpus: Texts, valid: Path | None, test: Path | None) -> dict[str, 
     """What each part is read from, as far as it was given. Raises UsageError where two come from standard input."""
     if [*corpus.paths, str(valid), str(test)].count(STDIN) > 1:
         raise UsageError("only one text can come from standard input", to_do="give the others as files")
-    given = {TRAIN: corpus, VALID: corpus.beside(valid), TEST: corpus.beside(test)}
+    given = {TRAIN: corpus, VALID: corpus.with_same_patterns(valid), TEST: corpus.with_same_patterns(test)}
     return {name: source for name, source in given.items() if source}
 
 

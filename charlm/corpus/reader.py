@@ -10,7 +10,7 @@ from charlm.corpus.decoding import check_encoding, to_checked_utf8
 from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
 from charlm.corpus.line_ends import LineEndCounts
 from charlm.corpus.not_text import NoText
-from charlm.corpus.sources import Source, open_source, written
+from charlm.corpus.sources import Source, open_source, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings
@@ -59,7 +59,7 @@ def _text(source: Source) -> TextFile:
 def _joined(gathering: Gathering, sources: Iterator[Source], settings: CorpusSettings, raw: bool) -> TextFile:
     """A copy of all files, each decoded and decompressed on its own, and ended by a line end."""
     joining = _Joining(settings, raw, gathering.refused)
-    copy = written(chain.from_iterable(map(joining.blocks, sources)))
+    copy = temporary_copy(chain.from_iterable(map(joining.blocks, sources)))
     text = TextFile(gathering.texts.name, copy, Span(0, copy.tell()), added=joining.added)
     with text.closed_on_error():
         if joining.refused:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
+from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompress
 from charlm.errors import ResourceError, TextError
 from charlm.text.interface import TOKENIZER_FILE
 
@@ -55,17 +55,17 @@ def open_source(path: Path | str) -> Source:
     Raises TextError when the file is missing, unreadable or damaged; ResourceError when there is no space for a copy;
     UsageError when the package that decompresses it is missing.
     """
-    name = shown(path)
+    name = printable(path)
     if str(path) == STDIN:
         if sys.stdin is None:
             raise TextError("there is no standard input", to_do="give a text file")
-        return copied(sys.stdin.buffer, name)
-    file = opened(path, name)
+        return copy_source(sys.stdin.buffer, name)
+    file = open_binary(path, name)
     try:
         version = version_of(file)
         if version and version[0] and compression_of(read_at(file, MAGIC_SIZE, 0, name)) is None:
             return Source(name, file, version)
-        source = copied(file, name)
+        source = copy_source(file, name)
     except BaseException:
         file.close()
         raise
@@ -89,7 +89,7 @@ def files_below(folder: Path) -> list[Path]:
                 if stat.S_ISREG(status.st_mode):
                     (links if path.is_symlink() else files)[path] = status.st_dev, status.st_ino
     except OSError as error:
-        raise cannot_read(error, shown(error.filename or folder)) from error
+        raise cannot_read(error, printable(error.filename or folder)) from error
     seen = set(files.values())
     for path in sorted(links, key=os.fsencode):
         if links[path] not in seen:
@@ -103,7 +103,7 @@ def is_prepared(path: Path) -> bool:
     return all(os.path.isfile(path / name) for name in (TOKENIZER_FILE, TRAIN))  # `Path.is_file` fails for a long name
 
 
-def shown(path: Path | str) -> str:
+def printable(path: Path | str) -> str:
     """A path for a message: on one line, whatever characters it has."""
     if str(path) == STDIN:
         return "standard input"
@@ -124,7 +124,7 @@ def version_of(file: Readable) -> Version | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def changed(name: str) -> TextError:
+def changed_while_read(name: str) -> TextError:
     """The error for a text that was written to while it was read."""
     return TextError("the text changed while it was read", name, "wait until it is complete, or give a copy of it")
 
@@ -142,7 +142,7 @@ def read_at(file: BinaryIO, size: int, start: int, name: str) -> bytes:
         raise cannot_read(error, name) from error
 
 
-def written(pieces: Iterable[bytes]) -> BinaryIO:
+def temporary_copy(pieces: Iterable[bytes]) -> BinaryIO:
     """A file without a name that has these bytes: in memory, or on disk where there are more than MAX_IN_MEMORY.
 
     Raises ResourceError, also when they take more than MAX_SHARE of the free space there, and what `pieces` raises.
@@ -213,7 +213,7 @@ def cannot_copy(error: OSError) -> ResourceError:
     return ResourceError(f"cannot copy the text: {error.strerror or error}", folder, to_do)
 
 
-def opened(path: Path | str, name: str) -> BinaryIO:
+def open_binary(path: Path | str, name: str) -> BinaryIO:
     """Open a file. Raises TextError."""
     try:
         return open(path, "rb")
@@ -223,17 +223,17 @@ def opened(path: Path | str, name: str) -> BinaryIO:
         raise cannot_read(error, name) from error
 
 
-def copied(file: Readable, name: str) -> Source:
+def copy_source(file: Readable, name: str) -> Source:
     """A copy of what a file has from here on, decompressed if it is compressed. Raises what `open_source` raises."""
     version, digest = version_of(file), hashlib.sha256()
     blocks = _blocks(file, name, digest)
     first = next(blocks, b"")
     whole: Iterator[bytes] = chain([first], blocks)
     kind = compression_of(first)
-    copy = written(decompressed(whole, kind, name) if kind else whole)
+    copy = temporary_copy(decompress(whole, kind, name) if kind else whole)
     if version_of(file) != version:
         copy.close()
-        raise changed(name)
+        raise changed_while_read(name)
     notes = (f"{name}: decompressed ({kind})",) if kind else ()
     return Source(name, copy, sha256=digest.hexdigest(), notes=notes)
 

@@ -12,7 +12,7 @@ from typing import BinaryIO, Self
 import numpy as np
 
 from charlm.corpus.line_ends import LineEndCounts
-from charlm.corpus.sources import Version, changed, read_at, version_of
+from charlm.corpus.sources import Version, changed_while_read, read_at, version_of
 from charlm.errors import TextError
 from charlm.text.long_lines import Place
 from charlm.text.octets import CONTINUATION, count_characters, to_text
@@ -79,14 +79,14 @@ class TextFile:
             wanted = min(step, part.stop - start)
             block = read_at(self.file, wanted, start, self.name)
             if len(block) < wanted:
-                raise changed(self.name)
+                raise changed_while_read(self.name)
             yield block
         self.check_unchanged()
 
     def check_unchanged(self) -> None:
         """Raise TextError when the file was written to since it was opened."""
         if self.version and version_of(self.file) != self.version:
-            raise changed(self.name)
+            raise changed_while_read(self.name)
 
     def texts(
         self, span: Span | None = None, size: int | None = None, lines: bool = False, within: Place | None = None

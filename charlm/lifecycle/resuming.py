@@ -253,7 +253,7 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     """A text or tokenizer that is given must be the one that the run began with, whose ids are in the run."""
     facts = config.corpus
     corpus = request.texts if request.corpus is not None else None
-    valid, test = (request.texts.beside(path) for path in (request.valid, request.test))
+    valid, test = (request.texts.with_same_patterns(path) for path in (request.valid, request.test))
     texts = ((corpus, facts.sha256), (valid, facts.valid_sha256), (test, facts.test_sha256))
     for path, sha256 in texts:
         if path is not None and not facts.sha256:  # a run of an older charlm
