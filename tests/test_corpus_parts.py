@@ -1,4 +1,4 @@
-"""Which part of a text is kept for validation, and what is said of it."""
+"""Which part of a text is kept for validation, and which notes there are on it."""
 
 import gzip
 import itertools
@@ -64,8 +64,8 @@ def notes_of(corpus: PreparedCorpus, about: str) -> list[str]:
 def test_a_share_of_the_lines_is_taken_whatever_is_read_at_a_time(fraction: float, count: int, cuts: list[int]) -> None:
     whole = taken_lines(0, count, fraction)
     assert abs(whole.sum() - fraction * count) < 0.01 * count + 25
-    places = sorted({0, count, *(cut for cut in cuts if cut < count)})
-    pieces = [taken_lines(first, stop - first, fraction) for first, stop in itertools.pairwise(places)]
+    bounds = sorted({0, count, *(cut for cut in cuts if cut < count)})
+    pieces = [taken_lines(first, stop - first, fraction) for first, stop in itertools.pairwise(bounds)]
     assert np.concatenate([*pieces, whole[:0]]).tolist() == whole.tolist()
 
 
@@ -78,7 +78,7 @@ def test_of_every_so_many_lines_one_is_taken(fraction: float) -> None:
 
 @pytest.mark.parametrize("fraction", [0.003, 0.05, 0.1, 0.3, 0.37, 0.5, 0.9])
 def test_the_lines_are_taken_evenly(fraction: float) -> None:
-    """Neither a place in a text nor a rhythm of its lines is preferred."""
+    """Neither a region of a text nor every n-th of its lines is preferred."""
     taken = np.flatnonzero(taken_lines(0, 100_000, fraction))
     expected = len(taken) / 10
     assert np.abs(np.histogram(taken, 10, (0, 100_000))[0] - expected).max() <= 25
@@ -219,7 +219,7 @@ def test_a_division_that_charlm_never_wrote_is_damage(tmp_path: Path, damaged: o
         open_prepared(tmp_path / "ids")
 
 
-# What is said of the end of a text
+# Notes on the end of a text
 
 
 @pytest.mark.parametrize("unit", ["char", "byte", "word"])
@@ -247,7 +247,7 @@ def test_ordinary_text_is_not_said_to_be_unlike(tmp_path: Path, name: str, unit:
     assert not notes_of(corpus, "are unknown")
 
 
-# What is said of lines that are in both parts
+# Notes on lines that are in both parts
 
 
 @pytest.mark.parametrize("mode", ["stream", "sentence"])

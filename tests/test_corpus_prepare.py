@@ -37,11 +37,11 @@ def text_of(corpus: PreparedCorpus, file: IdsFile | None) -> str:
 @pytest.mark.parametrize("unit", UNITS)
 def test_parts_make_up_the_text(tmp_path: Path, unit: Unit) -> None:
     corpus = prepared(tmp_path, TEXT, unit=unit)
-    place = int(0.9 * len(TEXT))
+    start = int(0.9 * len(TEXT))
     if unit in ("word", "subword"):
-        place = TEXT.index("\n", place - 1) + 1
+        start = TEXT.index("\n", start - 1) + 1
     assert corpus.tokenizer.unit == unit
-    for file, text in ((corpus.train, TEXT[:place]), (corpus.valid, TEXT[place:])):
+    for file, text in ((corpus.train, TEXT[:start]), (corpus.valid, TEXT[start:])):
         assert file is not None
         header = file.header
         assert file.ids[0] == corpus.tokenizer.eos_id
@@ -162,10 +162,10 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
     monkeypatch.setattr("charlm.corpus.numbered.MAX_SUMMED", most)
     monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
-    place = text.index("\n", int(0.9 * len(text)) - 1) + 1
-    slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:place]])  # type: ignore[arg-type]
+    start = text.index("\n", int(0.9 * len(text)) - 1) + 1
+    slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:start]])  # type: ignore[arg-type]
     assert corpus.tokenizer.files() == slow.files()
-    for file, part in ((corpus.train, text[:place]), (corpus.valid, text[place:])):
+    for file, part in ((corpus.train, text[:start]), (corpus.valid, text[start:])):
         assert file is not None
         expected = slow.encode_detailed(part)
         assert file.ids[1:].tolist() == expected.ids.tolist()

@@ -51,15 +51,15 @@ def test_the_last_part_begins_at_a_character_or_at_the_next_line(
 ) -> None:
     path = tmp_path_factory.mktemp("text") / "text"
     path.write_bytes(text.encode())
-    place = int((1 - fraction) * len(text))
-    next_line = text.find("\n", max(place - 1, 0)) + 1 or len(text)
+    start = int((1 - fraction) * len(text))
+    next_line = text.find("\n", max(start - 1, 0)) + 1 or len(text)
     for raw in (False, True):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(text_file, "BLOCK_SIZE", 7)
             with open_text(path, STRICT, raw) as opened:
                 train, valid = opened.split(fraction, at_line=False)
-                assert b"".join(opened.blocks(train)).decode() == text[:place]
-                assert b"".join(opened.blocks(valid)).decode() == text[place:]
+                assert b"".join(opened.blocks(train)).decode() == text[:start]
+                assert b"".join(opened.blocks(valid)).decode() == text[start:]
                 train, valid = opened.split(fraction, at_line=True)
                 assert b"".join(opened.blocks(train)).decode() == text[:next_line]
                 assert train.stop == valid.start

@@ -100,9 +100,9 @@ def test_damage_is_never_silent(tmp_path: Path, kind: str) -> None:
     for tail in (b"rubbish behind the end", good[:-3], b"\0\0rubbish"):
         path.write_bytes(good + tail)
         assert isinstance(refusal(path), TextError), tail
-    for place in range(compression.MAGIC_SIZE, len(good) - 12, 5):
-        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
-        with suppress(TextError):  # but for what is not checked, such as the time in a gzip header
+    for offset in range(compression.MAGIC_SIZE, len(good) - 12, 5):
+        path.write_bytes(good[:offset] + bytes([good[offset] ^ 0x55]) + good[offset + 1 :])
+        with suppress(TextError):  # except for what is not checked, such as the time in a gzip header
             assert read(path) == TEXT
 
 

@@ -1,4 +1,4 @@
-"""Archives and several files as one text, which of their files are read, and what is no text."""
+"""Archives and several files as one text, which of their files are read, and which are not text."""
 
 import bz2
 import gzip
@@ -171,9 +171,9 @@ def test_a_damaged_archive_is_never_read_in_part(tmp_path: Path, kind: str) -> N
     for size in range(600, len(data.rstrip(b"\0")), 101):
         path.write_bytes(data[:size])
         assert isinstance(refusal(path), TextError), size
-    for place in range(len(data) // 9, len(data), max(1, len(data) // 60)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
-        with suppress(TextError):  # but for what has no checksum, such as rights
+    for offset in range(len(data) // 9, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ 0x55]) + data[offset + 1 :])
+        with suppress(TextError):  # except for what has no checksum, such as permissions
             found = read(path)
             assert found == EXPECTED if kind == "tgz" else found.count(b"\n") >= EXPECTED.count(b"\n") - 1
     path.write_bytes(data + tar_of({"more": b"more\n"}))
@@ -211,8 +211,8 @@ def test_an_archive_in_itself_ends(tmp_path: Path) -> None:
 
 def test_an_encrypted_zip_is_refused_by_name(tmp_path: Path) -> None:
     data = bytearray(zip_of({"secret.txt": b"text\n"}))
-    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        data[data.index(signature) + place] |= 1
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + offset] |= 1
     (tmp_path / "x.zip").write_bytes(bytes(data))
     error = refusal(tmp_path / "x.zip")
     assert ("encrypted" in error.what, error.where) == (True, f"{tmp_path}/x.zip/secret.txt")
@@ -271,7 +271,7 @@ def test_patterns_that_choose_nothing_or_among_nothing(tmp_path: Path) -> None:
     assert read(Texts((str(folder),), ("x.tar",))) == b"in.md\nin.py\n"
 
 
-# What is no text
+# Files that are not text
 
 BINARIES = {
     "png": PNG,

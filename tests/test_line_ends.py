@@ -133,13 +133,13 @@ def test_a_run_reads_everything_as_its_own_text(charlm: Charlm) -> None:
             both = [charlm("score", way, name, "--json", "--run", run) for name in ("corpus.txt", "windows.txt")]
             assert total(both[0]) == total(both[1])
             assert total(both[0])["unknown"] == 0
-            assert ["CRLF" in one.err for one in both] == [False, True]
+            assert ["CRLF" in outcome.err for outcome in both] == [False, True]
     for sentence in ("the cat", "the cat\r"):  # as `$(head -1 FILE)` leaves it
         for run in ("windows", "corpus"):
             found = total(charlm("score", sentence, "--json", "--run", run))
             assert (found["tokens"], found["unknown"]) == (8, 0)
     in_two = [charlm("score", f"the{end}cat", "--run", "windows", "--json") for end in ("\n", "\r\n", "\r")]
-    assert len({json.dumps(total(one)) for one in in_two}) == 1
+    assert len({json.dumps(total(outcome)) for outcome in in_two}) == 1
     assert total(charlm("score", "the\rcat", "--run", "corpus", "--json"))["unknown"] == 1
     prompts = [
         charlm("sample", "--run", "windows", "--prompt", f"the cat{end}a", "--seed", "1", "--no-echo", "--length", "9")

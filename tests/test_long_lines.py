@@ -123,10 +123,10 @@ def test_a_line_of_words_one_by_one_is_the_line(tokenizer: SubwordTokenizer, mon
 def test_case_where_it_is_plain(text: str) -> None:
     data = text.encode()
     for start in range(len(data)):
-        place = where_case_is_plain(data, start, len(data))
-        if place:
-            assert start < place < len(data)
-            assert data[:place].decode().lower() + data[place:].decode().lower() == text.lower()
+        cut = where_case_is_plain(data, start, len(data))
+        if cut:
+            assert start < cut < len(data)
+            assert data[:cut].decode().lower() + data[cut:].decode().lower() == text.lower()
 
 
 @given(text=TEXTS)

@@ -78,6 +78,7 @@ class Texts:
 
 
 def texts_of(given: "Path | str | Texts") -> Texts:
+    """What was given as a text, without patterns if it is a single path."""
     return given if isinstance(given, Texts) else Texts((str(given),))
 
 

@@ -100,7 +100,7 @@ def _divide_by_lines(corpus: TextFile, valid_fraction: float, notes: list[str], 
         divided[name] = Part(text, text.span)
     lines = number_of(_num_lines(corpus), "line")
     if not all(len(part.span) for part in divided.values()):
-        notes.append(f"{corpus.name}: no validation part: there are only {lines} to take {valid_fraction:.3g} of")
+        notes.append(f"{corpus.name}: no validation part, because it has only {lines} to take {valid_fraction:.3g} of")
         return {}
     taken = f"{_num_lines(divided[VALID].text):,} of {lines}"
     notes.append(f"validation: {taken}, taken at random (always the same ones of this text)")
