@@ -5,12 +5,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from charlm.model.recurrent import RecurrentLayer
 
 from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
 from benchmarks.texts import character_text, folder
 from charlm.model.network import TorchNetwork
-from charlm.model.recurrent import RecurrentLayer
 from charlm.network.architecture import Architecture
 from charlm.system.machine import cores, find_machine
 from charlm.system.memory import keep_freed_memory
@@ -105,9 +105,7 @@ def bare_step(
     settings = TrainingSettings(learning_rate=1e-4, clip_norm=1.0, device="cpu")
     find_machine(settings)
     keep_freed_memory()
-    network = TorchNetwork(
-        Architecture("lstm", num_layers, hidden_size, embedding_size, tied, 0.0, "zero", vocab_size)
-    )
+    network = TorchNetwork(Architecture("lstm", num_layers, hidden_size, embedding_size, tied, 0.0, "zero", vocab_size))
     network.initialise(torch.Generator().manual_seed(1))
     optimizer = make_optimizer(network, settings)
     ids = torch.randint(vocab_size, (batch, bptt + 1), generator=torch.Generator().manual_seed(1))

@@ -1,9 +1,9 @@
 """`charlm cells`: what it lists is what a network of that cell is."""
 
 import pytest
+from charlm.model.recurrent import RecurrentLayer
 
 from charlm.cells import CELLS
-from charlm.model.recurrent import RecurrentLayer
 from charlm.network.architecture import Architecture, cell_sizes
 from tests.test_cli import Charlm, charlm, records
 

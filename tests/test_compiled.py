@@ -81,7 +81,10 @@ def test_products_in_bfloat16_are_nearly_the_same(one: Architecture, batch_size:
 @each_shape
 def test_a_text_does_not_depend_on_its_company(one: Architecture) -> None:
     ids = np.random.default_rng(5).integers(0, one.vocab_size, (9, 13))
-    for stepper in (CompiledPredictor(one, weights(one)), CompiledPredictor(one, weights(one), bfloat16=has_bfloat16())):
+    for stepper in (
+        CompiledPredictor(one, weights(one)),
+        CompiledPredictor(one, weights(one), bfloat16=has_bfloat16()),
+    ):
         together = walk(stepper, ids)
         for text in range(13):
             np.testing.assert_array_equal(walk(stepper, ids[:, text : text + 1])[:, 0], together[:, text])
@@ -284,7 +287,9 @@ with_compiler = pytest.mark.skipif(shutil.which("cc") is None, reason="no C comp
 @with_compiler
 @each_shape
 @pytest.mark.parametrize("flag", ["", "-DCHARLM_MIDDLE", "-DCHARLM_NARROW"])
-def test_every_width_of_vectors_computes_the_same(other_library: Callable[[str], Any], flag: str, one: Architecture) -> None:
+def test_every_width_of_vectors_computes_the_same(
+    other_library: Callable[[str], Any], flag: str, one: Architecture
+) -> None:
     other_library(flag)
     for batch_size in (1, 2, 19):
         ids = np.random.default_rng(batch_size).integers(0, one.vocab_size, (2, batch_size, 7))

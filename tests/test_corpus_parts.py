@@ -1,4 +1,4 @@
-"""Which part of a text is kept for validation, and what is said of it."""
+"""Which part of a text is kept for validation, and which notes there are on it."""
 
 import gzip
 import itertools
@@ -64,8 +64,8 @@ def notes_of(corpus: PreparedCorpus, about: str) -> list[str]:
 def test_a_share_of_the_lines_is_taken_whatever_is_read_at_a_time(fraction: float, count: int, cuts: list[int]) -> None:
     whole = taken_lines(0, count, fraction)
     assert abs(whole.sum() - fraction * count) < 0.01 * count + 25
-    places = sorted({0, count, *(cut for cut in cuts if cut < count)})
-    pieces = [taken_lines(first, stop - first, fraction) for first, stop in itertools.pairwise(places)]
+    bounds = sorted({0, count, *(cut for cut in cuts if cut < count)})
+    pieces = [taken_lines(first, stop - first, fraction) for first, stop in itertools.pairwise(bounds)]
     assert np.concatenate([*pieces, whole[:0]]).tolist() == whole.tolist()
 
 
@@ -78,7 +78,7 @@ def test_of_every_so_many_lines_one_is_taken(fraction: float) -> None:
 
 @pytest.mark.parametrize("fraction", [0.003, 0.05, 0.1, 0.3, 0.37, 0.5, 0.9])
 def test_the_lines_are_taken_evenly(fraction: float) -> None:
-    """Neither a place in a text nor a rhythm of its lines is preferred."""
+    """Neither a region of a text nor every n-th of its lines is preferred."""
     taken = np.flatnonzero(taken_lines(0, 100_000, fraction))
     expected = len(taken) / 10
     assert np.abs(np.histogram(taken, 10, (0, 100_000))[0] - expected).max() <= 25
@@ -130,7 +130,7 @@ def test_what_is_read_at_a_time_changes_nothing(
     text = TEXT[:900] + "a long line " * 30 + TEXT[900:1500]
     whole = prepared(tmp_path, text, unit=unit)
     expected = [text_of(whole, part) for part in (whole.train, whole.valid)]
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", chunk)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", chunk)
     chunked = prepared(tmp_path, text, unit=unit)
     assert [text_of(chunked, part) for part in (chunked.train, chunked.valid)] == expected
     assert chunked.notes == whole.notes
@@ -219,7 +219,7 @@ def test_a_division_that_charlm_never_wrote_is_damage(tmp_path: Path, damaged: o
         open_prepared(tmp_path / "ids")
 
 
-# What is said of the end of a text
+# Notes on the end of a text
 
 
 @pytest.mark.parametrize("unit", ["char", "byte", "word"])
@@ -247,7 +247,7 @@ def test_ordinary_text_is_not_said_to_be_unlike(tmp_path: Path, name: str, unit:
     assert not notes_of(corpus, "are unknown")
 
 
-# What is said of lines that are in both parts
+# Notes on lines that are in both parts
 
 
 @pytest.mark.parametrize("mode", ["stream", "sentence"])
@@ -264,7 +264,7 @@ def test_lines_that_stand_in_both_parts_are_counted(tmp_path: Path, mode: Mode) 
 
 def test_of_very_many_lines_some_are_looked_at(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("charlm.corpus.comparison.MAX_LINES", 50)
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", 64)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 64)
     lines = [f"{n % 2 and n}\n" for n in range(8000)]  # every other one is 0
     (note,) = notes_of(prepared(tmp_path, "".join(lines), "stream", unit="word"), "lines looked at")
     repeated, looked_at = (int(word) for word in note.split() if word.isdigit())
@@ -318,4 +318,4 @@ def test_a_part_of_the_text_is_told_though_its_lines_differ(tmp_path: Path, way:
         corpus = prepare(
             tmp_path / "corpus.txt", tmp_path / name[:3], TextSettings(), CorpusSettings(), tmp_path / name
         )
-        assert any("stand in the text to train on" in note for note in corpus.notes) == is_told
+        assert any("occur in the text to train on" in note for note in corpus.notes) == is_told

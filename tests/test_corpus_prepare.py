@@ -37,11 +37,11 @@ def text_of(corpus: PreparedCorpus, file: IdsFile | None) -> str:
 @pytest.mark.parametrize("unit", UNITS)
 def test_parts_make_up_the_text(tmp_path: Path, unit: Unit) -> None:
     corpus = prepared(tmp_path, TEXT, unit=unit)
-    place = int(0.9 * len(TEXT))
+    start = int(0.9 * len(TEXT))
     if unit in ("word", "subword"):
-        place = TEXT.index("\n", place - 1) + 1
+        start = TEXT.index("\n", start - 1) + 1
     assert corpus.tokenizer.unit == unit
-    for file, text in ((corpus.train, TEXT[:place]), (corpus.valid, TEXT[place:])):
+    for file, text in ((corpus.train, TEXT[:start]), (corpus.valid, TEXT[start:])):
         assert file is not None
         header = file.header
         assert file.ids[0] == corpus.tokenizer.eos_id
@@ -135,7 +135,7 @@ def test_a_text_in_chunks_gives_what_the_whole_gives(tmp_path: Path, monkeypatch
         whole = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
         expected = whole.train.ids.tolist(), whole.train.header
         with monkeypatch.context() as patch:
-            patch.setattr("charlm.corpus.reader.CHUNK", 11)
+            patch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 11)
             chunked = prepared(tmp_path, TEXT + "ΑΣΑ ΑΣ\n" * 30, **kind)
         assert (chunked.train.ids.tolist(), chunked.train.header) == expected, index
 
@@ -158,14 +158,14 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
 ) -> None:
     text = TEXT + "<unk> an \u3000 end\n\n  " + "long" * 60 + "\nΑΣ ΑΣ\n" + english(120) + "new words\n"
     monkeypatch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)  # a table in all, or hundreds of them
-    monkeypatch.setattr("charlm.corpus.numbered.BLOCK", 50)
+    monkeypatch.setattr("charlm.corpus.numbered.BLOCK_LENGTH", 50)
     monkeypatch.setattr("charlm.corpus.numbered.MAX_SUMMED", most)
-    monkeypatch.setattr("charlm.corpus.reader.CHUNK", 200)
+    monkeypatch.setattr("charlm.corpus.text_file.BLOCK_SIZE", 200)
     corpus = prepared(tmp_path, text, unit="word", **kind)
-    place = text.index("\n", int(0.9 * len(text)) - 1) + 1
-    slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:place]])  # type: ignore[arg-type]
+    start = text.index("\n", int(0.9 * len(text)) - 1) + 1
+    slow = build_tokenizer(TextSettings(unit="word", **kind), [text[:start]])  # type: ignore[arg-type]
     assert corpus.tokenizer.files() == slow.files()
-    for file, part in ((corpus.train, text[:place]), (corpus.valid, text[place:])):
+    for file, part in ((corpus.train, text[:start]), (corpus.valid, text[start:])):
         assert file is not None
         expected = slow.encode_detailed(part)
         assert file.ids[1:].tolist() == expected.ids.tolist()
@@ -206,7 +206,7 @@ def test_ids_are_counted(tmp_path_factory: pytest.TempPathFactory, texts: list[b
     file = write_ids(path, tokenizer, pieces)
     assert file.ids.dtype == dtype
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charlm.corpus.store.COUNTED", 7)
+        patch.setattr("charlm.corpus.store.COUNTED_IDS", 7)
         counts = file.counts(size)
     assert dict(enumerate(counts.tolist())) == {
         id: b"".join(texts).count(bytes([id])) if id < 256 else 0 for id in range(size)

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from charlm.corpus import reader
-from charlm.corpus.reader import Span, open_text
+from charlm.corpus import text_file
+from charlm.corpus.reader import open_text
+from charlm.corpus.text_file import Span
 from charlm.errors import CharlmError, TextError, UsageError
 from charlm.settings import CorpusSettings
 
@@ -50,15 +51,15 @@ def test_the_last_part_begins_at_a_character_or_at_the_next_line(
 ) -> None:
     path = tmp_path_factory.mktemp("text") / "text"
     path.write_bytes(text.encode())
-    place = int((1 - fraction) * len(text))
-    next_line = text.find("\n", max(place - 1, 0)) + 1 or len(text)
+    start = int((1 - fraction) * len(text))
+    next_line = text.find("\n", max(start - 1, 0)) + 1 or len(text)
     for raw in (False, True):
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(reader, "CHUNK", 7)
+            patch.setattr(text_file, "BLOCK_SIZE", 7)
             with open_text(path, STRICT, raw) as opened:
                 train, valid = opened.split(fraction, at_line=False)
-                assert b"".join(opened.blocks(train)).decode() == text[:place]
-                assert b"".join(opened.blocks(valid)).decode() == text[place:]
+                assert b"".join(opened.blocks(train)).decode() == text[:start]
+                assert b"".join(opened.blocks(valid)).decode() == text[start:]
                 train, valid = opened.split(fraction, at_line=True)
                 assert b"".join(opened.blocks(train)).decode() == text[:next_line]
                 assert train.stop == valid.start
@@ -84,7 +85,7 @@ def test_a_byte_order_mark_is_kept_as_bytes(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("chunk", [1, 3, 1 << 20])
 def test_what_does_not_decode_is_located(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr(reader, "CHUNK", chunk)
+    monkeypatch.setattr(text_file, "BLOCK_SIZE", chunk)
     path = tmp_path / "text"
     path.write_bytes(b"ab\n\xc3\xa9\nx\xe9y\n")
     error = refusal(path)

@@ -80,9 +80,9 @@ def test_from_pipes_and_standard_input(tmp_path: Path, monkeypatch: pytest.Monke
 @KINDS
 @pytest.mark.parametrize("most", [7, 1 << 18])
 def test_members_one_after_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, most: int) -> None:
-    monkeypatch.setattr(compression, "MAX_BYTES_AT_ONCE", most)
-    monkeypatch.setattr(compression, "FED_TO_ZSTD", most)
-    monkeypatch.setattr(sources, "COPIED", 11)
+    monkeypatch.setattr(compression, "MAX_OUTPUT_SIZE", most)
+    monkeypatch.setattr(compression, "ZSTD_INPUT_SIZE", most)
+    monkeypatch.setattr(sources, "COPY_SIZE", 11)
     path = tmp_path / "text"
     path.write_bytes(COMPRESS[kind](b"one\n" * 50) + COMPRESS[kind](b"") + COMPRESS[kind](b"two\n") + bytes(24))
     assert read(path) == b"one\n" * 50 + b"two\n"
@@ -100,9 +100,9 @@ def test_damage_is_never_silent(tmp_path: Path, kind: str) -> None:
     for tail in (b"rubbish behind the end", good[:-3], b"\0\0rubbish"):
         path.write_bytes(good + tail)
         assert isinstance(refusal(path), TextError), tail
-    for place in range(compression.MAGIC_SIZE, len(good) - 12, 5):
-        path.write_bytes(good[:place] + bytes([good[place] ^ 0x55]) + good[place + 1 :])
-        with suppress(TextError):  # but for what is not checked, such as the time in a gzip header
+    for offset in range(compression.MAGIC_SIZE, len(good) - 12, 5):
+        path.write_bytes(good[:offset] + bytes([good[offset] ^ 0x55]) + good[offset + 1 :])
+        with suppress(TextError):  # except for what is not checked, such as the time in a gzip header
             assert read(path) == TEXT
 
 
@@ -291,7 +291,7 @@ def test_a_text_that_changes_is_refused_whenever_it_does(
 def test_a_compressed_text_that_changes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "text"
     path.write_bytes(gzip.compress(os.urandom(3 << 18)))
-    monkeypatch.setattr(sources, "decompressed", lambda blocks, *_: [*blocks, *filter(None, [append(path)])])
+    monkeypatch.setattr(sources, "decompress", lambda blocks, *_: [*blocks, *filter(None, [append(path)])])
     assert "changed" in refusal(path, raw=True).what
 
 

@@ -14,7 +14,7 @@ from charlm.model.predictor import TorchPredictor
 from charlm.runs.directory import LAST
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings, gather
-from charlm.system import machine as device
+from charlm.system import machine
 from charlm.system.machine import cores, find_machine
 from tests.test_training import Start, finish, start, tensors
 
@@ -24,7 +24,7 @@ __all__ = ["start"]  # a fixture
 @pytest.fixture
 def eight(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that may run on eight processors."""
-    monkeypatch.setattr(device.os, "sched_getaffinity", lambda pid: set(range(8)))
+    monkeypatch.setattr(machine.os, "sched_getaffinity", lambda pid: set(range(8)))
 
 
 Files = dict[str, str]
@@ -83,38 +83,40 @@ def test_a_gpu_multiplies_in_bfloat16_where_that_is_native(
 def test_probabilities_become_float64_where_every_device_has_that(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """On the processor: what is on a device is moved there first."""
-    places: list[str] = []
+    """They are converted on the processor, after moving there from the device."""
+    calls: list[str] = []
     cpu, double = torch.Tensor.cpu, torch.Tensor.double
-    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: places.append("cpu") or cpu(self))
-    monkeypatch.setattr(torch.Tensor, "double", lambda self: places.append("double") or double(self))
+    monkeypatch.setattr(torch.Tensor, "cpu", lambda self: calls.append("cpu") or cpu(self))
+    monkeypatch.setattr(torch.Tensor, "double", lambda self: calls.append("double") or double(self))
     runner = TorchPredictor(start().network)
     logprobs, _ = runner.logprobs(np.array([[0, 1]]), np.array([[1, 2]]), runner.initial_state())
-    assert (logprobs.dtype, places) == (np.float64, ["cpu", "double"])
+    assert (logprobs.dtype, calls) == (np.float64, ["cpu", "double"])
 
 
-# A run that goes on somewhere else
+# A run that goes on on another device
 
 
-def as_saved_elsewhere(training: Session, place: str | None, size: int = 16) -> None:
+def as_saved_elsewhere(training: Session, other_device: str | None, size: int = 16) -> None:
     """Its state as a device with other generators would have saved it; older charlms did not say which."""
     last = training.run.load(LAST)
     generators = {name: np.arange(size, dtype=np.uint8) for name in last.tensors if name.endswith("_generator")}
-    scalars = {**last.scalars, "device": place}
-    if place is None:
+    scalars = {**last.scalars, "device": other_device}
+    if other_device is None:
         del scalars["device"]
     training.run.save(LAST, Weights({**last.tensors, **generators}, last.step, scalars))
 
 
-@pytest.mark.parametrize("place", ["cuda", "mps", None])
+@pytest.mark.parametrize("other_device", ["cuda", "mps", None])
 @pytest.mark.parametrize("initial_state", ["zero", "random"])
-def test_a_state_of_another_device_goes_on_with_a_note(start: Start, place: str | None, initial_state: str) -> None:
+def test_a_state_of_another_device_goes_on_with_a_note(
+    start: Start, other_device: str | None, initial_state: str
+) -> None:
     training = finish(start(steps=7, initial_state=initial_state))
     before = tensors(training, LAST)
-    as_saved_elsewhere(training, place)
+    as_saved_elsewhere(training, other_device)
     resumed = start(resume=True, steps=12)
     (note,) = [note for note in resumed.notes if "random numbers are drawn anew" in note]
-    assert f"on {place}" in note if place else "on another device" in note
+    assert f"on {other_device}" in note if other_device else "on another device" in note
     weights = {f"network.{name}": value.numpy().tobytes() for name, value in resumed.network.state_dict().items()}
     assert weights.items() <= before.items()
     assert finish(resumed).run.load(LAST).step == 12

@@ -1,4 +1,4 @@
-"""Every write fails in every way that it can, in turn: what was there stays whole, and nothing is left lying about."""
+"""Every write fails in every way that it can, in turn: what was there stays whole, and no stray file is left."""
 
 import errno
 import os
@@ -15,23 +15,19 @@ from typing import Any
 import pytest
 
 from charlm.errors import ResourceError
-from charlm.system import files
+from charlm.system import files, folders
 from charlm.system.files import (
     append_line,
-    check_space,
-    copy_tree,
-    exchange,
-    move_into_place,
     open_file,
-    parse_json,
     put_link,
     read_file,
     replacing,
-    sweep,
     sync_file,
     truncate,
     write_atomically,
 )
+from charlm.system.folders import check_space, copy_tree, exchange, move_into_place, sweep
+from charlm.system.json_files import parse_json
 
 CALLS = ("open", "write", "fchmod", "fsync", "replace", "link", "truncate")
 Tree = dict[str, bytes]
@@ -41,7 +37,7 @@ def tree(folder: Path) -> Tree:
     return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def make_place(folder: Path) -> Path:
+def make_files(folder: Path) -> Path:
     """A file, another, a finished folder and a draft."""
     for name in ("run", "draft"):
         (folder / name / "corpus").mkdir(parents=True)
@@ -53,8 +49,8 @@ def make_place(folder: Path) -> Path:
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
-    return make_place(tmp_path / "place")
+def folder(tmp_path: Path) -> Path:
+    return make_files(tmp_path / "folder")
 
 
 @contextmanager
@@ -73,23 +69,38 @@ def failing(call: str, number: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         yield calls
 
 
-def write_in_pieces(place: Path) -> None:
-    with replacing(place / "a.json") as file:
+def write_in_pieces(folder: Path) -> None:
+    with replacing(folder / "a.json") as file:
         for _ in range(3):
-            file.write(b"n" * files.BUFFER)
+            file.write(b"n" * files.BUFFER_SIZE)
 
 
 WRITES: dict[str, tuple[Callable[[Path], object], Callable[[Path], object]]] = {
-    "write": (lambda place: write_atomically(place / "a.json", b"new"), lambda place: (place / "a.json").read_bytes()),
-    "pieces": (write_in_pieces, lambda place: (place / "a.json").read_bytes()),
-    "append": (lambda place: append_line(place / "log.jsonl", b"two\n"), lambda p: (p / "log.jsonl").read_bytes()),
-    "append to nothing": (lambda place: append_line(place / "new.jsonl", b"1\n"), lambda p: (p / "new.jsonl").exists()),
-    "truncate": (lambda place: truncate(place / "log.jsonl", 1), lambda place: (place / "log.jsonl").read_bytes()),
-    "sync": (lambda place: sync_file(place / "log.jsonl"), lambda place: (place / "log.jsonl").read_bytes()),
-    "link": (lambda place: put_link(place / "a.json", place / "b.json"), lambda place: (place / "b.json").exists()),
-    "move": (lambda place: move_into_place(place / "draft", place / "new"), lambda place: (place / "new").exists()),
-    "exchange": (lambda place: exchange(place / "draft", place / "run"), lambda p: (p / "run/config.json").read_text()),
-    "copy": (lambda place: copy_tree(place / "run", place / "copy"), lambda p: (p / "copy/config.json").exists()),
+    "write": (
+        lambda folder: write_atomically(folder / "a.json", b"new"),
+        lambda folder: (folder / "a.json").read_bytes(),
+    ),
+    "pieces": (write_in_pieces, lambda folder: (folder / "a.json").read_bytes()),
+    "append": (lambda folder: append_line(folder / "log.jsonl", b"two\n"), lambda p: (p / "log.jsonl").read_bytes()),
+    "append to nothing": (
+        lambda folder: append_line(folder / "new.jsonl", b"1\n"),
+        lambda p: (p / "new.jsonl").exists(),
+    ),
+    "truncate": (lambda folder: truncate(folder / "log.jsonl", 1), lambda folder: (folder / "log.jsonl").read_bytes()),
+    "sync": (lambda folder: sync_file(folder / "log.jsonl"), lambda folder: (folder / "log.jsonl").read_bytes()),
+    "link": (
+        lambda folder: put_link(folder / "a.json", folder / "b.json"),
+        lambda folder: (folder / "b.json").exists(),
+    ),
+    "move": (
+        lambda folder: move_into_place(folder / "draft", folder / "new"),
+        lambda folder: (folder / "new").exists(),
+    ),
+    "exchange": (
+        lambda folder: exchange(folder / "draft", folder / "run"),
+        lambda p: (p / "run/config.json").read_text(),
+    ),
+    "copy": (lambda folder: copy_tree(folder / "run", folder / "copy"), lambda p: (p / "copy/config.json").exists()),
 }
 
 
@@ -100,35 +111,35 @@ def test_a_write_that_fails_anywhere_leaves_the_old_or_the_new(
 ) -> None:
     write, result = WRITES[what]
     for number in range(1, 100):
-        place = make_place(tmp_path / str(number))
-        before, names = result(place), set(tree(place))
+        folder = make_files(tmp_path / str(number))
+        before, names = result(folder), set(tree(folder))
         caught = None
         with failing(call, number, monkeypatch) as calls:
             try:
-                write(place)
+                write(folder)
             except ResourceError as error:
                 caught = error
-        assert not [name for name in set(tree(place)) - names if Path(name).name.startswith(".")]
+        assert not [name for name in set(tree(folder)) - names if Path(name).name.startswith(".")]
         if caught is None:
             break
         assert caught.exit_code == 6
         is_folder = what == "copy" and not Path(caught.where).suffix
         nothing_yet = is_folder or (what, call) == ("pieces", "open")
-        assert re.search(rf"{place}/.* \([\d,]+ bytes\)", caught.where) or nothing_yet
-        assert result(place) == before or call in ("fsync", "open") or what == "copy"  # which come after the rename
+        assert re.search(rf"{folder}/.* \([\d,]+ bytes\)", caught.where) or nothing_yet
+        assert result(folder) == before or call in ("fsync", "open") or what == "copy"  # which come after the rename
     assert calls[0] < number or what in ("link", "exchange")  # another way to link; the old folder that stays
-    assert result(place) != before or what == "sync"
+    assert result(folder) != before or what == "sync"
 
 
-def test_a_write_that_the_system_cuts_short_is_completed(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_that_the_system_cuts_short_is_completed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real = os.write
     monkeypatch.setattr(os, "write", lambda descriptor, data: real(descriptor, bytes(data)[:1]))
-    append_line(place / "log.jsonl", b"two\n")
-    write_atomically(place / "a.json", b"new")
-    assert ((place / "log.jsonl").read_bytes(), (place / "a.json").read_bytes()) == (b"one\ntwo\n", b"new")
+    append_line(folder / "log.jsonl", b"two\n")
+    write_atomically(folder / "a.json", b"new")
+    assert ((folder / "log.jsonl").read_bytes(), (folder / "a.json").read_bytes()) == (b"one\ntwo\n", b"new")
 
 
-def test_a_line_of_which_only_a_part_fits_is_taken_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_line_of_which_only_a_part_fits_is_undone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     real, calls = os.write, [0]
 
     def write(descriptor: int, data: bytes) -> int:
@@ -139,8 +150,8 @@ def test_a_line_of_which_only_a_part_fits_is_taken_back(place: Path, monkeypatch
 
     monkeypatch.setattr(os, "write", write)
     with pytest.raises(ResourceError, match=r"log\.jsonl \(4 bytes\)"):
-        append_line(place / "log.jsonl", b"two\n")
-    assert (place / "log.jsonl").read_bytes() == b"one\n"
+        append_line(folder / "log.jsonl", b"two\n")
+    assert (folder / "log.jsonl").read_bytes() == b"one\n"
 
 
 def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path) -> None:
@@ -169,50 +180,52 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path) -> None:
 # Folders
 
 
-def test_a_folder_is_moved_only_where_nothing_is(place: Path) -> None:
-    (place / "empty").mkdir()
+def test_a_folder_is_moved_only_where_nothing_is(folder: Path) -> None:
+    (folder / "empty").mkdir()
     for taken in ("run", "a.json"):
         with pytest.raises(FileExistsError):
-            move_into_place(place / "draft", place / taken)
-    assert (place / "draft/config.json").read_text() == "draft"
-    move_into_place(place / "draft", place / "empty")
-    assert tree(place / "empty") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
-    assert not (place / "draft").exists()
+            move_into_place(folder / "draft", folder / taken)
+    assert (folder / "draft/config.json").read_text() == "draft"
+    move_into_place(folder / "draft", folder / "empty")
+    assert tree(folder / "empty") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
+    assert not (folder / "draft").exists()
 
 
 @pytest.mark.parametrize("can_exchange", [True, False])
-def test_a_folder_takes_the_place_of_another(place: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_folder_replaces_another_in_one_step(
+    folder: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if not can_exchange:
-        monkeypatch.setattr(files, "_exchange_names", lambda one, other: False)
-    exchange(place / "draft", place / "run")
-    assert tree(place / "run") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
-    assert sorted(path.name for path in place.iterdir()) == ["a.json", "log.jsonl", "run"]
+        monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
+    exchange(folder / "draft", folder / "run")
+    assert tree(folder / "run") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "log.jsonl", "run"]
 
 
-def test_what_a_link_leads_to_is_replaced_and_the_link_stays(place: Path) -> None:
-    (place / "link").symlink_to(place / "run")
-    exchange(place / "draft", place / "link")
-    assert (place / "link").is_symlink()
-    assert (place / "run/config.json").read_text() == "draft"
-    assert sorted(path.name for path in place.iterdir()) == ["a.json", "link", "log.jsonl", "run"]
+def test_what_a_link_leads_to_is_replaced_and_the_link_stays(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "run")
+    exchange(folder / "draft", folder / "link")
+    assert (folder / "link").is_symlink()
+    assert (folder / "run/config.json").read_text() == "draft"
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "link", "log.jsonl", "run"]
 
 
-def test_where_the_second_renaming_fails_the_first_is_taken_back(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(files, "_exchange_names", lambda one, other: False)
-    before = tree(place)
+def test_where_the_second_renaming_fails_the_first_is_undone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
+    before = tree(folder)
     with failing("replace", 2, monkeypatch), pytest.raises(ResourceError):
-        exchange(place / "draft", place / "run")
-    assert tree(place) == before
-    assert sorted(path.name for path in place.iterdir()) == ["a.json", "draft", "log.jsonl", "run"]
+        exchange(folder / "draft", folder / "run")
+    assert tree(folder) == before
+    assert sorted(path.name for path in folder.iterdir()) == ["a.json", "draft", "log.jsonl", "run"]
 
 
-def test_only_regular_files_are_copied(place: Path, tmp_path: Path) -> None:
+def test_only_regular_files_are_copied(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("secret")
-    (place / "run/link").symlink_to(tmp_path / "secret")
-    (place / "run/folder").symlink_to(tmp_path)
-    os.mkfifo(place / "run/pipe")
-    copy_tree(place / "run", place / "copy")
-    assert tree(place / "copy") == {"config.json": b"run", "corpus/train.ids": b"run"}
+    (folder / "run/link").symlink_to(tmp_path / "secret")
+    (folder / "run/folder").symlink_to(tmp_path)
+    os.mkfifo(folder / "run/pipe")
+    copy_tree(folder / "run", folder / "copy")
+    assert tree(folder / "copy") == {"config.json": b"run", "corpus/train.ids": b"run"}
 
 
 def test_only_what_a_dead_writer_left_is_swept(tmp_path: Path) -> None:
@@ -241,25 +254,25 @@ def test_what_replacing_leaves_when_killed_is_swept(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_what_put_link_leaves_when_killed_is_swept(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_put_link_leaves_when_killed_is_swept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def killed(*names: object) -> None:
         raise KeyboardInterrupt
 
-    before = tree(place)
+    before = tree(folder)
     monkeypatch.setattr(os, "replace", killed)
-    monkeypatch.setattr(files, "_remove", lambda path: None)
+    monkeypatch.setattr(os, "unlink", killed)
     with pytest.raises(KeyboardInterrupt):
-        put_link(place / "a.json", place / "b.json")
+        put_link(folder / "a.json", folder / "b.json")
     monkeypatch.undo()
-    assert tree(place) != before
-    sweep(place)
-    assert tree(place) == before
+    assert tree(folder) != before
+    sweep(folder)
+    assert tree(folder) == before
 
 
-def test_a_link_to_the_same_file_leaves_no_stray(place: Path) -> None:
+def test_a_link_to_the_same_file_leaves_no_stray(folder: Path) -> None:
     for _ in range(3):
-        put_link(place / "a.json", place / "b.json")
-    assert sorted(path.name for path in place.iterdir() if path.is_file()) == ["a.json", "b.json", "log.jsonl"]
+        put_link(folder / "a.json", folder / "b.json")
+    assert sorted(path.name for path in folder.iterdir() if path.is_file()) == ["a.json", "b.json", "log.jsonl"]
 
 
 def test_too_little_room_is_said_with_both_figures(tmp_path: Path) -> None:

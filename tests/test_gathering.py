@@ -1,4 +1,4 @@
-"""Archives and several files as one text, which of their files are read, and what is no text."""
+"""Archives and several files as one text, which of their files are read, and which are not text."""
 
 import bz2
 import gzip
@@ -171,9 +171,9 @@ def test_a_damaged_archive_is_never_read_in_part(tmp_path: Path, kind: str) -> N
     for size in range(600, len(data.rstrip(b"\0")), 101):
         path.write_bytes(data[:size])
         assert isinstance(refusal(path), TextError), size
-    for place in range(len(data) // 9, len(data), max(1, len(data) // 60)):
-        path.write_bytes(data[:place] + bytes([data[place] ^ 0x55]) + data[place + 1 :])
-        with suppress(TextError):  # but for what has no checksum, such as rights
+    for offset in range(len(data) // 9, len(data), max(1, len(data) // 60)):
+        path.write_bytes(data[:offset] + bytes([data[offset] ^ 0x55]) + data[offset + 1 :])
+        with suppress(TextError):  # except for what has no checksum, such as permissions
             found = read(path)
             assert found == EXPECTED if kind == "tgz" else found.count(b"\n") >= EXPECTED.count(b"\n") - 1
     path.write_bytes(data + tar_of({"more": b"more\n"}))
@@ -206,13 +206,13 @@ def test_an_archive_in_itself_ends(tmp_path: Path) -> None:
     for _ in range(2):
         data = zip_of({"inner.zip": data})
     (tmp_path / "x.tar").write_bytes(data)
-    assert "archives in archives" in refusal(tmp_path / "x.tar").what
+    assert "nested too deeply" in refusal(tmp_path / "x.tar").what
 
 
 def test_an_encrypted_zip_is_refused_by_name(tmp_path: Path) -> None:
     data = bytearray(zip_of({"secret.txt": b"text\n"}))
-    for signature, place in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
-        data[data.index(signature) + place] |= 1
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.index(signature) + offset] |= 1
     (tmp_path / "x.zip").write_bytes(bytes(data))
     error = refusal(tmp_path / "x.zip")
     assert ("encrypted" in error.what, error.where) == (True, f"{tmp_path}/x.zip/secret.txt")
@@ -271,7 +271,7 @@ def test_patterns_that_choose_nothing_or_among_nothing(tmp_path: Path) -> None:
     assert read(Texts((str(folder),), ("x.tar",))) == b"in.md\nin.py\n"
 
 
-# What is no text
+# Files that are not text
 
 BINARIES = {
     "png": PNG,
@@ -296,7 +296,7 @@ def test_no_encoding_makes_a_text_of_a_binary(tmp_path: Path, kind: str, encodin
     error = refusal(path, CorpusSettings(encoding=encoding, encoding_errors=errors))
     assert isinstance(error, TextError)
     if kind not in ("numbers", "random"):
-        assert "no text" in error.what
+        assert "not a text" in error.what
     if kind != "docx":
         assert read(path, raw=True) == BINARIES[kind]
 
@@ -459,7 +459,7 @@ def test_damaged_and_missing_files_are_named_with_the_others(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize(
-    ("other", "proposed"), [("plain\n", "--encoding cp1252"), ("naïve\n", "convert to UTF-8"), ("Größe\n", "convert")]
+    ("other", "proposed"), [("plain\n", "--encoding cp1252"), ("naïve\n", "to UTF-8"), ("Größe\n", "convert")]
 )
 def test_an_encoding_is_proposed_only_where_it_fits_all_files(tmp_path: Path, other: str, proposed: str) -> None:
     folder_of({"old.txt": "Größe und Länge\n".encode("cp1252"), "new.txt": other.encode()}, tmp_path / "folder")
@@ -488,10 +488,10 @@ def test_a_copy_that_takes_most_of_the_disk_is_refused(tmp_path: Path, monkeypat
     assert read(tmp_path / "x.zip") == b"text\n" * 1000
     monkeypatch.setattr("charlm.corpus.sources.MAX_SHARE", 0.0)
     error = refusal(tmp_path / "x.zip")
-    assert (error.exit_code, "of what is free" in error.what) == (6, True)
+    assert (error.exit_code, "of the free space" in error.what) == (6, True)
 
 
 def test_bytes_at_random_are_no_text_without_a_nul_too(tmp_path: Path) -> None:
     numbers = np.random.default_rng(1).integers(1, 256, 2000)
     (tmp_path / "data").write_bytes(bytes(numbers.tolist()))
-    assert "no text" in refusal(tmp_path / "data", CorpusSettings(encoding="latin-1")).what
+    assert "not a text" in refusal(tmp_path / "data", CorpusSettings(encoding="latin-1")).what

@@ -196,7 +196,7 @@ def test_what_becomes_of_marks_is_said(charlm: Charlm) -> None:
     Path("marked.txt").write_text("<s> a b </s>\n<|endoftext|>\na c <eos>\n" * 30)
     outcome = charlm("tokenize", "marked.txt", "--unit", "word", "--split", "whitespace", "--json")
     for mark in ("<s>", "</s>", "<eos>", "<|endoftext|>"):
-        assert f"{mark} stands in it 30 times" in outcome.err
+        assert f"{mark} occurs in it 30 times" in outcome.err
     assert records(outcome)[0]["coverage"] == 1.0
 
 

@@ -12,10 +12,13 @@ from torch import Tensor
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
 from charlm.model import kernels, operations
+from charlm.model.initialisation import draw_weights
 from charlm.model.kernels import Kernel, LinearRecurrence, kernel_for, run_linear, unroll, unroll_gathered
+from charlm.model.network import TorchNetwork
 from charlm.model.operations import GatheredWeight, GatheringOps, TorchOps
-from charlm.model.recurrent import RecurrentLayer
-from tests.test_cells import SIZES, B, H, I, T, every_cell, random_inputs, random_layer, random_weights
+from charlm.network import body
+from charlm.network.architecture import Architecture
+from tests.test_cells import SIZES, B, H, I, T, every_cell, random_inputs, random_weights
 
 LARGE = Sizes(input_size=20, hidden_size=256, proj_size=250, mogrifier_rounds=2, mogrifier_rank=30)
 MANY_STEPS = 13  # enough for packing a matrix
@@ -53,6 +56,43 @@ def ways(cell: str) -> dict[str, Kernel]:
 every_way = pytest.mark.parametrize(("cell", "way"), [(cell, way) for cell in CELLS for way in ways(cell)])
 
 Loss = Callable[[Tensor, tuple[Tensor, ...]], Tensor]
+Weights = dict[str, Tensor]
+
+
+def architecture_of(cell: str, sizes: Sizes = SIZES, num_layers: int = 1) -> Architecture:
+    """A network whose lowest layer has these sizes."""
+    return Architecture(
+        cell=cell,
+        num_layers=num_layers,
+        hidden_size=sizes.hidden_size,
+        embedding_size=sizes.input_size,
+        tie_embeddings=False,
+        initial_state="zero",
+        vocab_size=2,
+        proj_size=sizes.proj_size,
+        mogrifier_rounds=sizes.mogrifier_rounds,
+        mogrifier_rank=sizes.mogrifier_rank,
+    )
+
+
+def trainable(cell: str, dtype: torch.dtype = torch.float64) -> Weights:
+    """The weights of one layer, each with a gradient to come."""
+    return {name: weight.requires_grad_() for name, weight in random_weights(cell, dtype=dtype).items()}
+
+
+def started(cell: str, sizes: Sizes, seed: int) -> Weights:
+    """Weights as they are when training starts."""
+    drawn = draw_weights(architecture_of(cell, sizes), torch.Generator().manual_seed(seed))
+    (weights,) = body.weights_by_layer(drawn, 1)
+    return {name: weight.requires_grad_() for name, weight in weights.items()}
+
+
+def take_gradients(weights: Weights) -> Weights:
+    """The gradients that the weights have, which they lose."""
+    gradients = {name: weight.grad for name, weight in weights.items() if weight.grad is not None}
+    for weight in weights.values():
+        weight.grad = None
+    return gradients
 
 
 def loss_of_everything(output: Tensor, new: tuple[Tensor, ...]) -> Tensor:
@@ -60,8 +100,8 @@ def loss_of_everything(output: Tensor, new: tuple[Tensor, ...]) -> Tensor:
 
 
 def gradients(cell: str, kernel: Kernel, loss: Loss, dtype: torch.dtype = torch.float64) -> dict[str, Tensor]:
-    """Of a loss, by input, state and weights; zero for those that it does not depend on."""
-    weights = {name: weight.to(dtype).requires_grad_() for name, weight in random_weights(cell).items()}
+    """The gradients of a loss by input, state and weights; zero for those that it does not depend on."""
+    weights = trainable(cell, dtype)
     x, state = random_inputs(cell, dtype=dtype)
     leaves = {"x": x, **{f"state {number}": part for number, part in enumerate(state)}, **weights}
     for leaf in leaves.values():
@@ -71,11 +111,16 @@ def gradients(cell: str, kernel: Kernel, loss: Loss, dtype: torch.dtype = torch.
     return dict(zip(leaves, found, strict=True))
 
 
-def assert_close(one: dict[str, Tensor], other: dict[str, Tensor], tolerance: float) -> None:
+def assert_close(found: dict[str, Tensor], expected: dict[str, Tensor], tolerance: float) -> None:
     """Absolutely in float64, relative to the largest number of each in float32."""
-    for name, expected in other.items():
-        scale = 1.0 if expected.dtype == torch.float64 else float(expected.abs().max())
-        assert float((one[name] - expected).abs().max()) <= tolerance * scale, name
+    for name, tensor in expected.items():
+        scale = 1.0 if tensor.dtype == torch.float64 else float(tensor.abs().max())
+        assert float((found[name] - tensor).abs().max()) <= tolerance * scale, name
+
+
+def assert_all_close(found: tuple[Tensor, ...], expected: tuple[Tensor, ...], tolerance: float) -> None:
+    for tensor, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(tensor, other, rtol=0, atol=tolerance)
 
 
 def relative_error(found: Tensor, expected: Tensor) -> float:
@@ -88,8 +133,7 @@ def test_every_kernel_equals_the_unrolled_equation(cell: str, way: str) -> None:
     x, state = random_inputs(cell)
     output, new = ways(cell)[way](CELLS[cell], x, state, random_weights(cell))
     expected, last = unroll(CELLS[cell], x, state, random_weights(cell))
-    for one, other in zip((output, *new), (expected, *last), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+    assert_all_close((output, *new), (expected, *last), 1e-9)
 
 
 @every_way
@@ -121,29 +165,26 @@ def test_every_kernels_gradient_is_right_where_the_last_state_alone_is_used(cell
 
 @every_way
 def test_a_second_pass_back_over_the_same_graph_gives_the_same_gradient(cell: str, way: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
-    total = loss_of_everything(*ways(cell)[way](layer.cell, x, state, layer.weights()))
+    weights, (x, state) = trainable(cell), random_inputs(cell)
+    total = loss_of_everything(*ways(cell)[way](CELLS[cell], x, state, weights))
     torch.autograd.backward(total, retain_graph=True)
-    first = {name: weight.grad.clone() for name, weight in layer.named_parameters() if weight.grad is not None}
-    layer.zero_grad()
+    first = take_gradients(weights)
     torch.autograd.backward(total)
-    second = {name: weight.grad for name, weight in layer.named_parameters() if weight.grad is not None}
-    assert first.keys() == second.keys() == layer.weights().keys()
+    second = take_gradients(weights)
+    assert first.keys() == second.keys() == weights.keys()
     assert_close(second, first, 1e-9)
 
 
 @every_way
 def test_gradients_of_two_passes_add_up(cell: str, way: str) -> None:
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
+    weights, (x, state) = trainable(cell), random_inputs(cell)
     found = []
     for passes in (1, 2):
-        layer.zero_grad()
         for _ in range(passes):
-            torch.autograd.backward(loss_of_everything(*ways(cell)[way](layer.cell, x, state, layer.weights())))
-        found.append(
-            {name: weight.grad.clone() for name, weight in layer.named_parameters() if weight.grad is not None}
-        )
+            torch.autograd.backward(loss_of_everything(*ways(cell)[way](CELLS[cell], x, state, weights)))
+        found.append(take_gradients(weights))
     once, twice = found
+    assert once.keys() == weights.keys()
     assert_close(twice, {name: 2 * gradient for name, gradient in once.items()}, 1e-9)
 
 
@@ -153,22 +194,21 @@ def test_a_single_step_is_enough_for_every_kernel(cell: str, way: str) -> None:
     x, state = random_inputs(cell, steps=1)
     output, new = ways(cell)[way](CELLS[cell], x, state, random_weights(cell))
     expected, last = unroll(CELLS[cell], x, state, random_weights(cell))
-    for one, other in zip((output, *new), (expected, *last), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-9)
+    assert_all_close((output, *new), (expected, *last), 1e-9)
 
 
 @every_cell
-def test_a_layer_runs_the_kernel_for_its_cell(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_layer_of_a_network_runs_the_kernel_for_its_cell(cell: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
 
     def record(*names: Any) -> Kernel:
         seen.append(names)
         return unroll
 
-    monkeypatch.setattr("charlm.model.recurrent.kernel_for", record)
-    layer = random_layer(cell)
-    layer(*random_inputs(cell))
-    assert seen == [(cell, "cpu", H)]
+    monkeypatch.setattr("charlm.model.network.kernel_for", record)
+    network = TorchNetwork(architecture_of(cell, num_layers=2))
+    network(torch.zeros(B, T, dtype=torch.int64), network.initial_state(B))
+    assert seen == [(cell, "cpu", H)] * 2
 
 
 # Gathered gradients
@@ -193,8 +233,8 @@ def test_a_gathered_gradient_equals_the_plain_one(dtype: torch.dtype, tolerance:
             [TorchOps.linear(x, matrix) for x in inputs],
         )
     )
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    for gradient, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=tolerance, atol=tolerance)
 
 
 def test_a_gathered_product_takes_a_bias() -> None:
@@ -218,11 +258,12 @@ def test_a_pass_back_to_the_input_alone_leaves_the_weights_next_gradient_right()
 def test_frozen_weights_get_no_gradient_and_the_input_gets_the_same(cell: str) -> None:
     found = []
     for frozen in (True, False):
-        layer, (x, state) = random_layer(cell), random_inputs(cell)
-        layer.requires_grad_(not frozen)
-        output, _ = unroll_gathered(layer.cell, x.requires_grad_(), state, layer.weights())
+        weights, (x, state) = trainable(cell), random_inputs(cell)
+        for weight in weights.values():
+            weight.requires_grad_(not frozen)
+        output, _ = unroll_gathered(CELLS[cell], x.requires_grad_(), state, weights)
         torch.autograd.backward(output.pow(2).sum())
-        assert all((weight.grad is None) == frozen for weight in layer.parameters())
+        assert all((weight.grad is None) == frozen for weight in weights.values())
         found.append(x.grad)
     torch.testing.assert_close(found[0], found[1], rtol=0, atol=1e-12)
 
@@ -292,8 +333,8 @@ def test_a_low_rank_products_gradients_are_those_of_two_products(dtype: torch.dt
             [x @ (left @ right).T for x in inputs],
         )
     )
-    for one, other in zip(found, expected, strict=True):
-        torch.testing.assert_close(one, other, rtol=tolerance, atol=tolerance)
+    for gradient, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(gradient, other, rtol=tolerance, atol=tolerance)
 
 
 def test_nothing_is_kept_for_a_gradient_that_nobody_wants() -> None:
@@ -310,21 +351,18 @@ def test_a_large_layers_values_and_gradients_are_those_of_the_unrolled_equation(
     if not can_pack:
         monkeypatch.setattr(operations, "_can_pack", lambda dtype, size: False)
     dtype = torch.bfloat16 if bfloat16 else torch.float32
-    layer = RecurrentLayer(cell, LARGE)
-    layer.initialise(torch.Generator().manual_seed(7))
+    weights = started(cell, LARGE, seed=7)
     x, state = random_inputs(cell, dtype=torch.float32, sizes=LARGE, steps=MANY_STEPS)
-    sizes = [weight.shape for weight in layer.weights().values() if weight.numel() >= 2**16]
+    sizes = [weight.shape for weight in weights.values() if weight.numel() >= 2**16]
     tried = [operations._can_pack(dtype, size) for size in (*sizes, *(size[::-1] for size in sizes))]
     possible = can_pack and any(tried)
     packed.clear()
     found = []
     for kernel in (unroll_gathered, unroll):
-        layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16 and kernel is unroll_gathered):
-            output, _ = kernel(layer.cell, x, state, layer.weights())
+            output, _ = kernel(CELLS[cell], x, state, weights)
         torch.autograd.backward(output.pow(2).sum())
-        grads = {name: weight.grad for name, weight in layer.named_parameters() if weight.grad is not None}
-        found.append({"output": output.detach(), **grads})
+        found.append({"output": output.detach(), **take_gradients(weights)})
     large = [shape for shape in packed if shape[0] * shape[1] >= 2**16]
     assert bool(large) == possible
     for name, expected in found[1].items():
@@ -356,17 +394,15 @@ def test_in_bfloat16_values_and_gradients_are_near_those_of_float32(
 ) -> None:
     monkeypatch.setattr(operations, "SMALL", 1 if narrow else SMALL)
     monkeypatch.setattr(operations, "MIN_PACKED_PRODUCTS", 1 if narrow else MANY_STEPS)
-    layer = RecurrentLayer(cell, SIZES)
-    layer.initialise(torch.Generator().manual_seed(8))
+    weights = started(cell, SIZES, seed=8)
     x, state = random_inputs(cell, dtype=torch.float32)
     found = []
     for bfloat16 in (True, False):
-        layer.zero_grad()
         with torch.autocast("cpu", torch.bfloat16, enabled=bfloat16):
-            output, _ = ways(cell)[way](layer.cell, x, state, layer.weights())
+            output, _ = ways(cell)[way](CELLS[cell], x, state, weights)
         torch.autograd.backward(output.float().pow(2).sum())
-        grads = {name: weight.grad for name, weight in layer.named_parameters() if weight.grad is not None}
-        assert grads.keys() == layer.weights().keys()
+        grads = take_gradients(weights)
+        assert grads.keys() == weights.keys()
         assert {gradient.dtype for gradient in grads.values()} == {torch.float32}
         found.append({"output": output.detach().float(), **grads})
     for name, expected in found[1].items():
@@ -379,25 +415,25 @@ def test_in_bfloat16_values_and_gradients_are_near_those_of_float32(
 def test_in_bfloat16_products_alone_are_narrow(cell: str, narrow: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if not narrow:
         monkeypatch.setattr(operations, "SMALL", SMALL)
-    layer, (x, state) = random_layer(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
+    weights, (x, state) = random_weights(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
     for kernel in (unroll, unroll_gathered, *([run_linear] if cell in ("mingru", "minlstm") else [])):
         with torch.autocast("cpu", torch.bfloat16):
-            projected = layer.cell.project(x, layer.weights(), TorchOps)
-            output, new = kernel(layer.cell, x, state, layer.weights())
+            projected = CELLS[cell].project(x, weights, TorchOps)
+            output, new = kernel(CELLS[cell], x, state, weights)
         assert {part.dtype for part in (*projected, output, *new)} == {torch.float32}
 
 
 @every_way
 @torch.no_grad()
 def test_in_bfloat16_a_layers_state_can_be_carried_on(cell: str, way: str) -> None:
-    layer, (x, state) = random_layer(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
+    weights, (x, state) = random_weights(cell, dtype=torch.float32), random_inputs(cell, dtype=torch.float32)
     kernel = ways(cell)[way]
     with torch.autocast("cpu", torch.bfloat16):
-        whole, end = kernel(layer.cell, x, state, layer.weights())
-        _, middle = kernel(layer.cell, x[:3], state, layer.weights())
-        rest, last = kernel(layer.cell, x[3:], middle, layer.weights())
-    for one, other in zip((rest, *last), (whole[3:], *end), strict=True):
-        assert relative_error(one.float(), other.float()) < 0.04
+        whole, end = kernel(CELLS[cell], x, state, weights)
+        _, middle = kernel(CELLS[cell], x[:3], state, weights)
+        rest, last = kernel(CELLS[cell], x[3:], middle, weights)
+    for found, expected in zip((rest, *last), (whole[3:], *end), strict=True):
+        assert relative_error(found.float(), expected.float()) < 0.04
 
 
 # Memory
@@ -451,19 +487,20 @@ def test_a_gathered_pass_lives_no_longer_than_its_output(
         return shared
 
     monkeypatch.setattr(kernels, "shared_by_steps", record)
-    layer, (x, state) = random_layer(cell), random_inputs(cell)
-    layer.requires_grad_(backward != "with frozen weights")
-    output, new = unroll_gathered(layer.cell, x.requires_grad_(), state, layer.weights())
+    weights, (x, state) = trainable(cell), random_inputs(cell)
+    for weight in weights.values():
+        weight.requires_grad_(backward != "with frozen weights")
+    output, new = unroll_gathered(CELLS[cell], x.requires_grad_(), state, weights)
     {**WHOLE, **PARTIAL}[backward](output, x)
     gathered.append(weakref.ref(output))
     del output, new
-    assert [one() for one in gathered] == [None] * len(gathered)
+    assert [reference() for reference in gathered] == [None] * len(gathered)
 
 
 @pytest.mark.usefixtures("no_collector")
 def test_a_linear_recurrence_lives_no_longer_than_its_output() -> None:
-    layer, (x, state) = random_layer("mingru"), random_inputs("mingru")
-    output, new = run_linear(layer.cell, x, state, layer.weights())
+    weights, (x, state) = trainable("mingru"), random_inputs("mingru")
+    output, new = run_linear(CELLS["mingru"], x, state, weights)
     torch.autograd.backward(output.sum())
     alive = weakref.ref(output)
     del output, new
@@ -503,8 +540,7 @@ def test_the_linear_recurrence_is_the_plain_loop(steps: int, loss: str) -> None:
         values.append(output.detach())
         grads.append(torch.autograd.grad(totals[loss], leaves))
     torch.testing.assert_close(values[0], values[1], rtol=0, atol=1e-12)
-    for one, other in zip(*grads, strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=1e-12)
+    assert_all_close(*grads, 1e-12)
 
 
 @pytest.mark.parametrize("steps", [1, 2, T])

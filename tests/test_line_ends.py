@@ -42,10 +42,10 @@ def test_lf_leaves_no_cr_and_keep_leaves_everything(
     path, text = tmp_path_factory.mktemp("ends") / "text", "".join(pieces)
     path.write_bytes(text.encode())
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("charlm.corpus.reader.CHUNK", size)  # CRLF is cut in two
+        patch.setattr("charlm.corpus.text_file.BLOCK_SIZE", size)  # CRLF is cut in two
         assert form_of(path, CorpusSettings(line_ends="keep"))[0] == text
         assert form_of(path, CorpusSettings(line_ends="lf"))[0] == lf(text)
-        counts = LineEndCounts.of(text.encode()[i : i + size] for i in range(0, len(text.encode()), size))
+        counts = LineEndCounts.from_blocks(text.encode()[i : i + size] for i in range(0, len(text.encode()), size))
     pairs = text.count("\r\n")
     assert counts == LineEndCounts(text.count("\n") - pairs, pairs, text.count("\r") - pairs)
 
@@ -133,13 +133,13 @@ def test_a_run_reads_everything_as_its_own_text(charlm: Charlm) -> None:
             both = [charlm("score", way, name, "--json", "--run", run) for name in ("corpus.txt", "windows.txt")]
             assert total(both[0]) == total(both[1])
             assert total(both[0])["unknown"] == 0
-            assert ["CRLF" in one.err for one in both] == [False, True]
+            assert ["CRLF" in outcome.err for outcome in both] == [False, True]
     for sentence in ("the cat", "the cat\r"):  # as `$(head -1 FILE)` leaves it
         for run in ("windows", "corpus"):
             found = total(charlm("score", sentence, "--json", "--run", run))
             assert (found["tokens"], found["unknown"]) == (8, 0)
     in_two = [charlm("score", f"the{end}cat", "--run", "windows", "--json") for end in ("\n", "\r\n", "\r")]
-    assert len({json.dumps(total(one)) for one in in_two}) == 1
+    assert len({json.dumps(total(outcome)) for outcome in in_two}) == 1
     assert total(charlm("score", "the\rcat", "--run", "corpus", "--json"))["unknown"] == 1
     prompts = [
         charlm("sample", "--run", "windows", "--prompt", f"the cat{end}a", "--seed", "1", "--no-echo", "--length", "9")

@@ -15,7 +15,7 @@ from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from charlm.corpus import reader
+from charlm.corpus import text_file
 from charlm.corpus.prepare import PreparedCorpus, encoded_text, prepare
 from charlm.corpus.reader import open_text
 from charlm.errors import TextError
@@ -41,9 +41,9 @@ WORDS = [
 
 
 def cut_short(patch: pytest.MonkeyPatch, line: int, left: int = 1, chunk: int = 3) -> None:
-    patch.setattr(reader, "LONG_LINE", line)
-    patch.setattr(reader, "LEFT", left)
-    patch.setattr(reader, "CHUNK", chunk)
+    patch.setattr(text_file, "LONG_LINE", line)
+    patch.setattr(text_file, "MIN_REST", left)
+    patch.setattr(text_file, "BLOCK_SIZE", chunk)
 
 
 def prepared(folder: Path, text: str, settings: TextSettings, tokenizer: Tokenizer | None = None) -> PreparedCorpus:
@@ -72,7 +72,7 @@ def test_a_line_cut_anywhere_is_the_whole_line(
         ids, header = whole.train.ids.tolist(), whole.train.header
         cut_short(patch, line)
         patch.setattr("charlm.corpus.numbered.MAX_REMEMBERED", most)
-        patch.setattr("charlm.corpus.numbered.BLOCK", block)
+        patch.setattr("charlm.corpus.numbered.BLOCK_LENGTH", block)
         for tokenizer in (None, whole.tokenizer):
             cut = prepared(folder, text, settings, tokenizer)
             assert cut.train.ids.tolist() == ids
@@ -123,10 +123,10 @@ def test_a_line_of_words_one_by_one_is_the_line(tokenizer: SubwordTokenizer, mon
 def test_case_where_it_is_plain(text: str) -> None:
     data = text.encode()
     for start in range(len(data)):
-        place = where_case_is_plain(data, start, len(data))
-        if place:
-            assert start < place < len(data)
-            assert data[:place].decode().lower() + data[place:].decode().lower() == text.lower()
+        cut = where_case_is_plain(data, start, len(data))
+        if cut:
+            assert start < cut < len(data)
+            assert data[:cut].decode().lower() + data[cut:].decode().lower() == text.lower()
 
 
 @given(text=TEXTS)

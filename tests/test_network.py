@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from charlm.model.recurrent import RecurrentLayer
 from torch import Tensor
 
 from charlm.cells import CELLS
@@ -15,7 +16,6 @@ from charlm.engine import predictor as stepper
 from charlm.engine.predictor import StepPredictor
 from charlm.model.dropout import variational_dropout
 from charlm.model.network import TorchNetwork, reset_state
-from charlm.model.recurrent import RecurrentLayer
 from charlm.network.architecture import Architecture, num_params, weight_shapes
 from charlm.probability import log_softmax
 from tests.test_cells import RANK, SIZES, B, H, I, P, T, arrays, assert_same, every_cell, fill

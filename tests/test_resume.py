@@ -21,8 +21,8 @@ from charlm.errors import RunError, UsageError
 from charlm.lifecycle import session
 from charlm.lifecycle.session import Session, TrainRequest, open_session
 from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
-from charlm.runs.weights import Weights
 from charlm.runs.lock import writing
+from charlm.runs.weights import Weights
 from charlm.system.interrupts import Interrupted, StopRequest
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training import trainer as loop

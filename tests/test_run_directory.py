@@ -26,7 +26,9 @@ from charlm.runs.directory import BEST, FORMAT, LAST, PREVIOUS, RunDirectory
 from charlm.runs.finding import about_copies, find_run, list_runs
 from charlm.runs.lock import writing
 from charlm.runs.weights import Weights
-from charlm.system.files import make_folder, replacing, write_atomically, write_json
+from charlm.system.files import replacing, write_atomically
+from charlm.system.folders import make_folder
+from charlm.system.json_files import write_json
 from tests.conftest import TINY
 
 CONFIG = {"model": {"cell": "gru", "hidden_size": 7}, "corpus": {"name": "été.txt"}}

@@ -158,7 +158,9 @@ def test_the_runner_equals_the_stepper(cell: str) -> None:
     network = TorchNetwork(shape)
     network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
     sequences = random_sequences(20, 60)
-    fast, slow = (score_sequences(one, sequences, EOS) for one in (TorchPredictor(network), StepPredictor(shape, weights)))
+    fast, slow = (
+        score_sequences(one, sequences, EOS) for one in (TorchPredictor(network), StepPredictor(shape, weights))
+    )
     for one, other in zip(fast, slow, strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
 

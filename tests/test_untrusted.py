@@ -19,7 +19,6 @@ import charlm
 from charlm.cli.info import _describe
 from charlm.cli.verify import verify
 from charlm.errors import CharlmError, RunError
-from charlm.lifecycle.session import TrainRequest, open_session
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.settings import SubwordModel, TextSettings
 from charlm.text.subword_checking import check_model
@@ -29,6 +28,7 @@ from charlm.training.events import StepDone
 from tests import mutations
 from tests.conftest import english
 from tests.mutations import Forgery, Mutation, reseal
+from tests.sessions import open_session
 
 FEW, MANY = 40, 2000
 MAX_SECONDS, MAX_MEMORY = 1.0, 300 << 20
@@ -108,11 +108,11 @@ STATES: dict[str, tuple[str, Mutation]] = {
 def go_on(run: Path) -> None:
     """Two steps more."""
     try:
-        session = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 90}))
+        session = open_session(settings={"steps": 90}, run=str(run), resume=True)
         events = session.events()
         for _ in zip(range(2), (event for event in events if isinstance(event, StepDone)), strict=False):
             pass
-        events.close()  # type: ignore[attr-defined]
+        events.close()
     except CharlmError as error:
         found = error
     else:

@@ -37,7 +37,7 @@ from charlm.system.machine import one_thread_for_numpy
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
-    from charlm.corpus.reader import TextFile
+    from charlm.corpus.text_file import TextFile
     from charlm.scoring.metrics import Tally
 
 SPACE_ADDED = "one space was put between the context and the text"
@@ -207,8 +207,8 @@ def _scores_of_lines(
     models: "list[LanguageModel]", file: str, settings: CorpusSettings, asked: Asked
 ) -> "Iterator[tuple[Score, ...]]":
     """The scores of each line by each run."""
-    from charlm.scoring.language_model import LINES_AT_ONCE
     from charlm.corpus.incoming import batches_of_lines
+    from charlm.scoring.language_model import LINES_AT_ONCE
 
     raw = all(lm.tokenizer.unit == "byte" for lm in models)
     if all(lm.reading.settings.line_ends == "lf" for lm in models):

@@ -214,8 +214,8 @@ def _taken_over(
 ) -> CorpusSettings:
     """The settings, with what belongs to the run or folder that the tokenizer is taken from."""
     from charlm.corpus.forms import taken_over
-    from charlm.scoring.reading import reading_with_tokenizer
     from charlm.runs.finding import find_run
+    from charlm.scoring.reading import reading_with_tokenizer
 
     return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
 

@@ -1,4 +1,4 @@
-"""Archives (tar, zip), read where they are: their members as the files of a folder, nothing unpacked under its name."""
+"""Archives (tar, zip), read without unpacking them to disk: their members are treated as the files of a folder."""
 
 import io
 import tarfile
@@ -9,28 +9,28 @@ from dataclasses import dataclass
 from stat import S_IFMT, S_ISREG
 from typing import IO, BinaryIO, Literal
 
-from charlm.corpus.sources import read_at, shown
+from charlm.corpus.sources import printable, read_at
 from charlm.errors import CharlmError, TextError
 
-HEADER = 512  # bytes of a tar's first header
-ZIP = (b"PK\x03\x04", b"PK\x05\x06")
-DOCUMENTS = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")  # of docx, odt, epub, jar and their like
-MAX_HEADERS = 1 << 26  # bytes read of an archive at once: a zip's whole directory, a name in a tar
-CHECKED = 1 << 18  # bytes at a time
+HEADER_SIZE = 512  # bytes of a header in a tar
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
+DOCUMENT_FILES = ("[Content_Types].xml", "mimetype", "META-INF/MANIFEST.MF")  # in docx, odt, epub, jar and similar
+MAX_HEADER_SIZE = 1 << 26  # bytes read at once from an archive: a zip's whole directory, a name in a tar
+BLOCK_SIZE = 1 << 18  # bytes checked at a time behind the last member
 
 ArchiveKind = Literal["tar", "zip"]
 
 
 @dataclass(frozen=True)
 class Member:
-    """A file in an archive: its path there, and how it is opened."""
+    """A file in an archive: its path in the archive, and a function that opens it."""
 
     path: str
     open: Callable[[], IO[bytes]]
 
 
 class MemberFile:
-    """A member that is read from its start to its end. Damage is a TextError."""
+    """A member that is read from its start to its end; reading raises TextError when the archive is damaged."""
 
     def __init__(self, file: IO[bytes], name: str) -> None:
         self._file, self._name = file, name
@@ -47,29 +47,31 @@ class MemberFile:
 
 
 def archive_kind(file: BinaryIO, name: str) -> ArchiveKind | None:
-    """What a file is an archive of; None for what is none, and for documents that are stored as one."""
-    head = read_at(file, HEADER, 0, name)
-    if head.startswith(ZIP):
+    """The kind of an archive; None for other files, and for documents that are stored as an archive.
+
+    Raises TextError when a zip is damaged.
+    """
+    head = read_at(file, HEADER_SIZE, 0, name)
+    if head.startswith(ZIP_MAGIC):
         return None if _is_document(file, name) else "zip"
     return "tar" if b"\0" in head and _is_tar(head) else None
 
 
 def members(file: BinaryIO, kind: ArchiveKind, name: str) -> list[Member]:
-    """The ordinary files in an archive, by the bytes of their paths; hidden ones are left out, and devices.
+    """The regular files in an archive, sorted by the bytes of their paths; hidden files are left out.
 
-    A hard link to a file in the tar is a file like others. A symbolic one is left out: what it leads to is there
-    already, or is not in the archive.
-
-    Of several with one path the last is meant, as when they are unpacked. Raises TextError for a damaged archive.
+    A hard link to a file in the tar counts as a file. A symbolic link is left out: the file that it leads to is listed
+    itself, or is not in the archive. Where several files have the same path, the last is taken, as when they are
+    unpacked. Raises TextError for a damaged archive.
     """
     with _damage_reported(name):
         listed = _tar_members(file, name) if kind == "tar" else _zip_members(file, name)
-        found = {member.path: member for member in listed if not _is_hidden(member.path)}
-    return sorted(found.values(), key=lambda member: member.path.encode("utf-8", "surrogateescape"))
+        by_path = {member.path: member for member in listed if not _is_hidden(member.path)}
+    return sorted(by_path.values(), key=lambda member: member.path.encode("utf-8", "surrogateescape"))
 
 
 class _Bounded:
-    """A file of which nothing large is read at once, whatever a header says."""
+    """A file that never gives more than MAX_HEADER_SIZE bytes at once, whatever size a header claims."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file, self._size = file, file.seek(0, io.SEEK_END)
@@ -79,8 +81,8 @@ class _Bounded:
     def read(self, size: int = -1) -> bytes:
         left = self._size - self._file.tell()
         wanted = left if size < 0 else min(size, left)
-        if wanted > MAX_HEADERS:
-            raise ValueError(f"a header of more than {MAX_HEADERS:,} bytes")
+        if wanted > MAX_HEADER_SIZE:
+            raise ValueError(f"a header of more than {MAX_HEADER_SIZE:,} bytes")
         return self._file.read(max(0, wanted))
 
 
@@ -94,19 +96,19 @@ def _is_tar(head: bytes) -> bool:
 
 def _is_document(file: BinaryIO, name: str) -> bool:
     with _damage_reported(name):
-        return not set(DOCUMENTS).isdisjoint(zipfile.ZipFile(_Bounded(file)).namelist())
+        return not set(DOCUMENT_FILES).isdisjoint(zipfile.ZipFile(_Bounded(file)).namelist())
 
 
 def _tar_members(file: BinaryIO, name: str) -> Iterator[Member]:
     archive = tarfile.open(fileobj=_Bounded(file), mode="r:", encoding="utf-8")  # type: ignore[call-overload]  # noqa: SIM115
-    place, seen = 0, set[str]()
+    offset, seen = 0, set[str]()
     while member := archive.next():
-        if member.size < 0 or archive.offset <= place:
-            raise ValueError("a member of a size that cannot be")
-        place = archive.offset
+        if member.size < 0 or archive.offset <= offset:
+            raise ValueError("a member has an impossible size")
+        offset = archive.offset
         if member.issparse():
-            what = "this file is stored with holes"
-            raise TextError(what, shown(f"{name}/{member.name}"), "unpack the archive, and give the folder")
+            what = "this file is stored as a sparse file"
+            raise TextError(what, printable(f"{name}/{member.name}"), "unpack the archive, and give the folder")
         if member.isreg() or (member.islnk() and _path(member.linkname) in seen):
             seen.add(_path(member.name))
             yield Member(_path(member.name), _opener(archive, member))
@@ -116,20 +118,20 @@ def _tar_members(file: BinaryIO, name: str) -> Iterator[Member]:
 def _opener(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Callable[[], IO[bytes]]:
     def opened() -> IO[bytes]:
         file = archive.extractfile(member)
-        assert file is not None  # it is an ordinary one
+        assert file is not None  # it is a regular file, or a link to one
         return file
 
     return opened
 
 
-def _check_end(file: BinaryIO, place: int, name: str) -> None:
-    """Zeros end a tar; where something else stands, the module `tarfile` just stops."""
-    ended = False
-    while block := read_at(file, CHECKED, place, name):
+def _check_end(file: BinaryIO, offset: int, name: str) -> None:
+    """Check that only zeros follow, which end a tar: `tarfile` just stops at anything that is not a header."""
+    has_end = False
+    while block := read_at(file, BLOCK_SIZE, offset, name):
         if block.strip(b"\0"):
-            raise ValueError("something in it is no header, or stands behind its end")
-        ended, place = True, place + len(block)
-    if not ended:
+            raise ValueError("something in it is not a header, or follows its end")
+        has_end, offset = True, offset + len(block)
+    if not has_end:
         raise TextError("the archive is cut short: its end is missing", name, "make or fetch it again")
 
 
@@ -138,7 +140,7 @@ def _zip_members(file: BinaryIO, name: str) -> Iterator[Member]:
     for info in archive.infolist():
         mode = info.external_attr >> 16
         if not info.is_dir() and (S_IFMT(mode) == 0 or S_ISREG(mode)):
-            yield Member(_path(info.filename), _zip_opener(archive, info, shown(f"{name}/{_path(info.filename)}")))
+            yield Member(_path(info.filename), _zip_opener(archive, info, printable(f"{name}/{_path(info.filename)}")))
 
 
 def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> Callable[[], IO[bytes]]:
@@ -152,7 +154,7 @@ def _zip_opener(archive: zipfile.ZipFile, info: zipfile.ZipInfo, name: str) -> C
 
 
 def _path(name: str) -> str:
-    """A member's path without what says nothing: `./` before it, a double slash."""
+    """A member's path without redundant parts, such as `./` at its start or a double slash."""
     return "/".join(part for part in name.split("/") if part not in ("", "."))
 
 
@@ -162,7 +164,7 @@ def _is_hidden(path: str) -> bool:
 
 @contextmanager
 def _damage_reported(name: str) -> Iterator[None]:
-    """Python's modules fail in many ways on what is no sound archive; each is a TextError."""
+    """Turn every error of Python's modules about a damaged archive, of which there are many kinds, into a TextError."""
     try:
         yield
     except (CharlmError, MemoryError):

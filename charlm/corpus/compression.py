@@ -1,4 +1,4 @@
-"""Compressed texts: told by their first bytes, whatever they are called, and decompressed bit by bit."""
+"""Compressed texts: recognised by their first bytes, whatever they are called, and decompressed in small pieces."""
 
 import bz2
 import lzma
@@ -12,19 +12,18 @@ from charlm.errors import TextError, UsageError
 
 MAGIC = {
     "gzip": re.compile(rb"\x1f\x8b\x08"),
-    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),  # of a file with something in it, and of an empty one
+    "bzip2": re.compile(rb"BZh[1-9](?:1AY&SY|\x17rE8P\x90)"),  # of a file with content, and of an empty one
     "xz": re.compile(rb"\xfd7zXZ\0"),
     "zstd": re.compile(rb"\x28\xb5\x2f\xfd"),
 }
-MAGIC_SIZE = 10  # bytes, of the longest
-MAX_BYTES_AT_ONCE = 1 << 18  # bytes that come out at a time, however much a few bytes stand for
-FED_TO_ZSTD = (
-    1 << 10
-)  # bytes; the package `zstandard` sets no bound to what comes out, but 1 KB stands for 32 MB at most
+MAGIC_SIZE = 10  # bytes that suffice to recognise each kind
+MAX_OUTPUT_SIZE = 1 << 18  # bytes decompressed at a time, because a few bytes can stand for gigabytes
+# Bytes given to the package `zstandard` at a time: it does not limit its output, but 1 KB stands for at most 32 MB.
+ZSTD_INPUT_SIZE = 1 << 10
 
 
 class Decompressor(Protocol):
-    """One member of a compressed file, as Python's own modules read it."""
+    """Decompresses one member of a compressed file; the interface is that of Python's own modules."""
 
     @property
     def eof(self) -> bool: ...
@@ -39,15 +38,15 @@ class Decompressor(Protocol):
 
 
 def compression_of(head: bytes) -> str | None:
-    """How a file is compressed that begins with these bytes (MAGIC_SIZE of them suffice)."""
+    """How a file that begins with these bytes is compressed, None if it is not; MAGIC_SIZE bytes suffice."""
     return next((kind for kind, magic in MAGIC.items() if magic.match(head)), None)
 
 
-def decompressed(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[bytes]:
-    """What was compressed, all members one after another; zeros that fill up the file behind them are ignored.
+def decompress(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[bytes]:
+    """The decompressed data of all members, one after another; zeros that pad the file behind a member are ignored.
 
-    Raises TextError when the data are damaged, cut short, or followed by something else; UsageError when there is
-    nothing installed that decompresses them.
+    Raises TextError when the data are damaged, cut short, or followed by other data; UsageError when the package that
+    decompresses them is not installed.
     """
     member: Decompressor | None = None
     begun = False
@@ -57,7 +56,7 @@ def decompressed(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[byte
             if member is None:
                 (member, error_type), begun = _begin(kind, name), True
             try:
-                yield member.decompress(rest, MAX_BYTES_AT_ONCE)
+                yield member.decompress(rest, MAX_OUTPUT_SIZE)
             except error_type as error:
                 what = f"the text is damaged: not all of it is {kind} data"
                 raise TextError(what, name, "make the file again, or decompress it by hand") from error
@@ -71,7 +70,7 @@ def decompressed(blocks: Iterable[bytes], kind: str, name: str) -> Iterator[byte
 
 
 class _Gzip:
-    """zlib's decompressor, with the manners of the others."""
+    """zlib's decompressor, with the interface of the others."""
 
     def __init__(self) -> None:
         self._inner = zlib.decompressobj(wbits=16 + zlib.MAX_WBITS)
@@ -92,7 +91,7 @@ class _Gzip:
 
 
 class _Zstandard:
-    """The decompressor of the package `zstandard`, with the manners of the others."""
+    """The decompressor of the package `zstandard`, with the interface of the others."""
 
     def __init__(self, inner: Any) -> None:
         self._inner, self._waiting = inner, b""
@@ -111,12 +110,12 @@ class _Zstandard:
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         waiting = self._waiting + data
-        self._waiting = waiting[FED_TO_ZSTD:]
-        return bytes(self._inner.decompress(waiting[:FED_TO_ZSTD]))
+        self._waiting = waiting[ZSTD_INPUT_SIZE:]
+        return bytes(self._inner.decompress(waiting[:ZSTD_INPUT_SIZE]))
 
 
 def _zstd() -> tuple[Decompressor, type[Exception]]:
-    """Python's own from 3.14 on, else the package. Raises ModuleNotFoundError."""
+    """Python's own decompressor from 3.14 on, otherwise that of the package. Raises ModuleNotFoundError."""
     try:
         own = import_module("compression.zstd")
     except ModuleNotFoundError:

@@ -1,4 +1,4 @@
-"""Several texts as one: the files of folders and archives, and what else was given, in order, as far as chosen."""
+"""The files that make up one text: single files, and those of folders and archives that the patterns choose."""
 
 import os
 import re
@@ -15,31 +15,31 @@ from charlm.corpus.not_text import NoText
 from charlm.corpus.sources import (
     STDIN,
     Source,
-    changed,
-    copied,
+    changed_while_read,
+    copy_source,
     files_below,
     is_prepared,
     number_of,
     open_source,
-    shown,
+    printable,
     version_of,
 )
 from charlm.errors import TextError, UsageError
 
 NAMED_AS_ARCHIVE = re.compile(r"\.(?:tar|zip|tgz|tbz2?|txz|tzst|tar\.\w+)$", re.IGNORECASE)
-MAX_REFUSED = 200  # files that are named
-DEEPEST = 3  # archives within archives; one can hold itself
+MAX_NAMED = 200  # refused files that an error names
+MAX_DEPTH = 3  # of archives within archives: one can contain itself
 
 
 @dataclass(frozen=True)
 class Texts:
-    """What is read as one text, and patterns that choose among the files of folders and archives."""
+    """Paths that are read as one text, and patterns that choose among the files of folders and archives."""
 
     paths: tuple[str, ...]
     include: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     may_be_plain: bool = False
-    """Whether one file is no reason to refuse patterns: they were given for another text."""
+    """Whether patterns are accepted though there is only one file, because they were given for another text."""
 
     @property
     def is_one_file(self) -> bool:
@@ -47,45 +47,46 @@ class Texts:
 
     @property
     def name(self) -> str:
-        """For messages."""
+        """The first path, and how many more there are, for messages."""
         others = len(self.paths) - 1
-        return shown(self.paths[0]) + (f" and {others:,} more" if others else "")
+        return printable(self.paths[0]) + (f" and {others:,} more" if others else "")
 
     @property
     def folder(self) -> str:
-        """The name of the folder that all are in, where there are several and one is named; else nothing."""
+        """The name of the folder that contains all of several paths; empty where there is none, or only one path."""
         parents = {os.path.dirname(os.path.normpath(path)) for path in self.paths}
         name = os.path.basename(parents.pop()) if len(self.paths) > 1 and len(parents) == 1 else ""
         return name if name != ".." else ""
 
     def chooses(self, path: str) -> bool:
-        """Whether a file is read; a pattern means its path, its name, or a folder that it is in."""
+        """Whether a file is read: patterns are compared with its path, its name, and the folders that it is in."""
         return not self.excludes(path) and (not self.include or _matches(self.include, _names(path)))
 
     def excludes(self, path: str) -> bool:
         return _matches(self.exclude, _names(path))
 
     def opens(self, path: str) -> bool:
-        """Whether a file is opened: it is read, or looks like an archive, whose members may be."""
+        """Whether a file is opened: it is read, or its name is that of an archive, which may have files to read."""
         return self.chooses(path) or (bool(NAMED_AS_ARCHIVE.search(path)) and not self.excludes(path))
 
     def __str__(self) -> str:
         return " ".join(self.paths)
 
-    def beside(self, path: Path | None) -> "Texts | None":
-        """A text to validate or test on: the same patterns choose among its files, where it has some."""
+    def with_same_patterns(self, path: Path | None) -> "Texts | None":
+        """Another text, to validate or test on; the same patterns choose among its files, if it has several."""
         return None if path is None else Texts((str(path),), self.include, self.exclude, may_be_plain=True)
 
 
 def texts_of(given: "Path | str | Texts") -> Texts:
+    """What was given as a text, without patterns if it is a single path."""
     return given if isinstance(given, Texts) else Texts((str(given),))
 
 
 @dataclass
 class Gathering:
-    """The files of some texts, opened one after another; what was found is counted, and noted.
+    """The files of some texts, opened one after another; they are counted, and what was done is noted.
 
-    A file that cannot be opened or unpacked is one of the `refused`, which are told together; the others follow.
+    The errors of files that cannot be opened or unpacked are collected in `refused`, to be reported together.
     """
 
     texts: Texts
@@ -95,7 +96,7 @@ class Gathering:
     refused: list[NoText] = field(default_factory=list)
 
     def sources(self) -> Iterator[Source]:
-        """Each file that is chosen. Raises TextError for a folder that has been prepared, ResourceError, UsageError."""
+        """Each file that the patterns choose. Raises TextError for a prepared folder, ResourceError, UsageError."""
         for path in self.texts.paths:
             if path != STDIN and os.path.isdir(path):
                 yield from self._in_folder(Path(path))
@@ -106,7 +107,11 @@ class Gathering:
                 yield from self._opened(partial(open_source, path), is_chosen=is_chosen)
 
     def in_source(self, source: Source, path: str = "", depth: int = 0, is_chosen: bool = True) -> Iterator[Source]:
-        """The source itself, or the files in it where it is an archive."""
+        """The source itself if `is_chosen`, or the chosen files in it where it is an archive.
+
+        `path` is that of the source within the folder or archive that was given; `depth` counts the archives around it.
+        Raises TextError when the archive changes meanwhile.
+        """
         kind = kind_of(source)
         if kind is None:
             if is_chosen:
@@ -121,25 +126,25 @@ class Gathering:
             for member in self._members(source, kind, depth):
                 yield from self._in_member(source, member, f"{path}/{member.path}" if path else member.path, depth)
             if source.version and version_of(source.file) != source.version:
-                raise changed(source.name)
+                raise changed_while_read(source.name)
 
     def found(self) -> str:
-        """How many files there were, for a note."""
+        """A note that says how many files there were."""
         left_out = f", {self.num_left_out:,} left out" if self.num_left_out else ""
         return f"{self.texts.name}: {number_of(self.num_files, 'file')}{left_out}"
 
     def nothing(self) -> TextError:
-        """Why there is nothing to read."""
+        """The error that says why there is nothing to read."""
         name = self.texts.name
         if self.num_left_out:
             what = f"--include and --exclude leave none of its {number_of(self.num_left_out, 'file')}"
-            return TextError(what, name, "give other patterns: they are compared with paths and names in it")
+            return TextError(what, name, "give other patterns: they are compared with the paths and names in it")
         kind = "archive" if self.texts.is_one_file else "folder"
         return TextError(f"this {kind} has no files", name, "give a text file, or a folder of them")
 
     def _in_folder(self, folder: Path) -> Iterator[Source]:
         if is_prepared(folder):
-            name = shown(folder)
+            name = printable(folder)
             raise TextError("this folder has ids, not a text", name, f"give the text, or: charlm train {name}")
         for path in files_below(folder):
             relative = path.relative_to(folder).as_posix()
@@ -153,33 +158,33 @@ class Gathering:
         if not self.texts.opens(path):
             self.num_left_out += 1
             return
-        name = shown(f"{source.name}/{member.path}")
+        name = printable(f"{source.name}/{member.path}")
 
         def unpacked() -> Source:
             with closing(MemberFile(member.open(), name)) as file:
-                return copied(file, name)
+                return copy_source(file, name)
 
         yield from self._opened(unpacked, path, depth + 1, self.texts.chooses(path))
 
     def _opened(
-        self, opened: Callable[[], Source], path: str = "", depth: int = 0, is_chosen: bool = True
+        self, opener: Callable[[], Source], path: str = "", depth: int = 0, is_chosen: bool = True
     ) -> Iterator[Source]:
-        """A source that is opened now, or the files in it. One that cannot be opened is one of the refused."""
+        """The source that `opener` opens, or the files in it; if that fails, the error is added to `refused`."""
         with self._refusing():
-            yield from self.in_source(opened(), path, depth, is_chosen)
+            yield from self.in_source(opener(), path, depth, is_chosen)
 
     def _members(self, source: Source, kind: ArchiveKind, depth: int) -> list[Member]:
-        """What is in an archive; nothing where that cannot be found out."""
+        """The members of an archive; if they cannot be read, none, and the error is added to `refused`."""
         found: list[Member] = []
         with self._refusing():
-            if depth == DEEPEST:
-                raise TextError("there are archives in archives, and so on", source.name, "unpack them by hand")
+            if depth == MAX_DEPTH:
+                raise TextError("archives are nested too deeply", source.name, "unpack them by hand")
             found += members(source.file, kind, source.name)
         return found
 
     @contextmanager
     def _refusing(self) -> Iterator[None]:
-        """An error of a single file is kept, to be told with others."""
+        """Collect the error of a single file, to be reported with others."""
         try:
             yield
         except TextError as error:
@@ -188,7 +193,7 @@ class Gathering:
 
 
 def kind_of(source: Source) -> ArchiveKind | None:
-    """What a source is an archive of. It is closed when that cannot be found out."""
+    """The kind of an archive, None for other files. The source is closed when that cannot be found out."""
     try:
         return archive_kind(source.file, source.name)
     except BaseException:
@@ -197,21 +202,26 @@ def kind_of(source: Source) -> ArchiveKind | None:
 
 
 def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoText:
-    """One error that names every file that is refused. Another encoding is proposed if it fits the others, too."""
+    """One error that names all refused files, and proposes what to do.
+
+    Another encoding is proposed if it fits all refused files, and would not change how the others are read.
+    """
     refused, num_files = gathering.refused, gathering.num_files
     if num_files == 1 or (len(refused) == 1 and not (refused[0].fitting or refused[0].is_binary)):
         return refused[0]
-    lines = [f"{error.where}: {error.why}" for error in refused[:MAX_REFUSED]]
-    if len(refused) > MAX_REFUSED:
-        lines.append(f"and {len(refused) - MAX_REFUSED:,} more")
-    to_do = "leave out what cannot be read: " + " ".join(f"--exclude {pattern}" for pattern in _patterns(refused))
+    lines = [f"{error.where}: {error.reason}" for error in refused[:MAX_NAMED]]
+    if len(refused) > MAX_NAMED:
+        lines.append(f"and {len(refused) - MAX_NAMED:,} more")
+    to_do = "leave out the files that cannot be read: " + " ".join(
+        f"--exclude {pattern}" for pattern in _patterns(refused)
+    )
     common = set.intersection(*(set(error.fitting) for error in refused))
     fitting = [name for name in refused[0].fitting if name in common]
     if fitting and (len(refused) == num_files or (others_are_ascii and not fitting[0].startswith("utf-"))):
         to_do = f"give --encoding {fitting[0]}, which would fit all files, or {to_do}"
     elif any(error.fitting for error in refused):
         named = f" (it looks like {' or '.join(fitting)})" if fitting else ""
-        to_do = f"convert to UTF-8 what is text in another encoding{named}, or {to_do}"
+        to_do = f"convert the files in another encoding to UTF-8{named}, or {to_do}"
     if len(refused) == 1:
         return NoText(refused[0].what, refused[0].where, to_do, "")
     what = f"{len(refused):,} of {number_of(num_files, 'file')} cannot be read as text in {encoding}"
@@ -219,20 +229,21 @@ def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoTe
 
 
 def _patterns(refused: list[NoText]) -> list[str]:
-    """What leaves these files out: all of a kind if one is binary, else just that one."""
-    paths = {PurePosixPath(error.where.partition(", line ")[0]): error for error in refused}
-    kinds = {path.suffix for path, error in paths.items() if path.suffix and error.is_binary}
-    return [*dict.fromkeys(shlex.quote(f"*{one.suffix}" if one.suffix in kinds else one.name) for one in paths)]
+    """Patterns that exclude these files; one for a binary file excludes all with the same suffix."""
+    errors = {PurePosixPath(error.where.partition(", line ")[0]): error for error in refused}
+    suffixes = {path.suffix for path, error in errors.items() if path.suffix and error.is_binary}
+    patterns = (f"*{path.suffix}" if path.suffix in suffixes else path.name for path in errors)
+    return [*dict.fromkeys(map(shlex.quote, patterns))]
 
 
 def _names(path: str) -> set[str]:
-    """What patterns are compared with: the path, and the names of the file and of the folders that it is in."""
+    """What patterns are compared with: the path, the file's name, and names and paths of the folders that it is in."""
     parts = path.split("/")
-    return {*parts, *("/".join(parts[:number]) for number in range(1, len(parts) + 1))}
+    return {*parts, *("/".join(parts[:length]) for length in range(1, len(parts) + 1))}
 
 
 def refuse_idle_patterns(texts: Texts) -> None:
-    """Raise UsageError for patterns where there is one file, which they cannot choose among."""
+    """Raise UsageError for patterns where there is only one file, so that there is nothing to choose."""
     if (texts.include or texts.exclude) and not texts.may_be_plain:
         option = "--include" if texts.include else "--exclude"
         to_do = "leave it out, or give a folder, an archive or several files"
@@ -240,5 +251,5 @@ def refuse_idle_patterns(texts: Texts) -> None:
 
 
 def _matches(patterns: tuple[str, ...], names: set[str]) -> bool:
-    plain = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
-    return any(fnmatchcase(name, pattern) for pattern in plain for name in names)
+    cleaned = [pattern.removeprefix("./").rstrip("/") for pattern in patterns]
+    return any(fnmatchcase(name, pattern) for pattern in cleaned for name in names)

@@ -1,6 +1,6 @@
-"""Lines as they come, from standard input, a pipe or a terminal: nobody waits for a line that is there already.
+"""Lines as they come from standard input, a pipe or a terminal: a line is handed on as soon as it is complete.
 
-The blocks of bytes below are handed on as they are read; an empty one says that nothing more is there yet.
+The blocks of bytes in this module are handed on as they are read; an empty block means that one has to wait for more.
 """
 
 import codecs
@@ -13,51 +13,46 @@ from contextlib import contextmanager
 from itertools import chain, islice
 from pathlib import Path
 
-from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
+from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompress
+from charlm.corpus.decoding import BYTE_ORDER_MARKS, check_encoding, codec_of, drops_own_mark, mark_of
 from charlm.corpus.line_ends import with_lf
-from charlm.corpus.not_text import HEAD, refuse_what_is_no_text
-from charlm.corpus.reader import BYTE_ORDER_MARKS, TextFile, check_encoding, open_text
-from charlm.corpus.sources import STDIN, cannot_read, opened, shown
+from charlm.corpus.not_text import HEAD_SIZE, refuse_what_is_no_text
+from charlm.corpus.reader import open_text
+from charlm.corpus.sources import STDIN, cannot_read, open_binary, printable
+from charlm.corpus.text_file import TextFile
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings
 from charlm.text.interface import text_from_argument
 
-BLOCK = 1 << 18  # bytes read at a time
+BLOCK_SIZE = 1 << 18  # bytes read at a time
 Note = Callable[[str], None]
 
 
 def batches_of_lines(
     path: Path | str,
     settings: CorpusSettings,
-    most: int,
+    max_lines: int,
     note: Note,
     raw: bool = False,
     bring_into_form: Callable[[TextFile], Iterable[str]] | None = None,
 ) -> Iterator[list[bytes]]:
-    """The lines of a text as UTF-8, or with `raw` as they are, without their ends; at most `most` at a time.
+    """The lines of a text without their ends, at most `max_lines` at a time; as UTF-8, or with `raw` as they are.
 
-    Of standard input, a pipe or a terminal each batch has the lines that have come so far; a file or a folder is
-    checked as a whole and brought into the form that the lines are to have first, with notes on that. What a person
-    should know is given to `note`. Raises what `open_text` raises; where
-    lines come bit by bit, after those before the place that is damaged.
+    A batch of standard input, a pipe or a terminal has the lines that have come so far. A file or a folder is first
+    checked as a whole and changed by `bring_into_form`, which gives notes on that. `note` is called with whatever a
+    person should know. Raises what `open_text` raises; for a pipe, after the lines before the error have been given.
     """
     check_encoding(settings.encoding)
     if _comes_bit_by_bit(path):
-        name = shown(path)
-        with _descriptor(path, name, note) as descriptor:
-            blocks = _decompressed(_read(descriptor, name), name, note)
-            if not raw:
-                blocks = _ToUtf8(settings, name, note).of(blocks)
-                blocks = with_lf(blocks) if settings.line_ends == "lf" else blocks
-            yield from _batches(blocks, most, name)
+        yield from _batches_of_pipe(path, settings, max_lines, note, raw)
         return
     with open_text(path, settings, raw) as text:
-        about_form = bring_into_form(text) if bring_into_form else ()
-        for message in (*text.notes, *about_form):
+        notes_on_form = bring_into_form(text) if bring_into_form else ()
+        for message in (*text.notes, *notes_on_form):
             note(message)
         pieces = text.texts(lines=True)
         lines = chain.from_iterable(piece.removesuffix(b"\n").split(b"\n") for piece in pieces)
-        while batch := list(islice(lines, most)):
+        while batch := list(islice(lines, max_lines)):
             yield batch
 
 
@@ -68,34 +63,46 @@ def _comes_bit_by_bit(path: Path | str) -> bool:
     try:
         mode = os.stat(path).st_mode
     except (OSError, ValueError):
-        return False  # `open_text` says what is wrong
+        return False  # `open_text` reports what is wrong
     return stat.S_ISFIFO(mode) or stat.S_ISCHR(mode)
+
+
+def _batches_of_pipe(
+    path: Path | str, settings: CorpusSettings, max_lines: int, note: Note, raw: bool
+) -> Iterator[list[bytes]]:
+    name = printable(path)
+    with _descriptor(path, name, note) as descriptor:
+        blocks = _decompressed(_read(descriptor, name), name, note)
+        if not raw:
+            blocks = _ToUtf8(settings, name, note).converted(blocks)
+            blocks = with_lf(blocks) if settings.line_ends == "lf" else blocks
+        yield from _batches(blocks, max_lines, name)
 
 
 @contextmanager
 def _descriptor(path: Path | str, name: str, note: Note) -> Iterator[int]:
-    """What to read from. Raises TextError."""
+    """The descriptor to read from. Raises TextError."""
     if str(path) != STDIN:
-        with opened(path, name) as file:
+        with open_binary(path, name) as file:
             yield file.fileno()
         return
     if sys.stdin is None:
         raise TextError("there is no standard input", to_do="give a text file")
     descriptor = sys.stdin.fileno()
     if os.isatty(descriptor):
-        note("type a sentence a line; Ctrl-D on a line of its own ends it")
+        note("type one sentence per line; Ctrl-D on a line of its own ends the input")
     yield descriptor
 
 
 def _read(descriptor: int, name: str) -> Iterator[bytes]:
-    """Blocks as they come, and an empty one whenever the next has to be waited for. Raises TextError."""
+    """Blocks as they come, and an empty one whenever the next one has not come yet. Raises TextError."""
     while True:
         if not select.select([descriptor], [], [], 0)[0]:
             yield b""
             select.select([descriptor], [], [])
         try:
-            block = os.read(descriptor, BLOCK)
-        except BlockingIOError:  # somebody else was faster
+            block = os.read(descriptor, BLOCK_SIZE)
+        except BlockingIOError:  # another process has read it first
             continue
         except OSError as error:
             raise cannot_read(error, name) from error
@@ -105,7 +112,7 @@ def _read(descriptor: int, name: str) -> Iterator[bytes]:
 
 
 def _decompressed(blocks: Iterator[bytes], name: str, note: Note) -> Iterator[bytes]:
-    """The same, decompressed if they begin as a compressed file does."""
+    """The blocks, decompressed if they begin like a compressed file."""
     head = b""
     for block in blocks:
         head += block
@@ -114,23 +121,23 @@ def _decompressed(blocks: Iterator[bytes], name: str, note: Note) -> Iterator[by
     whole = chain([head], blocks)
     if kind := compression_of(head):
         note(f"{name}: decompressed ({kind})")
-        return decompressed(whole, kind, name)
+        return decompress(whole, kind, name)
     return whole
 
 
 class _ToUtf8:
-    """Blocks of an encoding as blocks of UTF-8, without a byte order mark."""
+    """Converts the blocks of a text to UTF-8, without a byte order mark."""
 
     def __init__(self, settings: CorpusSettings, name: str, note: Note) -> None:
-        self._encoding = codecs.lookup(settings.encoding).name.replace("utf-8-sig", "utf-8")
-        self._decoder = codecs.getincrementaldecoder(self._encoding)("strict")
+        self._codec = codec_of(settings.encoding)
+        self._decoder = codecs.getincrementaldecoder(self._codec)("strict")
         self._errors, self._name, self._note = settings.encoding_errors, name, note
         self._mark, self._drops_mark = b"", False
-        self._offset, self._line = 0, 1  # of the next block, and of what comes next
+        self._offset, self._line = 0, 1  # where the next block begins, in bytes and in lines
         self._error: TextError | None = None
 
-    def of(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
-        """Raises TextError, after the text before the first place that does not decode."""
+    def converted(self, blocks: Iterator[bytes]) -> Iterator[bytes]:
+        """The text as UTF-8. Raises TextError, after the text before the first byte that does not decode."""
         for block in chain(blocks, [None]):
             if not self._offset and block:
                 self._look_for_mark(block)
@@ -143,67 +150,68 @@ class _ToUtf8:
                 raise self._error
 
     def _look_for_mark(self, head: bytes) -> None:
-        refuse_what_is_no_text(head[:HEAD], self._name, self._encoding)
-        self._mark = next((mark for mark in BYTE_ORDER_MARKS if head.startswith(mark)), b"")
-        if self._mark and self._encoding.startswith(BYTE_ORDER_MARKS[self._mark]):
+        """Find the byte order mark at the beginning of a text. Raises NoText when the text is binary."""
+        refuse_what_is_no_text(head[:HEAD_SIZE], self._name, self._codec)
+        self._mark = mark_of(head)
+        if self._mark and self._codec.startswith(BYTE_ORDER_MARKS[self._mark]):
             self._note(f"{self._name}: its byte order mark was dropped")
-            self._drops_mark = self._encoding not in ("utf-16", "utf-32")  # these drop it themselves
+            self._drops_mark = not drops_own_mark(self._codec)
 
     def _decode(self, block: bytes, is_last: bool) -> str:
-        """The text of a block, up to the first place that does not decode unless `--encoding-errors` helps."""
+        """The text of a block; only up to the first error, which is kept, unless `--encoding-errors` allows errors."""
         before = self._decoder.getstate()
-        begun, start = len(before[0]), self._offset
+        num_pending, start = len(before[0]), self._offset  # bytes of an unfinished character; offset of the block
         self._offset += len(block)
         try:
             return self._decoder.decode(block, is_last)
         except UnicodeDecodeError as error:
-            good, place = max(0, error.start - begun), start + error.start - begun
-        except UnicodeError as error:  # by UTF-16 and UTF-32 without their mark, who do not say where
+            num_good, bad_offset = max(0, error.start - num_pending), start + error.start - num_pending
+        except UnicodeError as error:  # UTF-16 and UTF-32 without their mark, which have no offset to report
             self._error = self._undecodable(f": {error}", self._name)
             return ""
         if self._errors == "strict":
             self._decoder.setstate(before)
-            text = self._decoder.decode(block[:good])
+            text = self._decoder.decode(block[:num_good])
             line = self._line + text.count("\n")
-            self._error = self._undecodable("", f"{self._name}, line {line}, byte offset {place}")
+            self._error = self._undecodable("", f"{self._name}, line {line}, byte offset {bad_offset}")
             return text
-        self._note(f"{self._name}: not valid {self._encoding}; such bytes: {self._errors}")
-        self._decoder = codecs.getincrementaldecoder(self._encoding)(self._errors)
+        self._note(f"{self._name}: not valid {self._codec}; such bytes: {self._errors}")
+        self._decoder = codecs.getincrementaldecoder(self._codec)(self._errors)
         self._decoder.setstate(before)
         return self._decoder.decode(block, is_last)
 
-    def _undecodable(self, why: str, where: str) -> TextError:
-        guess = BYTE_ORDER_MARKS.get(self._mark, f"{self._encoding}-le" if why else self._encoding)
-        named = "NAME" if guess == self._encoding else guess
-        to_do = f"give --encoding {named}, or --encoding-errors replace; a run of --unit byte takes any bytes"
-        return TextError(f"the text is not valid {self._encoding}{why}", where, to_do)
+    def _undecodable(self, reason: str, where: str) -> TextError:
+        marked = BYTE_ORDER_MARKS.get(self._mark, f"{self._codec}-le" if reason else self._codec)
+        suggested = "NAME" if marked == self._codec else marked
+        to_do = f"give --encoding {suggested}, or --encoding-errors replace; a run of --unit byte takes any bytes"
+        return TextError(f"the text is not valid {self._codec}{reason}", where, to_do)
 
 
-def _batches(blocks: Iterator[bytes], most: int, name: str) -> Iterator[list[bytes]]:
-    """The lines of blocks, as soon as no more of them are there, or `most`. Raises TextError when there is nothing."""
+def _batches(blocks: Iterator[bytes], max_lines: int, name: str) -> Iterator[list[bytes]]:
+    """The lines of blocks, as soon as there are `max_lines`, or one has to wait for more. Raises TextError if empty."""
     lines: list[bytes] = []
-    begun: list[bytes] = []  # the pieces of a line whose end has not come yet
+    unfinished: list[bytes] = []  # the pieces of a line whose end has not come yet
     is_empty = True
     try:
         for block in blocks:
             is_empty = is_empty and not block
             first, *others = block.split(b"\n")
-            begun.append(first)
+            unfinished.append(first)
             if others:
-                lines += [b"".join(begun), *others[:-1]]
-                begun = [others[-1]]
-            while len(lines) >= most or (lines and not block):
-                yield lines[:most]
-                del lines[:most]
+                lines += [b"".join(unfinished), *others[:-1]]
+                unfinished = [others[-1]]
+            while len(lines) >= max_lines or (lines and not block):
+                yield lines[:max_lines]
+                del lines[:max_lines]
     except TextError:
-        yield from _parts(lines, most)
+        yield from _in_batches(lines, max_lines)
         raise
     if is_empty:
         raise TextError("the text is empty", name, "give a text with something in it")
-    rest = b"".join(begun)
-    yield from _parts([*lines, rest] if rest else lines, most)
+    rest = b"".join(unfinished)
+    yield from _in_batches([*lines, rest] if rest else lines, max_lines)
 
 
-def _parts(lines: list[bytes], most: int) -> Iterator[list[bytes]]:
-    for start in range(0, len(lines), most):
-        yield lines[start : start + most]
+def _in_batches(lines: list[bytes], max_lines: int) -> Iterator[list[bytes]]:
+    for start in range(0, len(lines), max_lines):
+        yield lines[start : start + max_lines]

@@ -1,4 +1,4 @@
-"""What decodes is not all text: pictures, programs, databases and UTF-16 are told by their bytes, and refused."""
+"""Files that are not text, such as pictures, programs, databases, or UTF-16 read as UTF-8: recognised and refused."""
 
 import codecs
 import re
@@ -6,18 +6,19 @@ import unicodedata
 
 from charlm.errors import TextError
 
-HEAD = 1 << 16  # bytes of a file that are looked at
-SHORT = 128  # bytes; of fewer nothing is said, but for what has a signature or is UTF-16 throughout
-MANY_NULS = 0.5  # of the bytes
-CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # but those that terminals know: 8 to 13, ESC
+HEAD_SIZE = 1 << 16  # bytes at the beginning of a file that are looked at
+MIN_SAMPLE_SIZE = 128  # bytes; shorter files are judged only by signatures, and by whether they are UTF-16
+MAX_NULS = 0.5  # share of the bytes
+CONTROLS = bytes({*range(1, 8), *range(14, 27), *range(28, 32), 127})  # without those of terminals: 8 to 13, ESC
 HIGH = bytes(range(128, 256))
-MANY_CONTROLS = 0.03  # of the bytes; in what is compressed one in ten is such
-SEVERAL = 4  # kinds of them, where there is no NUL: a text may have its own use for one or two
-ODD = ("Cc", "Cn", "Co")  # of Unicode's categories: controls, and what is no character to all
-MANY_ODD = 0.05  # of the characters
-MIN_WIDE_BYTES = 12  # bytes of UTF-16
-ONE_SIDED = 0.8  # of the NULs: at even places, or at odd ones
-MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # UTF-32's begins with one of them, or with NULs
+MAX_CONTROLS = 0.03  # share of the bytes; in compressed data it is a tenth
+MAX_CONTROL_KINDS = 3  # different controls in a text without NUL: it may have its own use for one or two
+ODD_CATEGORIES = ("Cc", "Cn", "Co")  # of Unicode: controls, unassigned characters, private ones
+MAX_ODD = 0.05  # share of the characters
+MIN_WIDE_SIZE = 12  # bytes, from which UTF-16 can be recognised without a mark
+ONE_SIDED = 0.8  # share of the NULs that are at even offsets, or at odd ones
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+UTF_32_MARKS = (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)
 
 SIGNATURES = {
     "a PNG picture": rb"\x89PNG\r\n\x1a\n",
@@ -54,43 +55,47 @@ KINDS = {kind: re.compile(signature, re.DOTALL) for kind, signature in SIGNATURE
 
 
 class NoText(TextError):
-    """A file that is no text, or none in the encoding that was given; `why` in a few words, and the `fitting` ones."""
+    """A file that is not text, or not in the encoding that was given.
+
+    `reason` says why in a few words; `fitting` are the encodings that would fit.
+    """
 
     def __init__(
-        self, what: str, where: str, to_do: str, why: str, fitting: tuple[str, ...] = (), is_binary: bool = False
+        self, what: str, where: str, to_do: str, reason: str, fitting: tuple[str, ...] = (), is_binary: bool = False
     ) -> None:
         super().__init__(what, where, to_do)
-        self.why, self.fitting, self.is_binary = why, fitting, is_binary
+        self.reason, self.fitting, self.is_binary = reason, fitting, is_binary
 
 
 def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
-    """Raise NoText when a file that begins with these bytes is binary, or UTF-16 though `encoding` is another.
+    """Raise NoText when a file that begins with `head` is binary, or is UTF-16 or UTF-32 but `encoding` is not.
 
-    A NUL in a text is a character like others: only many of them, or other controls, make it binary.
+    A NUL is a character like others: a file is binary only if it has many of them, or other control characters.
     """
     for kind, signature in KINDS.items():
         if signature.match(head):
             raise _binary(kind, name)
     if encoding.startswith(("utf-16", "utf-32")):
-        if len(head) >= SHORT and _is_odd(head, encoding):
+        if len(head) >= MIN_SAMPLE_SIZE and _is_odd(head, encoding):
             raise _binary(f"binary data, or not {encoding}", name)
         return
     wide = wide_encoding(head)
     if wide:
         what = f"this is not {encoding}: it looks like {wide[:6].upper()}"
         raise NoText(what, name, f"give --encoding {wide}", f"looks like {wide[:6].upper()}", (wide,))
-    if len(head) >= SHORT and _is_binary(head):
+    if len(head) >= MIN_SAMPLE_SIZE and _is_binary(head):
         raise _binary("binary data", name)
 
 
 def wide_encoding(head: bytes) -> str | None:
-    """UTF-16 or UTF-32, where it can only be that: as text it would be half NULs or control characters."""
+    """UTF-16 or UTF-32, where a file can be nothing else: half of its bytes would be NULs or control characters."""
     if b"\0" not in head:
         return None
-    if head.startswith(MARKS) or head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE)):
-        is_utf_32 = head.startswith((codecs.BOM_UTF32_BE, codecs.BOM_UTF32_LE))
-        return "utf-32" if is_utf_32 else "utf-16"
-    if len(head) < MIN_WIDE_BYTES or is_utf_8(head):
+    if head.startswith(UTF_32_MARKS):  # before those of UTF-16: one of them begins with one of these
+        return "utf-32"
+    if head.startswith(UTF_16_MARKS):
+        return "utf-16"
+    if len(head) < MIN_WIDE_SIZE or is_utf_8(head):
         return None
     for encoding, width in (("utf-32-le", 4), ("utf-32-be", 4), ("utf-16-le", 2), ("utf-16-be", 2)):
         if (_nuls_suit(head, width) or (width == 2 and _is_beyond_latin(head))) and _reads_as_text(head, encoding):
@@ -99,28 +104,28 @@ def wide_encoding(head: bytes) -> str | None:
 
 
 def _binary(kind: str, name: str) -> NoText:
-    to_do = "give a text; of a folder or an archive, --exclude leaves it out; --unit byte learns any bytes"
-    return NoText(f"this is no text: {kind}", name, to_do, kind, is_binary=True)
+    to_do = "give a text; in a folder or an archive, --exclude leaves it out; --unit byte learns any bytes"
+    return NoText(f"this is not a text: {kind}", name, to_do, kind, is_binary=True)
 
 
 def _is_binary(head: bytes) -> bool:
-    if len(head) - len(head.translate(None, CONTROLS)) > MANY_CONTROLS * len(head):
-        return b"\0" in head or len({*head} & {*CONTROLS}) >= SEVERAL
-    return head.count(b"\0") > MANY_NULS * len(head)
+    if len(head) - len(head.translate(None, CONTROLS)) > MAX_CONTROLS * len(head):
+        return b"\0" in head or len({*head} & {*CONTROLS}) > MAX_CONTROL_KINDS
+    return head.count(b"\0") > MAX_NULS * len(head)
 
 
 def _is_odd(head: bytes, encoding: str) -> bool:
-    """Whether too much of it decodes to what is no character, or to none that texts have."""
+    """Whether too much of a file decodes to errors, or to characters that texts do not have."""
     try:
         text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
-    except UnicodeError:  # its mark is missing, which is said elsewhere
+    except UnicodeError:  # its mark is missing: `to_checked_utf8` reports that
         return False
-    odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD and c not in "\t\n\r\f") for c in text)
-    return odd > MANY_ODD * len(text)
+    odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD_CATEGORIES and c not in "\t\n\r\f") for c in text)
+    return odd > MAX_ODD * len(text)
 
 
 def _nuls_suit(head: bytes, width: int) -> bool:
-    """Whether NULs are where those of UTF-16's or UTF-32's Latin letters, spaces and line ends are."""
+    """Whether the NULs are where Latin letters, spaces and line ends have them in an encoding of `width` bytes."""
     nuls, controls = head.count(b"\0"), len(head) - len(head.translate(None, CONTROLS))
     if width == 4:
         return nuls > 0.45 * len(head)
@@ -129,11 +134,12 @@ def _nuls_suit(head: bytes, width: int) -> bool:
 
 
 def _is_beyond_latin(head: bytes) -> bool:
+    """Whether the bytes can be UTF-16 of another script than the Latin one."""
     return len(head) - len(head.translate(None, HIGH)) > 0.05 * len(head)
 
 
 def is_utf_8(head: bytes) -> bool:
-    """Whether it is UTF-8 with more than ASCII, which UTF-16 never is."""
+    """Whether the bytes are UTF-8 with characters beyond ASCII, which UTF-16 never looks like."""
     try:
         return not head.isascii() and bool(codecs.getincrementaldecoder("utf-8")("strict").decode(head))
     except UnicodeDecodeError:
@@ -141,10 +147,14 @@ def is_utf_8(head: bytes) -> bool:
 
 
 def _reads_as_text(head: bytes, encoding: str) -> bool:
-    """Whether it decodes, to characters that texts have."""
+    """Whether the bytes decode to characters that texts have."""
     try:
         text = codecs.getincrementaldecoder(encoding)("strict").decode(head)
     except UnicodeDecodeError:
         return False
-    kinds = {unicodedata.category(c) for c in text[:SHORT] if c not in "\t\n\r\f"}
-    return bool(kinds) and kinds.isdisjoint(ODD) and ("\n" in text or " " in text or len(text) < SHORT)
+    categories = {unicodedata.category(c) for c in text[:MIN_SAMPLE_SIZE] if c not in "\t\n\r\f"}
+    return (
+        bool(categories)
+        and categories.isdisjoint(ODD_CATEGORIES)
+        and ("\n" in text or " " in text or len(text) < MIN_SAMPLE_SIZE)
+    )

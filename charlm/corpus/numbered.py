@@ -1,23 +1,25 @@
-"""A text of words is read once: its symbols are numbered as they come, and get their ids when all have been counted.
+"""A text of words, read once: its symbols are numbered as they come, and get their ids when all have been counted.
 
-What is long lies in a temporary file, so that memory is bounded: the numbers of the text, and the tables of what they
-mean. A table that is full is put away and a new one begun. The counts are exact all the same.
+The numbers of the text and the tables of what they mean are kept in a temporary file, so that memory is bounded. When
+a table is full, it is stored there and a new one is begun. The counts are exact nevertheless.
 """
 
 import heapq
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import repeat
+from math import ceil
 from types import TracebackType
 from typing import BinaryIO, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.reader import Span
-from charlm.corpus.sources import no_room, temporary_file
+from charlm.corpus.sources import cannot_copy, temporary_file
+from charlm.corpus.text_file import Span
 from charlm.settings import TextSettings
 from charlm.text.interface import UNK, Counted, Ids
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
@@ -27,24 +29,24 @@ from charlm.text.splitting import Splitting
 from charlm.text.vocabulary import EOS_ID, UNK_ID, Vocabulary
 from charlm.text.words import DEFAULT_VOCAB_SIZE, MAX_TYPE_LENGTH, WordTokenizer, num_neighbours, splitting_of
 
-MAX_REMEMBERED = 500_000  # pieces of text in a table
+MAX_REMEMBERED = 500_000  # pieces of text that a table remembers
 MAX_SUMMED = 1_000_000  # symbols whose counts are added up at a time
-BLOCK = 1 << 20  # numbers written at a time
-NOWHERE = Span(0, 0)
-NUM_SPECIAL = UNK_ID + 1  # numbers below are ids: those of the line end, and of "<unk>" where a text has it
+BLOCK_LENGTH = 1 << 20  # numbers written at a time
+EMPTY = Span(0, 0)
+NUM_SPECIAL = UNK_ID + 1  # the numbers below it are ids: of the line end, and of "<unk>" where a text contains it
 
 
 @dataclass
 class _Table:
-    """The symbols from number NUM_SPECIAL on, and how often each was counted; both in the file."""
+    """Where the temporary file has the symbols from number NUM_SPECIAL on, and how often each was counted."""
 
-    symbols: Span = NOWHERE
-    counts: Span = NOWHERE
+    symbols: Span = EMPTY
+    counts: Span = EMPTY
 
 
 @dataclass(frozen=True)
 class _Block:
-    """Some numbers in the file, and what is known of their text."""
+    """Some numbers in the temporary file, and the characters and bytes of their text."""
 
     table: _Table
     numbers: Span
@@ -54,7 +56,10 @@ class _Block:
 
 @dataclass(frozen=True)
 class _Meaning:
-    """By number: the id, the characters and bytes of its text, and for unknown symbols those of the spelling."""
+    """What each number of a table means, as arrays (numbers,): its id, and the characters and bytes of its text.
+
+    `unknown_bytes` is the length of the spelling, with one more for its end; 0 for symbols that are in the vocabulary.
+    """
 
     ids: Ids
     characters: Ids
@@ -64,27 +69,27 @@ class _Meaning:
 
 @dataclass
 class _Pending:
-    """What has been numbered but not written."""
+    """Numbers that have not been written yet, and the characters and bytes of their text."""
 
     numbers: list[Ids] = field(default_factory=list)
     length: int = 0
     characters: int = 0
     bytes: int = 0
     is_within_a_line: bool = False
-    """Whether it goes on with the line that its last piece began."""
+    """Whether the next piece continues the line of the last one."""
 
 
 class NumberedText:
-    """The parts of a text as numbers. A context manager, for its temporary file."""
+    """The parts of a text as numbers. A context manager, which closes the temporary file."""
 
     def __init__(self, settings: TextSettings, splitting: Splitting | None = None) -> None:
-        """`splitting` is that of a tokenizer which is to grow."""
+        """`splitting` is given where a tokenizer grows: it is the one of that tokenizer."""
         self._settings = settings
         self._splitting = splitting or splitting_of(settings)
         self._numbering = Numbering(self._splitting, {UNK: UNK_ID}, NUM_SPECIAL, MAX_REMEMBERED)
         self._scratch = _Scratch()
         self._tables = [_Table()]
-        self._counts = np.zeros(0, np.int64)  # of the last table's numbers
+        self._counts = np.zeros(0, np.int64)  # how often each number of the last table was counted
         self._parts: dict[str, list[_Block]] = {}
 
     def __enter__(self) -> Self:
@@ -95,10 +100,10 @@ class NumberedText:
     ) -> None:
         self._scratch.close()
 
-    def add(self, part: str, texts: Iterable[bytes], counted: bool) -> None:
+    def add(self, part: str, texts: Iterable[bytes], is_counted: bool) -> None:
         """Number a part, given in pieces that end at line ends, or where a long line may be cut.
 
-        Only what is `counted` can become a type.
+        Only symbols of a part that `is_counted` can become types.
         """
         blocks = self._parts[part] = []
         pending = _Pending()
@@ -106,36 +111,36 @@ class NumberedText:
             data = self._splitting.prepared(text)
             numbers = self._numbering.number(data)
             if self._splitting.keeps_text:
-                space = pending.is_within_a_line and len(data) > 0
-                pending.characters += count_characters(data) + space
-                pending.bytes += len(data) + space
+                num_spaces = 1 if pending.is_within_a_line and data else 0
+                pending.characters += count_characters(data) + num_spaces
+                pending.bytes += len(data) + num_spaces
             pending.numbers.append(numbers)
             pending.length += len(numbers)
             pending.is_within_a_line = not data.endswith(b"\n")
-            if pending.length > BLOCK or self._numbering.is_full:
-                blocks.append(self._flush(pending, counted))
+            if pending.length > BLOCK_LENGTH or self._numbering.is_full:
+                blocks.append(self._flush(pending, is_counted))
                 pending = _Pending()
             if self._numbering.is_full:
                 self._begin_table()
         if pending.numbers:
-            blocks.append(self._flush(pending, counted))
+            blocks.append(self._flush(pending, is_counted))
 
     def finish(self) -> None:
-        """No more is added."""
+        """Store the last table; nothing can be added afterwards."""
         self._begin_table()
         del self._tables[-1]
 
     def tokenizer(self) -> WordTokenizer:
-        """With the most frequent symbols of what was counted."""
+        """A tokenizer of the most frequent symbols that were counted."""
         size = self._settings.vocab_size or DEFAULT_VOCAB_SIZE
         return WordTokenizer.from_counts(self._settings, self._frequent(size))
 
     def encoded(self, part: str, vocabulary: Vocabulary) -> Iterator[Counted]:
-        """A part's ids."""
+        """A part's ids, and the counts that go with them."""
         yield from with_cut_spaces(self._encoded(part, vocabulary), EOS_ID)
 
     def _encoded(self, part: str, vocabulary: Vocabulary) -> Iterator[Counted]:
-        """The same; a space between two blocks is not counted."""
+        """A part's ids and counts, in which the implicit space between two blocks is missing."""
         table, meaning = None, None
         for block in self._parts[part]:
             if table is not block.table or meaning is None:
@@ -153,16 +158,17 @@ class NumberedText:
         characters, size = (int(sizes.take(numbers).sum()) for sizes in (meaning.characters, meaning.bytes))
         return Counted(ids, characters + spaces, size + spaces, *unknown)
 
-    def _flush(self, pending: _Pending, counted: bool) -> _Block:
+    def _flush(self, pending: _Pending, is_counted: bool) -> _Block:
+        """Write the pending numbers, and count them."""
         numbers = np.concatenate(pending.numbers)
-        if counted:
-            found = np.bincount(numbers, minlength=len(self._counts))
-            found[: len(self._counts)] += self._counts
-            self._counts = found
+        if is_counted:
+            counts = np.bincount(numbers, minlength=len(self._counts))
+            counts[: len(self._counts)] += self._counts
+            self._counts = counts
         return _Block(self._tables[-1], self._scratch.put(numbers.data), pending.characters, pending.bytes)
 
     def _begin_table(self) -> None:
-        """Put the last table away and begin the next one."""
+        """Store the last table, and begin the next one."""
         symbols = self._numbering.symbols
         counts = np.zeros(len(symbols), np.int64)
         counts[: max(0, len(self._counts) - NUM_SPECIAL)] = self._counts[NUM_SPECIAL:]
@@ -178,40 +184,42 @@ class NumberedText:
     def _counts_of(self, table: _Table) -> NDArray[np.int64]:
         return np.frombuffer(self._scratch.get(table.counts), np.int64)
 
-    def _at_least(self, table: _Table, least: int) -> Iterator[tuple[str, int]]:
-        """A table's types that were counted so often there."""
-        symbols, counts = self._symbols(table), self._counts_of(table)
-        for at in np.flatnonzero(counts >= least).tolist():
-            if len(symbols[at]) <= MAX_TYPE_LENGTH:
-                yield symbols[at], int(counts[at])
+    def _candidates(self, table: _Table, min_count: int) -> Iterator[str]:
+        """The symbols that were counted at least `min_count` times in a table, and are short enough for a type."""
+        symbols = self._symbols(table)
+        for index in np.flatnonzero(self._counts_of(table) >= min_count).tolist():
+            if len(symbols[index]) <= MAX_TYPE_LENGTH:
+                yield symbols[index]
 
     def _frequent(self, size: int) -> dict[str, int]:
-        """The counts of all symbols that can be among the `size` most frequent ones.
+        """The exact counts of the `size` most frequent symbols, or of all where there are fewer.
 
-        Of these, the last one has at least the count that the last one has when only some counts are added up. And a
-        symbol with that count has, in one of the n tables, an nth part of it.
+        Adding up only some of the counts gives a lower bound on the count of the last of these symbols. And a symbol
+        with that count has, in at least one of the n tables, an nth of it.
         """
-        some: Counter[str] = Counter()
+        partial: Counter[str] = Counter()
         for table in self._tables:
             symbols, counts = self._symbols(table), self._counts_of(table)
-            most = np.argpartition(-counts, size)[:size] if len(counts) > size else np.arange(len(counts))
-            some.update({symbols[at]: int(counts[at]) for at in most.tolist() if len(symbols[at]) <= MAX_TYPE_LENGTH})
-        kept = heapq.nlargest(size, some.values())
-        least = -(-kept[-1] // len(self._tables)) if len(kept) == size else 1
-        return self._sums(max(1, least), size)
+            top = np.argpartition(-counts, size)[:size] if len(counts) > size else np.arange(len(counts))
+            for index in top.tolist():
+                if len(symbols[index]) <= MAX_TYPE_LENGTH:
+                    partial[symbols[index]] += int(counts[index])
+        largest = heapq.nlargest(size, partial.values())
+        bound = ceil(largest[-1] / len(self._tables)) if len(largest) == size else 1
+        return self._sums(max(1, bound), size)
 
-    def _sums(self, least: int, size: int) -> dict[str, int]:
-        """The `size` largest counts at least, of the symbols that were counted `least` times in one table.
+    def _sums(self, min_count: int, size: int) -> dict[str, int]:
+        """The counts of at least the `size` most frequent among the symbols with `min_count` in one of the tables.
 
-        If there are too many, some of them are counted at a time, and the largest counts kept.
+        Where there are too many symbols to hold, they are summed in several turns, each for a share of them.
         """
-        num_symbols = sum(int(np.count_nonzero(self._counts_of(table) >= least)) for table in self._tables)
-        turns = 1 + num_symbols // MAX_SUMMED
+        num_symbols = sum(int(np.count_nonzero(self._counts_of(table) >= min_count)) for table in self._tables)
+        num_turns = 1 + num_symbols // MAX_SUMMED
         kept: dict[str, int] = {}
-        for turn in range(turns):
+        for turn in range(num_turns):
             sums: dict[str, int] = {}
             for table in self._tables:
-                sums.update((symbol, 0) for symbol, _ in self._at_least(table, least) if hash(symbol) % turns == turn)
+                sums |= {symbol: 0 for symbol in self._candidates(table, min_count) if hash(symbol) % num_turns == turn}
             for table in self._tables:
                 for symbol, count in zip(self._symbols(table), self._counts_of(table).tolist(), strict=True):
                     if symbol in sums:
@@ -237,7 +245,7 @@ class NumberedText:
 
 
 class _Scratch:
-    """A temporary file to put bytes into and get them again."""
+    """A temporary file that stores bytes and gives them back. Its methods raise ResourceError when the disk is full."""
 
     def __init__(self) -> None:
         self._file: BinaryIO = temporary_file()
@@ -247,16 +255,16 @@ class _Scratch:
         try:
             self._file.write(data)
         except OSError as error:
-            raise no_room(error) from error
+            raise cannot_copy(error) from error
         return Span(start, self._file.tell())
 
     def get(self, span: Span) -> bytes:
         try:
-            self._file.seek(span.start)  # which writes what was put
+            self._file.seek(span.start)  # this also writes what is still buffered
             data = self._file.read(len(span))
-            self._file.seek(0, 2)
+            self._file.seek(0, os.SEEK_END)
         except OSError as error:
-            raise no_room(error) from error
+            raise cannot_copy(error) from error
         return data
 
     def close(self) -> None:

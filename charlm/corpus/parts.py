@@ -1,6 +1,5 @@
-"""Which part of a text is trained on and which is kept for validation: its end, or lines taken at random."""
+"""A text divided into a part to train on and a part to validate on: the end of it, or lines from all over it."""
 
-import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -11,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.hashing import hash_uniform
-from charlm.corpus.reader import Span, TextFile
-from charlm.corpus.sources import TRAIN, written
+from charlm.corpus.sources import TRAIN, number_of, temporary_copy
+from charlm.corpus.text_file import Span, TextFile
 from charlm.settings import Mode, ValidSplit
-from charlm.system.files import make_folder, remove, replacing
+from charlm.system.files import remove, replacing
+from charlm.system.folders import making_folder
 
 VALID, TEST = "valid.ids", "test.ids"
-TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # the parts as texts
+TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # where the parts are written as texts
 NEWLINE = ord("\n")
 SPLITS: dict[Mode, ValidSplit] = {"stream": "end", "sentence": "lines"}
-MAX_GROUP = 100  # lines of which several are taken
-MAX_LINES = 2.0**52  # of which one is taken: whole numbers up to there are exact
+MAX_GROUP = 100  # lines in a group of which more than one is taken
+MAX_LINES = 2.0**52  # in a group of which one is taken: floats are exact integers up to there
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,10 @@ class Part:
 
 @dataclass(frozen=True)
 class Division:
-    """How a text was divided: for which mode of training, and what is kept for validation; older folders do not say."""
+    """How a text was divided: for which mode of training, and what was kept for validation.
+
+    The defaults stand for older folders, which do not say.
+    """
 
     mode: Mode | None = None
     split: ValidSplit = "end"
@@ -43,10 +46,11 @@ class Division:
 def divide(
     texts: Mapping[str, TextFile], valid_fraction: float, mode: Mode, at_line: bool, notes: list[str], opened: ExitStack
 ) -> tuple[dict[str, Part], ValidSplit]:
-    """What to train on, validate on and test on; the second is taken from the first unless it is a text of its own.
+    """The parts to train on, to validate on and to test on, and how the first two were told apart.
 
-    In sentence mode it is lines from all over the text, otherwise the end of it, with `at_line` from a line start on.
-    `opened` closes the temporary files. Raises TextError when the text changes meanwhile; ResourceError.
+    Without a text of its own, the validation part is taken from the training text: in sentence mode lines from all
+    over it, in stream mode its end, which begins at a line start if `at_line`. Temporary files are closed by `opened`.
+    What a person should know is appended to `notes`. Raises TextError when the text changes meanwhile; ResourceError.
     """
     parts = {name: Part(text, text.span) for name, text in texts.items()}
     if VALID in parts:
@@ -55,70 +59,65 @@ def divide(
         return parts, "none"
     corpus, split = texts[TRAIN], SPLITS[mode]
     if split == "lines":
-        cut = _lines(corpus, valid_fraction, notes, opened)
+        divided = _divide_by_lines(corpus, valid_fraction, notes, opened)
     else:
-        cut = _end(corpus, valid_fraction, at_line, notes)
-    return ({**parts, **cut}, split) if cut else (parts, "none")
+        divided = _divide_at_end(corpus, valid_fraction, at_line, notes)
+    return ({**parts, **divided}, split) if divided else (parts, "none")
 
 
 @contextmanager
 def parts_written(folder: Path, parts: Mapping[str, Part]) -> Iterator[None]:
-    """Write the texts to train on and to validate on into a folder; when the block fails, a new folder vanishes again.
+    """Write the parts to train on and to validate on into a folder; a new folder is removed when the block fails.
 
     The files have the text as it was read: decoded, in UTF-8. Raises ResourceError, and TextError when the text
     changes meanwhile.
     """
-    is_new = not folder.exists()
-    try:
-        make_folder(folder)
+    with making_folder(folder):
         for name, file_name in TEXT_FILES.items():
             remove(folder / file_name)  # of a text that was divided here before
             if name in parts:
                 with replacing(folder / file_name) as file:
                     file.writelines(parts[name].text.blocks(parts[name].span))
         yield
-    except BaseException:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        raise
 
 
-def _end(corpus: TextFile, valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:
+def _divide_at_end(corpus: TextFile, valid_fraction: float, at_line: bool, notes: list[str]) -> dict[str, Part]:
+    """A text and its end; nothing, and a note, where the end would be empty."""
     train, valid = corpus.split(valid_fraction, at_line)
     if not len(valid):
-        why = "no line starts" if at_line else "there is no character"
-        notes.append(f"{corpus.name}: no validation part, for {why} in the last {valid_fraction:.3g} of it")
+        reason = "no line starts" if at_line else "there is no character"
+        notes.append(f"{corpus.name}: no validation part, because {reason} in the last {valid_fraction:.3g} of it")
         return {}
     return {TRAIN: Part(corpus, train), VALID: Part(corpus, valid)}
 
 
-def _lines(corpus: TextFile, valid_fraction: float, notes: list[str], opened: ExitStack) -> dict[str, Part]:
-    cut = {}
+def _divide_by_lines(corpus: TextFile, valid_fraction: float, notes: list[str], opened: ExitStack) -> dict[str, Part]:
+    """Two copies with the lines of each part; nothing, and a note, where one part would be empty."""
+    divided = {}
     for name, is_valid in ((TRAIN, False), (VALID, True)):
-        copy = opened.enter_context(written(_taken(corpus, valid_fraction, is_valid)))
+        copy = opened.enter_context(temporary_copy(_taken(corpus, valid_fraction, is_valid)))
         text = TextFile(corpus.name, copy, Span(0, copy.tell()), sha256=corpus.sha256)
-        cut[name] = Part(text, text.span)
-    num_lines = _num_lines(corpus)
-    lines = f"{num_lines:,} {'line' if num_lines == 1 else 'lines'}"
-    if not all(len(part.span) for part in cut.values()):
-        notes.append(f"{corpus.name}: no validation part, for it has only {lines} to take {valid_fraction:.3g} of")
+        divided[name] = Part(text, text.span)
+    lines = number_of(_num_lines(corpus), "line")
+    if not all(len(part.span) for part in divided.values()):
+        notes.append(f"{corpus.name}: no validation part, because it has only {lines} to take {valid_fraction:.3g} of")
         return {}
-    taken = f"{_num_lines(cut[VALID].text):,} of {lines}"
+    taken = f"{_num_lines(divided[VALID].text):,} of {lines}"
     notes.append(f"validation: {taken}, taken at random (always the same ones of this text)")
-    return cut
+    return divided
 
 
 def _num_lines(text: TextFile) -> int:
-    """An unfinished last line is one, too."""
-    count, block = 0, b"\n"
+    """The number of lines, including an unfinished last one."""
+    num_ends, block = 0, b"\n"
     for block in text.blocks():
-        count += block.count(b"\n")
-    return count + (not block.endswith(b"\n"))
+        num_ends += block.count(b"\n")
+    return num_ends if block.endswith(b"\n") else num_ends + 1
 
 
 def _taken(text: TextFile, valid_fraction: float, is_valid: bool) -> Iterator[bytes]:
-    """The lines for validation, or those that are left; each as it stands, in the order of the text."""
-    line = 0  # that the block begins in
+    """The lines for validation, or the other ones, unchanged and in the order of the text."""
+    line = 0  # the number of the line in which the block begins
     for block in text.blocks():
         data = np.frombuffer(block, np.uint8)
         ends = np.flatnonzero(data == NEWLINE) + 1
@@ -129,12 +128,12 @@ def _taken(text: TextFile, valid_fraction: float, is_valid: bool) -> Iterator[by
 
 
 def taken_lines(first: int, count: int, valid_fraction: float) -> NDArray[np.bool_]:
-    """Which of `count` lines, from number `first` on, are kept for validation.
+    """Which of `count` lines, from line number `first` on, are kept for validation, as an array (count,).
 
-    Of every so many lines in a row so many are taken (of 10 lines 3, for 0.3). Which ones follows from their numbers
-    alone.
+    The lines form groups of equal size, and the same number is taken from each group: for 0.3, of every 10 lines 3.
+    Which ones depends only on the line numbers.
     """
-    wanted, size = _wanted_of(valid_fraction)
+    wanted, size = _ratio(valid_fraction)
     groups = np.arange(first // size, (first + count) // size + 1)
     if wanted == 1:
         lines = groups * size + (hash_uniform(groups) * size).astype(np.int64)
@@ -147,8 +146,8 @@ def taken_lines(first: int, count: int, valid_fraction: float) -> NDArray[np.boo
     return taken
 
 
-def _wanted_of(valid_fraction: float) -> tuple[int, int]:
-    """How many lines of how many."""
+def _ratio(valid_fraction: float) -> tuple[int, int]:
+    """How many lines are taken from each group, and the size of a group."""
     if valid_fraction * MAX_GROUP < 1:
         return 1, round(min(1 / valid_fraction, MAX_LINES))
     return Fraction(valid_fraction).limit_denominator(MAX_GROUP).as_integer_ratio()

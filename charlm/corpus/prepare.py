@@ -1,9 +1,8 @@
-"""A text becomes a folder: the tokenizer's files, and the ids of each part. A few passes, none holds the whole text."""
+"""From a text to a folder with the tokenizer and the ids of each part, in a few passes that never hold all the text."""
 
-import shutil
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import ExitStack, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,29 +10,33 @@ from typing import Any
 import numpy as np
 
 from charlm.corpus.comparison import note_on_unknown, notes_on_parts
+from charlm.corpus.decoding import check_encoding
+from charlm.corpus.encoding import count_part, encode_part
 from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
-from charlm.corpus.reader import TextFile, check_encoding, open_text
+from charlm.corpus.reader import open_text
 from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import STDIN, TRAIN, number_of
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
+from charlm.corpus.text_file import TextFile
 from charlm.errors import RunError, TextError, UsageError
 from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
-from charlm.system.files import cannot_write, make_folder, remove, write_atomically
+from charlm.system.files import cannot_write, remove, write_atomically
+from charlm.system.folders import making_folder
 from charlm.text.characters import CharacterTokenizer
-from charlm.text.interface import Counted, Encoded, Tokenizer
-from charlm.text.long_lines import Piece, at_a_space, where_case_is_plain, with_cut_spaces, without_cut_spaces
+from charlm.text.interface import Encoded, Tokenizer
+from charlm.text.long_lines import at_a_space, where_case_is_plain
 from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
-PARTS = (TRAIN, VALID, TEST)
-SUBWORD_BLOCK = 1 << 22  # bytes encoded at a time, by several threads
-GROWING = ("char", "word")  # units whose tokenizers can take further symbols
-PROBE = 1 << 16  # bytes read at a time while looking for a second symbol
+PART_FILES = (TRAIN, VALID, TEST)
+GROWING_UNITS = ("char", "word")  # their tokenizers can take further symbols
+LINE_UNITS = ("word", "subword")  # a text of these is divided at a line start
+PROBE_SIZE = 1 << 16  # bytes read at a time while looking for a second symbol
 
 
 @dataclass(frozen=True)
@@ -47,7 +50,7 @@ class PreparedCorpus:
     test: IdsFile | None
     notes: tuple[str, ...]
     seal: str = ""
-    """sha256 of the folder's MANIFEST.json, which covers all of it; empty in folders of older versions."""
+    """sha256 of the folder's MANIFEST.json, which covers the whole folder; empty in folders of older versions."""
     division: Division = Division()
 
 
@@ -63,92 +66,74 @@ def prepare(
     mode: Mode = "stream",
     write_parts: Path | None = None,
 ) -> PreparedCorpus:
-    """Read a text (`-`: standard input), learn its symbols unless a tokenizer is given, and write all as ids.
+    """Read a text (`-` is standard input), learn its symbols unless a tokenizer is given, and write its parts as ids.
 
-    How its line ends are read is decided by what it has, unless the settings say; the other texts are read likewise.
+    Unless the settings say how line ends are read, the text itself decides, also for the texts `valid` and `test`.
 
-    With `grow` the tokenizer that is given gets the text's new symbols, behind its own, if it is one that can.
+    With `grow`, a tokenizer that is given gets the new symbols of the text, behind its own, if its unit allows that.
 
-    Without `valid` the end of the text is kept for validation: from character `int((1 - valid_fraction) * n)` for
-    characters and bytes, from the next line start for words and subwords; in sentence mode so many of its lines, from
-    all over it. With `write_parts` both parts are written into that folder as texts, too. The folders are made only
-    once the input has been found good. Raises UsageError, TextError, ResourceError.
+    Without `valid`, some of the text is kept for validation. In stream mode it is the end: for characters and bytes
+    from character `int((1 - valid_fraction) * n)` on, for words and subwords from the next line start on. In sentence
+    mode it is a share of the lines, taken from all over the text. With `write_parts`, the parts to train and to
+    validate on are also written into that folder as texts.
+
+    Both folders are made only when the input has been found good. Raises UsageError, TextError, ResourceError.
     """
+    unit = tokenizer.unit if tokenizer else text.unit
     if tokenizer is None:
         check_text_settings(text)
     check_encoding(corpus_settings.encoding)
-    given = texts_of(corpus)
-    if [*given.paths, str(valid), str(test)].count(STDIN) > 1:
-        raise UsageError("only one text can come from standard input", to_do="give the others as files")
-    unit = tokenizer.unit if tokenizer else text.unit
+    sources = _sources(texts_of(corpus), valid, test)
     check_forms(corpus_settings, unit)
-    notes: list[str] = []
     with ExitStack() as opened:
         texts = {
-            name: opened.enter_context(open_text(path, corpus_settings, raw=unit == "byte"))
-            for name, path in ((TRAIN, given), (VALID, given.beside(valid)), (TEST, given.beside(test)))
-            if path
+            name: opened.enter_context(open_text(source, corpus_settings, raw=unit == "byte"))
+            for name, source in sources.items()
         }
-        reading = _in_form(texts, corpus_settings, unit, tokenizer)
-        for one in texts.values():
-            notes += one.notes
-        if unit != "byte" and tokenizer is None:
-            notes += about_marks(texts[TRAIN])
-        if unit == "word":
-            notes += about_spaceless(texts[TRAIN])
-        at_line = unit in ("word", "subword")
-        parts, split = divide(texts, corpus_settings.valid_fraction, mode, at_line, notes, opened)
-        train = parts[TRAIN]
-        if unit != "byte":
-            _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE)), "\n")
+        reading = _bring_all_into_form(texts, corpus_settings, unit, tokenizer)
+        notes = _notes_on_texts(texts, unit, is_learned=tokenizer is None)
+        parts, split = divide(texts, corpus_settings.valid_fraction, mode, unit in LINE_UNITS, notes, opened)
+        _refuse_one_character(parts[TRAIN], unit)
         numbered = None
-        if tokenizer is None or (grow and unit in GROWING):
-            learned: Tokenizer
-            if unit == "word":
-                splitting = tokenizer.splitting if isinstance(tokenizer, WordTokenizer) else None
-                numbered = opened.enter_context(NumberedText(text, splitting))
-                learned = _learn_words(numbered, parts)
-            else:
-                learned = _learn(text, train, notes)
+        if tokenizer is None or (grow and unit in GROWING_UNITS):
+            learned, numbered = _learn(text, unit, parts, tokenizer, notes, opened)
             tokenizer = tokenizer.grown(learned) if tokenizer else learned
         notes += _notes_on_marks(tokenizer, texts.values())
-        probes = _encoded(tokenizer, train, PROBE)
-        _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in probes), tokenizer.eos_id)
-        for one in texts.values():
-            notes += about_other_form(tokenizer, one)
+        _refuse_one_token(parts[TRAIN], tokenizer)
+        for text_file in texts.values():
+            notes += about_other_form(tokenizer, text_file)
         notes += notes_on_parts(parts, split, unit)
-        opened.enter_context(nullcontext() if write_parts is None else parts_written(write_parts, parts))
-        pieces = {name: _pieces(tokenizer, numbered, name, part) for name, part in parts.items()}
-        hashes = {name: part.text.sha256 for name, part in parts.items()}
-        return _write(folder, tokenizer, pieces, hashes, reading, notes, Division(mode, split))
+        if write_parts is not None:
+            opened.enter_context(parts_written(write_parts, parts))
+        return _write(folder, tokenizer, parts, numbered, reading, notes, Division(mode, split))
 
 
 def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
-    """What `prepare` wrote into a folder, every byte of it checked.
+    """What `prepare` wrote into a folder, with every byte checked.
 
     Raises RunError when a file is missing or damaged, or the folder's seal is not the one given.
     """
-    manifest, division, found = read_manifest(folder)
-    if seal and found != seal:
+    manifest = read_manifest(folder)
+    if seal and manifest.seal != seal:
         what = f"damaged corpus: {MANIFEST} is missing, altered, or belongs to another run"
         raise RunError(what, str(folder / MANIFEST), "restore the run's own from a copy")
     tokenizer = load_tokenizer(folder)
-    listed = manifest if found else [name for name in PARTS if (folder / name).exists()]
-    if TRAIN not in listed:
+    names = [name for name in PART_FILES if (name in manifest.files if manifest.seal else (folder / name).exists())]
+    if TRAIN not in names:
         raise RunError("no ids to train on", str(folder / TRAIN), "make them with charlm tokenize corpus.txt -o DIR")
-    files = {name: IdsFile.open(folder / name) for name in PARTS if name in listed}
-    if found:
+    files = {name: IdsFile.open(folder / name) for name in names}
+    if manifest.seal:
         check_manifest(folder, manifest, tokenizer.files(), files)
-    fingerprint = tokenizer.sha256()
+    tokenizer_sha256 = tokenizer.sha256()
     for file in files.values():
-        if file.header.tokenizer_sha256 != fingerprint:
+        if file.header.tokenizer_sha256 != tokenizer_sha256:
             raise RunError("these ids were made by another tokenizer", str(file.path), "make the folder again")
         file.verify(tokenizer.vocab_size, tokenizer.eos_id)
-    return PreparedCorpus(folder, tokenizer, files[TRAIN], files.get(VALID), files.get(TEST), (), found, division)
+    return _prepared(folder, tokenizer, files, [], manifest.seal, manifest.division)
 
 
 def source_sha256(path: Path | str | Texts, settings: CorpusSettings, raw: bool) -> str:
-    """The checksum that `prepare` would note for a text, which is read in the same way. Raises TextError."""
+    """The checksum that `prepare` would store for a text, which is read in the same way. Raises TextError."""
     with open_text(path, settings, raw) as text:
         return text.sha256
 
@@ -156,38 +141,74 @@ def source_sha256(path: Path | str | Texts, settings: CorpusSettings, raw: bool)
 def encoded_text(
     tokenizer: Tokenizer, source: Path | str, settings: CorpusSettings, notes: list[str] | None = None
 ) -> Iterator[Encoded]:
-    """A text (`-`: standard input) as ids, in pieces as they are read. Raises TextError as `prepare` does."""
+    """The ids of a text (`-` is standard input), in pieces as they are read; notes on the text go to `notes`.
+
+    Raises TextError as `prepare` does.
+    """
     raw = tokenizer.unit == "byte"
     with open_text(source, settings, raw) as text:
         bring_into_form(text, settings, raw, tokenizer)
         if notes is not None:
             notes += [*text.notes, *about_other_form(tokenizer, text)]
-        yield from _encoded(tokenizer, Part(text, text.span))
+        yield from encode_part(tokenizer, Part(text, text.span))
 
 
-def _in_form(
-    texts: dict[str, TextFile], settings: CorpusSettings, unit: Unit, tokenizer: Tokenizer | None
+def _sources(corpus: Texts, valid: Path | None, test: Path | None) -> dict[str, Texts]:
+    """What each part is read from, as far as it was given. Raises UsageError where two come from standard input."""
+    if [*corpus.paths, str(valid), str(test)].count(STDIN) > 1:
+        raise UsageError("only one text can come from standard input", to_do="give the others as files")
+    given = {TRAIN: corpus, VALID: corpus.with_same_patterns(valid), TEST: corpus.with_same_patterns(test)}
+    return {name: source for name, source in given.items() if source}
+
+
+def _bring_all_into_form(
+    texts: Mapping[str, TextFile], settings: CorpusSettings, unit: Unit, tokenizer: Tokenizer | None
 ) -> CorpusSettings:
-    """Bring all texts into the form of the one to train on; the settings, with what was decided for that.
+    """Bring all texts into the form of the training text; the settings, with what was decided for it.
 
-    Where it has no CR at all, the line ends of the others are their own matter.
+    Where the training text has no CR at all, each of the other texts decides about its own line ends.
     """
-    train = texts[TRAIN]
-    had_cr = train.has_cr
-    reading = bring_into_form(train, settings, unit == "byte", tokenizer)
-    is_open = settings.line_ends is None and not had_cr
-    for name in {*texts} - {TRAIN}:
-        others = replace(reading, line_ends=None) if is_open else reading
-        bring_into_form(texts[name], others, unit == "byte", tokenizer)
+    train, is_raw = texts[TRAIN], unit == "byte"
+    each_decides = settings.line_ends is None and not train.has_cr
+    reading = bring_into_form(train, settings, is_raw, tokenizer)
+    for name in texts.keys() - {TRAIN}:
+        bring_into_form(texts[name], replace(reading, line_ends=None) if each_decides else reading, is_raw, tokenizer)
     return reading
 
 
-def _learn_words(numbered: NumberedText, parts: dict[str, Part]) -> WordTokenizer:
-    """The types of the part to train on, while all parts are numbered."""
-    for name, part in parts.items():
-        numbered.add(name, part.text.texts(part.span, lines=True, within=at_a_space), counted=name == TRAIN)
-    numbered.finish()
-    return numbered.tokenizer()
+def _notes_on_texts(texts: Mapping[str, TextFile], unit: Unit, is_learned: bool) -> list[str]:
+    """The notes from opening the texts, and those on what suits the unit; `is_learned`: no tokenizer was given."""
+    notes = [note for text in texts.values() for note in text.notes]
+    if unit != "byte" and is_learned:
+        notes += about_marks(texts[TRAIN])
+    if unit == "word":
+        notes += about_spaceless(texts[TRAIN])
+    return notes
+
+
+def _learn(
+    settings: TextSettings,
+    unit: Unit,
+    parts: Mapping[str, Part],
+    growing: Tokenizer | None,
+    notes: list[str],
+    opened: ExitStack,
+) -> tuple[Tokenizer, NumberedText | None]:
+    """A tokenizer of the symbols of the training part; for words also the numbers of all parts, found on the way."""
+    train = parts[TRAIN]
+    if unit == "word":
+        splitting = growing.splitting if isinstance(growing, WordTokenizer) else None
+        numbered = opened.enter_context(NumberedText(settings, splitting))
+        for name, part in parts.items():
+            texts = part.text.texts(part.span, lines=True, within=at_a_space)
+            numbered.add(name, texts, is_counted=name == TRAIN)
+        numbered.finish()
+        return numbered.tokenizer(), numbered
+    if settings.unit == "char":
+        texts = train.text.texts(train.span, lines=settings.lowercase, within=where_case_is_plain)
+        return CharacterTokenizer.learn(settings, texts), None
+    texts = train.text.texts(train.span, lines=True, within=at_a_space)
+    return build_tokenizer(settings, (text.decode() for text in texts), notes), None
 
 
 def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator[str]:
@@ -199,51 +220,26 @@ def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator
         counts = sum(map(count_marks, blocks), Counter[str]())
         for mark, count in sorted(counts.items()):
             what = meaning_of(mark) if tokenizer.splitting.marks else "unknown to this older tokenizer"
-            yield f"{text.name}: {mark} stands in it {number_of(count, 'time')}; it is {what}"
+            yield f"{text.name}: {mark} occurs in it {number_of(count, 'time')}; it is {what}"
 
 
-def _learn(settings: TextSettings, train: Part, notes: list[str]) -> Tokenizer:
-    if settings.unit == "char":
-        texts = train.text.texts(train.span, lines=settings.lowercase, within=where_case_is_plain)
-        return CharacterTokenizer.learn(settings, texts)
-    texts = train.text.texts(train.span, lines=True, within=at_a_space)
-    return build_tokenizer(settings, (text.decode() for text in texts), notes)
+def _refuse_one_character(train: Part, unit: Unit) -> None:
+    """Raise TextError unless a training part of characters has two different ones; bytes are checked as tokens."""
+    if unit != "byte":
+        _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE_SIZE)), "\n")
 
 
-def _encoded(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[Encoded]:
-    """A part's ids, some `size` bytes of text at a time."""
-    return _joined(tokenizer, tokenizer.encode_bytes, _texts(tokenizer, part, size))
-
-
-def _texts(tokenizer: Tokenizer, part: Part, size: int | None = None) -> Iterator[bytes]:
-    """A part in pieces that the tokenizer can encode one by one."""
-    if tokenizer.unit == "byte":
-        return part.text.blocks(part.span, size)
-    return part.text.texts(part.span, size, tokenizer.needs_lines, tokenizer.place_to_cut)
-
-
-def _joined(tokenizer: Tokenizer, encode: Callable[[bytes], Piece], texts: Iterator[bytes]) -> Iterator[Piece]:
-    """Pieces of a text, some of which begin within a long line, as ids."""
-    if tokenizer.unit != "word":
-        return map(encode, texts)
-    return with_cut_spaces(map(encode, without_cut_spaces(texts)), tokenizer.eos_id)
-
-
-def _pieces(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part: Part) -> Iterator[Counted]:
-    """A part's ids, from its numbers where it has been numbered."""
-    if numbered is not None and isinstance(tokenizer, WordTokenizer):
-        yield from numbered.encoded(name, tokenizer.vocabulary)
-        part.text.check_unchanged()
-        return
-    size = SUBWORD_BLOCK if tokenizer.unit == "subword" else None
-    yield from _joined(tokenizer, tokenizer.encode_counted, _texts(tokenizer, part, size))
+def _refuse_one_token(train: Part, tokenizer: Tokenizer) -> None:
+    """Raise TextError unless the training part has two different tokens."""
+    pieces = encode_part(tokenizer, train, PROBE_SIZE)
+    _refuse_one_symbol(train, (set(np.unique(piece.ids).tolist()) for piece in pieces), tokenizer.eos_id)
 
 
 def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None:
-    """Raise TextError unless the pieces of a text have two different symbols besides its line's `end`."""
+    """Raise TextError unless two different symbols occur in the pieces of a text, the line end not counted."""
     seen: set[Any] = set()
-    for piece in pieces:
-        seen |= piece - {end}
+    for symbols in pieces:
+        seen |= symbols - {end}
         if len(seen) > 1:
             return
     what = "the text to train on has fewer than two different symbols: nothing to learn"
@@ -253,35 +249,50 @@ def _refuse_one_symbol(part: Part, pieces: Iterable[set[Any]], end: Any) -> None
 def _write(
     folder: Path,
     tokenizer: Tokenizer,
-    parts: dict[str, Iterator[Counted]],
-    hashes: dict[str, str],
+    parts: Mapping[str, Part],
+    numbered: NumberedText | None,
     reading: CorpusSettings,
     notes: list[str],
     division: Division,
 ) -> PreparedCorpus:
-    """Write the folder. The ids to train on come last: as long as they are missing it is nobody's prepared corpus."""
-    is_new = not folder.exists()
-    make_folder(folder)
-    try:
-        for name in (MANIFEST, *PARTS):
-            remove(folder / name)  # of a corpus prepared here before
-        for name, content in tokenizer.files().items():
-            write_atomically(folder / name, content)
-        names = sorted(parts, key=TRAIN.__eq__)
-        written = {name: write_ids(folder / name, tokenizer, parts[name], hashes[name], reading) for name in names}
-        for name in [name for name, file in written.items() if not file.num_tokens]:
-            notes.append(f"{name}: no tokens, so there is no such part")
-            remove(written.pop(name).path)
-        if VALID in written:
-            notes += note_on_unknown(written[TRAIN], written[VALID], tokenizer.vocab_size)
-        else:
-            division = replace(division, split="none")
-        seal = write_manifest(folder, tokenizer.files(), written, division)
-    except BaseException as error:
-        if is_new:
-            shutil.rmtree(folder, ignore_errors=True)
-        if isinstance(error, OSError):
+    """Write the folder. Raises ResourceError, and TextError when a text changes meanwhile."""
+    with making_folder(folder):
+        try:
+            files = _write_files(folder, tokenizer, parts, numbered, reading)
+            for name in [name for name, file in files.items() if not file.num_tokens]:
+                notes.append(f"{name}: no tokens, so there is no such part")
+                remove(files.pop(name).path)
+            if VALID in files:
+                notes += note_on_unknown(files[TRAIN], files[VALID], tokenizer.vocab_size)
+            else:
+                division = replace(division, split="none")
+            seal = write_manifest(folder, tokenizer.files(), files, division)
+        except OSError as error:
             raise cannot_write(folder, error) from error
-        raise
-    files = written[TRAIN], written.get(VALID), written.get(TEST)
-    return PreparedCorpus(folder, tokenizer, *files, tuple(notes), seal, division)
+    return _prepared(folder, tokenizer, files, notes, seal, division)
+
+
+def _write_files(
+    folder: Path,
+    tokenizer: Tokenizer,
+    parts: Mapping[str, Part],
+    numbered: NumberedText | None,
+    reading: CorpusSettings,
+) -> dict[str, IdsFile]:
+    """Write the tokenizer and the ids, the training part last: without it the folder is no prepared corpus."""
+    for name in (MANIFEST, *PART_FILES):
+        remove(folder / name)  # of a corpus that was prepared here before
+    for name, content in tokenizer.files().items():
+        write_atomically(folder / name, content)
+    files = {}
+    for name in sorted(parts, key=lambda name: name == TRAIN):
+        pieces = count_part(tokenizer, numbered, name, parts[name])
+        files[name] = write_ids(folder / name, tokenizer, pieces, parts[name].text.sha256, reading)
+    return files
+
+
+def _prepared(
+    folder: Path, tokenizer: Tokenizer, files: Mapping[str, IdsFile], notes: list[str], seal: str, division: Division
+) -> PreparedCorpus:
+    train, valid, test = files[TRAIN], files.get(VALID), files.get(TEST)
+    return PreparedCorpus(folder, tokenizer, train, valid, test, tuple(notes), seal, division)

@@ -1,4 +1,4 @@
-"""What a person gives as a text, as a file that can be read at any place: files, pipes, compressed ones, folders."""
+"""Files, pipes, standard input and compressed files, each as a file that can be read at any offset."""
 
 import hashlib
 import os
@@ -13,31 +13,34 @@ from itertools import chain
 from pathlib import Path
 from typing import BinaryIO, NoReturn, Protocol
 
-from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompressed
+from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompress
 from charlm.errors import ResourceError, TextError
 from charlm.text.interface import TOKENIZER_FILE
 
 STDIN = "-"
 TRAIN = "train.ids"
-COPIED = 1 << 18  # bytes at a time
-MAX_IN_MEMORY = 1 << 26  # bytes of a copy; a larger one goes to a temporary file
-MAX_SHARE = 0.5  # of what is free on the disk, which such a file may take
+COPY_SIZE = 1 << 18  # bytes copied at a time
+MAX_IN_MEMORY = 1 << 26  # bytes of a copy; a larger copy is a temporary file on disk
+MAX_SHARE = 0.5  # of the free space on the disk, for such a file
 
-Version = tuple[int, int]  # a file's size, and when it was last written to
+Version = tuple[int, int]  # a file's size in bytes, and when it was last written to, in nanoseconds
 
 
 class Readable(Protocol):
-    """What can be read from its start to its end."""
+    """A file that can be read from its start to its end."""
 
     def read(self, size: int, /) -> bytes: ...
 
     def fileno(self) -> int:
-        """Raises OSError where there is no such file of its own."""
+        """The file's descriptor. Raises OSError where it has none."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An open file. One that others can change has its `version`; a copy has the `sha256` of what it was made from."""
+    """An open file.
+
+    `version` is None for a copy, which nobody else can change; `sha256` is that of the bytes that a copy was made from.
+    """
 
     name: str
     file: BinaryIO
@@ -47,22 +50,22 @@ class Source:
 
 
 def open_source(path: Path | str) -> Source:
-    """Open a file; `-` is standard input. Pipes are copied to a temporary file, and what is compressed, decompressed.
+    """Open a file; `-` is standard input. A pipe is copied, and a compressed file decompressed, into a temporary file.
 
-    Raises TextError when it is missing, unreadable or damaged; ResourceError when there is no room for a copy;
+    Raises TextError when the file is missing, unreadable or damaged; ResourceError when there is no space for a copy;
     UsageError when the package that decompresses it is missing.
     """
-    name = shown(path)
+    name = printable(path)
     if str(path) == STDIN:
         if sys.stdin is None:
             raise TextError("there is no standard input", to_do="give a text file")
-        return copied(sys.stdin.buffer, name)
-    file = opened(path, name)
+        return copy_source(sys.stdin.buffer, name)
+    file = open_binary(path, name)
     try:
         version = version_of(file)
         if version and version[0] and compression_of(read_at(file, MAGIC_SIZE, 0, name)) is None:
             return Source(name, file, version)
-        source = copied(file, name)
+        source = copy_source(file, name)
     except BaseException:
         file.close()
         raise
@@ -71,9 +74,9 @@ def open_source(path: Path | str) -> Source:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """The files in a folder and its folders, by the bytes of their paths. What is hidden is left out.
+    """The files in a folder and its subfolders, sorted by the bytes of their paths; hidden ones are left out.
 
-    A link to a file is followed unless that file is there already; a link to a folder is not, so there are no loops.
+    A link to a file is followed unless that file is listed already; links to folders are not, so there are no loops.
     Raises TextError when a folder cannot be read or a link leads nowhere.
     """
     files: dict[Path, tuple[int, int]] = {}
@@ -86,7 +89,7 @@ def files_below(folder: Path) -> list[Path]:
                 if stat.S_ISREG(status.st_mode):
                     (links if path.is_symlink() else files)[path] = status.st_dev, status.st_ino
     except OSError as error:
-        raise cannot_read(error, shown(error.filename or folder)) from error
+        raise cannot_read(error, printable(error.filename or folder)) from error
     seen = set(files.values())
     for path in sorted(links, key=os.fsencode):
         if links[path] not in seen:
@@ -97,11 +100,11 @@ def files_below(folder: Path) -> list[Path]:
 
 def is_prepared(path: Path) -> bool:
     """Whether this is a folder that `charlm tokenize -o` wrote."""
-    return all(os.path.isfile(path / name) for name in (TOKENIZER_FILE, TRAIN))  # Path's own fails for a long name
+    return all(os.path.isfile(path / name) for name in (TOKENIZER_FILE, TRAIN))  # `Path.is_file` fails for a long name
 
 
-def shown(path: Path | str) -> str:
-    """A path on one line, whatever its name is made of."""
+def printable(path: Path | str) -> str:
+    """A path for a message: on one line, whatever characters it has."""
     if str(path) == STDIN:
         return "standard input"
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in str(path))
@@ -113,7 +116,7 @@ def number_of(count: int, thing: str) -> str:
 
 
 def version_of(file: Readable) -> Version | None:
-    """None for what is no ordinary file."""
+    """The version of a regular file; None for anything else."""
     try:
         status = os.fstat(file.fileno())
     except OSError:
@@ -121,35 +124,37 @@ def version_of(file: Readable) -> Version | None:
     return (status.st_size, status.st_mtime_ns) if stat.S_ISREG(status.st_mode) else None
 
 
-def changed(name: str) -> TextError:
+def changed_while_read(name: str) -> TextError:
+    """The error for a text that was written to while it was read."""
     return TextError("the text changed while it was read", name, "wait until it is complete, or give a copy of it")
 
 
 def cannot_read(error: OSError | ValueError, name: str) -> TextError:
-    return TextError(f"cannot read: {getattr(error, 'strerror', None) or error}", name, "check the path and its rights")
+    reason = getattr(error, "strerror", None) or error
+    return TextError(f"cannot read: {reason}", name, "check the path and its permissions")
 
 
 def read_at(file: BinaryIO, size: int, start: int, name: str) -> bytes:
-    """Some bytes of a file, fewer at its end. Raises TextError."""
+    """`size` bytes of a file from offset `start` on, fewer at its end. Raises TextError."""
     try:
         return os.pread(file.fileno(), size, start)
     except OSError as error:
         raise cannot_read(error, name) from error
 
 
-def written(pieces: Iterable[bytes]) -> BinaryIO:
-    """A file without a name that has these bytes: in memory, or on disk where they are many.
+def temporary_copy(pieces: Iterable[bytes]) -> BinaryIO:
+    """A file without a name that has these bytes: in memory, or on disk where there are more than MAX_IN_MEMORY.
 
-    Raises ResourceError, also when they take more than MAX_SHARE of what is free there, and what `pieces` raises.
+    Raises ResourceError, also when they take more than MAX_SHARE of the free space there, and what `pieces` raises.
     """
-    file, size, most = _file_in_memory(), 0, MAX_IN_MEMORY
+    file, size, max_size, is_on_disk = _file_in_memory(), 0, MAX_IN_MEMORY, False
     try:
         for piece in pieces:
             size += len(piece)
-            if size > most and most == MAX_IN_MEMORY:
-                file, most = _on_disk(file)
-            if size > most:
-                raise _too_much()
+            if size > max_size and not is_on_disk:
+                file, max_size, is_on_disk = _moved_to_disk(file), _max_size_on_disk(), True
+            if size > max_size:
+                raise _too_large()
             file.write(piece)
             del piece  # before the next one is made
         file.flush()
@@ -157,54 +162,59 @@ def written(pieces: Iterable[bytes]) -> BinaryIO:
         with suppress(OSError):
             file.close()
         if isinstance(error, OSError):
-            raise no_room(error) from error
+            raise cannot_copy(error) from error
         raise
     return file
 
 
 def _file_in_memory() -> BinaryIO:
-    """A file that is nowhere but in memory, where the system has such files."""
+    """A file in memory; on disk where the system has no such files."""
     if not hasattr(os, "memfd_create"):
         return temporary_file()
     try:
         return open(os.memfd_create("charlm"), "w+b")
-    except OSError:  # a sandbox that does not know it
+    except OSError:  # a sandbox without that system call
         return temporary_file()
 
 
-def _on_disk(file: BinaryIO) -> tuple[BinaryIO, int]:
-    """A temporary file with the same bytes in place of this one, and how many it may have."""
+def _moved_to_disk(file: BinaryIO) -> BinaryIO:
+    """A temporary file with the same bytes as this one, which is closed."""
     copy = temporary_file()
     file.seek(0)
-    shutil.copyfileobj(file, copy, COPIED)
+    shutil.copyfileobj(file, copy, COPY_SIZE)
     file.close()
-    return copy, int(MAX_SHARE * shutil.disk_usage(tempfile.gettempdir()).free)
+    return copy
 
 
-def _too_much() -> ResourceError:
-    what = f"the text takes more than {MAX_SHARE:.0%} of what is free for a copy of it"
-    to_do = "make room there, set TMPDIR to another place, or unpack it by hand and give the files"
+def _max_size_on_disk() -> int:
+    return int(MAX_SHARE * shutil.disk_usage(tempfile.gettempdir()).free)
+
+
+def _too_large() -> ResourceError:
+    what = f"a copy of the text takes more than {MAX_SHARE:.0%} of the free space"
+    to_do = "free some space there, set TMPDIR to another folder, or unpack the text by hand and give the files"
     return ResourceError(what, tempfile.gettempdir(), to_do)
 
 
 def temporary_file() -> BinaryIO:
-    """A file that vanishes when it is closed. Raises ResourceError."""
+    """A file on disk that is removed when it is closed. Raises ResourceError."""
     try:
         return tempfile.TemporaryFile()
     except OSError as error:
-        raise no_room(error) from error
+        raise cannot_copy(error) from error
 
 
-def no_room(error: OSError) -> ResourceError:
-    to_do = "make room there, or set TMPDIR to another place"
+def cannot_copy(error: OSError) -> ResourceError:
+    to_do = "free some space there, or set TMPDIR to another folder"
     try:
-        place = tempfile.gettempdir()
-    except OSError:  # there is none that can be written
-        place = ""
-    return ResourceError(f"cannot copy the text: {error.strerror or error}", place, to_do)
+        folder = tempfile.gettempdir()
+    except OSError:  # no folder for temporary files can be written
+        folder = ""
+    return ResourceError(f"cannot copy the text: {error.strerror or error}", folder, to_do)
 
 
-def opened(path: Path | str, name: str) -> BinaryIO:
+def open_binary(path: Path | str, name: str) -> BinaryIO:
+    """Open a file. Raises TextError."""
     try:
         return open(path, "rb")
     except FileNotFoundError as error:
@@ -213,25 +223,26 @@ def opened(path: Path | str, name: str) -> BinaryIO:
         raise cannot_read(error, name) from error
 
 
-def copied(file: Readable, name: str) -> Source:
-    """What is read from a file to its end, decompressed if it is compressed. Raises what `open_source` raises."""
+def copy_source(file: Readable, name: str) -> Source:
+    """A copy of what a file has from here on, decompressed if it is compressed. Raises what `open_source` raises."""
     version, digest = version_of(file), hashlib.sha256()
     blocks = _blocks(file, name, digest)
     first = next(blocks, b"")
     whole: Iterator[bytes] = chain([first], blocks)
     kind = compression_of(first)
-    copy = written(decompressed(whole, kind, name) if kind else whole)
+    copy = temporary_copy(decompress(whole, kind, name) if kind else whole)
     if version_of(file) != version:
         copy.close()
-        raise changed(name)
+        raise changed_while_read(name)
     notes = (f"{name}: decompressed ({kind})",) if kind else ()
     return Source(name, copy, sha256=digest.hexdigest(), notes=notes)
 
 
 def _blocks(file: Readable, name: str, digest: "hashlib._Hash") -> Iterator[bytes]:
+    """The blocks of a file up to its end, which are also given to `digest`. Raises TextError."""
     while True:
         try:
-            block = file.read(COPIED)
+            block = file.read(COPY_SIZE)
         except OSError as error:
             raise cannot_read(error, name) from error
         if not block:

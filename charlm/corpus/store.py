@@ -1,29 +1,30 @@
-"""Ids on disk: a header of JSON, then the ids, read by memory-mapping."""
+"""The ids of a text on disk: a JSON header of fixed size, then the ids, which are read by memory-mapping."""
 
 import hashlib
 import json
 import os
 import zlib
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import BinaryIO, Literal, Self, get_args
+from typing import BinaryIO, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import RunError
 from charlm.settings import CorpusSettings, LineEnds, NormalForm
-from charlm.system.files import open_file, parse_json, replacing
+from charlm.system.files import open_file, replacing
+from charlm.system.json_files import parse_json
+from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
 from charlm.text.interface import Counted, Tokenizer
 from charlm.text.octets import NUM_BYTES, count_bytes
 
 MAGIC = b"charlm-ids-1\n"
 HEADER_SIZE = 1024  # bytes; a multiple of 64, so that the ids behind it are aligned
-CHUNK = 1 << 22  # bytes
-MAX_COUNT = (1 << 62) - 1  # of anything that is counted
-COUNTED = 1 << 17  # ids counted at a time: the whole numbers that NumPy makes of them stay in the cache
+VERIFIED_BYTES = 1 << 22  # read at a time to verify a file
+COUNTED_IDS = 1 << 17  # counted at a time: the integers that NumPy makes of them stay in the processor's cache
 
 StoredType = Literal["uint8", "uint16", "uint32"]
 StoredIds = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
@@ -31,46 +32,49 @@ StoredIds = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.uint32]
 
 @dataclass(frozen=True)
 class Header:
-    """What a file of ids says about itself. `count` includes the leading `<eos>`; nothing else does."""
+    """What a file of ids says about itself. Only `count` includes the leading `<eos>`."""
 
+    __pydantic_config__ = NO_OTHER_FIELDS
     dtype: StoredType
-    count: int
-    tokenizer_sha256: str
-    num_tokens: int
-    num_characters: int
-    """Of the normalised text, as `num_bytes` (UTF-8)."""
-    num_bytes: int
-    num_lines: int
-    """An unfinished last line is one, too."""
-    num_unknown: int
+    count: Count
+    tokenizer_sha256: ShortText
+    num_tokens: Count
+    num_characters: Count
+    """Characters of the normalised text."""
+    num_bytes: Count
+    """Bytes of the normalised text in UTF-8."""
+    num_lines: Count
+    """Lines of the text, an unfinished last line included."""
+    num_unknown: Count
     """Tokens that became `<unk>` because the vocabulary lacks them."""
-    unknown_bytes: int
-    """Their length in UTF-8, each with one more for its end."""
-    crc32: int
-    """Of the ids' bytes."""
-    source_sha256: str = ""
-    """Of the text as it was given; older files do not say."""
+    unknown_bytes: Count
+    """Bytes of the unknown tokens in UTF-8, and one more for the end of each."""
+    crc32: Count
+    """Checksum of the bytes that hold the ids."""
+    source_sha256: ShortText = ""
+    """Checksum of the text as it was given; empty in older files."""
     line_ends: LineEnds = "keep"
-    """How the text was read, as its `normal_form`."""
+    """What was done with the line ends of the text."""
     normal_form: NormalForm = "keep"
+    """The normal form into which the text was brought."""
 
 
 @dataclass(frozen=True)
 class IdsFile:
-    """A text's ids on disk. `ids[0]` is `<eos>`, the first input; the tokens to be predicted are `ids[1:]`."""
+    """A text's ids on disk. `ids[0]` is `<eos>`, the first input; the tokens to predict are `ids[1:]`."""
 
     path: Path
     header: Header
 
     @classmethod
     def open(cls, path: Path) -> Self:
-        """Read and check the header. Raises RunError when the file is missing, truncated or none of charlm's."""
+        """Read and check the header. Raises RunError when the file is missing, truncated, or not a file of ids."""
         with _open(path) as file:
             head = file.read(HEADER_SIZE)
             size = os.fstat(file.fileno()).st_size
         if not head.startswith(MAGIC):
             raise _damaged(path, "it does not begin as a file of ids")
-        header = _header(path, head)
+        header = _read_header(path, head)
         opened = cls(path, header)
         if size != opened.num_bytes:
             raise _damaged(path, f"{size:,} bytes are not {header.count:,} ids of {header.dtype}")
@@ -78,7 +82,7 @@ class IdsFile:
 
     @cached_property
     def ids(self) -> StoredIds:
-        """All ids, the leading `<eos>` too, mapped from the disk."""
+        """All ids (count,), including the leading `<eos>`, mapped from the disk."""
         with _open(self.path) as file:
             return np.memmap(file, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
 
@@ -88,16 +92,16 @@ class IdsFile:
 
     @property
     def num_bytes(self) -> int:
-        """Of the whole file."""
+        """Bytes of the whole file."""
         return HEADER_SIZE + self.header.count * np.dtype(self.header.dtype).itemsize
 
     def counts(self, size: int) -> NDArray[np.int64]:
-        """How often each id below `size` occurs among the tokens."""
+        """How often each id below `size` occurs among the tokens (size,)."""
         counts = np.zeros(max(size, NUM_BYTES), np.int64)
         dtype = np.dtype(self.header.dtype)
-        with _open(self.path) as file:  # not by memory-mapping: all that was read would count as ours
+        with _open(self.path) as file:  # not memory-mapped: all pages read would count as this process's memory
             file.seek(HEADER_SIZE + dtype.itemsize)
-            while block := file.read(COUNTED * dtype.itemsize):
+            while block := file.read(COUNTED_IDS * dtype.itemsize):
                 if dtype.itemsize == 1:
                     counts[:NUM_BYTES] += count_bytes(block)
                 else:
@@ -105,12 +109,12 @@ class IdsFile:
         return counts[:size]
 
     def verify(self, vocab_size: int, eos_id: int) -> None:
-        """Read everything once. Raises RunError when a byte has changed, or an id is none of such a vocabulary."""
+        """Read the whole file. Raises RunError when a byte has changed, or an id is not below `vocab_size`."""
         dtype = np.dtype(self.header.dtype)
         checksum, highest, first = 0, 0, None
         with _open(self.path) as file:
             file.seek(HEADER_SIZE)
-            while block := file.read(CHUNK):
+            while block := file.read(VERIFIED_BYTES):
                 checksum = zlib.crc32(block, checksum)
                 ids = np.frombuffer(block, dtype, len(block) // dtype.itemsize)
                 first = int(ids[0]) if first is None else first
@@ -121,7 +125,7 @@ class IdsFile:
             raise _damaged(self.path, "it has ids that its tokenizer does not have, or does not begin with <eos>")
 
     def header_sha256(self) -> str:
-        """Of the file's first bytes, which hold the checksum of the others."""
+        """The sha256 of the header, which holds the checksum of the ids."""
         with _open(self.path) as file:
             return hashlib.sha256(file.read(HEADER_SIZE)).hexdigest()
 
@@ -133,9 +137,9 @@ def write_ids(
     source_sha256: str = "",
     reading: CorpusSettings | None = None,
 ) -> IdsFile:
-    """Write a text's ids as they come, in constant memory, and put the file in place when it is whole.
+    """Write a text's ids as they come, in constant memory; the file appears under its name when it is complete.
 
-    Raises ResourceError when the place cannot be written.
+    `reading` says how the text was read. Raises ResourceError when the file cannot be written.
     """
     with replacing(path) as file:
         file.write(bytes(HEADER_SIZE))
@@ -148,38 +152,39 @@ def write_ids(
 
 
 def _write(file: BinaryIO, tokenizer: Tokenizer, pieces: Iterable[Counted]) -> Header:
+    """Write `<eos>` and the ids of the pieces; the header that describes them."""
     dtype = _stored_type(tokenizer.vocab_size)
     start = np.array([tokenizer.eos_id], dtype)
     file.write(start.data)
     checksum, last = zlib.crc32(start.data), tokenizer.eos_id
-    tokens = characters = size = lines = unknown = unknown_bytes = 0
+    num_tokens = num_characters = num_bytes = num_ends = num_unknown = unknown_bytes = 0
     for piece in pieces:
         ids = piece.ids.astype(dtype)
         file.write(ids.data)
         checksum = zlib.crc32(ids.data, checksum)
         last = int(ids[-1]) if len(ids) else last
-        tokens += len(ids)
-        characters += piece.characters
-        size += piece.bytes
-        lines += int(np.count_nonzero(ids == tokenizer.eos_id))
-        unknown += piece.num_unknown
+        num_tokens += len(ids)
+        num_characters += piece.characters
+        num_bytes += piece.bytes
+        num_ends += int(np.count_nonzero(ids == tokenizer.eos_id))
+        num_unknown += piece.num_unknown
         unknown_bytes += piece.unknown_bytes
     return Header(
         dtype=dtype,
-        count=tokens + 1,
+        count=num_tokens + 1,
         tokenizer_sha256=tokenizer.sha256(),
-        num_tokens=tokens,
-        num_characters=characters,
-        num_bytes=size,
-        num_lines=lines + (last != tokenizer.eos_id),
-        num_unknown=unknown,
+        num_tokens=num_tokens,
+        num_characters=num_characters,
+        num_bytes=num_bytes,
+        num_lines=num_ends if last == tokenizer.eos_id else num_ends + 1,
+        num_unknown=num_unknown,
         unknown_bytes=unknown_bytes,
         crc32=checksum,
     )
 
 
 def _stored_type(vocab_size: int) -> StoredType:
-    """The smallest one that holds the ids."""
+    """The smallest type that holds all ids of a vocabulary."""
     if vocab_size <= 1 << 8:
         return "uint8"
     return "uint16" if vocab_size <= 1 << 16 else "uint32"
@@ -189,38 +194,27 @@ def _open(path: Path) -> BinaryIO:
     try:
         return open_file(path)
     except (OSError, ValueError) as error:
-        why = error.strerror or error if isinstance(error, OSError) else error
-        raise RunError(f"cannot read the ids: {why}", str(path)) from error
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise RunError(f"cannot read the ids: {reason}", str(path)) from error
 
 
-def _header(path: Path, head: bytes) -> Header:
+def _read_header(path: Path, head: bytes) -> Header:
     try:
-        header = Header(**parse_json(head[len(MAGIC) :]))
-    except (ValueError, TypeError) as error:
-        raise _damaged(path, "its header cannot be read") from error
-    if not _is_sound(header):
-        raise _damaged(path, "its header has what charlm never wrote")
+        header = read_record(Header, parse_json(head[len(MAGIC) :]))
+    except ValueError as error:
+        raise _damaged(path, f"its header cannot be read: {error}") from error
+    if not _counts_agree(header):
+        raise _damaged(path, "the counts in its header contradict each other")
     return header
 
 
-def _is_sound(header: Header) -> bool:
-    """Whether all fields are of their types, and the counts agree with each other."""
-    for one in fields(Header):
-        value = getattr(header, one.name)
-        if one.type is int and not (type(value) is int and 0 <= value <= MAX_COUNT):
-            return False
-        if one.type is not int and not isinstance(value, str):
-            return False
+def _counts_agree(header: Header) -> bool:
     return (
-        header.dtype in get_args(StoredType)
-        and header.line_ends in get_args(LineEnds)
-        and header.normal_form in get_args(NormalForm)
-        and header.num_tokens == header.count - 1
+        header.num_tokens == header.count - 1
         and max(header.num_lines, header.num_unknown) <= header.num_tokens
         and header.num_unknown <= header.unknown_bytes
         and header.num_characters <= header.num_bytes
-        and (header.num_tokens > 0) <= (header.num_characters > 0)
-        and header.crc32 < 1 << 32
+        and (header.num_tokens == 0 or header.num_characters > 0)
     )
 
 

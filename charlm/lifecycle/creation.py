@@ -32,7 +32,8 @@ from charlm.runs.directory import CORPUS, INITIAL, RunDirectory
 from charlm.runs.lock import HOLDER, writing
 from charlm.scoring.reading import reading_with_tokenizer
 from charlm.settings import ModelSettings, TextSettings, TrainingSettings
-from charlm.system.files import cannot_write, check_space, copy_tree, make_folder, move_into_place
+from charlm.system.files import cannot_write
+from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
 from charlm.system.machine import find_machine
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.defaults import decide_architecture, decide_training

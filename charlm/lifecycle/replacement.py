@@ -13,7 +13,7 @@ from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
 from charlm.runs.destination import refuse_what_is_there
 from charlm.runs.lock import writing
-from charlm.system.files import exchange, move_into_place
+from charlm.system.folders import exchange, move_into_place
 
 
 class Replacement:

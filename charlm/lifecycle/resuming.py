@@ -20,7 +20,7 @@ from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
 from charlm.runs.finding import about_copies, find_run, list_runs
 from charlm.settings import LENGTHS, TrainingSettings, flag
-from charlm.system.files import check_space
+from charlm.system.folders import check_space
 from charlm.system.machine import cores, find_machine
 from charlm.text.tokenizer import load_tokenizer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
@@ -145,8 +145,8 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     facts, texts = config.corpus, request.texts or Texts(())
     given = (
         (request.texts, facts.sha256),
-        (texts.beside(request.valid), facts.valid_sha256),
-        (texts.beside(request.test), facts.test_sha256),
+        (texts.with_same_patterns(request.valid), facts.valid_sha256),
+        (texts.with_same_patterns(request.test), facts.test_sha256),
     )
     for text, sha256 in given:
         if text is not None and not facts.sha256:  # a run of an older charlm

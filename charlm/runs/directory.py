@@ -19,16 +19,9 @@ from typing import Any
 from charlm.errors import RunError
 from charlm.runs.log import METRICS, RunLog, reason
 from charlm.runs.weights import Weights, moment, packed, saved_at, unpacked
-from charlm.system.files import (
-    MAX_JSON,
-    fingerprint,
-    make_folder,
-    parse_json,
-    put_link,
-    read_file,
-    write_atomically,
-    write_json,
-)
+from charlm.system.files import fingerprint, put_link, read_file, write_atomically
+from charlm.system.folders import make_folder
+from charlm.system.json_files import MAX_JSON, parse_json, write_json
 
 RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 5, 1  # docs/run-directory.md says what each has

@@ -7,7 +7,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from charlm.errors import UsageError
-from charlm.system.files import cannot_write, read_file, sweep, write_atomically
+from charlm.system.files import cannot_write, read_file, write_atomically
+from charlm.system.folders import sweep
 
 LOCK = ".lock"
 HOLDER = f"{LOCK}.holder"  # who holds it, for people; what a dead process left there is overwritten by the next one

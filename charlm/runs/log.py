@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from charlm.errors import RunError
-from charlm.system.files import append_line, open_file, parse_json, sync_file, truncate
+from charlm.system.files import append_line, open_file, sync_file, truncate
+from charlm.system.json_files import parse_json
 
 METRICS = "metrics.jsonl"
 MAX_LINE = 1 << 24  # bytes

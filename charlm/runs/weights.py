@@ -8,7 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from charlm.system.files import open_file, parse_json
+from charlm.system.files import open_file
+from charlm.system.json_files import parse_json
 from charlm.system.records import ShortText, read_record
 
 MAX_HEADER = 1 << 24  # bytes

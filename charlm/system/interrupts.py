@@ -1,4 +1,4 @@
-"""Ctrl-C and its kin: the first signal asks the loop to end, the second ends at once."""
+"""Ctrl-C and other signals to stop: the first one asks the training loop to end, the second ends the process."""
 
 import signal
 from collections.abc import Iterator
@@ -9,42 +9,42 @@ SIGNALS = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if 
 
 
 class Interrupted(KeyboardInterrupt):
-    """The first signal came while something was done that may be broken off."""
+    """The first signal came while something was done that can be interrupted at any time."""
 
 
 class StopRequest:
-    """Remembers the first signal."""
+    """Remembers the first signal; as a signal handler it is called with each one."""
 
     signal: int | None = None
-    _may_break: bool = False
+    _is_interruptible: bool = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         if self.signal is not None:
-            signal.signal(number, signal.SIG_DFL)  # a third one does not even wait for torch to come back to Python
+            signal.signal(number, signal.SIG_DFL)  # a third signal works even while torch does not return to Python
             raise KeyboardInterrupt if number == signal.SIGINT else SystemExit(128 + number)
         self.signal = number
-        if self._may_break:
+        if self._is_interruptible:
             raise Interrupted
 
     @contextmanager
     def breaking_off(self) -> Iterator[None]:
-        """Within this block, which leaves nothing half done, the first signal ends at once. Raises Interrupted."""
-        self._may_break = True
+        """End this block at the first signal; it must be one that leaves nothing half done. Raises Interrupted."""
+        self._is_interruptible = True
         try:
             if self.signal is not None:
                 raise Interrupted
             yield
         finally:
-            self._may_break = False
+            self._is_interruptible = False
 
 
 @contextmanager
 def catching_signals() -> Iterator[StopRequest]:
-    """Within this block the first signal is remembered, not raised. Outside the main thread nothing is caught."""
+    """Remember the first signal in this block instead of raising it. Outside the main thread nothing is caught."""
     request = StopRequest()
-    wanted = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
+    caught = [number for number in SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]  # nohup ignores SIGHUP
     try:
-        old = {number: signal.signal(number, request) for number in wanted}
+        old = {number: signal.signal(number, request) for number in caught}
     except ValueError:  # not the main thread
         yield request
         return

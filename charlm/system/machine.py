@@ -1,4 +1,4 @@
-"""The machine: where to compute, in which precision, with how many threads."""
+"""The machine: which device computes, whether it has bfloat16, and how many threads are used."""
 
 import math
 import os
@@ -10,46 +10,47 @@ from pathlib import Path
 from charlm.errors import UsageError
 from charlm.settings import Device, TrainingSettings
 
-MEMORY_GROUP = Path("/sys/fs/cgroup")  # a container's limit, where there is one
-OWN_GROUPS = Path("/proc/self/cgroup")  # the control groups that this process is in
+GROUPS_ROOT = Path("/sys/fs/cgroup")  # control groups, which limit a container
+OWN_GROUPS = Path("/proc/self/cgroup")  # lists the control groups that this process is in
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What decides a default: the kind of device, its threads, and whether it multiplies bfloat16 natively."""
+    """What defaults depend on: the device, the number of threads, and whether it multiplies bfloat16 natively."""
 
     device: str
     threads: int
     bfloat16: bool
 
 
-def cores(groups: Path = MEMORY_GROUP, own: Path = OWN_GROUPS) -> int:
-    """Processors that this process may use: those it may run on, but no more than its container's share of time.
+def cores(groups: Path = GROUPS_ROOT, own: Path = OWN_GROUPS) -> int:
+    """The number of processors that this process may use: those it may run on, limited by its container's quota.
 
-    That is the quota of its control groups, below `groups`, and of all that they are in; `own` lists them.
+    The quota is that of its control groups and of the groups around them, whose folders are below `groups`; the file
+    `own` lists the groups.
     """
-    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = min(_quotas(groups, own), default=math.inf)
-    return there if quota >= there else max(1, math.ceil(quota))
+    return available if quota >= available else max(1, math.ceil(quota))
 
 
 def _quotas(groups: Path, own: Path) -> Iterator[float]:
-    """Processors' worth of time that each control group allows, where it sets a limit."""
+    """How many processors' time each control group allows, for the groups that set a limit."""
     for folder in _group_folders(groups, own):
-        with suppress(OSError, ValueError, ZeroDivisionError):  # version 2; "max" is no number
+        with suppress(OSError, ValueError, ZeroDivisionError):  # version 2; "max" is not a number
             quota, period = (folder / "cpu.max").read_text().split()
             yield int(quota) / int(period)
-        with suppress(OSError, ValueError, ZeroDivisionError):  # version 1; -1 is no limit
+        with suppress(OSError, ValueError, ZeroDivisionError):  # version 1; -1 means that there is no limit
             quota_us, period_us = (int((folder / f"cpu.cfs_{name}_us").read_text()) for name in ("quota", "period"))
             if quota_us > 0:
                 yield quota_us / period_us
 
 
 def _group_folders(groups: Path, own: Path) -> Iterator[Path]:
-    """Where the limits of this process's groups are, and those of the groups around them.
+    """The folders with the limits of this process's groups, and of the groups around them.
 
-    A line of `own` is `0::/path` in version 2, `4:cpu,cpuacct:/path` in version 1. Within a container the path can be
-    the host's, which is not there: the container's own group is then at the top.
+    A line of `own` is `0::/path` in version 2, `4:cpu,cpuacct:/path` in version 1. In a container it can be a path of
+    the host, which does not exist there: the folder of the container's own group is then `groups` itself.
     """
     lines = []
     with suppress(OSError):
@@ -58,14 +59,15 @@ def _group_folders(groups: Path, own: Path) -> Iterator[Path]:
         if controllers and "cpu" not in controllers.split(","):
             continue
         for root in dict.fromkeys([controllers, "cpu"]) if controllers else [""]:
-            inner = Path(path.lstrip("/"))
-            yield from (groups / root / one for one in (inner, *inner.parents))
+            group = Path(path.lstrip("/"))
+            yield from (groups / root / folder for folder in (group, *group.parents))
 
 
 def one_thread_for_numpy(threads: int | None) -> None:
-    """Let NumPy's BLAS use one thread, unless told otherwise, before NumPy is imported.
+    """Let NumPy's BLAS use one thread, or the number given; this must be called before NumPy is imported.
 
-    For one token at a time a second thread costs more than it gives.
+    For one token at a time, a second thread costs more time than it saves. Variables that the user has set stay as they
+    are unless `threads` is given.
     """
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         if threads is not None:
@@ -75,7 +77,7 @@ def one_thread_for_numpy(threads: int | None) -> None:
 
 
 def find_machine(settings: TrainingSettings) -> Machine:
-    """The machine as torch sees it, the user's choices applied. Raises UsageError for a device that is not there."""
+    """The machine as torch sees it, with the user's choices applied. Raises UsageError for a device that is missing."""
     import torch
 
     torch.set_num_threads(settings.threads or cores())
@@ -87,24 +89,27 @@ def find_machine(settings: TrainingSettings) -> Machine:
 
 
 def may_have_gpu() -> bool:
-    """Whether there may be a GPU that torch would use by itself; torch, which knows, takes long to ask."""
+    """Whether there may be a GPU that torch would use; this is a guess, because importing torch takes seconds."""
     drivers = ("/dev/nvidiactl", "/dev/nvhost-gpu", "/dev/kfd", "/dev/dxg")
     return os.name == "nt" or any(os.path.exists(path) for path in drivers)
 
 
 def find_device(wanted: Device) -> str:
-    """The device's name in torch; "auto" is a GPU of CUDA's where there is one. Raises UsageError."""
+    """The name of a device in torch; "auto" is the GPU of CUDA, or the processor where there is none.
+
+    Raises UsageError for a device that is missing.
+    """
     import torch
 
-    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    device = wanted if wanted != "auto" else "cuda" if there["cuda"] else "cpu"
-    if not there[device]:
+    is_available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    device = wanted if wanted != "auto" else "cuda" if is_available["cuda"] else "cpu"
+    if not is_available[device]:
         raise UsageError(f"--device {device}: torch finds no such device here", to_do="leave --device out, or give cpu")
     return device
 
 
 def _has_bfloat16(device: str) -> bool:
-    """Whether the device itself multiplies in bfloat16: what torch emulates there is slower than float32."""
+    """Whether the device itself multiplies in bfloat16; where torch emulates that, it is slower than float32."""
     import torch
 
     if device == "cuda":

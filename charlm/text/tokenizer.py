@@ -6,7 +6,8 @@ from typing import Any
 
 from charlm.errors import RunError, UsageError
 from charlm.settings import TextSettings, Unit, flag
-from charlm.system.files import parse_json, read_file
+from charlm.system.files import read_file
+from charlm.system.json_files import parse_json
 from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.interface import (
