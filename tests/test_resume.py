@@ -15,11 +15,11 @@ import torch
 import charlm
 from charlm import settings as config
 from charlm.cells import CELLS
-from charlm.cli.verify import verify
 from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
 from charlm.lifecycle import session
 from charlm.lifecycle.session import Session, TrainRequest, open_session
+from charlm.lifecycle.verification import verify
 from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory, Weights
 from charlm.runs.lock import writing
 from charlm.system.interrupts import Interrupted, StopRequest

@@ -17,9 +17,9 @@ import pytest
 
 import charlm
 from charlm.cli.info import _describe
-from charlm.cli.verify import verify
 from charlm.errors import CharlmError, RunError
 from charlm.lifecycle.session import TrainRequest, open_session
+from charlm.lifecycle.verification import verify
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.settings import SubwordModel, TextSettings
 from charlm.text.subword_checking import check_model

@@ -12,9 +12,9 @@ import pytest
 
 import charlm
 from charlm.cli.app import main
-from charlm.cli.verify import verify
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
+from charlm.lifecycle.verification import verify
 from tests.conftest import TINY
 from tests.mutations import reseal
 
@@ -157,7 +157,7 @@ def test_the_command_ends_with_4_for_a_damaged_run(
 PEAKS = """
 import resource, sys
 from pathlib import Path
-from charlm.cli.verify import verify
+from charlm.lifecycle.verification import verify
 
 for run in sys.argv[1:]:
     wrong = [one.detail for one in verify(Path(run)) if not one.ok]
