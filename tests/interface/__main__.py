@@ -138,7 +138,7 @@ def _parameters(title: str, command: Any, context: Any) -> list[str]:
 
 def _parameter(parameter: Any, hint: Any) -> str:
     is_argument = parameter.param_type_name == "argument"
-    names = parameter.name.upper() if is_argument else ", ".join([*parameter.opts, *parameter.secondary_opts])
+    names = parameter.name.upper() if is_argument else ", ".join(sorted([*parameter.opts, *parameter.secondary_opts]))
     notes = ["required"] if parameter.required else []
     if parameter.nargs != 1 or getattr(parameter, "multiple", False):
         notes.append("may be repeated")
