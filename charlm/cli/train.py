@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from charlm.cli.console import describe, literal, out, perplexity, say, show_command, when_the_reader_goes, write_json
+from charlm.cli.console import describe, literal, on_closed_pipe, out, perplexity, say, show_command, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.errors import UsageError
 from charlm.settings import (
@@ -85,7 +85,7 @@ def train_cli(
 ) -> None:
     """Train a language model on a text."""
     began = time.perf_counter()
-    when_the_reader_goes(signal.SIG_IGN)
+    on_closed_pipe(signal.SIG_IGN)
     settings = gather({**flags, "preset": preset}, config, resume=resume)
     for note in unknown_variables():
         say(note, quiet)
