@@ -63,7 +63,7 @@ class TextSettings:
     unit: Unit = setting("char", "What one token is.", panel="Text")
     vocab_size: int | None = setting(
         None,
-        "Maximum number of types, with special symbols (words: 10,000; subwords: 4,000).",
+        "Maximum number of types, with special symbols (default 10,000 words or 4,000 subwords).",
         low=3,
         high=2**24,
         panel="Text",
@@ -87,7 +87,7 @@ class CorpusSettings:
         panel="Text",
     )
     encoding: str = setting("utf-8", "Encoding of the text.", panel="Text")
-    encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that do not decode.", panel="Text")
+    encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that cannot be decoded.", panel="Text")
     line_ends: LineEnds | None = setting(
         None, "lf: turn CRLF and CR into newlines (default if nearly all lines end with them).", panel="Text"
     )
@@ -102,12 +102,12 @@ class ModelSettings:
 
     cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` shows the equations.", panel="Model")
     num_layers: int | None = setting(
-        None, "Number of recurrent layers (1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"
+        None, "Number of recurrent layers (default 1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"
     )
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
     tie_embeddings: bool | None = setting(
-        None, "Use the embeddings as output weights, too (words: yes).", panel="Model"
+        None, "Share the embeddings with the output layer (default for words).", panel="Model"
     )
     dropout: float | None = setting(
         None,
@@ -125,12 +125,18 @@ class ModelSettings:
     )
     head_size: int | None = setting(None, "Units in each feed-forward layer.", low=1, high=65536, panel="Model")
     proj_size: int | None = setting(
-        None, "lstm_projected: units in the output (half of the hidden size).", low=1, high=65536, panel="Model"
+        None,
+        "lstm_projected: units in the output (default: half of the hidden size).",
+        low=1,
+        high=65536,
+        panel="Model",
     )
-    mogrifier_rounds: int | None = setting(None, "lstm_mogrifier: number of rounds (5).", low=1, high=64, panel="Model")
+    mogrifier_rounds: int | None = setting(
+        None, "lstm_mogrifier: number of rounds (default 5).", low=1, high=64, panel="Model"
+    )
     mogrifier_rank: int | None = setting(
         None,
-        "lstm_mogrifier: rank of each round's matrix (a sixteenth of the hidden size).",
+        "lstm_mogrifier: rank of each round's matrix (default: a sixteenth of the hidden size).",
         low=1,
         high=65536,
         panel="Model",
@@ -142,7 +148,9 @@ class TrainingSettings:
     """How the network is trained."""
 
     mode: Mode = setting(
-        "stream", "stream: one running text, state carried on; sentence: shuffled lines.", panel="Training"
+        "stream",
+        "stream: one running text, state carried on; sentence: each line on its own, shuffled.",
+        panel="Training",
     )
     bptt: int | None = setting(
         None,
@@ -167,10 +175,10 @@ class TrainingSettings:
         None, "Steps until the learning rate is highest.", low=0, high=10**9, panel="Training"
     )
     clip_norm: float | None = setting(
-        None, "Maximum norm of the gradient (default 1).", low=1e-9, high=1e9, panel="Training"
+        None, "Limit of the gradient's norm (default 1).", low=1e-9, high=1e9, panel="Training"
     )
     clip_value: float | None = setting(
-        None, "Maximum gradient component, instead of the norm.", low=1e-9, high=1e9, panel="Training"
+        None, "Limit of each gradient component, instead of the norm.", low=1e-9, high=1e9, panel="Training"
     )
     steps: int | None = setting(None, "Train for this many steps.", low=1, high=10**9, panel="Length")
     epochs: float | None = setting(
@@ -194,7 +202,7 @@ class TrainingSettings:
     )
     threads: int | None = setting(None, "Number of processor threads.", low=1, high=1024, panel="Machine")
     deterministic: bool = setting(
-        False, "On GPUs: use only operations whose results can be repeated; on CPUs all are such.", panel="Machine"
+        False, "On GPUs: use deterministic operations only; on CPUs all of them are.", panel="Machine"
     )
 
 

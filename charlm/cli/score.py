@@ -94,7 +94,7 @@ def score_cli(
     ] = False,
     encoding: Annotated[str, typer.Option(help="The encoding of --file and --stream.")] = "utf-8",
     encoding_errors: Annotated[
-        EncodingErrors, typer.Option(help="What to do with bytes that do not decode.")
+        EncodingErrors, typer.Option(help="What to do with bytes that cannot be decoded.")
     ] = "strict",
     device: Annotated[Device, typer.Option(help="Where to score files.")] = "auto",
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
