@@ -14,6 +14,7 @@ from charlm.cli.parsing import OneValueEach, reading_options
 
 MAX_COLUMNS = 100
 NAME_COLUMNS = 26  # for an option with its value, with the indentation and the space behind it
+MIN_MEANING_COLUMNS = 20
 COMMAND_COLUMNS = 12  # for a command's name, in the same way
 VALUES_OF_TYPES = {
     "str": "TEXT",
@@ -37,7 +38,7 @@ VALUES_OF_OPTIONS = {
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""
-MORE_HELP = "charlm COMMAND --help explains a command, charlm --help exit codes and settings."
+MORE_HELP = "charlm COMMAND --help explains a command; charlm --help lists the exit codes."
 
 Row = tuple[str, str]  # a name, and its meaning as markup
 
@@ -130,13 +131,15 @@ def _default(option: Any) -> str:
 
 
 def _show_rows(rows: Iterable[Row], console: Console, columns: int = NAME_COLUMNS) -> None:
+    """Print names and meanings in two columns, the first one of `columns` columns."""
     margin = "\n" + " " * columns
     for name, meaning in rows:
         gap = margin if len(name) + 2 >= columns else " " * (columns - 2 - len(name))
-        lines = Text.from_markup(meaning, emoji=False).wrap(console, max(20, console.width - columns))
+        lines = Text.from_markup(meaning, emoji=False).wrap(console, max(MIN_MEANING_COLUMNS, console.width - columns))
         console.print(Text.assemble("  ", (name, "bold"), gap, Text(margin).join(lines)))
 
 
 def _show_end(command: Any, console: Console) -> None:
+    """Print the epilog; its paragraphs have empty lines between them in the source, as Typer wants them."""
     if command.epilog:
         console.print("\n" + re.sub(r"\n\n(?!\[bold])", "\n", command.epilog.strip()))

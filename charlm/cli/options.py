@@ -13,8 +13,8 @@ from charlm.settings import flag
 
 Command = Callable[..., None]
 MAX_CHOICES_SHOWN = 6
-INCLUDE = "In folders and archives, read only files that match, such as '*.txt'; may be repeated."
-EXCLUDE = "Leave out files whose path, name or folder matches; may be repeated."
+INCLUDE = "In folders and archives, read only files that match PATTERN, such as '*.txt'; may be repeated."
+EXCLUDE = "Leave out files whose path, name or folder matches PATTERN; may be repeated."
 
 
 def takes(*kinds: type) -> Callable[[Command], Command]:

@@ -70,13 +70,14 @@ def register(app: typer.Typer) -> None:
 def score_cli(
     sentences: Annotated[
         list[str] | None,
-        typer.Argument(help="Sentences; several are ranked. A single - reads standard input, one sentence a line."),
+        typer.Argument(help="Sentences; several are ranked. A single - is standard input, one sentence per line."),
     ] = None,
     run: Annotated[
         list[str] | None, typer.Option(help="The run (default: the one saved last); several are compared.")
     ] = None,
     file: Annotated[
-        list[str] | None, typer.Option(help="A file of one sentence a line; - is standard input, answered at once.")
+        list[str] | None,
+        typer.Option(help="A file with one sentence per line; - is standard input, answered line by line."),
     ] = None,
     stream: Annotated[
         str | None, typer.Option(help="A file that is read as one running text; shows the total only.")
