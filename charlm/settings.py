@@ -1,7 +1,7 @@
-"""Every setting once: its default, its one-line description and its allowed range.
+"""All settings, each defined once: its default, its one-line description and its allowed range.
 
 The command line, `--config run.toml`, the environment and Python all fill the same frozen dataclasses.
-`None` as a default means that charlm chooses, by the size of the corpus and the machine.
+The default `None` means that charlm chooses a value that suits the corpus and the machine.
 """
 
 import dataclasses
@@ -11,7 +11,7 @@ import os
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -43,7 +43,7 @@ Cell = Literal[
 ]
 InitialState = Literal["zero", "learned", "random"]
 Mode = Literal["stream", "sentence"]
-ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: some, from all over a text
+ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: random lines of the text
 OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -54,7 +54,7 @@ Settings = TypeVar("Settings")
 
 def setting(default: Any, doc: str, *, low: float | None = None, high: float | None = None, panel: str) -> Any:
     """A dataclass field with its description, its inclusive range and the panel of `--help` that shows it."""
-    return field(default=default, metadata={"doc": doc, "low": low, "high": high, "panel": panel})
+    return dataclasses.field(default=default, metadata={"doc": doc, "low": low, "high": high, "panel": panel})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,15 +64,15 @@ class TextSettings:
     unit: Unit = setting("char", "What one token is.", panel="Text")
     vocab_size: int | None = setting(
         None,
-        "Most types kept, special symbols counted (words: 10,000; subwords: 4,000).",
+        "Maximum number of types, with special symbols (default 10,000 words or 4,000 subwords).",
         low=3,
         high=2**24,
         panel="Text",
     )
-    min_count: int = setting(1, "Types seen less often become <unk>.", low=1, panel="Text")
-    split: Split = setting("unicode", "Words: by Unicode, lossless, or at white space, as it stands.", panel="Text")
-    punctuation: Punctuation = setting("keep", "Words: keep punctuation, or drop it (loses something).", panel="Text")
-    lowercase: bool = setting(False, "Lowercase the text (loses something).", panel="Text")
+    min_count: int = setting(1, "Types that occur less often become <unk>.", low=1, panel="Text")
+    split: Split = setting("unicode", "Words: split by Unicode rules (lossless) or at white space.", panel="Text")
+    punctuation: Punctuation = setting("keep", "Words: keep punctuation, or drop it (lossy).", panel="Text")
+    lowercase: bool = setting(False, "Convert the text to lowercase (lossy).", panel="Text")
     subword_model: SubwordModel = setting("unigram", "Subwords: sentencepiece's unigram model or BPE.", panel="Text")
 
 
@@ -81,42 +81,56 @@ class CorpusSettings:
     """How a file is read and divided."""
 
     valid_fraction: float = setting(
-        0.1, "Share kept for validation: the text's end; by sentence: lines at random.", low=0.0, high=0.9, panel="Text"
+        0.1,
+        "Fraction kept for validation: the end of the text; mode sentence: random lines.",
+        low=0.0,
+        high=0.9,
+        panel="Text",
     )
-    encoding: str = setting("utf-8", "The text's encoding.", panel="Text")
-    encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that do not decode.", panel="Text")
+    encoding: str = setting("utf-8", "Encoding of the text.", panel="Text")
+    encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that cannot be decoded.", panel="Text")
     line_ends: LineEnds | None = setting(
-        None, "lf: CRLF and CR become a newline (the default where nearly all lines end so).", panel="Text"
+        None, "lf: turn CRLF and CR into newlines (default if nearly all lines end with them).", panel="Text"
     )
     normal_form: NormalForm = setting(
-        "keep", "Unicode: letter and accent as one character (nfc), or as two (nfd).", panel="Text"
+        "keep", "Unicode: a letter and its accent become one character (nfc) or two (nfd).", panel="Text"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The network's shape."""
+    """The network's architecture."""
 
-    cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` lists their equations.", panel="Model")
+    cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` shows the equations.", panel="Model")
     num_layers: int | None = setting(
-        None, "Recurrent layers (1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"
+        None, "Number of recurrent layers (default 1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"
     )
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
-    tie_embeddings: bool | None = setting(None, "Output weights are the embeddings (words: yes).", panel="Model")
+    tie_embeddings: bool | None = setting(
+        None, "Share the embeddings with the output layer (default for words).", panel="Model"
+    )
     initial_state: InitialState = setting(
-        "zero", "The state at a sentence's start; random: in training only.", panel="Model"
+        "zero", "State at the start of a sentence; random: in training only.", panel="Model"
     )
-    residual: bool = setting(False, "Add each layer's input to its output, where the sizes agree.", panel="Model")
-    head_layers: int = setting(0, "Feed-forward layers after the recurrent ones.", low=0, high=64, panel="Model")
-    head_size: int | None = setting(None, "Units in each of those.", low=1, high=65536, panel="Model")
+    residual: bool = setting(False, "Add each layer's input to its output, if the sizes are equal.", panel="Model")
+    head_layers: int = setting(
+        0, "Number of feed-forward layers after the recurrent ones.", low=0, high=64, panel="Model"
+    )
+    head_size: int | None = setting(None, "Units in each feed-forward layer.", low=1, high=65536, panel="Model")
     proj_size: int | None = setting(
-        None, "lstm_projected: units of the output (half of the hidden ones).", low=1, high=65536, panel="Model"
+        None,
+        "lstm_projected: units in the output (default: half of the hidden size).",
+        low=1,
+        high=65536,
+        panel="Model",
     )
-    mogrifier_rounds: int | None = setting(None, "lstm_mogrifier: rounds (5).", low=1, high=64, panel="Model")
+    mogrifier_rounds: int | None = setting(
+        None, "lstm_mogrifier: number of rounds (default 5).", low=1, high=64, panel="Model"
+    )
     mogrifier_rank: int | None = setting(
         None,
-        "lstm_mogrifier: rank of each round's matrix (a sixteenth of the units).",
+        "lstm_mogrifier: rank of each round's matrix (default: a sixteenth of the hidden size).",
         low=1,
         high=65536,
         panel="Model",
@@ -128,17 +142,23 @@ class TrainingSettings:
     """How the network is trained."""
 
     mode: Mode = setting(
-        "stream", "Read the text as one, memory carried on, or each line on its own, shuffled.", panel="Training"
+        "stream",
+        "stream: one running text, state carried on; sentence: each line on its own, shuffled.",
+        panel="Training",
     )
     bptt: int | None = setting(
         None,
-        "Tokens of a window: how far back the gradient flows (truncated backpropagation through time).",
+        "Tokens in a window: how far back the gradient flows (truncated backpropagation through time).",
         low=1,
         high=65536,
         panel="Training",
     )
     batch_size: int | None = setting(
-        None, "Parallel streams; a window of lines has batch-size * bptt tokens.", low=1, high=65536, panel="Training"
+        None,
+        "Parallel streams; in mode sentence a batch has batch-size * bptt tokens.",
+        low=1,
+        high=65536,
+        panel="Training",
     )
     dropout: float | None = setting(
         None,
@@ -148,40 +168,48 @@ class TrainingSettings:
         panel="Training",
     )
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
-    learning_rate: float | None = setting(None, "Its highest learning rate.", low=1e-8, high=1e4, panel="Training")
-    weight_decay: float = setting(0.01, "AdamW: decay of weight matrices.", low=0.0, high=10.0, panel="Training")
+    learning_rate: float | None = setting(None, "Highest learning rate.", low=1e-8, high=1e4, panel="Training")
+    weight_decay: float = setting(
+        0.01, "AdamW: weight decay of the weight matrices.", low=0.0, high=10.0, panel="Training"
+    )
     warmup_steps: int | None = setting(
-        None, "Steps until the highest learning rate.", low=0, high=10**9, panel="Training"
+        None, "Steps until the learning rate is highest.", low=0, high=10**9, panel="Training"
     )
-    clip_norm: float | None = setting(None, "Longest gradient (default 1).", low=1e-9, high=1e9, panel="Training")
+    clip_norm: float | None = setting(
+        None, "Limit of the gradient's norm (default 1).", low=1e-9, high=1e9, panel="Training"
+    )
     clip_value: float | None = setting(
-        None, "Largest gradient component, in place of the norm.", low=1e-9, high=1e9, panel="Training"
+        None, "Limit of each gradient component, instead of the norm.", low=1e-9, high=1e9, panel="Training"
     )
-    steps: int | None = setting(None, "Train for so many steps.", low=1, high=10**9, panel="Length")
+    steps: int | None = setting(None, "Train for this many steps.", low=1, high=10**9, panel="Length")
     epochs: float | None = setting(
-        None, "Train for so many passes; a pass reads the whole text once.", low=1e-6, high=1e6, panel="Length"
+        None, "Train for this many passes; a pass reads the whole text once.", low=1e-6, high=1e6, panel="Length"
     )
     time: str | None = setting(
-        None, "Train for so long: 90s, 5m, 1h (default 5m); for at most 80 passes.", panel="Length"
+        None, "Train for this long: 90s, 5m, 1h (default 5m); at most 80 passes.", panel="Length"
     )
-    patience: int = setting(8, "Stop after so many evaluations without improvement (0: never).", low=0, panel="Length")
+    patience: int = setting(
+        8, "Stop after this many evaluations without improvement (0: never).", low=0, panel="Length"
+    )
     eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")
     sample_every: int | None = setting(None, "Steps between short samples.", low=1, panel="Length")
     save_every: int | None = setting(None, "Steps between saved states.", low=1, panel="Length")
-    seed: int = setting(1, "Seed of everything random.", low=0, high=2**63 - 1, panel="Machine")
-    device: Device = setting("auto", "Where to compute.", panel="Machine")
+    seed: int = setting(1, "Seed of all random numbers.", low=0, high=2**63 - 1, panel="Machine")
+    device: Device = setting("auto", "Device to compute on.", panel="Machine")
     precision: Precision | None = setting(
-        None, "Of the products; weights stay float32 (default: bfloat16 where the processor has it).", panel="Machine"
+        None,
+        "Precision of products; weights stay float32 (default: bfloat16 if the processor has it).",
+        panel="Machine",
     )
-    threads: int | None = setting(None, "Processor threads.", low=1, high=1024, panel="Machine")
+    threads: int | None = setting(None, "Number of processor threads.", low=1, high=1024, panel="Machine")
     deterministic: bool = setting(
-        False, "On GPUs: only what gives the same result each time; processors always do.", panel="Machine"
+        False, "On GPUs: use deterministic operations only; on CPUs all of them are.", panel="Machine"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Preset:
-    """A model's shape and regularisation by name."""
+    """The sizes and the dropout that a preset's name stands for."""
 
     num_layers: int
     hidden_size: int
@@ -199,18 +227,20 @@ PRESETS: dict[PresetName, Preset] = {
 SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
 LENGTHS = ("steps", "epochs", "time")
 VARIABLES = "the CHARLM_* variables of the environment"
-OF_ANY_MOMENT = (*LENGTHS, "patience", "threads")  # what a run that goes on takes from the environment, too
-PROGRAMS_OWN = ("CHARLM_DEBUG",)  # variables that are no settings
-EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))
-MAX_SECONDS = 36525 * 86400.0  # of a training: a hundred years
+FROM_THE_ENVIRONMENT_ON_RESUME = (*LENGTHS, "patience", "threads")
+OTHER_VARIABLES = ("CHARLM_DEBUG",)  # that charlm reads, but that are not settings
+EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))  # of each group, only one can be given
+UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
+MAX_SECONDS = 36525 * 86400.0  # a training of a hundred years
 
 
 def flag(name: str) -> str:
+    """The option of a setting: `--hidden-size` for `hidden_size`."""
     return "--" + name.replace("_", "-")
 
 
 def without_jargon(message: str) -> str:
-    """A message of pydantic's as a part of a sentence: what should have been given, not how it was tried."""
+    """A message of pydantic's or Typer's, reworded to be part of a sentence, without details of how it was parsed."""
     message = re.sub(r"Value error, |, unable to parse [^,.]*", "", message)
     message = message.replace("Input should be", "it should be").rstrip(".")
     return message[:1].lower() + message[1:]
@@ -218,11 +248,11 @@ def without_jargon(message: str) -> str:
 
 def check(settings: Any) -> None:
     """Raise UsageError naming the first setting that is out of its range."""
-    for one in dataclasses.fields(settings):
-        value = getattr(settings, one.name)
-        low, high = one.metadata.get("low"), one.metadata.get("high")
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and not _inside(value, low, high):
-            raise UsageError(f"{flag(one.name)} {value} is out of range", to_do=f"give a number {_range(low, high)}")
+    for field in dataclasses.fields(settings):
+        value = getattr(settings, field.name)
+        low, high = field.metadata.get("low"), field.metadata.get("high")
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and not _is_inside(value, low, high):
+            raise UsageError(f"{flag(field.name)} {value} is out of range", to_do=f"give a number {_range(low, high)}")
 
 
 def range_of(kind: type, name: str) -> tuple[float, float]:
@@ -233,13 +263,14 @@ def range_of(kind: type, name: str) -> tuple[float, float]:
 
 
 def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
-    """The settings of one kind out of a mixed mapping, types converted and ranges checked.
+    """The settings of one kind from a mapping that may have others, with types converted and ranges checked.
 
-    Raises UsageError for a value that is not of the setting's type or out of its range.
+    Raises UsageError for a value of the wrong type or out of range.
     """
     from pydantic import TypeAdapter, ValidationError
 
-    own = {one.name: values[one.name] for one in dataclasses.fields(kind) if one.name in values}  # type: ignore[arg-type]
+    names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
+    own = {name: values[name] for name in names if name in values}
     try:
         settings = TypeAdapter(kind).validate_python(own)
     except ValidationError as error:
@@ -252,16 +283,17 @@ def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
 
 
 def gather(flags: Mapping[str, Any], config: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
-    """All given settings in one mapping: flags beat `CHARLM_*` variables, which beat the file.
+    """All settings that were given, in one mapping: flags beat `CHARLM_*` variables, which beat the file.
 
-    Flags that are None were not given. A preset stands for its sizes, at the place where it is given. A run that goes
-    on has its settings: of the variables, which are there for all runs, it takes length, patience and threads alone.
-    Raises UsageError for an unknown name, naming the nearest known one, for settings that exclude each other, and for
-    a variable that no setting can be made of.
+    A flag that is None was not given. A preset counts as if its sizes had been given in the same place. With `resume`,
+    only length, patience and threads are taken from the variables: the run has its own settings, while variables are
+    set for all runs.
+    Raises UsageError for an unknown name (the message names the nearest known one), for settings that exclude each
+    other, and for a variable whose value does not fit its setting.
     """
-    known = _known()
-    wanted = OF_ANY_MOMENT if resume else known
-    variables = {name: os.environ[_variable(name)] for name in wanted if os.environ.get(_variable(name))}
+    known = _known_names()
+    readable = FROM_THE_ENVIRONMENT_ON_RESUME if resume else known
+    variables = {name: os.environ[_variable(name)] for name in readable if os.environ.get(_variable(name))}
     given: dict[str, Any] = {}
     for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, VARIABLES), (flags, "")):
         _override(given, {name: value for name, value in layer.items() if value is not None}, where, known)
@@ -270,18 +302,18 @@ def gather(flags: Mapping[str, Any], config: Path | None = None, *, resume: bool
 
 
 def unknown_variables() -> list[str]:
-    """A sentence for each `CHARLM_*` variable that nothing reads: it may be a slip, or belong to another program."""
-    known = [*map(_variable, sorted(_known())), *PROGRAMS_OWN]
+    """A note for each `CHARLM_*` variable that charlm does not read, because it may be misspelt."""
+    known = [*map(_variable, sorted(_known_names())), *OTHER_VARIABLES]
     unknown = sorted(name for name in os.environ if name.startswith("CHARLM_") and name not in known)
     return [f"the variable {name} is none of charlm's and is ignored; {_nearest(name, known)}" for name in unknown]
 
 
-def _known() -> set[str]:
-    return {one.name for kind in SETTINGS for one in dataclasses.fields(kind)} | {"preset"}
+def _known_names() -> set[str]:
+    return {field.name for kind in SETTINGS for field in dataclasses.fields(kind)} | {"preset"}
 
 
 def _check_variables(values: Mapping[str, str]) -> None:
-    """Raise UsageError naming the first variable whose text is no value of its setting."""
+    """Raise UsageError naming the first variable whose value does not fit its setting."""
     for name, value in values.items():
         try:
             for kind in SETTINGS:
@@ -293,15 +325,15 @@ def _check_variables(values: Mapping[str, str]) -> None:
 
 
 def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: set[str]) -> None:
-    """Put a layer of settings over those below it; one of an exclusive group takes the others away."""
+    """Let a layer of settings override those given so far; one of an exclusive group also removes the others."""
     for key in layer:
         if key not in known:
             raise UsageError(f"unknown setting {key!r}", where, _nearest(key, known))
     for group in EXCLUSIVE:
-        both = [name for name in group if name in layer]
-        if len(both) > 1:
-            raise UsageError(f"{flag(both[0])} and {flag(both[1])} exclude each other", where, "give one of them")
-        if both:
+        named = [name for name in group if name in layer]
+        if len(named) > 1:
+            raise UsageError(f"{flag(named[0])} and {flag(named[1])} exclude each other", where, "give one of them")
+        if named:
             for name in group:
                 given.pop(name, None)
     if isinstance(layer.get("time"), (int, float)):
@@ -313,18 +345,18 @@ def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: s
 
 
 def seconds(duration: str) -> float:
-    """'90', '90s', '5m', '1.5h' in seconds, up to a hundred years. Raises UsageError for anything else."""
+    """The seconds of a duration such as '90', '90s', '5m' or '1.5h', up to a hundred years. Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", duration.strip())
-    value = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}[match[2]] if match else 0.0
+    value = float(match[1]) * UNIT_SECONDS[match[2]] if match else 0.0
     if value <= 0:
         raise UsageError(f"--time {duration[:40]} is not a duration", to_do="write it as 90s, 5m or 1h")
-    if value > MAX_SECONDS:  # 400 digits are infinite
+    if value > MAX_SECONDS:  # so is a number of 400 digits, which float() makes infinite
         raise UsageError(f"--time {duration[:40]} is out of range", to_do="give at most a hundred years: 36525d")
     return value
 
 
-def _inside(value: float, low: float | None, high: float | None) -> bool:
-    return (low is None or value >= low) and (high is None or value <= high)  # False for nan
+def _is_inside(value: float, low: float | None, high: float | None) -> bool:
+    return (low is None or value >= low) and (high is None or value <= high)  # nan is never inside
 
 
 def _range(low: float | None, high: float | None) -> str:

@@ -1,14 +1,8 @@
-"""What people ask of `score` and `sample`: several runs, several files, lines as they come, texts as they type them."""
+"""What people ask of `score` and `sample`: several runs, several files, texts as they type them."""
 
-import codecs
-import gzip
-import json
 import os
-import signal
 import sys
-import tarfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,11 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.cli.typed import read_escapes
-from charlm.corpus.incoming import batches_of_lines
-from charlm.errors import TextError
-from charlm.settings import CorpusSettings
 from tests.conftest import english
-from tests.test_cli import Outcome, process, records
+from tests.test_cli import Outcome, records
 from tests.test_cli import charlm as charlm
 from tests.test_terminal import on_a_terminal
 
@@ -87,14 +78,16 @@ def test_the_same_value_twice_is_one(ask: Asking) -> None:
 
 def test_several_runs_give_each_run_s_own_scores_and_mark_the_likeliest(ask: Asking) -> None:
     both = records(ask("score", *TEXTS, "--run", "char", "--run", "word", "--json"))
-    assert [(one["text"], one["run"]) for one in both] == [(t, f"runs/{r}") for t in TEXTS for r in ("char", "word")]
+    assert [(record["text"], record["run"]) for record in both] == [
+        (t, f"runs/{r}") for t in TEXTS for r in ("char", "word")
+    ]
     for run in ("char", "word"):
         alone = records(ask("score", *TEXTS, "--run", run, "--json"))
-        assert alone == [one for one in both if one["run"] == f"runs/{run}"]
+        assert alone == [record for record in both if record["run"] == f"runs/{run}"]
     table = ask("score", *TEXTS, "--run", "char", "--run", "word").out.splitlines()
     for text, by_char, by_word in zip(TEXTS, both[::2], both[1::2], strict=True):
         (line,) = (line for line in table if text in line)
-        best = max(float(str(one["logprob_nats"])) for one in (by_char, by_word))
+        best = max(float(str(record["logprob_nats"])) for record in (by_char, by_word))
         assert f"{best:.2f} *" in line
         assert line.count("*") == 1
 
@@ -103,12 +96,12 @@ def test_a_file_by_several_runs_has_their_scores_a_line_and_their_totals(ask: As
     Path("lines.txt").write_text("\n".join(TEXTS) + "\n")
     found = records(ask("score", "--file", "lines.txt", "--run", "char", "--run", "word", "--json"))
     for run in ("runs/char", "runs/word"):
-        *lines, total = (one for one in found if one["run"] == run)
-        assert [one.get("text") for one in lines] == TEXTS
+        *lines, total = (record for record in found if record["run"] == run)
+        assert [record.get("text") for record in lines] == TEXTS
         assert total["total"] is True
-        assert total["logprob_nats"] == pytest.approx(sum(float(str(one["logprob_nats"])) for one in lines))
+        assert total["logprob_nats"] == pytest.approx(sum(float(str(record["logprob_nats"])) for record in lines))
     shown = ask("score", "--file", "lines.txt", "--run", "char", "--run", "word").out
-    assert all(f"{one['logprob_nats']:.2f}" in shown for one in found)
+    assert all(f"{record['logprob_nats']:.2f}" in shown for record in found)
 
 
 @pytest.mark.parametrize("option", [("x", "--per-token"), ("--next", "3"), ("--stream", "corpus.txt")], ids=" ".join)
@@ -125,7 +118,7 @@ def test_several_files_are_scored_each_and_together(ask: Asking) -> None:
     Path("a.txt").write_text("The cat\nsees it\n")
     Path("b.txt").write_text("the sea\n")
     found = records(ask("score", "--run", "char", "--file", "a.txt", "--file", "b.txt", "--json"))
-    assert [(one.get("text"), one.get("file")) for one in found] == [
+    assert [(record.get("text"), record.get("file")) for record in found] == [
         ("The cat", "a.txt"),
         ("sees it", "a.txt"),
         (None, "a.txt"),
@@ -153,109 +146,10 @@ def test_times_likelier_is_per_character_too_unless_all_are_of_one_length(ask: A
     same = ask("score", "The cat", "eTh cat", "--run", "char").out
     other = ask("score", "The cat", "The cats", "--run", "char").out
     assert ("per" in same.replace("perplexity", ""), "character" in other) == (False, True)
-    one, two = records(ask("score", "The cat", "The cats", "--run", "char", "--json"))
-    likelier, less = sorted((one, two), key=lambda score: -float(str(score["logprob_nats"])))
+    first, second = records(ask("score", "The cat", "The cats", "--run", "char", "--json"))
+    likelier, less = sorted((first, second), key=lambda score: -float(str(score["logprob_nats"])))
     ratio = 2.718281828 ** (float(str(less["nats_per_char"])) - float(str(likelier["nats_per_char"])))
     assert f"{ratio:,.2f}" in other
-
-
-# Lines as they come
-
-
-@pytest.mark.parametrize("source", ["stdin", "fifo"])
-def test_a_line_is_answered_before_the_next_comes(ask: Asking, source: str) -> None:
-    os.mkfifo("fifo")
-    from_where = ("-",) if source == "stdin" else ("--file", "fifo")
-    reading, writing = os.pipe()
-    scoring = process("score", *from_where, "--run", "char", "--json", stdin=reading)
-    os.close(reading)
-    into = writing if source == "stdin" else os.open("fifo", os.O_WRONLY)
-    assert scoring.stdout is not None
-    for text in TEXTS:
-        os.write(into, text.encode() + b"\n")
-        assert json.loads(scoring.stdout.readline())["text"] == text
-    os.write(into, b"no line end")
-    os.close(into)
-    line, total = scoring.stdout.read().splitlines()
-    assert (json.loads(line)["text"], json.loads(total)["total"]) == ("no line end", True)
-    scoring.communicate(timeout=60)
-
-
-def test_ctrl_c_while_waiting_for_a_line_ends_quietly(ask: Asking) -> None:
-    reading, writing = os.pipe()
-    scoring = process("score", "-", "--run", "char", "-q", stdin=reading)
-    assert scoring.stdout is not None
-    os.write(writing, b"The cat\n")
-    assert scoring.stdout.readline()
-    time.sleep(0.2)
-    scoring.send_signal(signal.SIGINT)
-    assert scoring.communicate(timeout=60) == (b"", b"")
-    assert scoring.returncode == 130
-
-
-def test_lines_before_one_that_does_not_decode_are_scored(type_in: Callable[..., Outcome]) -> None:
-    outcome = type_in("The cat\nthe café\nth".encode() + b"\xff\nmore\n", "score", "-", "--run", "char", "--json")
-    assert (outcome.code, "line 3, byte offset 20" in outcome.err) == (3, True)
-    assert [one["text"] for one in records(outcome)] == ["The cat", "the café"]
-
-
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le", "latin-1", "cp1252"])
-@pytest.mark.parametrize("packed", [False, True])
-def test_standard_input_is_read_as_a_file_is(type_in: Callable[..., Outcome], encoding: str, packed: bool) -> None:
-    data = "The café\n\ntwo\tit\r\nend".encode(encoding)
-    data = gzip.compress(data) if packed else data
-    Path("text").write_bytes(data)
-    arguments = ("--run", "char", "--json", "--encoding", encoding)
-    typed, read = type_in(data, "score", "-", *arguments), type_in(b"", "score", "--file", "text", *arguments)
-    assert (typed.code, typed.out) == (0, read.out)
-    of_the_whole = "".join(line for line in read.err.splitlines(keepends=True) if "line ends" not in line)
-    assert typed.err == of_the_whole.replace("text:", "standard input:")
-
-
-@given(
-    st.text("ab\né☃\U0001f600\r\ufeff\u2028", max_size=30),
-    st.sampled_from(["utf-8", "utf-16", "utf-16-be", "utf-32", "shift_jis", "utf-7"]),
-    st.data(),
-)
-def test_the_lines_are_the_text_s_however_it_comes(text: str, encoding: str, data: st.DataObject) -> None:
-    text = "".join(c for c in text if encoding != "shift_jis" or c in "ab\n\r") + "x"
-    whole = text.encode(encoding)
-    cuts = sorted(data.draw(st.lists(st.integers(0, len(whole)), max_size=5)))
-    blocks = [whole[a:b] for a, b in zip([0, *cuts], [*cuts, len(whole)], strict=True)]
-    most = data.draw(st.integers(1, 5))
-    batches = list(lines_of(blocks, encoding, most))
-    dropped = whole.startswith(codecs.BOM_UTF8) and encoding == "utf-8"
-    dropped |= text.startswith("\ufeff") and encoding == "utf-16-be"
-    assert [line.decode() for batch in batches for line in batch] == (text[1:] if dropped else text).split("\n")
-    assert all(0 < len(batch) <= most for batch in batches)
-
-
-def lines_of(blocks: list[bytes], encoding: str, most: int) -> Iterator[list[bytes]]:
-    """The lines of a pipe to which these blocks are written one after another."""
-    reading, writing = os.pipe()
-    stdin = sys.stdin
-    with os.fdopen(reading) as sys.stdin:  # type: ignore[assignment]
-        try:
-            for block in blocks:
-                os.write(writing, block)
-            os.close(writing)
-            yield from batches_of_lines("-", CorpusSettings(encoding=encoding), most, lambda note: None)
-        finally:
-            sys.stdin = stdin
-
-
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf", gzip.compress(b"", mtime=0)])
-def test_nothing_to_score_is_no_text(type_in: Callable[..., Outcome], data: bytes) -> None:
-    outcome = type_in(data, "score", "-", "--run", "char")
-    assert (outcome.code, outcome.out, "empty" in outcome.err) == (3, "", True)
-
-
-def test_lines_before_a_damaged_place_of_a_compressed_text_come_first() -> None:
-    damaged = gzip.compress(b"one\ntwo\n")[:-4]
-    lines = lines_of([damaged], "utf-8", 5)
-    assert next(lines) == [b"one", b"two"]
-    with pytest.raises(TextError, match="cut short"):
-        next(lines)
 
 
 # Texts as they are typed
@@ -272,9 +166,9 @@ def test_escapes_are_three_and_all_else_stays(text: str) -> None:
 def test_escapes_are_read_where_they_are_asked_for(ask: Asking) -> None:
     texts = [r"a\nb", r"a\tb\\n"]
     literal = records(ask("score", *texts, "--run", "char", "--json"))
-    assert [one["text"] for one in literal] == texts
+    assert [record["text"] for record in literal] == texts
     read = records(ask("score", *texts, "--run", "char", "--escapes", "--json"))
-    assert [one["text"] for one in read] == ["a\nb", "a\tb\\n"]
+    assert [record["text"] for record in read] == ["a\nb", "a\tb\\n"]
     sample = ("sample", "--run", "char", "--length", "1", "--json", "--prompt", r"a\nb")
     assert [records(ask(*sample, *more))[0]["prompt"] for more in ((), ("--escapes",))] == [r"a\nb", "a\nb"]
 
@@ -326,7 +220,7 @@ def test_lines_with_ids_are_scored_as_they_are_and_that_is_said(
         type_in(b"", "score", *lines, "--run", "char", "--json"),
     ]
     for outcome in outcomes:
-        assert [one["text"] for one in records(outcome) if "text" in one] == lines
+        assert [record["text"] for record in records(outcome) if "text" in record] == lines
         assert ("scored as text" in outcome.err) == (lines in IDS)
 
 
@@ -393,18 +287,3 @@ def test_a_sample_wraps_at_words_on_a_terminal_and_nowhere_else(ask: Asking) -> 
     assert max(map(len, lines)) <= 80
     assert " ".join(lines).split() == piped.split()
     assert max(map(len, piped.split("\n"))) > 80
-
-
-def test_an_archive_on_standard_input_is_not_scored_as_text(type_in: Callable[..., Outcome]) -> None:
-    Path("a.txt").write_text("The cat\n" * 40)
-    with tarfile.open("a.tar", "w") as archive:
-        archive.add("a.txt")
-    whole = Path("a.tar").read_bytes()
-    for data in (whole, gzip.compress(whole)):
-        outcome = type_in(data, "score", "-", "--run", "char")
-        assert (outcome.code, outcome.out, "archive" in outcome.err) == (3, "", True)
-
-
-def test_a_carriage_return_of_a_windows_line_end_is_no_part_of_the_line(type_in: Callable[..., Outcome]) -> None:
-    outcome = type_in(b"The cat\r\nthe dog\r\n", "score", "-", "--run", "char", "--json")
-    assert [one["text"] for one in records(outcome) if "text" in one] == ["The cat", "the dog"]

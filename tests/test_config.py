@@ -31,19 +31,19 @@ from charlm.settings import (
 from charlm.text.splitting import SPELL
 from charlm.text.tokenizer import TOKENIZERS
 
-FIELDS = [(kind, one) for kind in SETTINGS for one in dataclasses.fields(kind)]
+FIELDS = [(kind, field) for kind in SETTINGS for field in dataclasses.fields(kind)]
 BOUNDED = [
-    (kind, one.name, one.metadata[end], end)
-    for kind, one in FIELDS
+    (kind, field.name, field.metadata[end], end)
+    for kind, field in FIELDS
     for end in ("low", "high")
-    if one.metadata[end] is not None
+    if field.metadata[end] is not None
 ]
 
 
 @pytest.fixture(autouse=True)
 def _no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for _, one in FIELDS:
-        monkeypatch.delenv("CHARLM_" + one.name.upper(), raising=False)
+    for _, field in FIELDS:
+        monkeypatch.delenv("CHARLM_" + field.name.upper(), raising=False)
     monkeypatch.delenv("CHARLM_PRESET", raising=False)
 
 
@@ -207,7 +207,7 @@ def test_what_is_just_outside_a_range_is_refused_and_its_bound_is_not(
     assert getattr(fill(kind, {name: bound}), name) == bound
 
 
-NUMBERS = [(kind, one.name) for kind, one in FIELDS if "float" in str(one.type) and "clip" not in one.name]
+NUMBERS = [(kind, field.name) for kind, field in FIELDS if "float" in str(field.type) and "clip" not in field.name]
 
 
 @pytest.mark.parametrize(("kind", "name"), NUMBERS, ids=lambda value: str(value)[:24])
@@ -281,9 +281,9 @@ def test_each_tokenizer_has_its_units_name() -> None:
 
 
 def test_each_setting_has_one_name_and_says_what_it_is() -> None:
-    names = [one.name for _, one in FIELDS]
+    names = [field.name for _, field in FIELDS]
     assert len(names) == len(set(names))
-    assert all(one.metadata["doc"].endswith(".") or one.metadata["doc"].endswith(")") for _, one in FIELDS)
+    assert all(field.metadata["doc"].endswith(".") or field.metadata["doc"].endswith(")") for _, field in FIELDS)
 
 
 def test_a_preset_sets_only_settings_of_the_model_and_within_their_range() -> None:

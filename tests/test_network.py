@@ -1,37 +1,44 @@
-"""The whole network and its twin without torch: states, heads, residuals, dropout, shapes and starting weights."""
+"""The whole network: one equation, and whatever runs it; states, heads, residuals, dropout, sizes, starting weights."""
 
 import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from charlm.model.recurrent import RecurrentLayer
-from torch import Tensor
+from torch import Tensor, nn
 
 from charlm.cells import CELLS
-from charlm.cells.cell import Sizes
-from charlm.corpus.windows import IGNORED
-from charlm.engine import predictor as stepper
+from charlm.corpus.gathering import Texts
+from charlm.corpus.prepare import PreparedCorpus, prepare
+from charlm.corpus.windows import IGNORED, Window
+from charlm.engine import predictor as engine
+from charlm.engine.numpy_ops import NumpyOps
 from charlm.engine.predictor import StepPredictor
 from charlm.model.dropout import variational_dropout
-from charlm.model.network import TorchNetwork, reset_state
-from charlm.network.architecture import Architecture, num_params, weight_shapes
+from charlm.model.initialisation import draw_weights
+from charlm.model.network import TorchNetwork
+from charlm.network import body
+from charlm.network.architecture import Architecture
 from charlm.probability import log_softmax
-from tests.test_cells import RANK, SIZES, B, H, I, P, T, arrays, assert_same, every_cell, fill
+from charlm.settings import CorpusSettings, TextSettings, TrainingSettings
+from charlm.training.language_model import LanguageModelObjective
+from tests.test_cells import RANK, SIZES, B, H, I, P, T, assert_same, every_cell, run_cell
 
 VOCAB = 11
 HEAD = 9
 
 
-def shape_of(cell: str, **changes: Any) -> Architecture:
+def architecture_of(cell: str, **changes: Any) -> Architecture:
+    """A small network, its sizes all different unless `changes` says otherwise."""
     small = Architecture(
         cell=cell,
         num_layers=1,
         hidden_size=H,
         embedding_size=I,
         tie_embeddings=False,
-        dropout=0.0,
         initial_state="zero",
         vocab_size=VOCAB,
         head_size=HEAD,
@@ -69,12 +76,16 @@ VARIANTS: dict[str, dict[str, Any]] = {
 every_variant = pytest.mark.parametrize("variant", list(VARIANTS))
 
 
-def random_network(shape: Architecture, seed: int = 1, dtype: torch.dtype = torch.float64) -> TorchNetwork:
-    return fill(TorchNetwork(shape), seed, dtype)  # type: ignore[no-any-return]
+def random_network(architecture: Architecture, seed: int = 1, dtype: torch.dtype = torch.float64) -> TorchNetwork:
+    """A network none of whose weights are as they start: biases and a learned start are not zero."""
+    network, generator = TorchNetwork(architecture), torch.Generator().manual_seed(seed)
+    for parameter in network.parameters():
+        nn.init.normal_(parameter, std=0.6, generator=generator)
+    return network.to(dtype)
 
 
-def started_network(shape: Architecture, seed: int = 5) -> TorchNetwork:
-    network = TorchNetwork(shape)
+def started_network(architecture: Architecture, seed: int = 5) -> TorchNetwork:
+    network = TorchNetwork(architecture)
     network.initialise(torch.Generator().manual_seed(seed))
     return network
 
@@ -84,56 +95,103 @@ def random_ids(*size: int, seed: int = 3) -> Any:
 
 
 def parts(state: Any) -> tuple[Any, ...]:
-    """Of all layers' states, in a row."""
+    """The parts of all layers' states, in a row."""
     return sum(state, ())
 
 
-# The network and its twin without torch
+# One equation, and whatever runs it
 
 
-def steps_of(engine: StepPredictor, ids: Any) -> tuple[Any, Any]:
-    """Logits (B, T, V) and the last state."""
-    state, logits = engine.initial_state(len(ids)), []
-    for t in range(ids.shape[1]):
-        step, state = engine.step(ids[:, t], state)
+def steps_of_the_equation(weights: Mapping[str, Any], architecture: Architecture, ids: Any) -> tuple[Any, Any]:
+    """`body.step` on NumPy, token by token: ids (B, T) -> logits (B, T, V) and the parts of the last state."""
+    state, logits = body.initial_state(architecture, weights, len(ids), NumpyOps), []
+    for now in ids.T:
+        step, state = body.step(now, state, weights, architecture, NumpyOps)
         logits.append(step)
     return np.stack(logits, axis=1), parts(state)
+
+
+def steps_of(predictor: StepPredictor, ids: Any) -> tuple[Any, Any]:
+    """The same by a predictor."""
+    state, logits = predictor.initial_state(len(ids)), []
+    for now in ids.T:
+        step, state = predictor.step(now, state)
+        logits.append(step)
+    return np.stack(logits, axis=1), parts(state)
+
+
+def chunks_of(network: TorchNetwork, ids: Any, sizes: list[int]) -> tuple[Tensor, Any]:
+    """The same by torch, so many time steps at once, the state carried."""
+    state, pieces = network.initial_state(len(ids)), []
+    for chunk in torch.split(torch.as_tensor(ids), sizes, dim=1):
+        logits, state = network(chunk, state)
+        pieces.append(logits)
+    return torch.cat(pieces, dim=1), parts(state)
+
+
+every_network = pytest.mark.parametrize(
+    "changes",
+    [
+        pytest.param(
+            {"residual": residual, "head_layers": head_layers, "tie_embeddings": tied, "initial_state": start},
+            id=f"{'residual' if residual else 'plain'}, {head_layers} in head, {'tied' if tied else 'untied'}, {start}",
+        )
+        for residual in (False, True)
+        for head_layers in (0, 1, 2)
+        for tied in (False, True)
+        for start in ("zero", "learned")
+    ],
+)
+
+
+@every_cell
+@every_network
+@pytest.mark.parametrize("num_layers", [1, 3])
+@torch.no_grad()
+def test_torch_and_numpy_compute_the_equation(cell: str, changes: dict[str, Any], num_layers: int) -> None:
+    network = random_network(architecture_of(cell, num_layers=num_layers, **changes))
+    weights, ids = network.arrays(), random_ids(B, T)
+    expected = steps_of_the_equation(weights, network.architecture, ids)
+    assert_same(chunks_of(network, ids, [3, 1, 3]), expected, 1e-9)
+    assert_same(steps_of(StepPredictor(network.architecture, weights), ids), expected, 1e-9)
 
 
 @every_cell
 @every_variant
 @pytest.mark.parametrize("table", [0, 1024], ids=["no table", "table"])
 @torch.no_grad()
-def test_the_stepper_equals_the_network(cell: str, variant: str, table: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepper, "MAX_TABLE_TYPES", table)
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    ids = random_ids(B, T)
-    expected, last = network(torch.from_numpy(ids), network.initial_state(B))
-    assert_same(steps_of(StepPredictor(network.shape, arrays(network)), ids), (expected, parts(last)), 1e-9)
+def test_whether_the_lowest_product_stands_in_a_table_makes_no_difference(
+    cell: str, variant: str, table: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine, "MAX_TABLE_TYPES", table)
+    network = random_network(architecture_of(cell, **VARIANTS[variant]))
+    weights, ids = network.arrays(), random_ids(B, T)
+    expected = steps_of_the_equation(weights, network.architecture, ids)
+    assert_same(steps_of(StepPredictor(network.architecture, weights), ids), expected, 1e-9)
+    assert_same(chunks_of(network, ids, [T]), expected, 1e-9)
 
 
 @every_cell
 @torch.no_grad()
-def test_the_stepper_equals_the_network_in_float32(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, head_layers=1, residual=True), dtype=torch.float32)
+def test_numpy_equals_torch_in_float32(cell: str) -> None:
+    network = random_network(architecture_of(cell, num_layers=2, head_layers=1, residual=True), dtype=torch.float32)
     ids = random_ids(B, 4 * T)
-    expected, last = network(torch.from_numpy(ids), network.initial_state(B))
-    logits, state = steps_of(StepPredictor(network.shape, arrays(network)), ids)
-    for one, other in zip((logits, *state), (expected, *parts(last)), strict=True):
-        assert one.dtype == np.float32
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-4 * float(other.abs().max()))
+    expected, last = chunks_of(network, ids, [4 * T])
+    logits, state = steps_of(StepPredictor(network.architecture, network.arrays()), ids)
+    for found, other in zip((logits, *state), (expected, *last), strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, other, rtol=0, atol=1e-4 * float(other.abs().max()))
 
 
 @every_cell
 @every_variant
-def test_the_steppers_logprobs_are_those_of_its_steps(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    engine = StepPredictor(network.shape, arrays(network))
+def test_the_logprobs_of_a_predictor_are_those_of_the_equation(cell: str, variant: str) -> None:
+    network = random_network(architecture_of(cell, **VARIANTS[variant]))
+    predictor = StepPredictor(network.architecture, network.arrays())
     inputs, targets = random_ids(B, T), random_ids(B, T, seed=4)
-    logprobs, _ = engine.logprobs(inputs, targets, engine.initial_state(B))
-    with torch.no_grad():
-        logits, _ = network(torch.from_numpy(inputs), network.initial_state(B))
-    expected = logits.log_softmax(-1).gather(2, torch.from_numpy(targets).unsqueeze(2)).squeeze(2)
+    logprobs, _ = predictor.logprobs(inputs, targets, predictor.initial_state(B))
+    logits, _ = steps_of_the_equation(network.arrays(), network.architecture, inputs)
+    expected = np.take_along_axis(log_softmax(logits), targets[..., None], axis=2)[..., 0]
     np.testing.assert_allclose(logprobs, expected, rtol=0, atol=1e-9)
 
 
@@ -141,21 +199,16 @@ def test_the_steppers_logprobs_are_those_of_its_steps(cell: str, variant: str) -
 @every_variant
 @torch.no_grad()
 def test_chunks_with_carried_state_equal_the_whole(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
-    ids = torch.from_numpy(random_ids(B, T))
-    whole, end = network(ids, network.initial_state(B))
-    state, pieces = network.initial_state(B), []
-    for chunk in torch.split(ids, [3, 1, 3], dim=1):
-        logits, state = network(chunk, state)
-        pieces.append(logits)
-    assert_same((torch.cat(pieces, dim=1), parts(state)), (whole, parts(end)), 1e-9)
+    network = random_network(architecture_of(cell, **VARIANTS[variant]))
+    ids = random_ids(B, T)
+    assert_same(chunks_of(network, ids, [3, 1, 3]), chunks_of(network, ids, [T]), 1e-9)
 
 
 @every_cell
 @every_variant
 @torch.no_grad()
 def test_a_batch_equals_its_sequences_one_by_one(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
+    network = random_network(architecture_of(cell, **VARIANTS[variant]))
     ids = torch.from_numpy(random_ids(B, T))
     batched, _ = network(ids, network.initial_state(B))
     singles = [network(row.unsqueeze(0), network.initial_state(1))[0] for row in ids]
@@ -165,7 +218,7 @@ def test_a_batch_equals_its_sequences_one_by_one(cell: str, variant: str) -> Non
 @every_cell
 @torch.no_grad()
 def test_padding_behind_a_sequence_changes_nothing_before_it(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2))
+    network = random_network(architecture_of(cell, num_layers=2))
     ids = torch.from_numpy(random_ids(B, T))
     padded = torch.cat([ids, torch.zeros(B, 4, dtype=torch.int64)], dim=1)
     unpadded = network(ids, network.initial_state(B))[0]
@@ -175,7 +228,7 @@ def test_padding_behind_a_sequence_changes_nothing_before_it(cell: str) -> None:
 @every_cell
 @torch.no_grad()
 def test_ignored_targets_count_nothing(cell: str) -> None:
-    network = random_network(shape_of(cell))
+    network = random_network(architecture_of(cell))
     inputs, targets = (torch.from_numpy(random_ids(B, T, seed=seed)) for seed in (3, 4))
     targets[1, 4:] = IGNORED
     total, _ = network.total_nats(inputs, targets, network.initial_state(B))
@@ -187,7 +240,7 @@ def test_ignored_targets_count_nothing(cell: str) -> None:
 @every_cell
 @every_variant
 def test_every_weight_of_a_network_is_used(cell: str, variant: str) -> None:
-    network = random_network(shape_of(cell, **VARIANTS[variant]))
+    network = random_network(architecture_of(cell, **VARIANTS[variant]))
     ids = torch.from_numpy(random_ids(B, T))
     network.total_nats(ids, ids, network.initial_state(B))[0].backward()  # type: ignore[no-untyped-call]
     unused = [name for name, weight in network.named_parameters() if weight.grad is None or not weight.grad.any()]
@@ -202,21 +255,22 @@ def test_every_weight_of_a_network_is_used(cell: str, variant: str) -> None:
 @torch.no_grad()
 def test_a_residual_adds_a_layers_input_to_its_output_where_their_sizes_agree(cell: str, equal: bool) -> None:
     sizes = {"embedding_size": H, "proj_size": H} if equal else {}
-    network = random_network(shape_of(cell, num_layers=2, residual=True, **sizes))
+    network = random_network(architecture_of(cell, num_layers=2, residual=True, **sizes))
     ids = torch.from_numpy(random_ids(T, B))
     state = network.initial_state(B)
-    embedded = network.embedding(ids)
-    lower, _ = network.layers[0](embedded, state[0])
+    embedded = network.weights["embedding.weight"][ids]
+    layers = body.weights_by_layer(network.weights, 2)
+    lower, _ = run_cell(cell, embedded, state[0], layers[0])
     if equal:
         lower = embedded + lower
-    expected = lower + network.layers[1](lower, state[1])[0]
+    expected = lower + run_cell(cell, lower, state[1], layers[1])[0]
     torch.testing.assert_close(network.hidden(ids, state)[0], expected, rtol=0, atol=1e-12)
 
 
 @every_cell
 def test_a_residual_needs_no_weights(cell: str) -> None:
-    with_it, without = (shape_of(cell, num_layers=2, residual=residual) for residual in (True, False))
-    assert weight_shapes(with_it) == weight_shapes(without)
+    with_it, without = (architecture_of(cell, num_layers=2, residual=residual) for residual in (True, False))
+    assert with_it.weights() == without.weights()
 
 
 @pytest.mark.parametrize("head_layers", [0, 1, 2])
@@ -225,9 +279,9 @@ def test_the_head_is_feed_forward_layers_a_projection_where_needed_and_the_outpu
     head_layers: int, tied: bool, embedding_size: int
 ) -> None:
     network = random_network(
-        shape_of("lstm", head_layers=head_layers, tie_embeddings=tied, embedding_size=embedding_size)
+        architecture_of("lstm", head_layers=head_layers, tie_embeddings=tied, embedding_size=embedding_size)
     )
-    weights, hidden = arrays(network), np.random.default_rng(1).normal(size=(B, H))
+    weights, hidden = network.arrays(), np.random.default_rng(1).normal(size=(B, H))
     expected = hidden
     for layer in range(head_layers):
         matrix, bias = (weights[f"head.layers.{layer}.{name}"] for name in ("weight", "bias"))
@@ -245,20 +299,39 @@ def test_the_head_is_feed_forward_layers_a_projection_where_needed_and_the_outpu
 # The state before the first token
 
 
+@pytest.fixture(scope="module")
+def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
+    folder = tmp_path_factory.mktemp("prepared") / "ids"
+    return prepare(Texts((str(corpus),)), folder, TextSettings(), CorpusSettings())
+
+
 @every_cell
-def test_a_reset_sequence_begins_anew_and_no_gradient_reaches_the_old_state(cell: str) -> None:
-    network = random_network(shape_of(cell, initial_state="learned"))
-    _, old = network(torch.from_numpy(random_ids(B, T)), network.initial_state(B))
-    start, reset = network.initial_state(B), torch.tensor([True, False, True])
-    for new, before, fresh in zip(*map(parts, (reset_state(old, start, reset), old, start)), strict=True):
-        assert torch.equal(new[reset], fresh[reset])
-        assert torch.equal(new[~reset], before[~reset])
-        assert torch.autograd.grad(new.sum(), before, retain_graph=True, allow_unused=True) == (None,)
+def test_a_reset_sequence_begins_anew_and_no_gradient_reaches_the_old_state(
+    cell: str, prepared: PreparedCorpus
+) -> None:
+    architecture = architecture_of(cell, vocab_size=prepared.tokenizer.vocab_size, initial_state="learned")
+    objective = LanguageModelObjective(architecture, prepared, TrainingSettings(batch_size=B, bptt=T))
+    network = objective.network
+    network.load_arrays(random_network(architecture).arrays())
+    inputs, targets = random_ids(B, T), random_ids(B, T, seed=4)
+    window, generators = Window(inputs, targets, np.array([True, False, True])), {"dropout": torch.Generator()}
+    _, _, old = objective.loss(window, None, generators)
+    nats, num_targets, new = objective.loss(window, old, generators)
+    assert num_targets == B * T
+    assert set(torch.autograd.grad(nats, parts(old), retain_graph=True, allow_unused=True)) == {None}
+    start = network.initial_state(B)
+    carried = tuple(
+        tuple(torch.stack([first[0], before[1], first[2]]) for first, before in zip(*layers, strict=True))
+        for layers in zip(start, old, strict=True)
+    )
+    expected, end = network.total_nats(torch.from_numpy(inputs), torch.from_numpy(targets), carried)
+    torch.testing.assert_close(nats, expected)
+    torch.testing.assert_close(parts(new), parts(end))
 
 
 @every_cell
 def test_the_learned_initial_state_is_learned(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, initial_state="learned"))
+    network = random_network(architecture_of(cell, num_layers=2, initial_state="learned"))
     ids = torch.from_numpy(random_ids(B, T))
     network.total_nats(ids, ids, network.initial_state(B))[0].backward()  # type: ignore[no-untyped-call]
     learned = [value for name, value in network.named_parameters() if "initial_" in name]
@@ -270,10 +343,10 @@ def test_the_learned_initial_state_is_learned(cell: str) -> None:
 @pytest.mark.parametrize("kind", ["zero", "learned", "random"])
 @torch.no_grad()
 def test_without_a_generator_the_start_is_zero_or_what_was_learned(cell: str, kind: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, initial_state=kind))
-    weights = arrays(network)
-    layers = list(network.shape.layers())
-    for start in (network.initial_state(B), StepPredictor(network.shape, weights).initial_state(B)):
+    network = random_network(architecture_of(cell, num_layers=2, initial_state=kind))
+    architecture, weights = network.architecture, network.arrays()
+    layers = list(architecture.layers())
+    for start in (network.initial_state(B), StepPredictor(architecture, weights).initial_state(B)):
         for layer, (state, sizes) in enumerate(zip(start, layers, strict=True)):
             for part, (name, size) in zip(state, CELLS[cell].state_sizes(sizes).items(), strict=True):
                 expected = weights[f"layers.{layer}.initial_{name}"] if kind == "learned" else np.zeros(size)
@@ -283,16 +356,16 @@ def test_without_a_generator_the_start_is_zero_or_what_was_learned(cell: str, ki
 @every_cell
 @torch.no_grad()
 def test_a_random_start_is_drawn_from_the_generator_given(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, initial_state="random"))
+    network = random_network(architecture_of(cell, num_layers=2, initial_state="random"))
     first, again, other = (
         parts(network.initial_state(2000, torch.Generator().manual_seed(seed))) for seed in (1, 1, 2)
     )
-    for one, same, different in zip(first, again, other, strict=True):
-        assert torch.equal(one, same)
-        assert not torch.equal(one, different)
-        assert float(one.std()) == pytest.approx(0.1, rel=0.05)
-        assert float(one.mean()) == pytest.approx(0.0, abs=0.005)
-        assert not torch.equal(one[0], one[1])
+    for part, same, different in zip(first, again, other, strict=True):
+        assert torch.equal(part, same)
+        assert not torch.equal(part, different)
+        assert float(part.std()) == pytest.approx(0.1, rel=0.05)
+        assert float(part.mean()) == pytest.approx(0.0, abs=0.005)
+        assert not torch.equal(part[0], part[1])
     assert len({float(part[0, 0]) for part in first}) == len(first)
 
 
@@ -300,7 +373,7 @@ def test_a_random_start_is_drawn_from_the_generator_given(cell: str) -> None:
 @pytest.mark.parametrize("kind", ["zero", "learned"])
 @torch.no_grad()
 def test_other_starts_draw_nothing(cell: str, kind: str) -> None:
-    network = random_network(shape_of(cell, initial_state=kind))
+    network = random_network(architecture_of(cell, initial_state=kind))
     generator = torch.Generator().manual_seed(1)
     before = generator.get_state()
     drawn = parts(network.initial_state(B, generator))
@@ -311,18 +384,49 @@ def test_other_starts_draw_nothing(cell: str, kind: str) -> None:
 # Weights
 
 
+def sizes_of(tensors: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+
+
 @every_cell
 @every_variant
-def test_the_declared_shapes_are_those_of_the_network(cell: str, variant: str) -> None:
-    shape = shape_of(cell, **VARIANTS[variant])
-    network = TorchNetwork(shape)
-    assert weight_shapes(shape) == {name: tuple(value.shape) for name, value in network.state_dict().items()}
-    assert num_params(shape) == sum(parameter.numel() for parameter in network.parameters())
+def test_the_declared_weights_are_those_of_the_network(cell: str, variant: str) -> None:
+    architecture = architecture_of(cell, **VARIANTS[variant])
+    network, declared = TorchNetwork(architecture), architecture.weights()
+    assert {name: weight.size for name, weight in declared.items()} == sizes_of(network.state_dict())
+    assert sizes_of(network.arrays()) == sizes_of(network.weights) == sizes_of(network.state_dict())
+    assert architecture.num_params == sum(parameter.numel() for parameter in network.parameters())
+
+
+@every_cell
+@every_variant
+def test_a_network_starts_with_the_weights_that_its_architecture_draws(cell: str, variant: str) -> None:
+    architecture = architecture_of(cell, **VARIANTS[variant])
+    drawn = draw_weights(architecture, torch.Generator().manual_seed(5))
+    found = started_network(architecture, seed=5).state_dict()
+    assert list(drawn) == list(architecture.weights())
+    assert drawn.keys() == found.keys()
+    for name, weight in drawn.items():
+        assert weight.dtype == torch.float32
+        assert torch.equal(weight, found[name])
+
+
+@every_variant
+def test_arrays_are_a_copy_that_another_network_can_take_over(variant: str) -> None:
+    architecture = architecture_of("lstm_projected", **VARIANTS[variant])
+    network, other = started_network(architecture), TorchNetwork(architecture)
+    taken = network.arrays()
+    other.load_arrays(taken)
+    assert all(map(torch.equal, network.parameters(), other.parameters()))
+    for array in taken.values():
+        array.fill(3.0)
+    assert all(map(torch.equal, network.parameters(), other.parameters()))
+    assert not any(bool((weight == 3.0).all()) for weight in network.parameters())
 
 
 @every_cell
 def test_weights_go_back_between_the_cells_bounds_and_no_others_change(cell: str) -> None:
-    network = random_network(shape_of(cell, num_layers=2, head_layers=1))
+    network = random_network(architecture_of(cell, num_layers=2, head_layers=1))
     with torch.no_grad():
         for weight in network.parameters():
             weight.mul_(4)
@@ -345,9 +449,8 @@ def is_orthogonal(block: Tensor) -> bool:
 
 @every_cell
 def test_recurrent_matrices_start_orthogonal_and_the_forget_gate_open(cell: str) -> None:
-    network, gates = started_network(shape_of(cell, num_layers=2)), CELLS[cell].gates
-    for layer in network.layers:
-        weights = dict(layer.named_parameters())
+    network, gates = started_network(architecture_of(cell, num_layers=2)), CELLS[cell].gates
+    for weights in body.weights_by_layer(network.weights, 2):
         recurrent = [weights[name] for name in ("weight_hh", "weight_reset") if name in weights]
         assert bool(recurrent) == (cell not in ("indrnn", "mingru", "minlstm"))
         blocks = [block for weight in recurrent for block in torch.split(weight, H)]
@@ -361,17 +464,17 @@ def test_recurrent_matrices_start_orthogonal_and_the_forget_gate_open(cell: str)
 
 @pytest.mark.parametrize("proj_size", [P, H, 8])
 def test_recurrent_matrices_of_a_projected_lstm_start_orthogonal_whatever_their_width(proj_size: int) -> None:
-    layer = RecurrentLayer("lstm_projected", dataclasses.replace(SIZES, proj_size=proj_size))
-    layer.initialise(torch.Generator().manual_seed(5))
-    blocks = torch.split(layer.get_parameter("weight_hh"), H)
+    network = started_network(architecture_of("lstm_projected", proj_size=proj_size))
+    blocks = torch.split(network.weights["layers.0.weight_hh"], H)
     assert [block.shape for block in blocks] == [(H, proj_size)] * 4
     assert all(map(is_orthogonal, blocks))
 
 
 @every_cell
 def test_vectors_start_as_the_equation_without_them(cell: str) -> None:
-    for layer in started_network(shape_of(cell, num_layers=2, initial_state="learned")).layers:
-        for name, weight in layer.named_parameters():
+    network = started_network(architecture_of(cell, num_layers=2, initial_state="learned"))
+    for weights in body.weights_by_layer(network.weights, 2):
+        for name, weight in weights.items():
             if name.startswith("gain"):
                 assert torch.equal(weight, torch.ones_like(weight))
             elif name.startswith(("peephole", "initial", "bias_c", "bias_hh")):
@@ -392,10 +495,9 @@ def assert_glorot(block: Tensor) -> None:
 
 @every_cell
 def test_input_matrices_start_uniform_by_their_gates_own_size(cell: str) -> None:
-    sizes = Sizes(input_size=31, hidden_size=23, proj_size=17, mogrifier_rounds=2, mogrifier_rank=13)
-    layer = RecurrentLayer(cell, sizes)
-    layer.initialise(torch.Generator().manual_seed(5))
-    blocks = torch.split(layer.get_parameter("weight_ih"), 23)
+    sizes = {"embedding_size": 31, "hidden_size": 23, "proj_size": 17, "mogrifier_rounds": 2, "mogrifier_rank": 13}
+    network = started_network(architecture_of(cell, **sizes))
+    blocks = torch.split(network.weights["layers.0.weight_ih"], 23)
     assert len(blocks) == len(CELLS[cell].gates)
     for block in blocks:
         assert_glorot(block)
@@ -409,9 +511,9 @@ def test_input_matrices_start_uniform_by_their_gates_own_size(cell: str) -> None
     ],
 )
 def test_a_mogrifiers_matrices_start_uniform_by_their_own_size(input_size: int) -> None:
-    layer = RecurrentLayer("lstm_mogrifier", Sizes(input_size, 23, mogrifier_rounds=2, mogrifier_rank=13))
-    layer.initialise(torch.Generator().manual_seed(5))
-    matrices = [weight for name, weight in layer.named_parameters() if name.startswith("mogrifier")]
+    sizes = {"embedding_size": input_size, "hidden_size": 23, "mogrifier_rounds": 2, "mogrifier_rank": 13}
+    network = started_network(architecture_of("lstm_mogrifier", **sizes))
+    matrices = [weight for name, weight in network.weights.items() if name.startswith("layers.0.mogrifier")]
     assert len(matrices) == 4
     for matrix in matrices:
         assert_glorot(matrix)
@@ -425,23 +527,24 @@ def test_a_mogrifiers_matrices_start_uniform_by_their_own_size(input_size: int) 
     ],
 )
 def test_a_projection_starts_uniform_by_its_own_size(proj_size: int) -> None:
-    layer = RecurrentLayer("lstm_projected", Sizes(19, 23, proj_size=proj_size))
-    layer.initialise(torch.Generator().manual_seed(5))
-    assert_glorot(layer.get_parameter("weight_hr"))
+    network = started_network(architecture_of("lstm_projected", embedding_size=19, hidden_size=23, proj_size=proj_size))
+    assert_glorot(network.weights["layers.0.weight_hr"])
 
 
 @every_variant
 def test_starting_weights_follow_from_the_generator_alone(variant: str) -> None:
-    first, again, other = (started_network(shape_of("gru", **VARIANTS[variant]), seed) for seed in (5, 5, 6))
+    first, again, other = (started_network(architecture_of("gru", **VARIANTS[variant]), seed) for seed in (5, 5, 6))
     for name, value in first.state_dict().items():
         assert torch.equal(value, again.state_dict()[name])
-    assert not torch.equal(first.embedding.weight, other.embedding.weight)
+    assert not torch.equal(first.weights["embedding.weight"], other.weights["embedding.weight"])
 
 
 @every_cell
 @torch.no_grad()
 def test_starting_weights_of_every_cell_follow_from_the_generator_alone(cell: str) -> None:
-    first, again, other = (started_network(shape_of(cell, num_layers=2, head_layers=2), seed) for seed in (5, 5, 6))
+    first, again, other = (
+        started_network(architecture_of(cell, num_layers=2, head_layers=2), seed) for seed in (5, 5, 6)
+    )
     for network in (first, again, other):
         assert all(weight.isfinite().all() for weight in network.parameters())
     for name, value in first.state_dict().items():
@@ -457,7 +560,7 @@ def test_starting_weights_of_every_cell_follow_from_the_generator_alone(cell: st
 
 def test_dropout_uses_one_mask_for_all_time_steps_and_keeps_the_mean() -> None:
     dropped = variational_dropout(torch.ones(5, 40, 500), 0.3, torch.Generator().manual_seed(1))
-    assert all(torch.equal(dropped[0], one) for one in dropped)
+    assert all(torch.equal(dropped[0], step) for step in dropped)
     assert torch.allclose(dropped[dropped > 0], torch.tensor(1 / 0.7))
     assert float(dropped[0].mean()) == pytest.approx(1.0, abs=0.02)
     assert not torch.equal(dropped[0, 0], dropped[0, 1])
@@ -472,7 +575,9 @@ def test_without_a_generator_or_a_rate_nothing_is_dropped() -> None:
 @pytest.mark.parametrize("variant", [{}, {"residual": True, "head_layers": 1}], ids=["plain", "residual, wide head"])
 @torch.no_grad()
 def test_a_networks_dropout_follows_from_its_generator(variant: dict[str, Any]) -> None:
-    network = random_network(shape_of("lstm", num_layers=2, dropout=0.4, **variant))
+    architecture = architecture_of("lstm", num_layers=2, **variant)
+    network = TorchNetwork(architecture, dropout=0.4)
+    network.load_arrays(random_network(architecture, dtype=torch.float32).arrays())
     ids = torch.from_numpy(random_ids(T, B))
 
     def hidden(generator: torch.Generator | None) -> Tensor:

@@ -193,7 +193,7 @@ def test_a_random_initial_state_is_drawn_anew_for_training_and_is_zero_otherwise
     objective = start(initial_state="random", dropout=0.0).trainer.objective
     generators = {name: torch.Generator().manual_seed(1) for name in objective.generators}
     examples = objective.next_batch().examples
-    first, second = (float(objective.loss(examples, None, generators)[0]) for _ in range(2))
+    first, second = (objective.loss(examples, None, generators)[0].item() for _ in range(2))
     assert first != second
     assert objective.check() == objective.check()
     assert all(not part.any() for part in objective.network.initial_state(5)[0])
@@ -609,7 +609,7 @@ def test_the_result_says_what_was_measured(corpus: Path, tmp_path: Path) -> None
     result = charlm.train(corpus, run=run, test=tmp_path / "test.txt", **TINY)
     lm = charlm.load(run)
     assert (result.run, result.steps, result.tokens_seen) == (run, 24, 24 * 13 * 5)
-    assert result.num_params == sum(value.size for value in lm.run.load(BEST).tensors.values())
+    assert result.num_params == sum(value.size for value in RunDirectory(lm.path).load(BEST).tensors.values())
     assert 0 < result.seconds < 60
     assert result.valid_streamed is not None
     assert result.valid_cold is not None

@@ -12,9 +12,9 @@ import pytest
 
 import charlm
 from charlm.cli.app import main
-from charlm.cli.verify import verify
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
+from charlm.lifecycle.verification import verify
 from tests.conftest import TINY
 from tests.mutations import reseal
 
@@ -33,13 +33,13 @@ def flip(path: Path, at: int) -> None:
 
 
 def damaged(run: Path) -> list[str]:
-    return [one.file for one in verify(run) if not one.ok]
+    return [result.file for result in verify(run) if not result.ok]
 
 
 @pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
 def test_a_whole_run_is_ok(unit: str, trained: Callable[[str], Path]) -> None:
     checked = verify(trained(unit))
-    assert [one.file for one in checked if one.ok] == [
+    assert [result.file for result in checked if result.ok] == [
         *("MANIFEST.json", "config.json", "tokenizer.json", "best.safetensors", "last.safetensors"),
         *("previous.safetensors", "metrics.jsonl", "corpus/"),
     ]
@@ -53,7 +53,7 @@ def test_what_only_training_needs_may_be_missing(run: Path, missing: set[str]) -
     for path in (run / name for name in missing):
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     assert damaged(run) == []
-    assert any("not there" in one.detail or one.detail == "no line" for one in verify(run))
+    assert any("not there" in result.detail or result.detail == "no line" for result in verify(run))
 
 
 @pytest.mark.parametrize("missing", [LAST, METRICS])
@@ -86,7 +86,7 @@ def test_a_flipped_bit_is_found_in_the_corpus(run: Path, name: str, at: int) -> 
 
 def test_a_damaged_configuration_leaves_the_rest_unchecked_and_says_so(run: Path) -> None:
     flip(run / "config.json", 20)
-    details = {one.file: one.detail for one in verify(run) if not one.ok}
+    details = {result.file: result.detail for result in verify(run) if not result.ok}
     assert "checksum" in details["MANIFEST.json"]
     assert "not checked" in details["best.safetensors"]
 
@@ -157,7 +157,7 @@ def test_the_command_ends_with_4_for_a_damaged_run(
 PEAKS = """
 import resource, sys
 from pathlib import Path
-from charlm.cli.verify import verify
+from charlm.lifecycle.verification import verify
 
 for run in sys.argv[1:]:
     wrong = [one.detail for one in verify(Path(run)) if not one.ok]

@@ -1,4 +1,4 @@
-"""The command `charlm`: one subcommand a file; what is heavy is imported when a command runs, never for its help."""
+"""The command `charlm`. Each subcommand has a file of its own, and imports heavy modules only when it runs."""
 
 import importlib
 from typing import Annotated
@@ -13,8 +13,8 @@ HELP = "Train a recurrent language model on your own text; sample from it; score
 
 EXIT_CODES = """[bold]Exit codes[/]
 
-0 done; 1 unexpected; 2 options; 3 the text; 4 no run, or a damaged one; \
-5 training diverged; 6 memory or disk; 129, 130 and 143 interrupted, after saving.
+0 done; 1 unexpected error; 2 wrong options; 3 unusable text; 4 no run, or a damaged one; \
+5 training diverged; 6 out of memory, or cannot write; 129, 130 and 143 interrupted, after saving.
 
 [bold]Settings[/]
 
@@ -28,14 +28,14 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _command in ("tokenize", "train", "sample", "score", "info", "verify", "cells"):
-    importlib.import_module(f"charlm.cli.{_command}").register(app)
-for _registered in app.registered_commands:
-    _registered.cls = Command
+for _name in ("tokenize", "train", "sample", "score", "info", "verify", "cells"):
+    importlib.import_module(f"charlm.cli.{_name}").register(app)
+for _command in app.registered_commands:
+    _command.cls = Command
 
 
-def _print_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
         typer.echo(f"charlm {__version__}")
         raise typer.Exit
 
@@ -43,12 +43,13 @@ def _print_version(wanted: bool) -> None:
 @app.callback(help=HELP, epilog=EXIT_CODES)
 def _options(
     version: Annotated[
-        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="The version, and no more.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Options of `charlm` itself."""
+    """The options of `charlm` itself."""
 
 
 def main() -> None:
+    """Run the command line. Raises SystemExit with the exit code."""
     with reporting_errors():
         app()

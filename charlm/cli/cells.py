@@ -1,4 +1,4 @@
-"""`charlm cells`: every recurrent cell with its equation, its size and where it is from. Runs without torch."""
+"""`charlm cells`: the recurrent cells, their equations, sizes and sources. Runs without torch."""
 
 import math
 from typing import Annotated, Any
@@ -13,6 +13,7 @@ from charlm.errors import UsageError
 from charlm.network.architecture import cell_sizes
 from charlm.settings import flag
 
+MAX_SIZE = 65536
 NOTATION = """x: input; h, c: state before the step; h', c': after it; s(): logistic function; *: elementwise;
 [a, b]: concatenation."""
 EXAMPLES = """[bold]Examples[/]
@@ -29,47 +30,49 @@ def register(app: typer.Typer) -> None:
 
 
 def cells_cli(
-    cells: Annotated[list[str] | None, typer.Argument(help="Their names; without any, all are listed.")] = None,
-    hidden_size: Annotated[int, typer.Option(min=1, max=65536, help="Units, for the number of parameters.")] = 512,
-    input_size: Annotated[int, typer.Option(min=1, max=65536, help="Size of the input, for that number.")] = 128,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a cell.")] = False,
+    cells: Annotated[list[str] | None, typer.Argument(help="Names of cells (default: all).")] = None,
+    hidden_size: Annotated[int, typer.Option(min=1, max=MAX_SIZE, help="Units, to count the parameters.")] = 512,
+    input_size: Annotated[int, typer.Option(min=1, max=MAX_SIZE, help="Input size, to count the parameters.")] = 128,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per cell.")] = False,
 ) -> None:
     """List the recurrent cells: equation, parameters of one layer, source."""
-    for name in cells or CELLS:
+    for name in cells or ():
         if name not in CELLS:
             raise UsageError(f"unknown cell {name!r}", to_do="choose from " + ", ".join(CELLS))
-    described = [_describe(name, input_size, hidden_size) for name in cells or CELLS]
+    records = [_describe(name, input_size, hidden_size) for name in cells or CELLS]
     if json:
-        for one in described:
-            write_json(one)
+        for record in records:
+            write_json(record)
         return
     out.print(
         f"{escape(NOTATION)}\nParameters are those of one layer of {hidden_size} units with an input of {input_size}.",
         soft_wrap=not out.is_terminal,
     )
-    for one in described:
-        _show(one)
+    for record in records:
+        _show(record)
 
 
 def _describe(name: str, input_size: int, hidden_size: int) -> dict[str, Any]:
+    """The record of one cell, with the number of parameters of a layer of this size."""
     cell = CELLS[name]
-    own = cell_sizes(name, hidden_size, {})
-    weights = cell.weights(Sizes(input_size, hidden_size, **own))
+    own_sizes = cell_sizes(name, hidden_size, {})
+    weights = cell.weights(Sizes(input_size, hidden_size, **own_sizes))
     return {
         "cell": name,
         "equation": list(cell.equation),
         "gates": list(cell.gates),
         "input_size": input_size,
         "hidden_size": hidden_size,
-        **own,
+        **own_sizes,
         "layer_params": sum(math.prod(weight.size) for weight in weights.values()),
         "source": cell.source,
     }
 
 
-def _show(one: dict[str, Any]) -> None:
-    own = ", ".join(f"{flag(name)} {one[name]}" for name in CELLS[one["cell"]].settings)
-    out.print(f"\n[bold]{one['cell']}[/]  {one['layer_params']:,} parameters{f' ({own})' if own else ''}")
-    for line in one["equation"]:
+def _show(record: dict[str, Any]) -> None:
+    own_sizes = ", ".join(f"{flag(name)} {record[name]}" for name in CELLS[record["cell"]].settings)
+    shown_sizes = f" ({own_sizes})" if own_sizes else ""
+    out.print(f"\n[bold]{record['cell']}[/]  {record['layer_params']:,} parameters{shown_sizes}")
+    for line in record["equation"]:
         out.print(f"    {escape(line)}")
-    out.print(f"    [dim]{escape(one['source'])}[/]", soft_wrap=not out.is_terminal)
+    out.print(f"    [dim]{escape(record['source'])}[/]", soft_wrap=not out.is_terminal)

@@ -1,4 +1,4 @@
-"""The terminal: results on stdout, everything else on stderr, and how an error looks."""
+"""The terminal: results go to stdout, everything else to stderr, and errors look alike."""
 
 import json
 import math
@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"
-NO_TEXT = re.compile("[\ud800-\udfff]")  # lone surrogates: bytes that are no UTF-8
-STEERING = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-OF_NO_WIDTH = r"\xad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff"  # but joiners, which shape the letters beside
-ESCAPED = re.compile(f"[{STEERING}{OF_NO_WIDTH}]")
-BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # letters and signs, to Unicode, of which nothing is seen
+NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # lone surrogates, which stand for bytes that are not UTF-8
+CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
+ZERO_WIDTH = r"\xad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff"  # without joiners: they shape their neighbours
+ESCAPED = re.compile(f"[{CONTROLS}{ZERO_WIDTH}]")
+BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # to Unicode they are letters and signs, but they show nothing
 BLANK_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
 DOTTED_CIRCLE = "\u25cc"
-CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # which JSON allows as they stand
-MAX_WRITTEN = 1e6  # as a number, of perplexities
-WIDTH_ELSEWHERE = 160  # columns of a table where there is no terminal to ask
+CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # JSON allows them unescaped, but a terminal obeys them
+MAX_DECIMAL_PERPLEXITY = 1e6  # larger ones are written as powers of ten
+DEFAULT_COLUMNS = 160  # of a table that does not go to a terminal
 
 
 class TerminalConsole(Console):
-    """A console whose reader may go away."""
+    """A console that goes on when nobody reads its stream any more."""
 
     def on_broken_pipe(self) -> None:
         go_on_without_reader(2 if self.stderr else 1)
@@ -46,24 +46,24 @@ class TerminalConsole(Console):
 if sys.stdout is None:  # closed by the shell (`>&-`)
     sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (it stays open)
 out = TerminalConsole(
-    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else WIDTH_ELSEWHERE
+    highlight=False, emoji=False, soft_wrap=True, width=None if sys.stdout.isatty() else DEFAULT_COLUMNS
 )
 err = TerminalConsole(stderr=True, highlight=False, emoji=False, soft_wrap=True)
 
 
 def say(message: str, quiet: bool = False) -> None:
-    """A line for the person at the terminal, wrapped at words there; never part of a result."""
+    """Print a line for people on stderr, wrapped at words on a terminal."""
     if not quiet:
         err.print(literal(message), style="dim", soft_wrap=not err.is_terminal)
 
 
 def show_command(command: str, before: str = "") -> None:
-    """A command to copy, which is never wrapped."""
+    """Print a command on stderr that people can copy, so it is never wrapped."""
     err.print(f"{before}[bold]{literal(command)}[/]")
 
 
 def say_which(run: Path) -> None:
-    """The run that answers where none was named."""
+    """Say which run was chosen when none was named."""
     from charlm.runs.finding import about_copies
 
     say(f"run: {run}")
@@ -72,9 +72,9 @@ def say_which(run: Path) -> None:
 
 
 def write_json(value: dict[str, Any]) -> None:
-    """One JSON object as one line on stdout; what is no text in it (see `text_fields`) is U+FFFD."""
+    """Print a JSON object as one line on stdout; bytes that are not UTF-8 become U+FFFD (see `text_fields`)."""
     whole = {"schema_version": SCHEMA_VERSION, **value}
-    text = NO_TEXT.sub("\ufffd", json.dumps(whole, ensure_ascii=False))
+    text = NOT_UTF_8.sub("\ufffd", json.dumps(whole, ensure_ascii=False))
     text = CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -87,18 +87,21 @@ def write_json(value: dict[str, Any]) -> None:
 
 
 def text_fields(name: str, text: str) -> dict[str, str]:
-    """A text in a JSON object. One with bytes that are no UTF-8 has U+FFFD for these, and is whole in `name`_hex."""
-    if not NO_TEXT.search(text):
+    """The fields of a JSON object that hold a text.
+
+    If the text has bytes that are not UTF-8, field `name` has U+FFFD in their place, and `name`_hex all bytes as hex.
+    """
+    if not NOT_UTF_8.search(text):
         return {name: text}
-    return {name: NO_TEXT.sub("\ufffd", text), f"{name}_hex": text.encode("utf-8", SURROGATES).hex()}
+    return {name: NOT_UTF_8.sub("\ufffd", text), f"{name}_hex": text.encode("utf-8", SURROGATES).hex()}
 
 
 def write_text(text: str, flush: bool = False) -> None:
-    """Plain text on stdout, as it stands: no markup, no wrapping; what stdout cannot encode is escaped.
+    """Print a text on stdout unchanged: no markup, no wrapping, and escapes for what stdout cannot encode.
 
-    Bytes that are no UTF-8, which come as lone surrogates, are written as the bytes that they are.
+    Lone surrogates are written as the bytes that they stand for.
     """
-    if NO_TEXT.search(text):
+    if NOT_UTF_8.search(text):
         sys.stdout.flush()
         sys.stdout.buffer.write(text.encode("utf-8", SURROGATES))
     else:
@@ -108,57 +111,58 @@ def write_text(text: str, flush: bool = False) -> None:
 
 
 def visible(text: str) -> str:
-    """Running text that is safe on a terminal: what could steer it and what has no width are shown by their escapes.
+    """A text that is safe to print on a terminal, with escapes for what could control it and for what has no width.
 
-    These are control characters but for newline and tab, the marks that turn the direction of writing, the byte order
-    mark, soft hyphens, and what is no character.
+    Escaped are control characters except newline and tab, marks that change the direction of writing, the byte order
+    mark, soft hyphens, and lone surrogates.
     """
     return ESCAPED.sub(lambda found: _escape(found[0]), text)
 
 
 def literal(text: str) -> str:
-    """The same for a rich console: nor is anything in it taken for markup."""
+    """A text that is safe to print on a rich console: as `visible` makes it, and with nothing that counts as markup."""
     return escape(visible(text))
 
 
 def visible_symbol(symbol: str) -> str:
-    """A token as every table shows it: one with something in it that is not seen is quoted, with escapes for that.
+    """A token as all tables show it: quoted, with escapes, if something in it cannot be seen.
 
-    A space is seen between other characters, not at an end. A combining mark without a character stands on a circle.
+    Spaces can be seen between other characters, but not at an end. A combining mark that has no character to combine
+    with is put on a dotted circle.
     """
-    shown, seen = "", False
+    shown, follows_a_base = "", False
     for character in symbol:
-        drawn = _drawn(character, seen)
-        shown, seen = shown + drawn, drawn.endswith(character) and character != " "
+        drawn = _drawn(character, follows_a_base)
+        shown, follows_a_base = shown + drawn, drawn.endswith(character) and character != " "
     is_plain = shown == symbol and symbol == symbol.strip() and symbol != ""
     return symbol if is_plain else f"'{shown}'"
 
 
-def _drawn(character: str, behind_another: bool) -> str:
+def _drawn(character: str, follows_a_base: bool) -> str:
     if unicodedata.category(character) in ("Mn", "Me"):
-        if behind_another:
+        if follows_a_base:
             return character
         return _escape(character) if BLANK_MARKS.match(character) else DOTTED_CIRCLE + character
     return character if character.isprintable() and not BLANK.match(character) else _escape(character)
 
 
 def _escape(character: str) -> str:
-    r"""A byte that is no text as \xe9, all else by its code point."""
+    r"""The escape of a character: \xe9 for a byte that is not UTF-8, the code point for all others."""
     is_byte = "\udc80" <= character <= "\udcff"
     return rf"\x{ord(character) - 0xDC00:02x}" if is_byte else character.encode("unicode_escape").decode("ascii")
 
 
 def perplexity(nats_per_token: float, digits: int) -> str:
-    """exp of the nats per token as people read it: 10^104.3 for what has more digits than that says."""
+    """exp(nats per token) as people read it: `digits` decimals, or 10^104.3 if it is large, or - if it is nan."""
     if math.isnan(nats_per_token):
         return "-"
-    if nats_per_token > math.log(MAX_WRITTEN):
+    if nats_per_token > math.log(MAX_DECIMAL_PERPLEXITY):
         return f"10^{nats_per_token / math.log(10):.1f}"
     return f"{math.exp(nats_per_token):.{digits}f}"
 
 
 def describe(architecture: "Architecture") -> str:
-    """A network in words: every part that it has."""
+    """A network's architecture in words."""
     parts = [f"{architecture.cell} {architecture.num_layers} x {architecture.hidden_size}"]
     if architecture.proj_size:
         parts.append(f"projected to {architecture.proj_size}")
@@ -173,7 +177,7 @@ def describe(architecture: "Architecture") -> str:
 
 
 def show_error(error: CharlmError) -> None:
-    """Three short lines: what, where, what to do."""
+    """Print an error as up to three short lines: what, where, what to do."""
     err.print(f"[bold red]error:[/] {literal(error.what)}", soft_wrap=not err.is_terminal)
     for label, line in (("where:", error.where), ("to do:", error.to_do)):
         if line:
@@ -182,12 +186,13 @@ def show_error(error: CharlmError) -> None:
 
 @contextmanager
 def reporting_errors() -> Iterator[None]:
-    """Turn every way in which a command can end into a message and its exit code."""
+    """Turn every error and interruption into a message and an exit code. With CHARLM_DEBUG, errors have tracebacks."""
     _choose_encodings()
-    when_the_reader_goes(signal.SIG_DFL)
+    on_closed_pipe(signal.SIG_DFL)
     for name in ("SIGTERM", "SIGHUP"):
-        if hasattr(signal, name) and signal.getsignal(getattr(signal, name)) is not signal.SIG_IGN:  # as nohup does
-            signal.signal(getattr(signal, name), _leave)
+        number = getattr(signal, name, None)  # not every system has both
+        if number is not None and signal.getsignal(number) is not signal.SIG_IGN:  # nohup has SIGHUP ignored
+            signal.signal(number, _leave)
     try:
         yield
     except CharlmError as error:
@@ -196,10 +201,11 @@ def reporting_errors() -> Iterator[None]:
         show_error(error)
         sys.exit(error.exit_code)
     except KeyboardInterrupt:
-        signal.signal(signal.SIGINT, signal.SIG_DFL)  # another one ends it at once, without a traceback
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # a second Ctrl-C ends it at once, without a traceback
         sys.exit(EXIT_INTERRUPTED)
     except OSError as error:
-        _unexpected(error, f"{error.strerror or error}: {error.filename or 'input or output'}", 6)
+        message = f"{error.strerror or error}: {error.filename or 'input or output'}"
+        _unexpected(error, message, ResourceError.exit_code)
     except Exception as error:
         if is_out_of_memory(error):
             _out_of_memory()
@@ -207,9 +213,9 @@ def reporting_errors() -> Iterator[None]:
 
 
 def _choose_encodings() -> None:
-    """Files and pipes get UTF-8 whatever the locale, unless PYTHONIOENCODING names another; a terminal, what it shows.
+    """Write UTF-8 into files and pipes, whatever the locale, unless PYTHONIOENCODING names another encoding.
 
-    What an encoding lacks is written by its escape.
+    A terminal keeps its own encoding. Characters that an encoding lacks are escaped.
     """
     chosen = os.environ.get("PYTHONIOENCODING", "").partition(":")[0]
     for stream in (sys.stdout, sys.stderr):
@@ -219,7 +225,7 @@ def _choose_encodings() -> None:
 
 
 def _leave(number: int, frame: object) -> None:
-    """Leave on a signal, through every clean-up on the way."""
+    """End the command on a signal by SystemExit, so that all clean-up code runs."""
     sys.exit(128 + number)
 
 
@@ -229,14 +235,17 @@ def _out_of_memory() -> None:
 
 
 def go_on_without_reader(descriptor: int) -> None:
-    """Nobody reads stdout (1) or stderr (2) any more: what is written there goes nowhere from now on."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, descriptor)
-    os.close(nowhere)
+    """Discard what is written to stdout (1) or stderr (2) from now on, because nobody reads it any more."""
+    null = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(null, descriptor)
+    os.close(null)
 
 
-def when_the_reader_goes(action: signal.Handlers) -> None:
-    """A closed pipe (`| head -1`) ends most commands at once and quietly; what must save first ignores the signal."""
+def on_closed_pipe(action: signal.Handlers) -> None:
+    """Choose what happens when the reader of a pipe goes away, as in `| head -1`.
+
+    SIG_DFL ends the command at once and quietly. SIG_IGN is for commands that have to save something first.
+    """
     if hasattr(signal, "SIGPIPE"):
         signal.signal(signal.SIGPIPE, action)
 

@@ -1,4 +1,4 @@
-"""The pages of `--help`: a name and what it means, side by side, or one below the other where the name is long."""
+"""The pages of `--help`: names on the left, what they mean on the right, or below where the name is too long."""
 
 import re
 import sys
@@ -13,9 +13,10 @@ from typer.core import TyperGroup
 from charlm.cli.parsing import OneValueEach, reading_options
 
 MAX_COLUMNS = 100
-NAME_COLUMNS = 26  # an option with its value, indented by two, and the space behind it
-COMMAND_COLUMNS = 12
-KINDS = {
+NAME_COLUMNS = 26  # for an option with its value, with the indentation and the space behind it
+MIN_MEANING_COLUMNS = 20
+COMMAND_COLUMNS = 12  # for a command's name, in the same way
+VALUES_OF_TYPES = {
     "str": "TEXT",
     "list[str]": "TEXT",
     "path": "PATH",
@@ -24,7 +25,7 @@ KINDS = {
     "float": "NUMBER",
     "float range": "NUMBER",
 }
-VALUES = {
+VALUES_OF_OPTIONS = {
     "run": "RUN",
     "init_from": "RUN",
     "file": "FILE",
@@ -37,13 +38,13 @@ VALUES = {
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""
-MORE_HELP = "charlm COMMAND --help explains a command, charlm --help exit codes and settings."
+MORE_HELP = "charlm COMMAND --help explains a command; charlm --help lists the exit codes."
 
 Row = tuple[str, str]  # a name, and its meaning as markup
 
 
 class Command(OneValueEach):
-    """One of the commands."""
+    """A command whose help page looks like those of the others."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         console = _console()
@@ -53,7 +54,7 @@ class Command(OneValueEach):
 
 
 class Commands(TyperGroup):
-    """`charlm` itself. Without arguments it says what there is to do, on one screen."""
+    """`charlm` itself. Without arguments it prints an overview that fits on one screen."""
 
     def main(self, *args: Any, **extra: Any) -> Any:
         """Run a command. Raises UsageError for options that are not understood, SystemExit at the end."""
@@ -95,7 +96,7 @@ def _show_head(command: Any, ctx: Any, console: Console) -> None:
 
 
 def _show_parameters(command: Any, ctx: Any, console: Console) -> None:
-    """The arguments, then the options by their panels."""
+    """Print the arguments, then the options, grouped by panel."""
     panels: dict[str, list[Row]] = {}
     for parameter in command.get_params(ctx):
         is_argument = parameter.param_type_name == "argument"
@@ -112,17 +113,17 @@ def _argument(argument: Any) -> str:
 
 
 def _option(option: Any, ctx: Any) -> str:
-    """All names of an option, and what kind of value it takes; a flag takes none."""
+    """All names of an option, and the kind of value that it takes, unless it is a flag."""
     record: str = option.get_help_record(ctx)[0]
     names, _, value = record.partition(" <")
     if option.is_flag or not value:
         return names
     kind = value.partition(">")[0]
-    return f"{names} {VALUES.get(option.name) or KINDS.get(kind, kind)}"
+    return f"{names} {VALUES_OF_OPTIONS.get(option.name) or VALUES_OF_TYPES.get(kind, kind)}"
 
 
 def _default(option: Any) -> str:
-    """The default, where it is a number or a choice; those of the settings stand in their descriptions."""
+    """The default of an option of a command's own; settings have theirs in their descriptions."""
     default = getattr(option, "default", None)
     if not getattr(option, "show_default", False) or not default or callable(default) or option.is_flag:
         return ""
@@ -130,13 +131,15 @@ def _default(option: Any) -> str:
 
 
 def _show_rows(rows: Iterable[Row], console: Console, columns: int = NAME_COLUMNS) -> None:
+    """Print names and meanings in two columns, the first one of `columns` columns."""
     margin = "\n" + " " * columns
     for name, meaning in rows:
         gap = margin if len(name) + 2 >= columns else " " * (columns - 2 - len(name))
-        lines = Text.from_markup(meaning, emoji=False).wrap(console, max(20, console.width - columns))
+        lines = Text.from_markup(meaning, emoji=False).wrap(console, max(MIN_MEANING_COLUMNS, console.width - columns))
         console.print(Text.assemble("  ", (name, "bold"), gap, Text(margin).join(lines)))
 
 
 def _show_end(command: Any, console: Console) -> None:
+    """Print the epilog; its paragraphs have empty lines between them in the source, as Typer wants them."""
     if command.epilog:
         console.print("\n" + re.sub(r"\n\n(?!\[bold])", "\n", command.epilog.strip()))

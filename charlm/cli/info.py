@@ -1,4 +1,4 @@
-"""`charlm info`: the runs there are, or one of them."""
+"""`charlm info`: list all runs, or describe one. Runs without torch."""
 
 import dataclasses
 from datetime import datetime
@@ -12,8 +12,9 @@ from charlm.cli.console import describe, literal, out, say, write_json
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
-COLUMNS_FOR_ALL = 74  # of a terminal, for the list of runs
-MAX_COLUMNS = 80  # of what is said of one run, also where there is no terminal
+MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets a list of runs with fewer columns
+MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
+MAX_FIGURE = 1e300  # a larger one in a file is no measurement
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -28,10 +29,12 @@ def register(app: typer.Typer) -> None:
 
 
 def info_cli(
-    run: Annotated[str | None, typer.Argument(help="A run; without one, all are listed.")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a run.")] = False,
+    run: Annotated[
+        str | None, typer.Argument(help="A run: its folder, or its name under runs/ (default: list all).")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per run.")] = False,
 ) -> None:
-    """List the runs, or show one."""
+    """List all runs, or describe one."""
     from charlm.runs.finding import find_run, list_runs
 
     paths = [find_run(run)] if run else list_runs()
@@ -49,22 +52,17 @@ def info_cli(
 
 
 def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
-    from charlm.network.weights import max_weight_bytes
-    from charlm.runs.config import read_config
-    from charlm.runs.directory import BEST, RunDirectory
+    """The record of one run. If it is damaged, say so and return None with `skip_damaged`, else raise RunError."""
+    from charlm.lifecycle.description import describe_run
 
-    directory = RunDirectory(path)
     try:
-        config = read_config(directory)
-        best = directory.load(BEST, max_weight_bytes(config.architecture)) if directory.has(BEST) else None
-        measured = None
-        for record in directory.log.records():
-            measured = record if record.get("event") == "Measured" else measured
+        found = describe_run(path)
     except RunError as error:
         if not skip_damaged:
             raise
         say(f"{path}: {error.what}")
         return None
+    config = found.config
     return {
         "run": str(path),
         "created": config.created,
@@ -75,17 +73,17 @@ def _describe(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "network": describe(config.architecture),
         "num_params": config.architecture.num_params,
         "training": dataclasses.asdict(config.training),
-        "best_step": best.step if best else None,
-        "best_check_nats_per_token": _number(best.scalars.get("nats_per_token")) if best else None,
-        "measured": measured,
+        "best_step": found.best_step,
+        "best_check_nats_per_token": _as_figure(found.best_check_nats_per_token),
+        "measured": found.measured,
         "init_from": config.init_from,
         "versions": {"charlm": config.charlm, **config.versions},
-        "last_saved": _local(directory.saved_at),
+        "last_saved": _local_time(found.saved_at),
     }
 
 
-def _local(moment: datetime | None) -> str | None:
-    """A moment by the clock of this machine."""
+def _local_time(moment: datetime | None) -> str | None:
+    """A moment in this machine's time zone, to the minute."""
     return moment.astimezone().replace(tzinfo=None).isoformat(" ", timespec="minutes") if moment else None
 
 
@@ -101,22 +99,22 @@ def _show_all(records: list[dict[str, Any]]) -> None:
 
 
 def _row(record: dict[str, Any]) -> dict[str, str]:
-    """What the list says of a run; on a narrow terminal no more than tells it apart."""
+    """The columns of a run in the list; a narrow terminal gets only those that tell runs apart."""
     row = {
         "run": literal(record["run"]),
-        "nats/char": _figure(_measured(record, "valid_nats_per_char")),
+        "nats/char": _shown_figure(_measured(record, "valid_nats_per_char")),
         "unit": record["corpus"]["unit"],
         "model": _model(record),
-        "params": _short(record["num_params"]),
+        "params": _short_number(record["num_params"]),
         "saved": record["last_saved"] or "-",
     }
-    for name in ("params", "model") if out.width < COLUMNS_FOR_ALL else ():
+    for name in ("params", "model") if out.width < MIN_COLUMNS_FOR_ALL else ():
         del row[name]
     return row
 
 
 def _show_one(record: dict[str, Any]) -> None:
-    """What it can do first, then what it is, then how it was made."""
+    """Print all about a run: how good it is, then what it is, then how it was made."""
     corpus, training = record["corpus"], dict(record["training"])
     table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
     table.add_column(no_wrap=True)
@@ -149,15 +147,16 @@ def _show_one(record: dict[str, Any]) -> None:
 
 
 def _validation(record: dict[str, Any]) -> str:
-    """The figures by which runs are compared, the one in the manner of the training first."""
-    found, cold = (_measured(record, f"valid_{name}nats_per_char") for name in ("", "cold_"))
-    figures = {"cold": found} if record["training"]["mode"] == "sentence" else {"streamed": found, "cold": cold}
-    shown = ", ".join(f"{value:.4f} {manner}" for manner, value in figures.items() if value is not None)
+    """The figures by which runs are compared, first the one for text that is read as in training."""
+    as_trained, cold = (_measured(record, f"valid_{name}nats_per_char") for name in ("", "cold_"))
+    is_by_sentence = record["training"]["mode"] == "sentence"
+    figures = {"cold": as_trained} if is_by_sentence else {"streamed": as_trained, "cold": cold}
+    shown = ", ".join(f"{value:.4f} {reading}" for reading, value in figures.items() if value is not None)
     return shown and f"{shown} (nats/char; lower is better)"
 
 
 def _reading(record: dict[str, Any]) -> str:
-    """What was made of the text before it was counted, and which part of it was kept for validation."""
+    """How the text was changed before it was counted, and which part of it was kept for validation."""
     parts = [f"{name.replace('_', ' ')} {form}" for name, form in record["reading"].items() if form != "keep"]
     if record["corpus"].get("split") == "lines":
         parts.append("validation on lines from all over it")
@@ -165,24 +164,24 @@ def _reading(record: dict[str, Any]) -> str:
 
 
 def _best(record: dict[str, Any]) -> str:
-    found = record["best_check_nats_per_token"]
-    check = "" if found is None else f", {found:.4f} nats/token in a quick check"
+    nats = record["best_check_nats_per_token"]
+    check = "" if nats is None else f", {nats:.4f} nats/token in a quick check"
     return "" if record["best_step"] is None else f"step {record['best_step']:,}{check}"
 
 
 def _test(record: dict[str, Any]) -> str:
-    found = _measured(record, "test_nats_per_token")
-    return "" if found is None else f"{found:.4f} nats/token"
+    nats = _measured(record, "test_nats_per_token")
+    return "" if nats is None else f"{nats:.4f} nats/token"
 
 
 def _measured(record: dict[str, Any], name: str) -> float | None:
-    """A figure of the final measuring, once there was one."""
-    return _number((record["measured"] or {}).get(name))
+    """A figure of the last measurement, if there was one."""
+    return _as_figure((record["measured"] or {}).get(name))
 
 
-def _number(value: object) -> float | None:
-    """A figure from a file, or nothing when it is none."""
-    return float(value) if type(value) in (int, float) and abs(value) < 1e300 else None  # type: ignore[arg-type]
+def _as_figure(value: object) -> float | None:
+    """A value from a file as a figure, or None if it cannot be one."""
+    return float(value) if type(value) in (int, float) and abs(value) < MAX_FIGURE else None  # type: ignore[arg-type]
 
 
 def _model(record: dict[str, Any]) -> str:
@@ -190,13 +189,13 @@ def _model(record: dict[str, Any]) -> str:
     return f"{model['cell']} {model['num_layers']} x {model['hidden_size']}"
 
 
-def _short(count: int) -> str:
-    """A number of parameters in few columns."""
+def _short_number(count: int) -> str:
+    """A number with three digits and a unit, such as 1.23M."""
     for size, unit in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return str(count)
 
 
-def _figure(value: float | None) -> str:
+def _shown_figure(value: float | None) -> str:
     return "-" if value is None else f"{value:.4f}"

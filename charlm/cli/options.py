@@ -1,10 +1,10 @@
-"""Typer options made from the settings of `config.py`, so that each is described once."""
+"""Typer options made from the dataclasses of `charlm/settings.py`, so that each setting is described only once."""
 
 import dataclasses
 import inspect
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -13,42 +13,48 @@ from charlm.settings import flag
 
 Command = Callable[..., None]
 MAX_CHOICES_SHOWN = 6
-INCLUDE = "Of folders and archives, only files of this pattern, such as '*.txt'; may be repeated."
-EXCLUDE = "And none of this one: a path, a name, or a folder in it; may be repeated."
+INCLUDE = "In folders and archives, read only files that match PATTERN, such as '*.txt'; may be repeated."
+EXCLUDE = "Leave out files whose path, name or folder matches PATTERN; may be repeated."
 
 
 def takes(*kinds: type) -> Callable[[Command], Command]:
-    """Give a command, which ends in `**flags`, one option for each setting of the dataclasses `kinds`.
+    """Give a command, whose last parameter is `**flags`, one option for each setting of the dataclasses `kinds`.
 
-    An option that is not given arrives as None, so that environment, file and defaults can follow.
+    An option that was not given arrives as None, so that the environment, the file or the default can fill it.
     """
 
     def decorate(command: Command) -> Command:
-        own = [p for p in inspect.signature(command).parameters.values() if p.kind is not p.VAR_KEYWORD]
-        options = [
-            _option(one, typing.get_type_hints(kind)[one.name]) for kind in kinds for one in dataclasses.fields(kind)
-        ]
-        command.__signature__ = inspect.Signature(own + options)  # type: ignore[attr-defined]
-        command.__annotations__ = {p.name: p.annotation for p in own + options}
+        own = [each for each in inspect.signature(command).parameters.values() if each.kind is not each.VAR_KEYWORD]
+        parameters = own + [option for kind in kinds for option in _options(kind)]
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {each.name: each.annotation for each in parameters}
         return command
 
     return decorate
 
 
-def _option(one: "dataclasses.Field[Any]", hint: Any) -> inspect.Parameter:
-    kind = _without_none(hint)
-    doc = one.metadata["doc"]
-    if one.default is not None and kind is not bool:
-        doc += f" [dim]\\[default: {one.default}][/]"
-    name = f"{flag(one.name)}/--no-{flag(one.name)[2:]}" if kind is bool else flag(one.name)
-    metavar = "NAME" if len(typing.get_args(kind)) > MAX_CHOICES_SHOWN else None
-    option = typer.Option(name, help=doc, rich_help_panel=one.metadata["panel"], show_default=False, metavar=metavar)
-    return inspect.Parameter(
-        one.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=typing.Annotated[kind | None, option]
+def _options(kind: type) -> Iterator[inspect.Parameter]:
+    hints = typing.get_type_hints(kind)
+    return (_option(field, _without_none(hints[field.name])) for field in dataclasses.fields(kind))
+
+
+def _option(field: "dataclasses.Field[Any]", kind: Any) -> inspect.Parameter:
+    doc, name = field.metadata["doc"], flag(field.name)
+    if field.default is not None and kind is not bool:
+        doc += f" [dim]\\[default: {field.default}][/]"
+    option = typer.Option(
+        f"{name}/--no-{name.removeprefix('--')}" if kind is bool else name,
+        help=doc,
+        rich_help_panel=field.metadata["panel"],
+        show_default=False,
+        metavar="NAME" if len(typing.get_args(kind)) > MAX_CHOICES_SHOWN else None,
     )
+    annotation = typing.Annotated[kind | None, option]
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
 
 
 def _without_none(hint: Any) -> Any:
-    if isinstance(hint, types.UnionType):
+    """The type of a setting that may also be None."""
+    if typing.get_origin(hint) in (types.UnionType, typing.Union):
         return next(part for part in typing.get_args(hint) if part is not type(None))
     return hint

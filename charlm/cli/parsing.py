@@ -1,4 +1,4 @@
-"""How a command line is read: an option that takes one value is not silently given two, and errors are our own."""
+"""Reading the command line: an option given twice with different values is refused, and errors look like all others."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,24 +11,24 @@ from typer.core import TyperCommand
 from charlm.errors import UsageError
 from charlm.settings import without_jargon
 
-NOT_UNDERSTOOD: Any = BadParameter.__base__  # Typer's class of all errors in a command line, which has no public name
+COMMAND_LINE_ERROR: Any = BadParameter.__base__  # the base of all Typer's usage errors, which has no public name
 
 
 @contextmanager
 def reading_options() -> Iterator[None]:
-    """Raises UsageError, which says what to do, for a command line that Typer does not understand."""
+    """Raise UsageError, which says what to do, in place of Typer's errors about a command line."""
     try:
         yield
-    except NOT_UNDERSTOOD as error:
+    except COMMAND_LINE_ERROR as error:
         command = error.ctx.command_path if error.ctx else "charlm"
         to_do = f"{command} --help lists what there is"
         raise UsageError(without_jargon(error.format_message()), to_do=to_do) from error
 
 
 class OneValueEach(TyperCommand):
-    """A command that refuses an option given twice with different values, unless the option collects its values.
+    """A command that refuses an option given twice with different values, unless the option may be repeated.
 
-    `--eos --no-eos` is refused, too. The same value twice is fine.
+    `--eos --no-eos` is refused as well. Giving the same value twice is fine.
     """
 
     def make_parser(self, ctx: Any) -> Any:
@@ -41,7 +41,7 @@ class OneValueEach(TyperCommand):
 
 
 def _take(ctx: Any, option: Any, process: Any, given: dict[str, tuple[str, Any]], value: Any, state: Any) -> None:
-    """Take one value of an option, as its parser does. Raises UsageError when it was given another before."""
+    """Let the parser take a value of an option. Raises UsageError if the option had a different value before."""
     name = next(iter([*option._long_opts, *option._short_opts]))
     is_flag = option.action == "store_const"
     new = option.const if is_flag else value

@@ -1,4 +1,4 @@
-"""What a training shows while it runs: a bar on a terminal, a line every few seconds elsewhere, JSON on request."""
+"""The progress of a training: a bar on a terminal, a line every few seconds elsewhere, or JSON."""
 
 import dataclasses
 import time
@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TextColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from charlm.cli.console import err, visible, write_json
@@ -15,33 +15,50 @@ from charlm.lifecycle.session import Session
 from charlm.scoring.spelling import spelling_nats
 from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sampled, Skipped, StepDone
 
-LINE_EVERY = 5.0  # seconds
-SMOOTHING = 0.95  # of the loss that is shown
-MIN_BAR_COLUMNS = 6  # columns, with the space behind it
+SECONDS_BETWEEN_LINES = 5.0
+LOSS_SMOOTHING = 0.95  # the weight of the earlier losses in the exponential average that is shown
+MIN_BAR_COLUMNS = 6  # with the space behind it
 
 Show = Callable[[Event], None]
 
 
 @contextmanager
 def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
-    """Something to hand every event to."""
+    """Yield a function that shows each event of the training, in the way that suits the terminal and the options."""
     figures = Figures(session)
     if json:
-        yield _as_json
+        yield _show_as_json
     elif quiet:
         yield lambda event: None
     elif err.is_terminal and not err.is_dumb_terminal:
         columns = (BarColumn(bar_width=None), TextColumn("{task.description}", markup=False))
         with Progress(*columns, console=err, transient=True, expand=True) as bar:
             task = bar.add_task("")
-            yield lambda event: _on_terminal(event, figures, bar, task)
+            yield lambda event: _show_on_bar(event, figures, bar, task)
     else:
-        last = [time.monotonic()]
-        yield lambda event: _as_lines(event, figures, last)
+        is_due = _Every(SECONDS_BETWEEN_LINES)
+        yield lambda event: _show_as_lines(event, figures, is_due)
+
+
+class _Every:
+    """Tells whether some seconds have passed since it last said so."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds, self._last = seconds, time.monotonic()
+
+    def __call__(self) -> bool:
+        is_due = time.monotonic() - self._last >= self._seconds
+        if is_due:
+            self._last = time.monotonic()
+        return is_due
 
 
 class Figures:
-    """The newest figures of a training, per character, as the final ones are: unknown symbols with their spelling."""
+    """The newest figures of a training.
+
+    Losses are in nats per character and include the spelling of unknown symbols, so that they can be compared with the
+    final figures.
+    """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
         progress, corpus = session.trainer.progress, session.corpus
@@ -54,29 +71,31 @@ class Figures:
         self.step, self.total_steps = progress.step, 0
 
     def take(self, event: Event) -> None:
+        """Update the figures."""
         if isinstance(event, StepDone):
             new = event.nats_per_token
-            self._loss = new if self._loss is None else SMOOTHING * self._loss + (1 - SMOOTHING) * new
+            self._loss = new if self._loss is None else LOSS_SMOOTHING * self._loss + (1 - LOSS_SMOOTHING) * new
             self.step, self.total_steps = event.step, event.total_steps
         if isinstance(event, Evaluated):
             self._valid_loss = event.nats_per_token
 
     @property
     def planned_steps(self) -> int | None:
-        """Steps in all; none while the number that --time comes to is not known yet."""
+        """The number of all steps; None while it is not known yet how many steps --time allows."""
         return self.total_steps if self._trainer.budget.total_steps else None
 
     @property
     def seconds_left(self) -> float:
+        """The estimated time that training still takes."""
         spent = self._clock() - self._began
         left = spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
         return left if self._limit is None else max(0.0, min(left, self._limit - self._trainer.progress.seconds))
 
     def line(self, columns: int) -> str:
-        """As much as fits, what matters least left out first."""
+        """The figures in one line that fits, with the least important ones left out if need be."""
         spent = max(1e-9, self._clock() - self._began)
         speed = (self._trainer.progress.tokens_seen - self._first_tokens) / spent
-        step, left = f"step {self.step:,}", f"{_clock(self.seconds_left)} left"
+        step, left = f"step {self.step:,}", f"{_minutes(self.seconds_left)} left"
         total = f"/{self.planned_steps:,}" if self.planned_steps else ""
         loss = f"{_nats_per_char(self._loss or 0.0, self._train):.3f} nats/char"
         valid = "" if self._valid_loss is None else f"valid {_nats_per_char(self._valid_loss, self._valid):.3f}"
@@ -96,24 +115,23 @@ def _nats_per_char(nats_per_token: float, part: Header) -> float:
     return nats / max(1, part.num_characters)
 
 
-def _on_terminal(event: Event, figures: Figures, bar: Progress, task: object) -> None:
+def _show_on_bar(event: Event, figures: Figures, bar: Progress, task: TaskID) -> None:
     figures.take(event)
     if isinstance(event, StepDone):
         line = figures.line(err.width - MIN_BAR_COLUMNS)
-        bar.update(task, completed=event.step, total=figures.planned_steps, description=line)  # type: ignore[arg-type]
+        bar.update(task, completed=event.step, total=figures.planned_steps, description=line)
     _show_what_happened(event)
 
 
-def _as_lines(event: Event, figures: Figures, last: list[float]) -> None:
+def _show_as_lines(event: Event, figures: Figures, is_due: Callable[[], bool]) -> None:
     figures.take(event)
     _show_what_happened(event)
-    if isinstance(event, StepDone) and time.monotonic() - last[0] >= LINE_EVERY:
-        last[0] = time.monotonic()
+    if isinstance(event, StepDone) and is_due():
         err.print(figures.line(err.width))
 
 
 def _show_what_happened(event: Event) -> None:
-    """A sample, and what a person should know of that went wrong and was mended."""
+    """Print a sample, or a problem that training has dealt with."""
     if isinstance(event, Sampled):
         err.print(f"[dim]--- sample at step {event.step:,}[/]")
         err.print(Text(visible(event.text)), soft_wrap=False)  # which wraps at words
@@ -123,33 +141,34 @@ def _show_what_happened(event: Event) -> None:
 
 
 def happened(event: Event) -> str:
-    """What went wrong and was mended, in a sentence."""
+    """A sentence about a problem that training has dealt with; empty for other events."""
     if isinstance(event, Skipped):
         return f"step {event.step:,} skipped: its loss or gradient is not finite"
     if isinstance(event, RolledBack):
-        rate = f"the learning rate is halved, to {event.learning_rate_scale:g} of what it was to be"
+        rate = f"the learning rate is halved, to {event.learning_rate_scale:g} of what was planned"
         return f"diverged at step {event.diverged_at:,}: back to step {event.step:,}; {rate}"
     if isinstance(event, BatchSplit):
-        parts = f"each batch is worked on in {event.micro_batches} parts from now on, for the same updates"
+        parts = f"each batch is computed in {event.micro_batches} parts from now on, for the same updates"
         return f"out of memory after step {event.step:,}: the micro-batch is halved; {parts}"
     return ""
 
 
-def _as_json(event: Event) -> None:
+def _show_as_json(event: Event) -> None:
     if isinstance(event, Evaluated):
         write_json({"event": "evaluated", **dataclasses.asdict(event)})
     elif message := happened(event):
         err.print(escape(message))
 
 
-def _clock(seconds: float) -> str:
+def _minutes(seconds: float) -> str:
+    """A duration as minutes and seconds, such as 4:07."""
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes}:{rest:02d}"
 
 
 @contextmanager
 def measuring(json: bool, quiet: bool) -> Iterator[Callable[[float], None]]:
-    """Something to tell the share that has been measured."""
+    """Yield a function that shows which share has been measured; it is called now and then with a number up to 1."""
     if json or quiet:
         yield lambda share: None
     elif err.is_terminal:
@@ -158,11 +177,10 @@ def measuring(json: bool, quiet: bool) -> Iterator[Callable[[float], None]]:
             task = bar.add_task("", total=1.0)
             yield lambda share: bar.update(task, completed=share)
     else:
-        last = [time.monotonic()]
+        is_due = _Every(SECONDS_BETWEEN_LINES)
 
         def show(share: float) -> None:
-            if time.monotonic() - last[0] >= LINE_EVERY:
-                last[0] = time.monotonic()
+            if is_due():
                 err.print(f"measuring: {share:.0%}")
 
         yield show

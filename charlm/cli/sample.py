@@ -1,10 +1,10 @@
-"""`charlm sample`: new text from a trained model. Runs without torch."""
+"""`charlm sample`: write new text with a trained model. Runs without torch."""
 
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from charlm.api import LanguageModel
     from charlm.sampling.generate import Sample, SampledToken
 
+DEFAULT_LENGTH = 500  # tokens
+MAX_LINE_LENGTH = 5000  # tokens of a sample that ends at the end of a line
+MAX_SHOWN_SYMBOLS = 10  # of those that a warning names
 EXAMPLES = """[bold]Examples[/]
 
 charlm sample --temp 0.8
@@ -39,37 +42,53 @@ def register(app: typer.Typer) -> None:
 def sample_cli(
     run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
     temperature: Annotated[
-        float, typer.Option("--temp", "--temperature", help="Below 1 safer, above 1 wilder; 0 is the arg max.")
+        float,
+        typer.Option(
+            "--temp", "--temperature", help="Below 1: safer text; above 1: wilder text; 0: the most likely token."
+        ),
     ] = 1.0,
-    argmax: Annotated[bool, typer.Option("--argmax", help="Always the likeliest token.")] = False,
-    top_k: Annotated[int | None, typer.Option(help="Only among the k likeliest.")] = None,
-    top_p: Annotated[float | None, typer.Option(help="Only among the likeliest that together hold p.")] = None,
-    min_p: Annotated[float | None, typer.Option(help="Only tokens p times as likely as the likeliest.")] = None,
-    repetition_penalty: Annotated[float, typer.Option(help="Above 1: tokens of the text so far get rarer.")] = 1.0,
-    prompt: Annotated[str, typer.Option(help="Text to go on from; - is standard input.")] = "",
-    length: Annotated[int | None, typer.Option(help="Tokens (default 500; with --until-eos at most 5,000).")] = None,
+    argmax: Annotated[bool, typer.Option("--argmax", help="Always take the most likely token.")] = False,
+    top_k: Annotated[int | None, typer.Option(help="Choose among the k most likely tokens only.")] = None,
+    top_p: Annotated[
+        float | None, typer.Option(help="Choose among the most likely tokens that together have probability p.")
+    ] = None,
+    min_p: Annotated[
+        float | None, typer.Option(help="Only tokens at least p times as likely as the most likely one.")
+    ] = None,
+    repetition_penalty: Annotated[
+        float, typer.Option(help="Above 1: tokens that the text already has get less likely.")
+    ] = 1.0,
+    prompt: Annotated[str, typer.Option(help="Text to continue; - is standard input.")] = "",
+    length: Annotated[
+        int | None, typer.Option(help="Number of tokens (default 500; with --until-eos at most 5,000).")
+    ] = None,
     until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
     stop: Annotated[
-        list[str] | None, typer.Option(help=r"Stop before this text, such as \n; of several, the first that comes.")
+        list[str] | None,
+        typer.Option(help=r"Stop before this text, such as \n; may be repeated, the first that comes counts."),
     ] = None,
     escapes: Annotated[
         bool | None,
-        typer.Option("--escapes/--no-escapes", help=r"Read \n, \t and \\ in --prompt, too; or not even in --stop."),
+        typer.Option(
+            "--escapes/--no-escapes", help=r"Interpret \n, \t and \\ in --prompt and --stop (default: in --stop only)."
+        ),
     ] = None,
-    num_samples: Annotated[int, typer.Option(min=1, help="How many samples.")] = 1,
+    num_samples: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
-    allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Let <unk> be sampled.")] = False,
-    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt first.")] = True,
-    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster, and a little less exact.")] = "float32",
+    allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Allow <unk> in the text.")] = False,
+    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt before the text.")] = True,
+    precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Processor threads (default: 1 for one sample, else all).")
+        int | None, typer.Option(min=1, help="Number of processor threads (default: 1 for one sample, else all).")
     ] = None,
     raw: Annotated[
-        bool, typer.Option("--raw", help="On a terminal, too: control characters as they are, not their escapes.")
+        bool, typer.Option("--raw", help="On a terminal, print control characters unchanged instead of their escapes.")
     ] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object a sample.")] = False,
-    per_token: Annotated[bool, typer.Option("--per-token", help="With --json: each token's probability.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Only the text.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per sample.")] = False,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="With --json: add the log-probability of each token.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print the text only.")] = False,
 ) -> None:
     """Sample new text from a trained model."""
     if per_token and not json:
@@ -86,34 +105,34 @@ def sample_cli(
         min_p=min_p,
         repetition_penalty=repetition_penalty,
     )
-    stops = [one if escapes is False else read_escapes(one) for one in dict.fromkeys(stop or [])]
-    ending = Ending(
-        length=length if length is not None else 5000 if until_eos else 500, until_eos=until_eos, stop=stops
-    )
+    stops = [text if escapes is False else read_escapes(text) for text in dict.fromkeys(stop or [])]
+    if length is None:
+        length = MAX_LINE_LENGTH if until_eos else DEFAULT_LENGTH
+    ending = Ending(length=length, until_eos=until_eos, stop=stops)
     seed = secrets.randbits(32) if seed is None else seed
     lm = load(run, precision=precision, threads=threads)
     if run is None and not quiet:
         say_which(lm.path)
     prompt = typed_text(prompt, "--prompt", escapes is True)
     _warn_of_unknown(lm, prompt)
-    _warn_of_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
+    _warn_of_impossible_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
     samples: Iterable[Iterable[SampledToken]]
-    if num_samples == 1:
+    if num_samples == 1:  # token by token, so that the text can be read while it is written
         samples = [lm.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk)]
     else:
-        many = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
-        samples = (sample.per_token for sample in many)
+        finished = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
+        samples = (sample.per_token for sample in finished)
     for number, tokens in enumerate(samples):
         if json:
             _write_json_sample(lm, collect(prompt, tokens), per_token, {"seed": seed, "number": number})
             continue
         _print_sample(tokens, prompt if echo else "", until_eos, raw)
         if number < num_samples - 1 and not until_eos:
-            write_text("\n")  # an empty line between longer samples
+            write_text("\n")  # an empty line between samples of several lines
 
 
 def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool, raw: bool) -> None:
-    """The prompt and what follows it, as it comes; on a terminal safe to look at, and wrapped at words."""
+    """Print the prompt and the tokens as they come. On a terminal the text is made safe to print and wrapped."""
     if sys.stdout.isatty() and not raw:
         wrapped = WrappedText(partial(write_text, flush=True), lambda: out.width)
         for text in map(visible, _texts(tokens, prompt, end_line)):
@@ -125,7 +144,7 @@ def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool,
 
 
 def _texts(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> Iterator[str]:
-    """The prompt, the tokens, and a line end where one is needed."""
+    """The prompt, the texts of the tokens, and a line end if one is missing."""
     yield prompt
     last = prompt
     for token in tokens:
@@ -135,14 +154,15 @@ def _texts(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> Ite
         yield "\n"
 
 
-def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, more: dict[str, Any]) -> None:
+def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, origin: dict[str, int]) -> None:
+    """Print a sample as JSON; `origin` has the seed and number from which it can be made again."""
     record = {
         **text_fields("text", sample.text),
         **text_fields("prompt", sample.prompt),
         "ids": sample.ids,
         "logprob_nats": sample.logprob_nats,
         "stopped_by": sample.stopped_by,
-        **more,
+        **origin,
     }
     if per_token:
         record["per_token"] = [
@@ -153,23 +173,24 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, m
 
 
 def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
+    """Warn of symbols of the prompt that the model does not know, or that it knows in another Unicode form."""
     unknown = dict.fromkeys(lm.unknown_in_prompt(prompt))
     if unknown and (note := lm.reading.about_form(prompt)):
         say(f"warning: {note}")
     elif unknown:
-        shown = " ".join(ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:10])
+        shown = " ".join(
+            ascii(symbol) if not symbol.isprintable() else symbol for symbol in list(unknown)[:MAX_SHOWN_SYMBOLS]
+        )
         say(f"warning: never seen in training, read as <unk>: {shown}")
 
 
-def _warn_of_stops(lm: "LanguageModel", stops: Sequence[str], until_eos: bool, allow_unk: bool) -> None:
-    """Say which stop texts cannot come, so that only the others and the length end a sample."""
+def _warn_of_impossible_stops(lm: "LanguageModel", stops: Sequence[str], until_eos: bool, allow_unk: bool) -> None:
+    """Warn of stop texts that the model cannot write, so that they never stop a sample."""
     from charlm.text.possible import can_write
 
-    for one in stops:
-        if not can_write(lm.tokenizer, one, line_ends=not until_eos, unknown=allow_unk):
-            why = (
-                "--until-eos ends a sample before it"
-                if until_eos and "\n" in one
-                else "no tokens of this model make it"
-            )
-            say(f"warning: the stop text {one!r} can never come: {why}")
+    for stop in stops:
+        if can_write(lm.tokenizer, stop, line_ends=not until_eos, unknown=allow_unk):
+            continue
+        is_past_the_end = until_eos and "\n" in stop
+        why = "--until-eos ends a sample before it" if is_past_the_end else "no tokens of this model make it"
+        say(f"warning: the stop text {stop!r} can never come: {why}")

@@ -1,4 +1,4 @@
-"""Text that is written bit by bit, wrapped at words on a terminal."""
+"""Wrap a text at words while it is still being written."""
 
 import re
 from collections.abc import Callable
@@ -6,13 +6,13 @@ from collections.abc import Callable
 from rich.cells import cell_len, chop_cells
 
 PARTS = re.compile(r"\n|[ \t]+|[^ \t\n]+")
-TAB = 8  # columns
+TAB_COLUMNS = 8
 
 
 class WrappedText:
-    """Breaks a line before the word that would cross the terminal's border, and a word only if it fills a whole line.
+    """Breaks a line before a word that would not fit, and breaks a word only if it is longer than a line.
 
-    Spaces at a line's end are left out. A word is written once it is complete, so `finish` comes at the end.
+    Spaces at the end of a line are left out. A word is written when it is complete; `finish` writes the last one.
     """
 
     def __init__(self, write: Callable[[str], None], width: Callable[[], int]) -> None:
@@ -21,7 +21,7 @@ class WrappedText:
         self._space, self._word = "", ""
 
     def write(self, text: str) -> None:
-        """Take some more text."""
+        """Add text."""
         for part in PARTS.findall(text):
             if part == "\n":
                 self._put_word()
@@ -42,7 +42,7 @@ class WrappedText:
         if not self._word:
             return
         space, size = self._space, cell_len(self._word)
-        start = len((" " * self._column + space).expandtabs(TAB))
+        start = len((" " * self._column + space).expandtabs(TAB_COLUMNS))
         if start + size > self._width():
             self._break_line()
             space, start = "", 0
@@ -50,7 +50,7 @@ class WrappedText:
         self._column, self._space, self._word = start + size, "", ""
 
     def _put_whole_lines(self) -> None:
-        """Of a word that no line can hold."""
+        """Write the beginning of a word that is longer than a line, as whole lines."""
         *lines, self._word = chop_cells(self._word, self._width())
         for line in lines:
             self._break_line()

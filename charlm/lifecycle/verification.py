@@ -1,0 +1,140 @@
+"""Check every file of a run. Runs without torch, so that it starts at once."""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus.prepare import open_prepared
+from charlm.errors import RunError
+from charlm.network.snapshot import NETWORK
+from charlm.network.weights import check_finite, check_weights, max_weight_bytes
+from charlm.runs.config import RunConfig, read_config, was_trained
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
+from charlm.runs.log import METRICS
+from charlm.runs.weights import Weights
+from charlm.text.tokenizer import Tokenizer, load_tokenizer
+
+NEEDED_TO_RESUME_ONLY = "not there; only --resume would need it"
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A file or folder of a run, whether it is sound, and what is known about it or what is wrong with it."""
+
+    file: str
+    ok: bool
+    detail: str
+
+
+def verify(path: Path) -> list[Checked]:
+    """Check everything in a run's folder that can be checked without torch, one result per file. Nothing is written.
+
+    A missing training state, log or corpus is no damage, because sampling and scoring need none of them. A file that
+    can only be checked with the help of a damaged one counts as damaged, and its `detail` says so.
+    """
+    return _Verification(path).checked
+
+
+class _Verification:
+    """The checks in their order; what one of them has read, the later ones use."""
+
+    def __init__(self, path: Path) -> None:
+        self.run = RunDirectory(path)
+        self.config: RunConfig | None = None
+        self.tokenizer: Tokenizer | None = None
+        self.last: Weights | None = None
+        self.checked: list[Checked] = []
+        self._check(MANIFEST, self._manifest)
+        self._check(CONFIG, self._settings)
+        self._check("tokenizer.json", self._tokenizer)
+        kinds = [INITIAL] if self.run.has(INITIAL) or self._needs_initial() else []
+        for kind in (*kinds, BEST, LAST, PREVIOUS):
+            self._check(f"{kind}.safetensors", partial(self._weights, kind))
+        self._check(METRICS, self._log)
+        self._check(f"{CORPUS}/", self._corpus)
+
+    def _check(self, file: str, check: Callable[[], str]) -> None:
+        """Run one check and note its result."""
+        try:
+            result = Checked(file, True, check())
+        except RunError as error:
+            result = Checked(file, False, f"{error.what} ({error.where})" if error.where else error.what)
+        self.checked.append(result)
+
+    def _manifest(self) -> str:
+        return f"format {self.run.config['format']}; all files that it names match"
+
+    def _settings(self) -> str:
+        self.config = read_config(self.run)
+        return f"run {self.config.run_id}, made by charlm {self.config.charlm} on {self.config.created}"
+
+    def _tokenizer(self) -> str:
+        tokenizer = load_tokenizer(self.run.path)
+        config = self._sound_config()
+        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.vocab_size):
+            raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
+        if not tokenizer.files().keys() <= self.run.sealed:
+            raise self.run.damaged("tokenizer.json", "is not in the manifest")
+        self.tokenizer = tokenizer
+        return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
+
+    def _weights(self, kind: str) -> str:
+        if not self.run.has(kind):
+            return self._missing_weights(kind)
+        config, is_network = self._sound_config(), kind in (BEST, INITIAL)
+        where = str(self.run.path / f"{kind}.safetensors")
+        saved = self.run.load(kind, max_weight_bytes(config.architecture) if is_network else config.max_state_bytes)
+        network = saved.tensors.items() if is_network else _network_weights(saved.tensors)
+        check_weights(config.architecture, dict(network), where)
+        check_finite(saved.tensors, where)
+        if kind == LAST:
+            self.last = saved
+        return f"step {saved.step:,}, {len(saved.tensors)} tensors"
+
+    def _missing_weights(self, kind: str) -> str:
+        """Why a file of weights may be missing. Raises RunError when it may not."""
+        if kind == INITIAL or (kind == BEST and self._was_trained()) or (kind == LAST and self.run.has(PREVIOUS)):
+            raise self.run.damaged(f"{kind}.safetensors", "is missing")
+        return "not there: nothing was saved yet" if kind == BEST else NEEDED_TO_RESUME_ONLY
+
+    def _was_trained(self) -> bool:
+        """Whether a step was saved, so that there has to be a `best`; assumed where the state that tells is damaged."""
+        try:
+            return was_trained(self.run, self._sound_config())
+        except RunError:
+            return True
+
+    def _log(self) -> str:
+        num_lines = sum(1 for _ in self.run.log.records())
+        if self.last is not None and not self.run.log.begins_as_saved(self.last.scalars):
+            raise self.run.damaged(METRICS, "does not begin with what was there when last.safetensors was saved")
+        return f"{num_lines:,} lines" if num_lines else "no line"
+
+    def _corpus(self) -> str:
+        if not self.run.corpus.is_dir():
+            return NEEDED_TO_RESUME_ONLY
+        config = self._sound_config()
+        corpus = open_prepared(self.run.corpus, config.corpus.seal)
+        if self.tokenizer is None or corpus.tokenizer.sha256() != self.tokenizer.sha256():
+            raise self.run.damaged("corpus", "has another tokenizer than the run")
+        parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}
+        for name, part in parts.items():
+            if (part.num_tokens if part else 0) != getattr(config.corpus, f"{name}_tokens"):
+                raise self.run.damaged(f"corpus/{name}.ids", "is not as long as config.json says")
+        return ", ".join(f"{name} {part.num_tokens:,} tokens" for name, part in parts.items() if part)
+
+    def _needs_initial(self) -> bool:
+        """Whether training began with the weights of another run, which must then be there."""
+        return self.config is not None and self.config.init_from is not None
+
+    def _sound_config(self) -> RunConfig:
+        if self.config is None:
+            raise RunError("not checked, for config.json is damaged")
+        return self.config
+
+
+def _network_weights(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """The network's own weights among all tensors of a training state, by the names that the network gives them."""
+    return ((name.removeprefix(NETWORK), value) for name, value in tensors.items() if name.startswith(NETWORK))
