@@ -1,4 +1,4 @@
-"""The weights that a training begins with: drawn by its seed, or another run's (`--init-from`)."""
+"""The weights of another run that a training begins with (`--init-from`)."""
 
 import dataclasses
 import math
@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.model.initialisation import draw_weights
 from charlm.network.architecture import Architecture
 from charlm.network.weights import check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config
@@ -93,11 +92,9 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
     return result
 
 
-def starting_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
-    """The weights at step 0. Raises RunError when those of another run are missing or damaged."""
+def inherited_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
+    """The weights of another run that this one began with. Raises RunError when they are missing or damaged."""
     architecture = config.architecture
-    if config.init_from is None:
-        return draw_weights(architecture, torch.Generator().manual_seed(config.training.seed))
     tensors = run.load(INITIAL, max_weight_bytes(architecture)).tensors
-    check_weights(architecture, tensors, str(run.path / "initial.safetensors"))
+    check_weights(architecture, tensors, str(run.path / f"{INITIAL}.safetensors"))
     return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}

@@ -7,9 +7,11 @@ from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.errors import ResourceError, RunError, UsageError
-from charlm.lifecycle.initial import starting_weights
+from charlm.lifecycle.initial import inherited_weights
 from charlm.lifecycle.keeping import RunKeeper
 from charlm.lifecycle.kinds import kind_of
 from charlm.lifecycle.replacement import moved
@@ -159,8 +161,10 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
         keep_freed_memory()
     corpus, kind = _corpus(run, config), kind_of(config, str(run.path))
     objective = kind.objective(config, corpus, machine.device)
-    if saved is None:
-        objective.network.load_state_dict(starting_weights(run, config))
+    if saved is None and config.init_from is None:
+        objective.initialise(torch.Generator().manual_seed(training.seed))
+    elif saved is None:
+        objective.network.load_state_dict(inherited_weights(run, config))
     limit = kind.limit(objective, corpus, training, opening.began)
     objective.check_tokens = saved.scalars.check_tokens if saved else limit.check_tokens if limit else CHECK_TOKENS
     keeper = RunKeeper(run, training, machine.device, objective.check_tokens, objective.has_check)

@@ -12,6 +12,8 @@ from charlm.probability import log_softmax
 from charlm.sampling.strategies import Strategy, choose
 
 StoppedBy = Literal["length", "eos", "stop"]
+Alternatives = tuple[tuple[int, float], ...]
+"""Ids and their log-probabilities in nats under the model at temperature 1, the likeliest first."""
 
 
 class Steps(Protocol):
@@ -25,6 +27,9 @@ class Steps(Protocol):
 
     def select(self, state: Any, rows: list[int]) -> Any:
         """The state of the sequences in these rows, in this order; a row can be taken several times."""
+
+    def join(self, states: Sequence[Any]) -> Any:
+        """The states of several batches as that of one batch."""
 
 
 class Decoding(Protocol):
@@ -55,6 +60,8 @@ class SampledToken:
     logprob_nats: float
     text: str
     stopped_by: StoppedBy | None
+    alternatives: Alternatives = ()
+    """The likeliest ids here, of which the sampled one may be one, as many as were asked for."""
 
 
 @dataclass(frozen=True)
@@ -91,87 +98,12 @@ class Ending:
             raise UsageError(f"--length {self.length} is out of range", to_do="give a number of 1 or more")
 
 
-def generate(
-    network: Steps,
-    start: NDArray[Any],
-    strategy: Strategy,
-    ending: Ending,
-    rng: np.random.Generator,
-    decoder: Decoding,
-    *,
-    eos_id: int,
-    forbidden: int | None = None,
-) -> Iterator[SampledToken]:
-    """Sample the tokens that follow `start`, which begins with `<eos>`. The last one says what stopped the sample.
+class TextInProgress:
+    """A text that is being sampled: what has been seen in it, and what stopped it.
 
-    The `<eos>` or the stop text at the end is not part of the text. The id `forbidden` is never sampled.
+    `seen` are the different ids of its prompt. If `position` is given, the last `prompt_characters` of the prompt are
+    read from there first; tokens that end within it are not part of the sample.
     """
-    primed, seen = prime(network, start), set(start[1:].tolist())
-    steps = generate_together(
-        network, primed, seen, strategy, ending, [rng], [decoder], eos_id=eos_id, forbidden=forbidden
-    )
-    for tokens in steps:
-        yield from tokens.values()
-
-
-def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
-    """Read the ids `start`: the logits after them (1, V), and the state."""
-    state = network.initial_state()
-    for id in start[:-1]:
-        _, state = network.step(np.array([id]), state)
-    return network.step(start[-1:], state)
-
-
-def generate_together(
-    network: Steps,
-    primed: tuple[NDArray[Any], Any],
-    seen: Collection[int],
-    strategy: Strategy,
-    ending: Ending,
-    rngs: Sequence[np.random.Generator],
-    decoders: Sequence[Decoding],
-    *,
-    eos_id: int,
-    forbidden: int | None = None,
-    position: Position | None = None,
-    characters: int = 0,
-) -> Iterator[dict[int, SampledToken]]:
-    """Sample several texts side by side, one for each generator in `rngs`; yields each step's tokens by text number.
-
-    `primed` is the result of `prime` for the start that the texts share, `seen` its ids without the leading `<eos>`. If
-    `position` is given, the last `characters` of the prompt are read from there first; such tokens are not yielded.
-    """
-    texts = [
-        _TextInProgress(number, rng, decoder, ending, eos_id, set(seen), position, characters)
-        for number, (rng, decoder) in enumerate(zip(rngs, decoders, strict=True))
-    ]
-    logits, state = np.repeat(primed[0], len(texts), axis=0), network.select(primed[1], [0] * len(texts))
-    while texts:
-        draws = np.array([text.rng.random() for text in texts])
-        chosen = choose(_allowed(logits, texts, forbidden), strategy, [text.seen for text in texts], draws)
-        logprobs = log_softmax(logits)[np.arange(len(texts)), chosen]
-        tokens = list(map(_TextInProgress.add, texts, chosen.tolist(), logprobs.tolist()))
-        yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
-        rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
-        if len(rows) < len(texts):
-            texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
-        if texts:
-            logits, state = network.step(chosen, state)
-
-
-def _allowed(logits: NDArray[Any], texts: "Sequence[_TextInProgress]", forbidden: int | None) -> NDArray[np.float64]:
-    """The logits (B, V), with -inf for what may not be sampled."""
-    allowed = logits.astype(np.float64)
-    if forbidden is not None:
-        allowed[:, forbidden] = -np.inf
-    for row, text in zip(allowed, texts, strict=True):
-        if text.position is not None:
-            row += text.position.bias
-    return allowed
-
-
-class _TextInProgress:
-    """A text that is being sampled: what has been seen in it, and what stopped it."""
 
     def __init__(
         self,
@@ -180,17 +112,17 @@ class _TextInProgress:
         decoder: Decoding,
         ending: Ending,
         eos_id: int,
-        seen: set[int],
-        position: Position | None,
-        characters: int,
+        seen: Collection[int] = (),
+        position: Position | None = None,
+        prompt_characters: int = 0,
     ) -> None:
-        self.number, self.rng, self.seen, self.position = number, rng, seen, position
+        self.number, self.rng, self.seen, self.position = number, rng, set(seen), position
         self.stopped_by: StoppedBy | None = None
         self._decoder, self._ending, self._eos_id = decoder, ending, eos_id
-        self._prompt_characters = characters  # still to be read
+        self._prompt_characters = prompt_characters  # still to be read
         self._filter, self._length = StopFilter(ending.stop), 0
 
-    def add(self, id: int, logprob_nats: float) -> SampledToken | None:
+    def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> SampledToken | None:
         """Take the next token. Returns None if it ends within the prompt."""
         self.seen.add(id)
         is_end = self._ending.until_eos and id == self._eos_id
@@ -204,7 +136,7 @@ class _TextInProgress:
         self.stopped_by = self._what_stops(is_end)
         if self.stopped_by is not None and not self._filter.found:
             text += self._filter.feed(self._decoder.finish()) + self._filter.finish()
-        return SampledToken(id, logprob_nats, text, self.stopped_by)
+        return SampledToken(id, logprob_nats, text, self.stopped_by, alternatives)
 
     def _without_prompt(self, id: int, decoded: str) -> str:
         """Read the prompt's end with this token: what the token writes beyond it."""
@@ -220,6 +152,63 @@ class _TextInProgress:
         if self._filter.found:
             return "stop"
         return "length" if self._length == self._ending.length else None
+
+
+def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
+    """Read the ids `start`: the logits after them (1, V), and the state."""
+    state = network.initial_state()
+    for id in start[:-1]:
+        _, state = network.step(np.array([id]), state)
+    return network.step(start[-1:], state)
+
+
+def generate(
+    network: Steps,
+    primed: Sequence[tuple[NDArray[Any], Any]],
+    texts: Sequence[TextInProgress],
+    strategy: Strategy,
+    forbidden: int | None = None,
+    num_alternatives: int = 0,
+) -> Iterator[dict[int, SampledToken]]:
+    """Sample several texts side by side until each is stopped; yields each step's tokens by the text's number.
+
+    `primed` has what `prime` made of each text's start. The `<eos>` or the stop text at the end of a sample is not part
+    of it. The id `forbidden` is never sampled.
+    """
+    texts = list(texts)
+    logits, state = np.concatenate([logits for logits, _ in primed]), network.join([state for _, state in primed])
+    while texts:
+        draws = np.array([text.rng.random() for text in texts])
+        chosen = choose(_allowed(logits, texts, forbidden), strategy, [text.seen for text in texts], draws)
+        logprobs = log_softmax(logits)
+        alternatives = [likeliest(row, num_alternatives) for row in logprobs]
+        of_chosen = logprobs[np.arange(len(texts)), chosen].tolist()
+        tokens = list(map(TextInProgress.add, texts, chosen.tolist(), of_chosen, alternatives))
+        yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
+        rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
+        if len(rows) < len(texts):
+            texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
+        if texts:
+            logits, state = network.step(chosen, state)
+
+
+def _allowed(logits: NDArray[Any], texts: Sequence[TextInProgress], forbidden: int | None) -> NDArray[np.float64]:
+    """The logits (B, V), with -inf for what may not be sampled."""
+    allowed = logits.astype(np.float64)
+    if forbidden is not None:
+        allowed[:, forbidden] = -np.inf
+    for row, text in zip(allowed, texts, strict=True):
+        if text.position is not None:
+            row += text.position.bias
+    return allowed
+
+
+def likeliest(logprobs: NDArray[np.float64], count: int) -> Alternatives:
+    """The likeliest ids of (V,) log-probabilities and their log-probabilities, the likeliest first."""
+    if count == 0:
+        return ()
+    ids = np.argsort(-logprobs, kind="stable")[:count]
+    return tuple(zip(ids.tolist(), logprobs[ids].tolist(), strict=True))
 
 
 class StopFilter:

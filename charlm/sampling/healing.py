@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.probability import log_softmax
-from charlm.sampling.generate import Ending, Position, SampledToken, Steps, generate_together, prime
+from charlm.sampling.generate import Ending, Position, SampledToken, Steps, TextInProgress, generate, prime
 from charlm.sampling.strategies import Strategy
 from charlm.text.interface import Decoder, Ids, Tokenizer
 
@@ -57,22 +57,29 @@ def start_after(tokenizer: Tokenizer, network: Steps, prompt: str, allow_unk: bo
 
 
 def go_on(
-    network: Steps, start: Start, strategy: Strategy, ending: Ending, rngs: Sequence[np.random.Generator]
+    network: Steps,
+    starts: Sequence[Start],
+    strategy: Strategy,
+    ending: Ending,
+    rngs: Sequence[np.random.Generator],
+    num_alternatives: int = 0,
 ) -> Iterator[dict[int, SampledToken]]:
-    """Sample texts that continue a prompt side by side, one for each generator; yields each step's tokens by number."""
-    yield from generate_together(
-        network,
-        start.primed,
-        set(start.ids[1:].tolist()),
-        strategy,
-        ending,
-        rngs,
-        [_decoder_after(start) for _ in rngs],
-        eos_id=start.tokenizer.eos_id,
-        forbidden=start.forbidden,
-        position=start.position,
-        characters=start.characters,
-    )
+    """Sample texts side by side, each after its own start and with its own generator; yields their tokens by number."""
+    texts = [
+        TextInProgress(
+            number,
+            rng,
+            _decoder_after(start),
+            ending,
+            start.tokenizer.eos_id,
+            seen=start.ids[1:].tolist(),
+            position=start.position,
+            prompt_characters=start.characters,
+        )
+        for number, (start, rng) in enumerate(zip(starts, rngs, strict=True))
+    ]
+    primed = [start.primed for start in starts]
+    return generate(network, primed, texts, strategy, starts[0].forbidden, num_alternatives)
 
 
 def unknown_after(tokenizer: Tokenizer, network: Steps, prompt: str) -> tuple[str, ...]:

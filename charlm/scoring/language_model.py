@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from charlm.errors import DivergedError, UsageError
 from charlm.probability import log_softmax
-from charlm.sampling.generate import Ending, Sample, SampledToken, collect, prime, stop_texts
+from charlm.sampling.generate import Ending, Sample, SampledToken, collect, likeliest, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.joining import Joined, join
@@ -58,17 +59,24 @@ class LanguageModel:
         self.path, self._threads = path, threads
 
     def score(
-        self, text: str | bytes, *, context: str | bytes = "", eos: bool = True, per_token: bool = False
+        self,
+        text: str | bytes,
+        *,
+        context: str | bytes = "",
+        eos: bool = True,
+        per_token: bool = False,
+        alternatives: int = 0,
     ) -> Score:
         """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
 
         A context is read before the text and counts nothing itself; `scoring/joining.py` says how the two are joined. A
-        newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8.
+        newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8. With `per_token` each token's
+        probability is there, too, and the `alternatives` likeliest tokens in its place.
         """
         joined = join(self.tokenizer, self._read(context), self._read(text), eos, per_token)
         whole = joined.whole
         if per_token:
-            tokens = tuple(self._step_through(whole))[len(joined.before) :]
+            tokens = tuple(self._step_through(whole, alternatives))[len(joined.before) :]
             logprobs = np.array([token.logprob_nats for token in tokens])
             return self._score(text, joined, logprobs, tuple(map(TokenScore.in_place_of, tokens, joined.tokens)))
         logprobs = score_sequence(self.predictor, whole, self.tokenizer.eos_id)[len(joined.before) :]
@@ -80,10 +88,11 @@ class LanguageModel:
         """Score many texts, in batches."""
         before, remaining = self._read(context), iter(lines)
         while batch := list(islice(remaining, LINES_AT_ONCE)):
-            joined = [join(self.tokenizer, before, self._read(line), eos) for line in batch]
-            scores = score_sequences(self.batch_predictor, [one.whole for one in joined], self.tokenizer.eos_id)
-            for line, one, logprobs in zip(batch, joined, scores, strict=True):
-                yield self._score(line, one, logprobs[len(one.before) :])
+            joined_lines = [join(self.tokenizer, before, self._read(line), eos) for line in batch]
+            wholes = [joined.whole for joined in joined_lines]
+            scores = score_sequences(self.batch_predictor, wholes, self.tokenizer.eos_id)
+            for line, joined, logprobs in zip(batch, joined_lines, scores, strict=True):
+                yield self._score(line, joined, logprobs[len(joined.before) :])
 
     def score_stream(
         self, source: str | Path, settings: CorpusSettings | None = None, notes: list[str] | None = None
@@ -113,9 +122,11 @@ class LanguageModel:
         """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one."""
         before = self.tokenizer.encode_open(self._read(context))
         logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
-        logprobs = log_softmax(logits[0])
-        best = np.argsort(-logprobs, kind="stable")[:count].tolist()
-        return [TokenScore.of(self.tokenizer, id, float(logprobs[id]), rank) for rank, id in enumerate(best, 1)]
+        return list(self._likeliest(log_softmax(logits[0]), count))
+
+    def _likeliest(self, logprobs: NDArray[np.float64], count: int) -> tuple[TokenScore, ...]:
+        found = enumerate(likeliest(logprobs, count), 1)
+        return tuple(TokenScore.of(self.tokenizer, id, logprob, rank) for rank, (id, logprob) in found)
 
     def sample(
         self,
@@ -131,6 +142,7 @@ class LanguageModel:
         stop: str | Sequence[str] | None = None,
         seed: int | None = None,
         allow_unk: bool = False,
+        alternatives: int = 0,
     ) -> Sample:
         """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
 
@@ -143,7 +155,10 @@ class LanguageModel:
         )
         ending = Ending(length=length, until_eos=until_eos, stop=stop)
         prompt = self._as_text(prompt)
-        return collect(prompt, self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk))
+        return collect(
+            prompt,
+            self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk, alternatives=alternatives),
+        )
 
     def sample_tokens(
         self,
@@ -154,38 +169,49 @@ class LanguageModel:
         seed: int | None = None,
         number: int = 0,
         allow_unk: bool = False,
+        alternatives: int = 0,
     ) -> Iterator[SampledToken]:
-        """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before."""
+        """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before.
+
+        Each token has the `alternatives` likeliest ids in its place.
+        """
         rng = np.random.default_rng([_randomness(seed), number])
         start, ending = self._start(prompt, allow_unk), self.as_read(ending)
-        for tokens in go_on(self.predictor, start, strategy, ending, [rng]):
+        for tokens in go_on(self.predictor, [start], strategy, ending, [rng], alternatives):
             yield from tokens.values()
 
     def sample_many(
         self,
-        prompt: str | bytes,
+        prompts: str | bytes | Sequence[str | bytes],
         strategy: Strategy,
         ending: Ending,
-        count: int,
+        count: int = 1,
         *,
         seed: int | None = None,
         allow_unk: bool = False,
+        alternatives: int = 0,
     ) -> Iterator[Sample]:
-        """Samples 0 to count - 1, the same as one by one, but up to TEXTS_AT_ONCE side by side in each thread."""
-        size = max(1, min(TEXTS_AT_ONCE, -(-count // self._threads)))
-        groups = (range(first, min(first + size, count)) for first in range(0, count, size))
-        randomness, start, stopping = _randomness(seed), self._start(prompt, allow_unk), threading.Event()
-        prompt, ending = self._as_text(prompt), self.as_read(ending)
+        """For each prompt samples 0 to count - 1, in this order, the same as one by one but many side by side.
 
-        def write(numbers: range) -> list[Sample]:
-            written: list[list[SampledToken]] = [[] for _ in numbers]
-            rngs = [np.random.default_rng([randomness, number]) for number in numbers]
-            for tokens in go_on(self.predictor, start, strategy, ending, rngs):
+        Up to TEXTS_AT_ONCE are sampled together in each thread.
+        """
+        texts = [prompts] if isinstance(prompts, (str, bytes)) else prompts
+        wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
+        size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
+        groups = (wanted[first : first + size] for first in range(0, len(wanted), size))
+        randomness, stopping, ending = _randomness(seed), threading.Event(), self.as_read(ending)
+        start_of = cache(partial(self._start, allow_unk=allow_unk))
+
+        def write(group: list[tuple[str, int]]) -> list[Sample]:
+            tokens_of: list[list[SampledToken]] = [[] for _ in group]
+            rngs = [np.random.default_rng([randomness, number]) for _, number in group]
+            starts = [start_of(prompt) for prompt, _ in group]
+            for tokens in go_on(self.predictor, starts, strategy, ending, rngs, alternatives):
                 if stopping.is_set():
                     return []
-                for place, token in tokens.items():
-                    written[place].append(token)
-            return [collect(prompt, tokens) for tokens in written]
+                for text_number, token in tokens.items():
+                    tokens_of[text_number].append(token)
+            return [collect(prompt, tokens) for (prompt, _), tokens in zip(group, tokens_of, strict=True)]
 
         with ThreadPoolExecutor(self._threads) as pool:
             try:
@@ -203,7 +229,7 @@ class LanguageModel:
         return self.tokenizer.encode_detailed(self._read(text)).unknown
 
     def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
-        """The same for a prompt, whose last token may go on as a known one."""
+        """What a prompt has that the vocabulary lacks; its last token may go on as a known one."""
         if not self.unknown_in(prompt):
             return ()
         return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
@@ -223,18 +249,19 @@ class LanguageModel:
 
     def as_read(self, ending: Ending) -> Ending:
         """An ending whose stop texts are in the form of the run's text, as prompts are."""
-        return dataclasses.replace(ending, stop=[self._read(one) or one for one in stop_texts(ending.stop)])
+        return dataclasses.replace(ending, stop=[self._read(text) or text for text in stop_texts(ending.stop)])
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
         return start_after(self.tokenizer, self.predictor, self._read(prompt), allow_unk)
 
-    def _step_through(self, ids: NDArray[np.int64]) -> Iterator[TokenScore]:
+    def _step_through(self, ids: NDArray[np.int64], alternatives: int) -> Iterator[TokenScore]:
         """Each token's probability and rank, one step at a time."""
         state, previous = self.predictor.initial_state(), self.tokenizer.eos_id
         for id in ids.tolist():
             logits, state = self.predictor.step(np.array([previous]), state)
-            rank = 1 + int((logits[0] > logits[0][id]).sum())
-            yield TokenScore.of(self.tokenizer, id, float(log_softmax(logits[0])[id]), rank)
+            logprobs, rank = log_softmax(logits[0]), 1 + int((logits[0] > logits[0][id]).sum())
+            scored = TokenScore.of(self.tokenizer, id, float(logprobs[id]), rank)
+            yield dataclasses.replace(scored, alternatives=self._likeliest(logprobs, alternatives))
             previous = id
 
     def _score(

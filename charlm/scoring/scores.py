@@ -28,6 +28,8 @@ class TokenScore:
     spelling_nats: float = 0.0
     plain: str = ""
     joins: str = ""
+    alternatives: "tuple[TokenScore, ...]" = ()
+    """The likeliest tokens in its place, as many as were asked for; it may be one of them itself."""
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, id: int, logprob_nats: float, rank: int) -> Self:

@@ -58,6 +58,9 @@ class LanguageModelObjective:
     def targets_per_batch(self) -> float:
         return self._windows.tokens_per_window
 
+    def initialise(self, generator: torch.Generator) -> None:
+        self.network.initialise(generator)
+
     def next_batch(self) -> Batch:
         window = self._windows.next()
         others = (window.beside,) if window.beside else ()

@@ -61,6 +61,9 @@ class Objective(Protocol):
     def state_sizes(self) -> tuple[tuple[int, ...], ...]:
         """The sizes of the parts of each layer's carried state; empty where no state is carried."""
 
+    def initialise(self, generator: torch.Generator) -> None:
+        """Draw the weights that training starts with."""
+
     def next_batch(self) -> Batch:
         """The batch at the current position, which moves on."""
 
