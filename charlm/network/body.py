@@ -60,12 +60,13 @@ def run_layers(
 
 def initial_state(architecture: Architecture, weights: Weights, batch_size: int, ops: Ops) -> NetworkState:
     """The state before the first token, each part (B, its size): zero, or what was learned."""
-    cell, embedding = architecture.recurrent_cell, weights["embedding.weight"]
+
+    def initial(layer: int, part: str, size: int) -> Array:
+        zeros, learned = ops.zeros((batch_size, size), weights["embedding.weight"]), f"layers.{layer}.initial_{part}"
+        return zeros + weights[learned] if learned in weights else zeros
+
     return tuple(
-        tuple(
-            ops.zeros((batch_size, size), embedding) + weights.get(f"layers.{layer}.initial_{part}", 0.0)
-            for part, size in cell.state_sizes(sizes).items()
-        )
+        tuple(initial(layer, part, size) for part, size in architecture.recurrent_cell.state_sizes(sizes).items())
         for layer, sizes in enumerate(architecture.layers())
     )
 

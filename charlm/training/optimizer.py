@@ -13,15 +13,21 @@ Optimizer = torch.optim.Optimizer
 
 
 def make_optimizer(network: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """The optimizer of a network. AdamW decays matrices (see `is_decayed`), SGD decays nothing."""
+    """The optimizer of all weights that are trained. AdamW decays matrices (see `is_decayed`), SGD decays nothing."""
     rate = settings.learning_rate
     assert rate is not None
+    weights = trained_weights(network)
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(network.parameters(), lr=rate)
-    decayed = [weight for name, weight in network.named_parameters() if is_decayed(name, weight.ndim)]
-    others = [weight for name, weight in network.named_parameters() if not is_decayed(name, weight.ndim)]
+        return torch.optim.SGD(weights.values(), lr=rate)
+    decayed = [weight for name, weight in weights.items() if is_decayed(name, weight.ndim)]
+    others = [weight for name, weight in weights.items() if not is_decayed(name, weight.ndim)]
     groups = [{"params": decayed, "weight_decay": settings.weight_decay}, {"params": others, "weight_decay": 0.0}]
     return torch.optim.AdamW(groups, lr=rate, betas=(0.9, 0.99), fused=True)
+
+
+def trained_weights(network: nn.Module) -> dict[str, nn.Parameter]:
+    """The weights that training changes, by name: all that are not frozen."""
+    return {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
 
 
 def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:

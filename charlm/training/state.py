@@ -12,7 +12,7 @@ from charlm.network.snapshot import CARRIED, NETWORK, OPTIMIZER, Sizes, network_
 from charlm.settings import OptimizerName
 from charlm.training.budget import StepBudget
 from charlm.training.objective import Generators, Objective
-from charlm.training.optimizer import Optimizer, optimizer_tensors, restore_optimizer
+from charlm.training.optimizer import Optimizer, optimizer_tensors, restore_optimizer, trained_weights
 
 
 @dataclass
@@ -92,7 +92,8 @@ def _check(
 ) -> None:
     """Raise ValueError unless these are the tensors of such a training, in size and type."""
     weights = {name: tuple(value.shape) for name, value in objective.network.state_dict().items()}
-    needed, averages = network_sizes(weights), optimizer_sizes(weights, optimizer)
+    trained = {name: tuple(value.shape) for name, value in trained_weights(objective.network).items()}
+    needed, averages = network_sizes(weights), optimizer_sizes(trained, optimizer)
     carried = _carried_sizes(tensors, objective)
     for name, value in tensors.items():
         if name in position:
