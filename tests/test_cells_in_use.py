@@ -11,17 +11,17 @@ import torch
 import charlm
 from charlm.cells import CELLS
 from charlm.errors import UsageError
-from charlm.lifecycle.creation import TrainRequest
-from charlm.lifecycle.session import open_session
 from charlm.model.network import TorchNetwork
 from charlm.network.architecture import Architecture
+from charlm.runs.config import read_config
 from charlm.runs.directory import BEST, CONFIG, MANIFEST, RunDirectory
-from charlm.settings import ModelSettings, TrainingSettings
+from charlm.settings import ModelSettings
 from charlm.system.files import fingerprint
 from charlm.system.machine import Machine
-from charlm.training.defaults import decide_shape, suitable_layers
+from charlm.training.defaults import decide_architecture, suitable_layers
 from charlm.training.events import StepDone
 from tests.conftest import TINY
+from tests.sessions import open_session
 
 every_cell = pytest.mark.parametrize("cell", list(CELLS))
 OWN_SIZES = [(cell, name) for cell in CELLS for name in CELLS[cell].settings]
@@ -30,7 +30,11 @@ TEXT = "The café sees my old friend.\nNobody here likes it.\n"
 
 def decided(**settings: Any) -> Architecture:
     model, machine = ModelSettings(hidden_size=40, **settings), Machine("cpu", 1, bfloat16=False)
-    return decide_shape(model, TrainingSettings(), "char", 70, 10**5, machine)
+    return decide_architecture(model, "char", 70, 10**5, machine)
+
+
+def architecture_of(run: str) -> Architecture:
+    return read_config(RunDirectory(Path(run))).architecture
 
 
 @every_cell
@@ -44,17 +48,17 @@ def test_a_trained_cell_comes_back_from_its_run(cell: str, corpus: Path, tmp_pat
         "eval_every": 6,
     }
     run = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, initial_state="learned", **settings).run
-    model = charlm.load(run)
-    assert (model.shape.cell, model.shape.residual, model.shape.head_layers) == (cell, True, 1)
-    network = TorchNetwork(Architecture(**RunDirectory(Path(run)).config["model"]))
-    saved = RunDirectory(Path(run)).load(BEST).tensors
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in saved.items()})
+    model, architecture = charlm.load(run), architecture_of(run)
+    assert (architecture.cell, architecture.residual, architecture.head_layers) == (cell, True, 1)
+    network = TorchNetwork(architecture)
+    network.load_arrays(RunDirectory(Path(run)).load(BEST).tensors)
     ids = np.array([[model.tokenizer.eos_id, *model.tokenizer.encode(TEXT)]])
     with torch.no_grad():
         logprobs = network(torch.from_numpy(ids[:, :-1]).long(), network.initial_state(1))[0].log_softmax(-1)
     expected = logprobs.gather(2, torch.from_numpy(ids[:, 1:]).long().unsqueeze(2)).squeeze(2)
-    for way in (model.predictor, model.batch_predictor):
-        found, _ = way.logprobs(ids[:, :-1], ids[:, 1:], way.initial_state(1))
+    others = [charlm.load(run, engine=engine).predictor for engine in ("numpy", "torch")]
+    for predictor in (model.predictor, model.batch_predictor, *others):
+        found, _ = predictor.logprobs(ids[:, :-1], ids[:, 1:], predictor.initial_state(1))
         np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-5)
     assert len(model.sample(length=20, seed=1).text) > 0
 
@@ -98,22 +102,24 @@ def test_a_size_without_its_part_is_refused(settings: dict[str, Any], named: str
 
 
 def test_a_run_of_charlm_0_1_is_read_scored_and_gone_on_with(corpus: Path, tmp_path: Path) -> None:
-    """Its config.json has format 1 and knows none of the parts that came later."""
+    """Its config.json has format 1, dropout as a part of the network, and none of the parts that came later."""
     run = Path(charlm.train(corpus, run=str(tmp_path / "run"), cell="gru", **{**TINY, "steps": 4}).run)
     expected = charlm.load(run).score(TEXT).logprob_nats
     config = json.loads((run / CONFIG).read_text())
-    for part in ("residual", "head_layers", "head_size", "proj_size", "mogrifier_rounds", "mogrifier_rank"):
+    later = {"residual", "head_layers", "head_size", "proj_size", "mogrifier_rounds", "mogrifier_rank"}
+    for part in later | {"kind", "direction"}:
         del config["model"][part]
+    config["model"]["dropout"] = config["training"].pop("dropout")
     (run / CONFIG).write_text(json.dumps({**config, "format": 1}) + "\n")
     manifest = json.loads((run / MANIFEST).read_text())
     manifest[CONFIG] = fingerprint((run / CONFIG).read_bytes())
     (run / MANIFEST).write_text(json.dumps(manifest) + "\n")
     assert charlm.load(run).score(TEXT).logprob_nats == expected
-    resumed = open_session(TrainRequest(run=str(run), resume=True, settings={"steps": 6, "residual": False}))
+    resumed = open_session(settings={"steps": 6, "residual": False}, run=str(run), resume=True)
+    assert resumed.training.dropout == TINY["dropout"]
     assert [event.step for event in resumed.events() if isinstance(event, StepDone)] == [5, 6]
 
 
 def test_a_size_may_come_with_its_cell(corpus: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {**TINY, "steps": 2, "cell": "lstm_projected", "proj_size": 5, "num_layers": 2}
-    model = charlm.load(charlm.train(corpus, run=str(tmp_path / "run"), **settings).run)
-    assert model.shape.output_size == 5
+    assert architecture_of(charlm.train(corpus, run=str(tmp_path / "run"), **settings).run).output_size == 5

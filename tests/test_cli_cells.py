@@ -1,9 +1,9 @@
 """`charlm cells`: what it lists is what a network of that cell is."""
 
 import pytest
-from charlm.model.recurrent import RecurrentLayer
 
 from charlm.cells import CELLS
+from charlm.model.network import TorchNetwork
 from charlm.network.architecture import Architecture, cell_sizes
 from tests.test_cli import Charlm, charlm, records
 
@@ -23,9 +23,8 @@ def test_every_cell_is_listed_with_equation_and_source(charlm: Charlm) -> None:
 @pytest.mark.parametrize("name", list(CELLS))
 def test_its_parameters_are_those_of_a_layer(charlm: Charlm, name: str) -> None:
     (record,) = records(charlm("cells", name, "--hidden-size", "10", "--input-size", "7", "--json"))
-    shape = Architecture(name, 1, 10, 7, False, 0.0, "zero", 5, **cell_sizes(name, 10, {}))
-    (sizes,) = shape.layers()
-    assert record["layer_params"] == sum(value.numel() for value in RecurrentLayer(name, sizes).parameters())
+    network = TorchNetwork(Architecture(name, 1, 10, 7, False, "zero", 5, **cell_sizes(name, 10, {})))
+    assert record["layer_params"] == sum(weight.numel() for weight in network.get_submodule("layers.0").parameters())
     assert record["equation"] == list(CELLS[name].equation)
 
 

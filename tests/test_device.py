@@ -10,13 +10,14 @@ import torch
 
 from charlm.errors import RunError
 from charlm.lifecycle.session import Session
+from charlm.model.network import TorchNetwork
 from charlm.model.predictor import TorchPredictor
 from charlm.runs.directory import LAST
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings, gather
 from charlm.system import machine
 from charlm.system.machine import cores, find_machine
-from tests.test_training import Start, finish, start, tensors
+from tests.test_training import Start, finish, network_now, start, tensors
 
 __all__ = ["start"]  # a fixture
 
@@ -88,8 +89,8 @@ def test_probabilities_become_float64_where_every_device_has_that(
     cpu, double = torch.Tensor.cpu, torch.Tensor.double
     monkeypatch.setattr(torch.Tensor, "cpu", lambda self: calls.append("cpu") or cpu(self))
     monkeypatch.setattr(torch.Tensor, "double", lambda self: calls.append("double") or double(self))
-    runner = TorchPredictor(start().network)
-    logprobs, _ = runner.logprobs(np.array([[0, 1]]), np.array([[1, 2]]), runner.initial_state())
+    predictor = TorchPredictor(TorchNetwork(start().architecture))
+    logprobs, _ = predictor.logprobs(np.array([[0, 1]]), np.array([[1, 2]]), predictor.initial_state())
     assert (logprobs.dtype, calls) == (np.float64, ["cpu", "double"])
 
 
@@ -117,7 +118,7 @@ def test_a_state_of_another_device_goes_on_with_a_note(
     resumed = start(resume=True, steps=12)
     (note,) = [note for note in resumed.notes if "random numbers are drawn anew" in note]
     assert f"on {other_device}" in note if other_device else "on another device" in note
-    weights = {f"network.{name}": value.numpy().tobytes() for name, value in resumed.network.state_dict().items()}
+    weights = {f"network.{name}": value for name, value in network_now(resumed).items()}
     assert weights.items() <= before.items()
     assert finish(resumed).run.load(LAST).step == 12
     assert not [note for note in start(resume=True).notes if "device" in note]

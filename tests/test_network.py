@@ -11,7 +11,6 @@ import torch
 from torch import Tensor, nn
 
 from charlm.cells import CELLS
-from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import PreparedCorpus, prepare
 from charlm.corpus.windows import IGNORED, Window
 from charlm.engine import predictor as engine
@@ -302,7 +301,7 @@ def test_the_head_is_feed_forward_layers_a_projection_where_needed_and_the_outpu
 @pytest.fixture(scope="module")
 def prepared(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> PreparedCorpus:
     folder = tmp_path_factory.mktemp("prepared") / "ids"
-    return prepare(Texts((str(corpus),)), folder, TextSettings(), CorpusSettings())
+    return prepare(corpus, folder, TextSettings(), CorpusSettings())
 
 
 @every_cell

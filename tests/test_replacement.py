@@ -9,8 +9,7 @@ import pytest
 
 import charlm
 from charlm.errors import DivergedError, ResourceError, UsageError
-from charlm.lifecycle import session
-from charlm.lifecycle.session import Session
+from charlm.lifecycle.session import Instruments, Session
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
 from charlm.system.interrupts import StopRequest
@@ -56,22 +55,26 @@ def test_what_is_measured_at_the_end_is_the_new_run(old: Path, corpus: Path) -> 
     assert [line["event"] for line in RunDirectory(old).log.records()][-1] == "Measured"
 
 
-def fail(error: Exception) -> Any:
+def fail(error: BaseException) -> Any:
     def fail(*arguments: Any) -> Any:
         raise error
 
     return fail
 
 
+def failing_step(error: BaseException) -> Instruments:
+    """The first step fails, after its gradients are computed."""
+    raise_error = fail(error)
+    return Instruments(fault=lambda name, number: raise_error() if name == "loss" else number)
+
+
 @pytest.mark.parametrize("error", [DivergedError("x"), ResourceError("no space"), MemoryError(), KeyboardInterrupt()])
 def test_what_goes_wrong_before_leaves_the_old_run_and_nothing_else(
-    old: Path, start: Start, error: Exception, monkeypatch: pytest.MonkeyPatch
+    old: Path, start: Start, error: BaseException
 ) -> None:
     before = answer(old)
-    training = start(force=True)
-    monkeypatch.setattr(training.trainer, "_step", fail(error))
     with pytest.raises(type(error)):
-        finish(training)
+        finish(start(force=True, instruments=failing_step(error)))
     assert (answer(old), beside(old)) == (before, ["run"])
     with writing(old):
         pass
@@ -94,10 +97,19 @@ def test_a_disk_that_is_full_at_the_first_save_leaves_the_old_run(
     assert (answer(old), beside(old)) == (before, ["run"])
 
 
-def test_a_model_that_does_not_fit_leaves_the_old_run(old: Path, start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_that_does_not_fit_into_memory_leaves_the_old_run(old: Path, start: Start) -> None:
     before = answer(old)
-    monkeypatch.setattr(session, "check_space", fail(ResourceError("no room")))
-    with pytest.raises(ResourceError):
+    with pytest.raises(ResourceError, match="not enough memory"):
+        start(force=True, instruments=Instruments(free_memory=lambda device: 1000))
+    assert (answer(old), beside(old)) == (before, ["run"])
+
+
+def test_a_model_that_does_not_fit_on_the_disk_leaves_the_old_run(
+    old: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = answer(old)
+    monkeypatch.setattr("charlm.lifecycle.creation.check_space", fail(ResourceError("no room")))
+    with pytest.raises(ResourceError, match="no room"):
         start(force=True)
     assert (answer(old), beside(old)) == (before, ["run"])
 
@@ -128,7 +140,6 @@ def test_what_is_ended_before_becomes_a_run_of_its_own_and_goes_on(
     leave(training, stop, how)
     assert answer(old) == before
     assert (training.spared, training.run.path, beside(old)) == (old, old.with_name("run-2"), ["run", "run-2"])
-    stop.signal = None
     assert finish(start("run-2", resume=True)).trainer.progress.step == 24
     again = start(force=True)
     leave(again, stop, how)
@@ -199,12 +210,11 @@ def test_what_a_killed_process_left_goes_with_the_next_training_of_that_name(
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from charlm.lifecycle.session import TrainRequest, open_session
-(Path(sys.argv[1]).parent / "text.txt").write_text("the pear and the pair\\n" * 40)
-text = str(Path(sys.argv[1]).parent / "text.txt")
-settings = {"steps": 9, "hidden_size": 5, "threads": 1}
-session = open_session(TrainRequest(corpus=text, run=sys.argv[1], force=True, settings=settings))
-os.unlink(text)
+from tests.sessions import open_session
+text = Path(sys.argv[1]).parent / "text.txt"
+text.write_text("the pear and the pair\\n" * 40)
+session = open_session(text, {"steps": 9, "hidden_size": 5, "threads": 1}, run=sys.argv[1], force=True)
+text.unlink()
 events = session.events()
 next(events)
 os.kill(os.getpid(), signal.SIGKILL)

@@ -13,23 +13,37 @@ import pytest
 import torch
 
 import charlm
-from charlm import settings as config
 from charlm.cells import CELLS
-from charlm.cli.verify import verify
 from charlm.corpus.prepare import prepare
 from charlm.errors import RunError, UsageError
-from charlm.lifecycle import session
-from charlm.lifecycle.session import Session, TrainRequest, open_session
+from charlm.lifecycle.session import Instruments, Session
+from charlm.lifecycle.verification import verify
+from charlm.model.network import TorchNetwork
+from charlm.network.snapshot import CARRIED, NETWORK, OPTIMIZER
 from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
 from charlm.runs.lock import writing
 from charlm.runs.weights import Weights
+from charlm.settings import CorpusSettings, TextSettings, flag
 from charlm.system.interrupts import Interrupted, StopRequest
 from charlm.text.tokenizer import load_tokenizer
-from charlm.training import trainer as loop
 from charlm.training.events import Evaluated, Finished, Planned, Saved, StepDone
-from charlm.training.optimizer import make_optimizer
-from charlm.training.trainer import Progress
-from tests.test_training import TINY, Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors
+from charlm.training.memory import fixed_bytes, window_bytes
+from charlm.training.state import Progress
+from tests.sessions import open_session
+from tests.test_training import (
+    MACHINE,
+    TINY,
+    Start,
+    checks_that_find,
+    fake_clock,
+    finish,
+    interrupt_after,
+    kill,
+    network_now,
+    start,
+    stop,
+    tensors,
+)
 
 __all__ = ["start", "stop"]  # fixtures
 
@@ -146,25 +160,16 @@ def test_what_another_training_saves_while_a_state_is_read_is_not_overwritten(
     assert late.run.load(LAST).step == 8
 
 
-def test_a_check_that_a_signal_broke_off_is_made_up_for(
-    start: Start, stop: StopRequest, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    straight = finish(start("straight", **HARD))
-    check, calls = session._check, itertools.count()
+def test_a_check_that_a_signal_broke_off_is_made_up_for(start: Start, stop: StopRequest) -> None:
+    straight, checks = finish(start("straight", **HARD)), itertools.count()
 
-    def broken_off(*arguments: Any) -> Callable[[], float]:
-        def run() -> float:
-            if next(calls) == 1:
-                stop.signal = 15
-                raise Interrupted
-            return check(*arguments)()
+    def broken_off(name: str, number: float) -> float:
+        if name == "check" and next(checks) == 1:
+            stop.signal = 15
+            raise Interrupted
+        return number
 
-        return run
-
-    with monkeypatch.context() as patch:
-        patch.setattr(session, "_check", broken_off)
-        finish(start("stopped", **HARD))
-    stop.signal = None
+    finish(start("stopped", instruments=Instruments(fault=broken_off), **HARD))
     resumed = start("stopped", resume=True)
     assert (resumed.trainer.progress.step, resumed.trainer.progress.evaluated_at) == (8, 4)
     assert_same(straight, finish(resumed))
@@ -174,14 +179,14 @@ def test_a_check_that_a_signal_broke_off_is_made_up_for(
 def test_with_a_time_the_stored_plan_is_replayed(
     start: Start, stop: StopRequest, step: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    fake_clock(monkeypatch)
+    clock = fake_clock(monkeypatch)
     timed = {"steps": None, "time": "1.5s", "eval_every": 8, "save_every": 9}
-    straight = start("straight", **timed)
+    straight = start("straight", instruments=clock, **timed)
     planned = [event for event in straight.events() if isinstance(event, Planned)]
     assert len(planned) == 2
     assert planned[0].step < 33 < planned[-1].total_steps
-    interrupt_after(start("stopped", **timed), stop, step)
-    resumed = start("stopped", resume=True)
+    interrupt_after(start("stopped", instruments=clock, **timed), stop, step)
+    resumed = start("stopped", resume=True, instruments=clock)
     if step >= planned[-1].step:
         assert resumed.trainer.budget.total_steps == planned[-1].total_steps
     finish(resumed)
@@ -193,8 +198,8 @@ def test_with_a_time_the_stored_plan_is_replayed(
 
 
 def test_a_plan_is_saved_as_soon_as_it_is_made(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
-    training = start(steps=None, time="1.5s", eval_every=1000, save_every=1000)
+    clock = fake_clock(monkeypatch)
+    training = start(steps=None, time="1.5s", eval_every=1000, save_every=1000, instruments=clock)
     events = training.events()
     for event in events:
         if isinstance(event, Planned):
@@ -209,32 +214,25 @@ def test_a_plan_is_saved_as_soon_as_it_is_made(start: Start, monkeypatch: pytest
 Spoil = Callable[[Session, Session], None]
 
 
-def _weights(training: Session, fresh: Session) -> None:
-    training.network.load_state_dict(fresh.network.state_dict())
+def _of_tensors(prefix: str, *, left_out: bool = False) -> Spoil:
+    """The tensors whose names begin so are those of a fresh training, or none at all."""
 
+    def spoil(training: Session, fresh: Session) -> None:
+        state, first = training.trainer.state(), fresh.trainer.state().tensors
+        spoiled = [name for name in state.tensors if name.startswith(prefix)]
+        assert spoiled
+        for name in spoiled:
+            value = state.tensors.pop(name)
+            if not left_out:
+                assert not torch.equal(value, first[name])
+                state.tensors[name] = first[name]
+        training.trainer.restore(state)
 
-def _optimizer(training: Session, fresh: Session) -> None:
-    training.trainer.optimizer = make_optimizer(training.network, training.training)
+    return spoil
 
 
 def _schedule(training: Session, fresh: Session) -> None:
     training.trainer.progress.step = 0
-
-
-def _dropout(training: Session, fresh: Session) -> None:
-    training.trainer.gradients.dropout.manual_seed(training.training.seed)
-
-
-def _initial_states(training: Session, fresh: Session) -> None:
-    training.trainer.gradients.initial_state.manual_seed(training.training.seed)
-
-
-def _carried_state(training: Session, fresh: Session) -> None:
-    training.trainer.state = None
-
-
-def _position(training: Session, fresh: Session) -> None:
-    training.trainer.windows.restore(fresh.trainer.windows.position())
 
 
 def _best_so_far(training: Session, fresh: Session) -> None:
@@ -266,16 +264,23 @@ def _micro_batches(training: Session, fresh: Session) -> None:
 
 
 def _length_of_the_log(training: Session, fresh: Session) -> None:
-    training.log_length = 0
+    training.log_bytes = 0
 
 
 PARTS: dict[str, Spoil] = {
-    spoil.__name__.strip("_"): spoil
-    for spoil in (
-        *(_weights, _optimizer, _schedule, _dropout, _initial_states, _carried_state, _position, _best_so_far),
-        *(_patience, _last_evaluation, _tokens_seen, _learning_rate_scale, _rollbacks),
-        *(_micro_batches, _length_of_the_log),
-    )
+    "weights": _of_tensors(NETWORK),
+    "optimizer": _of_tensors(OPTIMIZER, left_out=True),
+    "dropout": _of_tensors("dropout_generator"),
+    "initial_states": _of_tensors("initial_state_generator"),
+    "carried_state": _of_tensors(CARRIED, left_out=True),
+    "position": _of_tensors("windows."),
+    **{
+        spoil.__name__.strip("_"): spoil
+        for spoil in (
+            *(_schedule, _best_so_far, _patience, _last_evaluation, _tokens_seen, _learning_rate_scale, _rollbacks),
+            *(_micro_batches, _length_of_the_log),
+        )
+    },
 }
 NUMBERS = {
     "step": "schedule",
@@ -287,40 +292,42 @@ NUMBERS = {
 STOPPED_AT = 12  # where a check has just been made, which was worse than the best
 
 
-def _eventful(training: Session, monkeypatch: pytest.MonkeyPatch) -> Session:
-    """A training whose every part has something to remember: checks that get worse, a bad step, a split batch."""
-    checks = iter([3.0, 2.0, 2.1, 2.2, 2.15, 2.3, 2.4, 2.5, 2.6, 2.7, 2.8, 2.9])
-    taken = [next(checks) for _ in range(training.trainer.progress.step // 4)]
-    training.trainer._check = lambda: taken.append(next(checks)) or taken[-1]
-    of = training.trainer.gradients.of
+CHECKS = (3.0, 2.0, 2.1, 2.2, 2.15, 2.3, 2.4, 2.5, 2.6, 2.7)  # of step 4, 8, ...
 
-    def gradients(window: Any, state: Any, micro_batches: int) -> Any:
-        nats, state = of(window, state, micro_batches)
-        step = training.trainer.progress.step + 1
-        return (math.nan if step == 7 else nats), state
 
-    monkeypatch.setattr(training.trainer.gradients, "of", gradients)
+class Troubles:
+    """The faults of a training whose every part has something to remember: checks that get worse, and a bad step."""
+
+    training: Session
+
+    def __call__(self, name: str, number: float) -> float:
+        step = self.training.trainer.progress.step
+        if name == "check":
+            return CHECKS[step // 4 - 1]
+        return math.nan if (name, step) == ("loss", 6) else number
+
+
+def troubled(start: Start, name: str, **settings: Any) -> Session:
+    """A training with Troubles; a new one was rolled back already, and its batches are split."""
+    troubles = Troubles()
+    training = troubles.training = start(name, instruments=Instruments(fault=troubles), **settings)
     if training.trainer.progress.step == 0:
         training.trainer.progress = Progress(micro_batches=2, learning_rate_scale=0.5, rollbacks=1)
     return training
 
 
 @pytest.mark.parametrize("part", [None, *PARTS])
-def test_each_part_of_a_saved_state_is_needed(
-    start: Start, stop: StopRequest, part: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_part_of_a_saved_state_is_needed(start: Start, stop: StopRequest, part: str | None) -> None:
     """Left out, the training that goes on is another one; with all of them it is the same."""
     settings = {**HARD, "steps": 40, "eval_every": 4, "save_every": 50, "patience": 5, "num_layers": 1}
-    with monkeypatch.context() as patch:
-        straight = finish(_eventful(start("straight", **settings), patch))
-        for event in _eventful(start("stopped", **settings), patch).events():
-            if isinstance(event, Evaluated) and event.step == STOPPED_AT:
-                stop.signal = 15
-        stop.signal = None
-        resumed = start("stopped", resume=True)
-        if part:
-            PARTS[part](resumed, start("fresh", **settings))
-        finish(_eventful(resumed, patch))
+    straight = finish(troubled(start, "straight", **settings))
+    for event in troubled(start, "stopped", **settings).events():
+        if isinstance(event, Evaluated) and event.step == STOPPED_AT:
+            stop.signal = 15
+    resumed = troubled(start, "stopped", resume=True)
+    if part:
+        PARTS[part](resumed, start("fresh", **settings))
+    finish(resumed)
     same = outcome(straight) == outcome(resumed)
     assert same == (part is None)
 
@@ -342,8 +349,8 @@ def test_every_number_of_a_training_is_among_these_parts() -> None:
 def test_the_same_command_with_resume_goes_on(start: Start, stop: StopRequest, corpus: Path) -> None:
     interrupt_after(start(**HARD), stop, 9)
     run = str(RunDirectory(start(resume=True).run.path).path)
-    request = TrainRequest(corpus=str(corpus), run=run, resume=True, settings={**TINY, **HARD})
-    assert finish(open_session(request)).trainer.progress.step == 23
+    training = open_session(corpus, {**TINY, **HARD}, run=run, resume=True)
+    assert finish(training).trainer.progress.step == 23
 
 
 def test_a_text_that_has_changed_is_refused(start: Start, corpus: Path, tmp_path: Path) -> None:
@@ -480,20 +487,20 @@ def test_a_run_begins_with_the_weights_of_another_and_its_vocabulary_grows(
     first = charlm.train(corpus, run=str(tmp_path / "first"), **settings)
     other = tmp_path / "other.txt"
     other.write_text("Ωμέγα says: the pear & the pair.\n" * 40)
-    request = TrainRequest(corpus=str(other), run=str(tmp_path / "second"), init_from=first.run, settings=SHORT)
-    training = open_session(request)
+    training = open_session(other, SHORT, run=str(tmp_path / "second"), init_from=first.run)
     old, new = charlm.load(first.run), training.corpus.tokenizer
     size = old.tokenizer.vocab_size
     assert [new.symbol(id) for id in range(size)] == [old.tokenizer.symbol(id) for id in range(size)]
     assert (new.vocab_size > size) == (any_unit in ("char", "word"))
     assert new.decode(new.encode("Ωμέγα & the pear\n")) == "Ωμέγα & the pear\n"
-    before = old.run.load(BEST).tensors
-    for name, value in training.network.state_dict().items():
+    base = RunDirectory(Path(first.run))
+    before = base.load(BEST).tensors
+    for name, value in training.trainer.objective.network.state_dict().items():
         rows = len(before[name])
         assert np.array_equal(value.numpy()[:rows], before[name]), name
         assert len(value) == rows or name in ("embedding.weight", "head.weight", "head.bias")
     finish(training)
-    assert training.run.config["init_from"]["run_id"] == old.run.config["run_id"]
+    assert training.run.config["init_from"]["run_id"] == base.config["run_id"]
     assert math.isfinite(charlm.load(training.run.path).score("the pear & Ωμέγα").logprob_nats)
 
 
@@ -508,15 +515,12 @@ def any_unit(request: pytest.FixtureRequest) -> str:
 def test_new_symbols_are_together_as_probable_as_an_unknown_one_was(corpus: Path, tmp_path: Path) -> None:
     first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 40})
     (tmp_path / "other.txt").write_text("αβγδ the pear\n" * 30)
-    request = TrainRequest(
-        corpus=str(tmp_path / "other.txt"), run=str(tmp_path / "second"), init_from=first.run, settings=SHORT
-    )
-    training = open_session(request)
-    old, new = charlm.load(first.run), training.network
+    training = open_session(tmp_path / "other.txt", SHORT, run=str(tmp_path / "second"), init_from=first.run)
+    old, new = charlm.load(first.run), training.trainer.objective.network
     ids = old.tokenizer.encode("the pe").astype(np.int64)
-    state = new.initial_state(1)
+    assert isinstance(new, TorchNetwork)
     with torch.no_grad():
-        logits, _ = new(torch.from_numpy(ids)[None], state)
+        logits, _ = new(torch.from_numpy(ids)[None], new.initial_state(1))
     probabilities = logits[0, -1].softmax(0).numpy()
     size, unk = old.tokenizer.vocab_size, old.tokenizer.unk_id
     assert len(probabilities) == size + 4
@@ -527,15 +531,16 @@ def test_a_run_from_other_weights_is_resumed_like_any_other(corpus: Path, tmp_pa
     first = charlm.train(corpus, run=str(tmp_path / "first"), **TINY)
 
     def begin(name: str) -> Session:
-        return open_session(
-            TrainRequest(corpus=str(corpus), run=str(tmp_path / name), init_from=first.run, settings=SHORT)
-        )
+        return open_session(corpus, SHORT, run=str(tmp_path / name), init_from=first.run)
+
+    def resumed(name: str) -> Session:
+        return open_session(run=str(tmp_path / name), resume=True)
 
     straight = finish(begin("straight"))
     begin("killed")
-    assert_same(straight, finish(open_session(TrainRequest(run=str(tmp_path / "killed"), resume=True))))
+    assert_same(straight, finish(resumed("killed")))
     interrupt_after(begin("stopped"), stop, 5)
-    assert_same(straight, finish(open_session(TrainRequest(run=str(tmp_path / "stopped"), resume=True))))
+    assert_same(straight, finish(resumed("stopped")))
 
 
 @pytest.mark.parametrize(
@@ -546,7 +551,7 @@ def test_another_network_or_tokenizer_than_the_base_s_is_refused(
 ) -> None:
     first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3})
     (name,) = given
-    with pytest.raises(UsageError, match=config.flag(name)):
+    with pytest.raises(UsageError, match=flag(name)):
         charlm.train(corpus, run=str(tmp_path / "second"), init_from=first.run, **SHORT, **given)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first"]
 
@@ -577,10 +582,8 @@ def test_a_vocabulary_grows_from_run_to_run(corpus: Path, tmp_path: Path) -> Non
 
 def test_a_prepared_text_must_be_of_the_base_s_tokenizer(corpus: Path, tmp_path: Path) -> None:
     first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3}).run
-    prepare(
-        corpus, tmp_path / "same", config.TextSettings(), config.CorpusSettings(), tokenizer=load_tokenizer(Path(first))
-    )
-    prepare(corpus, tmp_path / "other", config.TextSettings(unit="byte"), config.CorpusSettings())
+    prepare(corpus, tmp_path / "same", TextSettings(), CorpusSettings(), tokenizer=load_tokenizer(Path(first)))
+    prepare(corpus, tmp_path / "other", TextSettings(unit="byte"), CorpusSettings())
     assert charlm.train(tmp_path / "same", run=str(tmp_path / "second"), init_from=first, **SHORT).steps == 6
     with pytest.raises(UsageError, match="another tokenizer"):
         charlm.train(tmp_path / "other", run=str(tmp_path / "third"), init_from=first, **SHORT)
@@ -598,21 +601,21 @@ def test_a_length_that_was_given_anew_is_kept(start: Start, stop: StopRequest) -
 
 
 def test_a_time_that_was_given_anew_is_kept(start: Start, stop: StopRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
-    finish(start(steps=10))
-    interrupt_after(start(resume=True, time="1.5s"), stop, 15)
-    resumed = finish(start(resume=True))
+    clock = fake_clock(monkeypatch)
+    finish(start(steps=10, instruments=clock))
+    interrupt_after(start(resume=True, time="1.5s", instruments=clock), stop, 15)
+    resumed = finish(start(resume=True, instruments=clock))
     assert resumed.training.steps is None
     assert 50 < resumed.trainer.progress.step < 100
-    interrupt_after(start("timed", steps=None, time="1s"), stop, 40)
-    interrupt_after(start("timed", resume=True, steps=200), stop, 120)
-    assert finish(start("timed", resume=True)).trainer.progress.step == 200
+    interrupt_after(start("timed", steps=None, time="1s", instruments=clock), stop, 40)
+    interrupt_after(start("timed", resume=True, steps=200, instruments=clock), stop, 120)
+    assert finish(start("timed", resume=True, instruments=clock)).trainer.progress.step == 200
 
 
 def test_a_time_counts_from_where_training_goes_on(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
-    first = finish(start(steps=None, time="1.5s")).trainer.progress
-    again = start(resume=True, time="1.5s")
+    clock = fake_clock(monkeypatch)
+    first = finish(start(steps=None, time="1.5s", instruments=clock)).trainer.progress
+    again = start(resume=True, time="1.5s", instruments=clock)
     planned = [event for event in again.events() if isinstance(event, Planned)]
     assert len(planned) == 2
     assert planned[0].step >= first.step + 10
@@ -630,15 +633,14 @@ def test_the_same_length_again_changes_nothing(start: Start, stop: StopRequest) 
     assert finish(start("patient", resume=True, threads=1)).trainer.progress.step == step
 
 
-def test_what_is_better_than_all_that_follows_stays_the_best(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    checks = iter([3.0, 1.0, 2.0, 2.0, 2.0])
-    monkeypatch.setattr(session, "_check", lambda *arguments: lambda: next(checks))
-    events = start(eval_every=4, save_every=6).events()
+def test_what_is_better_than_all_that_follows_stays_the_best(start: Start) -> None:
+    checks = checks_that_find(3.0, 1.0, 2.0, 2.0, 2.0)
+    events = start(eval_every=4, save_every=6, instruments=checks).events()
     for event in events:
         if isinstance(event, StepDone) and event.step == 9:
             break
     kill(events)
-    resumed = finish(start(resume=True, steps=8))
+    resumed = finish(start(resume=True, steps=8, instruments=checks))
     best = resumed.run.load(BEST)
     assert (best.step, best.scalars["nats_per_token"]) == (8, 1.0)
     assert resumed.trainer.progress.step == 8
@@ -684,13 +686,12 @@ def test_a_changed_log_is_not_gone_on_with(start: Start) -> None:
 @pytest.mark.parametrize("damage", ["missing", "flipped"])
 def test_the_first_weights_are_needed_until_a_state_is_saved(corpus: Path, tmp_path: Path, damage: str) -> None:
     first = charlm.train(corpus, run=str(tmp_path / "first"), **{**TINY, "steps": 3}).run
-    request = TrainRequest(corpus=str(corpus), run=str(tmp_path / "second"), init_from=first, settings=SHORT)
-    training = open_session(request)
+    training = open_session(corpus, SHORT, run=str(tmp_path / "second"), init_from=first)
     path = training.run.path / "initial.safetensors"
     whole = path.read_bytes()
     path.unlink() if damage == "missing" else path.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(RunError, match=r"initial\.safetensors"):
-        open_session(TrainRequest(run=str(tmp_path / "second"), resume=True))
+        open_session(run=str(tmp_path / "second"), resume=True)
     path.write_bytes(whole)
     finish(training)
     path.unlink()
@@ -709,10 +710,14 @@ def test_a_folder_or_another_encoding_is_the_same_text_again(tmp_path: Path) -> 
         charlm.train(tmp_path / "texts", run=run, resume=True, steps=7)
 
 
-def test_parts_of_a_batch_that_memory_asks_for_now_are_made(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    finish(start(steps=3))
-    monkeypatch.setattr(session, "fitting_micro_batches", lambda *arguments: 4)
-    assert start(resume=True, steps=5).trainer.progress.micro_batches == 4
+def test_parts_of_a_batch_that_memory_asks_for_now_are_made(start: Start) -> None:
+    """There is room for two of five sequences."""
+    training = finish(start(steps=3))
+    room = fixed_bytes(training.architecture, training.training)
+    room += window_bytes(training.architecture, MACHINE, 2 * TINY["bptt"])
+    resumed = start(resume=True, steps=5, instruments=Instruments(free_memory=lambda device: room))
+    assert resumed.trainer.progress.micro_batches == 4
+    assert any("in 4 parts" in note for note in resumed.notes)
 
 
 def test_a_run_that_was_replaced_meanwhile_is_left_alone(start: Start) -> None:
@@ -741,23 +746,19 @@ def test_a_length_given_anew_outlives_a_kill_and_what_was_best_stays(start: Star
     resumed = start(resume=True)
     assert resumed.training.steps == 60
     before = resumed.run.load(BEST).scalars["nats_per_token"]
-    resumed.best_on_disk = before - 1.0  # of a step that a kill took away
+    resumed.keeper.best_nats = before - 1.0  # of a step that a kill took away
     best = (resumed.run.path / "best.safetensors").read_bytes()
     finish(resumed)
     assert (resumed.run.path / "best.safetensors").read_bytes() == best
 
 
-def test_a_rollback_after_a_fall_back_to_previous(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_rollback_after_a_fall_back_to_previous(start: Start) -> None:
     path = finish(start(steps=12)).run.path / "last.safetensors"
     path.write_bytes(path.read_bytes()[:-9])
-    of, calls = loop.Gradients.of, itertools.count()
-
-    def spoiled(self: Any, *arguments: Any) -> Any:
-        nats, state = of(self, *arguments)
-        return (math.nan if next(calls) < 5 else nats), state
-
-    monkeypatch.setattr(loop.Gradients, "of", spoiled)
-    assert finish(start(resume=True, steps=20)).trainer.progress.step == 20
+    losses = itertools.count()
+    spoiled = Instruments(fault=lambda name, number: math.nan if name == "loss" and next(losses) < 5 else number)
+    resumed = finish(start(resume=True, steps=20, instruments=spoiled))
+    assert (resumed.trainer.progress.step, resumed.trainer.progress.rollbacks) == (20, 1)
 
 
 def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
@@ -770,12 +771,15 @@ def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
         charlm.load(run)
 
 
-def test_an_interrupt_before_training_leaves_no_run(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*arguments: Any) -> None:
-        raise KeyboardInterrupt
+def test_an_interrupt_before_training_leaves_no_run(start: Start, tmp_path: Path) -> None:
+    run = tmp_path / "runs" / "run"
 
-    monkeypatch.setattr(session, "starting_weights", interrupt)
+    def clock() -> float:
+        if run.exists():
+            raise KeyboardInterrupt
+        return 0.0
+
     with pytest.raises(KeyboardInterrupt):
-        start()
-    monkeypatch.undo()
+        start(instruments=Instruments(clock=clock))
+    assert not run.exists()
     assert finish(start()).trainer.progress.step == 24

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -15,7 +15,16 @@ from hypothesis import strategies as st
 from charlm.api import LanguageModel
 from charlm.errors import UsageError
 from charlm.probability import log_softmax
-from charlm.sampling.generate import Ending, SampledToken, StopFilter, collect, generate
+from charlm.sampling.generate import (
+    Ending,
+    Sample,
+    SampledToken,
+    StopFilter,
+    TextInProgress,
+    collect,
+    generate,
+    prime,
+)
 from charlm.sampling.strategies import (
     Strategy,
     choose,
@@ -192,22 +201,26 @@ def test_a_strategy_out_of_range_is_refused_naming_its_option(wrong: dict[str, f
 
 SYMBOLS = ("\n", "<unk>", "a", "b", "th", "e")
 EOS, UNK = 0, 1
+ANY = Strategy()
 
 
 class Written:
-    """Logits by the token before; the state counts the steps."""
+    """Logits by the token before; there is no state."""
 
     def __init__(self, rows: dict[int, list[float]]) -> None:
         self.rows = rows
 
-    def initial_state(self, batch_size: int = 1) -> int:
-        return 0
+    def initial_state(self, batch_size: int = 1) -> None:
+        return None
 
-    def step(self, ids: Any, state: int) -> tuple[Any, int]:
-        return np.array([self.rows[id] for id in ids.tolist()]), state + 1
+    def step(self, ids: Any, state: None) -> tuple[Any, None]:
+        return np.array([self.rows[id] for id in ids.tolist()]), None
 
-    def select(self, state: int, rows: list[int]) -> int:
-        return state
+    def select(self, state: None, rows: Sequence[int]) -> None:
+        return None
+
+    def join(self, states: Sequence[None]) -> None:
+        return None
 
 
 def flat_network(**favoured: float) -> Written:
@@ -215,11 +228,18 @@ def flat_network(**favoured: float) -> Written:
     return Written(dict.fromkeys(range(len(SYMBOLS)), row))
 
 
-def generated(network: Written, ending: Ending, seed: int = 1, start: tuple[int, ...] = (EOS,), **more: Any) -> Any:
-    strategy, rng = more.pop("strategy", Strategy()), np.random.default_rng(seed)
-    decoder = SymbolDecoder(SYMBOLS)
-    tokens = generate(network, np.array(start), strategy, ending, rng, decoder, eos_id=EOS, **more)
-    return collect("", tokens)
+def generated(
+    network: Written,
+    ending: Ending,
+    seed: int = 1,
+    start: tuple[int, ...] = (EOS,),
+    strategy: Strategy = ANY,
+    forbidden: int | None = None,
+) -> Sample:
+    rng, decoder = np.random.default_rng(seed), SymbolDecoder(SYMBOLS)
+    text = TextInProgress(0, rng, decoder, ending, EOS, seen=start[1:])
+    steps = generate(network, [prime(network, np.array(start))], [text], strategy, forbidden)
+    return collect("", (tokens[0] for tokens in steps))
 
 
 @given(st.integers(0, 10**6), st.integers(1, 60))
@@ -351,7 +371,7 @@ def test_the_same_seed_gives_the_same_text_and_another_another(any_lm: LanguageM
 def test_many_at_once_are_the_same_as_one_by_one(
     any_lm: LanguageModel, monkeypatch: pytest.MonkeyPatch, ending: Ending, threads: int
 ) -> None:
-    monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 3)
+    monkeypatch.setattr("charlm.scoring.language_model.TEXTS_AT_ONCE", 3)
     monkeypatch.setattr(any_lm, "_threads", threads)
     strategy, prompt = Strategy(temperature=0.9, top_k=9, repetition_penalty=1.1), "The "
     many = list(any_lm.sample_many(prompt, strategy, ending, 7, seed=5))
@@ -365,7 +385,7 @@ def test_many_at_once_are_the_same_as_one_by_one(
 def test_who_takes_only_some_of_many_samples_does_not_wait_for_the_rest(
     lm: LanguageModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("charlm.api.TEXTS_AT_ONCE", 1)
+    monkeypatch.setattr("charlm.scoring.language_model.TEXTS_AT_ONCE", 1)
     began = time.perf_counter()
     samples = lm.sample_many("", Strategy(), Ending(length=20), 100_000, seed=1)
     assert len(next(iter(samples)).ids) == 20  # type: ignore[call-overload]

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
@@ -18,10 +17,11 @@ from charlm.cells import CELLS
 from charlm.engine.predictor import StepPredictor
 from charlm.model.network import TorchNetwork
 from charlm.model.predictor import TorchPredictor
-from charlm.network.architecture import Architecture, weight_shapes
+from charlm.network.architecture import Architecture
 from charlm.probability import log_softmax
 from charlm.scoring import score as scoring
 from charlm.scoring.metrics import Sums, Tally
+from charlm.scoring.predictor import Predictor
 from charlm.scoring.score import score_sequence, score_sequences, split_lines
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 
@@ -31,21 +31,23 @@ LINES = ["The cat sees the sea.", "", "She likes it", "A dog doesn't hear two ap
 
 def random_weights(cell: str, vocab_size: int, seed: int = 1) -> tuple[Architecture, dict[str, Any]]:
     """A network of random float64 weights with a learned start."""
-    shape = Architecture(
+    architecture = Architecture(
         cell=cell,
         num_layers=2,
         hidden_size=6,
         embedding_size=5,
         tie_embeddings=False,
-        dropout=0.0,
         initial_state="learned",
         vocab_size=vocab_size,
+        proj_size=4,
+        mogrifier_rounds=3,
+        mogrifier_rank=2,
     )
     rng = np.random.default_rng(seed)
-    return shape, {name: rng.normal(0, 0.6, size) for name, size in weight_shapes(shape).items()}
+    return architecture, {name: rng.normal(0, 0.6, weight.size) for name, weight in architecture.weights().items()}
 
 
-def random_stepper(cell: str = "gru", vocab_size: int = 9) -> StepPredictor:
+def random_predictor(cell: str = "gru", vocab_size: int = 9) -> StepPredictor:
     return StepPredictor(*random_weights(cell, vocab_size))
 
 
@@ -54,11 +56,11 @@ def random_sequences(count: int, longest: int, vocab_size: int = 9, seed: int = 
     return [rng.integers(0, vocab_size, rng.integers(0, longest + 1)) for _ in range(count)]
 
 
-def one_by_one(network: StepPredictor, ids: Any) -> list[float]:
+def one_by_one(predictor: Predictor, ids: Any) -> list[float]:
     """The slow twin: one step a token, the state carried."""
-    state, previous, logprobs = network.initial_state(), EOS, []
+    state, previous, logprobs = predictor.initial_state(), EOS, []
     for id in ids:
-        logits, state = network.step(np.array([previous]), state)
+        logits, state = predictor.step(np.array([previous]), state)
         logprobs.append(float(log_softmax(logits[0])[id]))
         previous = id
     return logprobs
@@ -72,9 +74,9 @@ def test_over_all_sequences_up_to_a_length_and_the_unfinished_ones_the_probabili
     types, longest = range(1, 4), 5
     finished = [(*line, EOS) for n in range(longest) for line in product(types, repeat=n)]
     unfinished = list(product(types, repeat=longest))
-    sequences = [np.array(one) for one in finished + unfinished]
-    scores = score_sequences(random_stepper(cell, vocab_size=4), sequences, EOS)
-    assert math.fsum(math.exp(one.sum()) for one in scores) == pytest.approx(1.0, abs=1e-9)
+    sequences = [np.array(ids) for ids in finished + unfinished]
+    scores = score_sequences(random_predictor(cell, vocab_size=4), sequences, EOS)
+    assert math.fsum(math.exp(logprobs.sum()) for logprobs in scores) == pytest.approx(1.0, abs=1e-9)
 
 
 def test_the_next_tokens_of_a_model_sum_to_one(any_lm: LanguageModel) -> None:
@@ -89,17 +91,18 @@ def test_the_next_tokens_of_a_model_sum_to_one(any_lm: LanguageModel) -> None:
 
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_a_sequence_is_scored_as_one_token_after_another(cell: str) -> None:
-    network = random_stepper(cell)
+    predictor = random_predictor(cell)
     (ids,) = random_sequences(1, 1000)
-    np.testing.assert_allclose(score_sequence(network, ids, EOS), one_by_one(network, ids), rtol=0, atol=1e-9)
+    np.testing.assert_allclose(score_sequence(predictor, ids, EOS), one_by_one(predictor, ids), rtol=0, atol=1e-9)
 
 
 def test_sequences_together_are_scored_as_each_alone_in_their_order_empty_ones_too() -> None:
-    network, sequences = random_stepper(), [np.empty(0, np.int64), *random_sequences(150, 40), np.empty(0, np.int64)]
-    together = score_sequences(network, sequences, EOS)
+    predictor, empty = random_predictor(), np.empty(0, np.int64)
+    sequences = [empty, *random_sequences(150, 40), empty]
+    together = score_sequences(predictor, sequences, EOS)
     assert len(together) == len(sequences)
     for ids, scores in zip(sequences, together, strict=True):
-        np.testing.assert_allclose(scores, one_by_one(network, ids), rtol=0, atol=1e-9)
+        np.testing.assert_allclose(scores, one_by_one(predictor, ids), rtol=0, atol=1e-9)
 
 
 def test_no_batch_holds_more_than_its_share_unless_one_sequence_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -112,11 +115,11 @@ def test_no_batch_holds_more_than_its_share_unless_one_sequence_does(monkeypatch
 
 
 def test_no_sequences_have_no_scores() -> None:
-    assert score_sequences(random_stepper(), [], EOS) == []
+    assert score_sequences(random_predictor(), [], EOS) == []
 
 
 def test_the_empty_sequence_has_no_scores() -> None:
-    assert len(score_sequence(random_stepper(), np.empty(0, np.int64), EOS)) == 0
+    assert len(score_sequence(random_predictor(), np.empty(0, np.int64), EOS)) == 0
 
 
 @pytest.mark.parametrize("length", [1001, 1600, 2999])
@@ -152,28 +155,28 @@ def test_a_stream_is_scored_block_by_block_as_it_is_as_a_whole(
     np.testing.assert_allclose(logprobs, whole, rtol=0, atol=1e-2)
 
 
+def in_torch(architecture: Architecture, weights: dict[str, Any]) -> TorchPredictor:
+    network = TorchNetwork(architecture)
+    network.load_arrays(weights)
+    return TorchPredictor(network)
+
+
 @pytest.mark.parametrize("cell", list(CELLS))
-def test_the_runner_equals_the_stepper(cell: str) -> None:
-    shape, weights = random_weights(cell, vocab_size=9)
-    network = TorchNetwork(shape)
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
+def test_torch_scores_as_numpy_does(cell: str) -> None:
+    architecture, weights = random_weights(cell, vocab_size=9)
     sequences = random_sequences(20, 60)
-    fast, slow = (
-        score_sequences(one, sequences, EOS) for one in (TorchPredictor(network), StepPredictor(shape, weights))
-    )
-    for one, other in zip(fast, slow, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-5)
+    found = score_sequences(in_torch(architecture, weights), sequences, EOS)
+    expected = score_sequences(StepPredictor(architecture, weights), sequences, EOS)
+    for logprobs, others in zip(found, expected, strict=True):
+        np.testing.assert_allclose(logprobs, others, rtol=0, atol=1e-5)
 
 
-def test_the_runners_softmax_in_pieces_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    shape, weights = random_weights("lstm", vocab_size=9)
-    network = TorchNetwork(shape)
-    network.load_state_dict({name: torch.from_numpy(value) for name, value in weights.items()})
-    sequences = random_sequences(5, 30)
-    whole = score_sequences(TorchPredictor(network), sequences, EOS)
+def test_a_softmax_in_pieces_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    predictor, sequences = in_torch(*random_weights("lstm", vocab_size=9)), random_sequences(5, 30)
+    whole = score_sequences(predictor, sequences, EOS)
     monkeypatch.setattr("charlm.model.predictor.LOGITS_AT_ONCE", 9 * 7)
-    for one, other in zip(score_sequences(TorchPredictor(network), sequences, EOS), whole, strict=True):
-        np.testing.assert_allclose(one, other, rtol=0, atol=1e-6)
+    for logprobs, expected in zip(score_sequences(predictor, sequences, EOS), whole, strict=True):
+        np.testing.assert_allclose(logprobs, expected, rtol=0, atol=1e-6)
 
 
 @given(arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 3)))
@@ -209,12 +212,12 @@ def test_each_figure_is_the_sum_over_its_own_count(tally: Tally) -> None:
 
 
 @given(tallies, tallies)
-def test_tallies_add_by_their_sums_and_counts(one: Tally, other: Tally) -> None:
-    both = one + other
-    assert both.total_nats == one.total_nats + other.total_nats
-    assert (both.tokens, both.characters) == (one.tokens + other.tokens, one.characters + other.characters)
-    assert (both.bytes, both.unknown) == (one.bytes + other.bytes, 0)
-    assert one + Tally() == one
+def test_tallies_add_by_their_sums_and_counts(first: Tally, second: Tally) -> None:
+    both = first + second
+    assert both.total_nats == first.total_nats + second.total_nats
+    assert (both.tokens, both.characters) == (first.tokens + second.tokens, first.characters + second.characters)
+    assert (both.bytes, both.unknown) == (first.bytes + second.bytes, 0)
+    assert first + Tally() == first
 
 
 def test_perplexity_without_unknown_leaves_them_out_with_their_share() -> None:
@@ -245,12 +248,12 @@ def test_a_literal_unk_shares_the_sum_with_the_unknown_by_number() -> None:
 # A model's scores
 
 
-def assert_same_score(one: Score, other: Score, tolerance: float = 1e-4) -> None:
-    assert one.text == other.text
-    assert one.logprob_nats == pytest.approx(other.logprob_nats, abs=tolerance)
-    counts = [(s.tally.tokens, s.tally.characters, s.tally.bytes, s.tally.unknown) for s in (one, other)]
+def assert_same_score(found: Score, expected: Score, tolerance: float = 1e-4) -> None:
+    assert found.text == expected.text
+    assert found.logprob_nats == pytest.approx(expected.logprob_nats, abs=tolerance)
+    counts = [(s.tally.tokens, s.tally.characters, s.tally.bytes, s.tally.unknown) for s in (found, expected)]
     assert counts[0] == counts[1]
-    assert one.tally.unknown_nats == pytest.approx(other.tally.unknown_nats, abs=tolerance)
+    assert found.tally.unknown_nats == pytest.approx(expected.tally.unknown_nats, abs=tolerance)
 
 
 def test_a_text_is_scored_as_its_ids_one_by_one_to_its_eos(any_lm: LanguageModel) -> None:
@@ -356,7 +359,7 @@ def test_many_lines_are_scored_as_each_alone(any_lm: LanguageModel, context: str
 
 
 def test_lines_are_scored_as_they_come(lm: LanguageModel, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("charlm.api.LINES_AT_ONCE", 2)
+    monkeypatch.setattr("charlm.scoring.language_model.LINES_AT_ONCE", 2)
     read = []
 
     def lines() -> Iterator[str]:

@@ -22,13 +22,11 @@ import charlm
 from charlm.cli.app import app, main
 from charlm.cli.console import visible, visible_symbol
 from charlm.cli.progress import Figures
-from charlm.lifecycle.creation import TrainRequest
-from charlm.lifecycle.results import measure
-from charlm.lifecycle.session import open_session
 from charlm.settings import SETTINGS
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import Evaluated, Sampled, StepDone
 from tests.conftest import TINY, english
+from tests.sessions import open_session
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = ("tokenize", "train", "sample", "score", "info", "verify", "cells")
@@ -115,12 +113,12 @@ def test_charlm_alone_is_one_screen_that_ends_with_three_commands_to_try() -> No
 
 def followed(run: Path, corpus: Path, **settings: Any) -> tuple[Figures, list[Any], Any]:
     """A training to its end: its figures as they were at last, its events, its result."""
-    session = open_session(TrainRequest(corpus=str(corpus), run=str(run), settings={**TINY, **settings}))
+    session = open_session(corpus, {**TINY, **settings}, run=str(run))
     figures, events = Figures(session), []
     for event in session.events():
         figures.take(event)
         events.append(event)
-    return figures, events, measure(session)
+    return figures, events, session.measure()
 
 
 @pytest.mark.parametrize("settings", [{}, {"unit": "byte"}, {"unit": "word", "vocab_size": 30}, {"mode": "sentence"}])
@@ -133,7 +131,7 @@ def test_the_bar_measures_as_the_result_does(settings: dict[str, Any], corpus: P
 
 @pytest.mark.parametrize("steps", [1, 99, 12_345, 123_456_789])
 def test_what_is_said_of_a_training_fits_whatever_the_numbers(steps: int, corpus: Path, tmp_path: Path) -> None:
-    session = open_session(TrainRequest(corpus=str(corpus), run=str(tmp_path / "run"), settings={**TINY, "steps": 9}))
+    session = open_session(corpus, {**TINY, "steps": 9}, run=str(tmp_path / "run"))
     times = iter([0.0, *[steps * 0.9] * 99])
     figures = Figures(session, clock=lambda: next(times))
     session.trainer.progress.tokens_seen = steps * 1234

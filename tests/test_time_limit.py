@@ -1,7 +1,8 @@
 """`--time` is the whole command's: reading, training and measuring; and what is measured when it is short."""
 
+import itertools
 import json
-import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ import pytest
 
 from charlm import train
 from charlm.errors import ResourceError
-from charlm.lifecycle import session, time_limit
-from charlm.lifecycle.results import measure
+from charlm.lifecycle import time_limit
+from charlm.lifecycle.session import Instruments
 from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, max_over
 from charlm.runs.directory import BEST, LAST, RunDirectory
+from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
 from charlm.training.budget import StepBudget
@@ -40,9 +42,9 @@ def test_reading_training_and_measuring_keep_to_the_time(
     """Whatever the pace becomes; but training gets half of the time, however long reading took."""
     limit = TimeLimit(began=7.0, seconds=wanted, measuring=measuring * wanted)
     began_training = 7.0 + reading * wanted
-    seconds, most = limit.for_training(began_training), limit.most_for_training(began_training)
-    budget, step, spent = StepBudget(seconds=seconds, most_seconds=most), 0, 0.0
-    while step < budget.total_or_guess and not budget.is_overrun(spent):
+    seconds, most = limit.for_training(began_training), limit.max_for_training(began_training)
+    budget, step, spent = StepBudget(seconds=seconds, ceiling=10**6, max_seconds=most), 0, 0.0
+    while step < budget.max_steps and not budget.is_overrun(spent):
         step, spent = step + 1, spent + wanted / 500 * (slower if spent > wanted / 3 else 1.0)
         budget.observe(step, spent)
     total = began_training - 7.0 + spent + limit.for_measuring(began_training + spent)
@@ -56,21 +58,23 @@ def test_a_command_may_exceed_its_time_by_a_twentieth_or_five_seconds() -> None:
     assert [max_over(seconds) for seconds in (10.0, 100.0, 1000.0)] == [5.0, 5.0, 50.0]
 
 
-def test_slow_reading_is_said_and_training_gets_half(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    ticks = iter(range(10**9))
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
-    training = start(steps=None, time="6s")
+def slow() -> Instruments:
+    """Instruments whose clock goes on by 4 seconds each time it is read."""
+    ticks = itertools.count(step=4.0)
+    return Instruments(clock=lambda: next(ticks))
+
+
+def test_slow_reading_is_said_and_training_gets_half(start: Start) -> None:
+    training = start(instruments=slow(), steps=None, time="6s")
     assert training.trainer.budget.seconds == 3.0
     (note,) = [note for note in training.notes if "--time" in note]
+    assert "took 4 s of --time 6s" in note
     assert "training gets 3 s all the same, half of it" in note
 
 
 def test_a_run_that_goes_on_by_its_plan_says_nothing_of_reading(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_clock(monkeypatch)
-    first = finish(start(steps=None, time="1.5s"))
-    ticks = iter(range(10**9))
-    monkeypatch.setattr(time, "perf_counter", lambda: float(next(ticks)))
-    resumed = start(resume=True)
+    first = finish(start(instruments=fake_clock(monkeypatch), steps=None, time="1.5s"))
+    resumed = start(instruments=slow(), resume=True)
     assert not [note for note in resumed.notes if "--time" in note]
     assert resumed.trainer.budget.plan() == first.trainer.budget.plan()
 
@@ -87,6 +91,8 @@ def test_with_steps_there_is_no_limit_and_everything_is_measured(corpus: Path, t
 
 class Counting:
     """Each token is as improbable as its number says; what was scored is kept."""
+
+    can_run_in_segments = True
 
     def __init__(self) -> None:
         self.scored = 0
@@ -112,11 +118,11 @@ def stream(size: int) -> Any:
 def test_a_share_of_a_stream_is_spread_over_all_of_it(size: int, share: float) -> None:
     network, ids = Counting(), stream(size)
     pieces = list(score_pieces(network, ids, EOS, share))
-    found = np.concatenate([one for one, _ in pieces])
+    found = np.concatenate([piece for piece, _ in pieces])
     assert len(found) >= 0.45 * min(share * size, size) - SEGMENTS
     assert network.scored <= max(share * size, 2 * SEGMENTS) + SEGMENTS
     assert len(found) <= size
-    assert all(np.array_equal(-logprobs, one) for one, logprobs in pieces)
+    assert all(np.array_equal(-logprobs, piece) for piece, logprobs in pieces)
     if len(found) > 300:
         assert found.mean() == pytest.approx(ids.mean(), rel=0.1)
 
@@ -130,7 +136,7 @@ def test_pieces_are_scored_after_what_stands_before_them() -> None:
             return super().logprobs(inputs, targets, state)
 
     pieces = list(score_pieces(Watching(), stream(200_000), EOS, 0.4))
-    assert max(len(one) for one, _ in pieces) + WARM_UP == 200_000 * 0.4 // SEGMENTS
+    assert max(len(piece) for piece, _ in pieces) + WARM_UP == 200_000 * 0.4 // SEGMENTS
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.7])
@@ -141,7 +147,8 @@ def test_a_share_of_the_lines_is_spread_and_no_longer_than_it_may_be(share: floa
     assert np.concatenate(lines).mean() == pytest.approx(ids.mean(), rel=0.1)
     (line,) = spread_lines(np.ones(50_000, np.int64), EOS, share)
     assert len(line) == int(share * 50_000)
-    assert [one.tolist() for one in spread_lines(ids, EOS, 1.0)] == [one.tolist() for one in split_lines(ids, EOS)]
+    whole, split = spread_lines(ids, EOS, 1.0), split_lines(ids, EOS)
+    assert [line.tolist() for line in whole] == [line.tolist() for line in split]
 
 
 def test_a_tally_of_a_share_estimates_the_whole(start: Start) -> None:
@@ -172,7 +179,7 @@ def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
     assert ("validation tokens were measured" in outcome.err) == (not quick)
     assert measured > 0
     assert float(str(last["training_seconds"])) < float(str(last["seconds"])) < 2 + 5
-    (event,) = [one for one in RunDirectory(Path("runs/long")).log.records() if one["event"] == "Measured"]
+    (event,) = [line for line in RunDirectory(Path("runs/long")).log.records() if line["event"] == "Measured"]
     assert event["valid_tokens_measured"] == measured
 
 
@@ -185,14 +192,14 @@ def test_how_much_is_to_be_measured(start: Start, monkeypatch: pytest.MonkeyPatc
         (valid.num_tokens, valid.num_tokens, 0), (valid.num_tokens,)
     )
     by_line = ToMeasure.of(prepared, line_by_line=True)
-    assert (by_line.tokens, len(by_line.lines)) == (3 * valid.num_tokens, 3)
+    assert (by_line.num_tokens, len(by_line.lines)) == (3 * valid.num_tokens, 3)
     assert by_line.share_within(1e9, Counting(), prepared.train.ids[1:], EOS) == 1.0
     assert by_line.share_within(1e-9, Counting(), prepared.train.ids[1:], EOS) < 0.1
 
 
 def test_measuring_says_how_far_it_is(start: Start) -> None:
     shares: list[float] = []
-    measure(finish(start(steps=3)), shares.append)
+    finish(start(steps=3)).measure(shares.append)
     assert shares == sorted(shares)
     assert shares[-1] == 1.0
 
@@ -200,22 +207,27 @@ def test_measuring_says_how_far_it_is(start: Start) -> None:
 # A disk that is full at the end
 
 
-@pytest.mark.parametrize("fails", ["Measured", "Finished", "Evaluated", LAST, BEST])
-def test_a_full_disk_at_the_end_keeps_the_figures(charlm: Charlm, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    save, append = RunDirectory.save, RunDirectory.append_metrics
+def fill_the_disk(monkeypatch: pytest.MonkeyPatch, fails: str, step: int) -> None:
+    """From here on there is no room for this event in the log, or this kind of weights, of this step."""
+    save, append = RunDirectory.save, RunLog.append
 
     def full_save(run: RunDirectory, kind: str, weights: Weights) -> None:
-        if kind == fails and weights.step == 6:
+        if kind == fails and weights.step == step:
             raise ResourceError("cannot write: No space left on device", f"{run.path} (7 bytes)", "make room")
         save(run, kind, weights)
 
-    def full_append(run: RunDirectory, record: dict[str, Any]) -> None:
-        if record["event"] == fails and record.get("step", 6) == 6:
-            raise ResourceError("cannot write: No space left on device", f"{run.path} (7 bytes)", "make room")
-        append(run, record)
+    def full_append(log: RunLog, record: Mapping[str, Any]) -> None:
+        if record["event"] == fails and record.get("step", step) == step:
+            raise ResourceError("cannot write: No space left on device", f"{log.path} (7 bytes)", "make room")
+        append(log, record)
 
     monkeypatch.setattr(RunDirectory, "save", full_save)
-    monkeypatch.setattr(RunDirectory, "append_metrics", full_append)
+    monkeypatch.setattr(RunLog, "append", full_append)
+
+
+@pytest.mark.parametrize("fails", ["Measured", "Finished", "Evaluated", LAST, BEST])
+def test_a_full_disk_at_the_end_keeps_the_figures(charlm: Charlm, fails: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill_the_disk(monkeypatch, fails, step=6)
     outcome = charlm("train", "corpus.txt", "--json", "--eval-every", "3", *QUICK)
     assert (outcome.code, "No space left" in outcome.err, "ready to use" in outcome.err) == (6, True, True)
     assert json.loads(outcome.out.splitlines()[-1])["valid_nats_per_char"] > 0
@@ -225,6 +237,6 @@ def test_a_full_disk_at_the_end_keeps_the_figures(charlm: Charlm, fails: str, mo
 
 def test_a_full_disk_before_there_is_a_model_is_an_error(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     training = start(valid_fraction=0.0, steps=3)
-    monkeypatch.setattr(session.Session, "_save_best", lambda self: (_ for _ in ()).throw(ResourceError("full")))
+    fill_the_disk(monkeypatch, BEST, step=3)
     with pytest.raises(ResourceError):
         finish(training)

@@ -17,8 +17,8 @@ import pytest
 
 import charlm
 from charlm.cli.info import _describe
-from charlm.cli.verify import verify
 from charlm.errors import CharlmError, RunError
+from charlm.lifecycle.verification import verify
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.settings import SubwordModel, TextSettings
 from charlm.text.subword_checking import check_model
@@ -269,7 +269,8 @@ def test_what_is_no_protocol_buffer_is_refused(model: bytes) -> None:
         {"head_layers": 10**9, "head_size": 4},
         {"hidden_size": "24"},
         {"hidden_size": True},
-        {"dropout": float("nan")},
+        {"dropout": 0.1},
+        {"direction": "backward"},
         {"cell": "tape"},
         {"cell": "lstm_projected"},
         {"wings": 2},

@@ -1,5 +1,6 @@
 """What training weighs: each token alike, and the start of each line as often as the text has it."""
 
+import dataclasses
 import math
 import random
 from collections import Counter
@@ -10,11 +11,14 @@ import pytest
 import torch
 
 import charlm
+from charlm.corpus.prepare import PreparedCorpus
 from charlm.corpus.windows import IGNORED, Window
-from charlm.model.network import TorchNetwork
-from charlm.network.architecture import Architecture
-from charlm.training.gradients import Gradients
+from charlm.training.gradients import add_gradients
+from charlm.training.objective import Batch
 from tests.conftest import TINY
+from tests.test_recovery import letters, objective_on
+
+__all__ = ["letters"]  # a fixture
 
 
 def rows(lengths: list[int], width: int, seed: int) -> Window:
@@ -24,38 +28,42 @@ def rows(lengths: list[int], width: int, seed: int) -> Window:
     return Window(tokens[:, :-1], np.where(inside, tokens[:, 1:], IGNORED), np.ones(len(lengths), np.bool_))
 
 
-def together(one: Window, other: Window) -> Window:
-    width = max(one.inputs.shape[1], other.inputs.shape[1])
+def together(first: Window, second: Window) -> Window:
+    width = max(first.inputs.shape[1], second.inputs.shape[1])
 
     def padded(array: np.ndarray, fill: int) -> np.ndarray:
         return np.pad(array, ((0, 0), (0, width - array.shape[1])), constant_values=fill)
 
     return Window(
-        np.concatenate([padded(one.inputs, 0), padded(other.inputs, 0)]),
-        np.concatenate([padded(one.targets, IGNORED), padded(other.targets, IGNORED)]),
-        np.concatenate([one.reset, other.reset]),
+        np.concatenate([padded(first.inputs, 0), padded(second.inputs, 0)]),
+        np.concatenate([padded(first.targets, IGNORED), padded(second.targets, IGNORED)]),
+        np.concatenate([first.reset, second.reset]),
     )
 
 
-def gradients_of(*windows: Window) -> list[torch.Tensor]:
-    """Of one update for each, added up, in float64 and without dropout."""
-    shape = Architecture("gru", 2, 6, 5, tie_embeddings=False, dropout=0.0, initial_state="learned", vocab_size=9)
-    network = TorchNetwork(shape)
-    network.initialise(torch.Generator().manual_seed(1))
-    network.double()
-    gradients = Gradients(network, bfloat16=False, seed=1, tokens_per_window=50.0)
-    for window in windows:
-        gradients.of(window, None, 1)
-    return [one.grad for one in network.parameters() if one.grad is not None]
+def gradients_of(letters: PreparedCorpus, *batches: Batch) -> list[torch.Tensor]:
+    """The gradients of these batches, added up, in float64 and without dropout."""
+    objective = objective_on(letters, {"cell": "gru", "num_layers": 2, "hidden_size": 6, "initial_state": "learned"})
+    parameters = list(objective.network.double().parameters())
+    generators = {name: torch.Generator() for name in objective.generators}
+    for batch in batches:
+        add_gradients(objective, batch, None, generators, "float32", 1, fault=lambda name, number: number)
+    return [parameter.grad for parameter in parameters if parameter.grad is not None]
 
 
-def test_a_token_has_the_same_weight_whatever_stands_beside_it() -> None:
+def batch_of(window: Window) -> Batch:
+    others = (window.beside,) if window.beside else ()
+    return Batch(window, others, window.num_tokens, window.num_seen)
+
+
+def test_a_token_has_the_same_weight_whatever_stands_beside_it(letters: PreparedCorpus) -> None:
     few, many = rows([3], 3, 1), rows([40, 37, 12], 40, 2)
-    apart = gradients_of(few, many)
-    torch.testing.assert_close(gradients_of(together(many, few)), apart, rtol=1e-9, atol=1e-12)
-    beside = Window(many.inputs, many.targets, many.reset, beside=few)
+    apart = gradients_of(letters, batch_of(few), batch_of(many))
+    side_by_side = gradients_of(letters, batch_of(together(many, few)))
+    torch.testing.assert_close(side_by_side, apart, rtol=1e-9, atol=1e-12)
+    beside = dataclasses.replace(many, beside=few)
     assert beside.num_tokens == 3 + 40 + 37 + 12
-    torch.testing.assert_close(gradients_of(beside), apart, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(gradients_of(letters, batch_of(beside)), apart, rtol=1e-9, atol=1e-12)
 
 
 def first_tokens(lines: list[str], mode: str, folder: Path, **settings: object) -> dict[str, tuple[float, float]]:
