@@ -13,7 +13,7 @@ from charlm.probability import log_softmax
 
 Logits = NDArray[Any]
 
-MIN_TEMPERATURE = 1e-290  # used for lower temperatures, by which a logit could not be divided without overflow
+MIN_TEMPERATURE = 1e-290  # lower ones are raised to this: a logit divided by them would overflow
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +39,12 @@ class Strategy:
         )
 
     @property
-    def filters(self) -> bool:
+    def has_filters(self) -> bool:
         """Whether a filter is set."""
         return not (self.top_k is None and self.top_p is None and self.min_p is None)
 
-    def keep(self, logits: Logits) -> Logits:
-        """Apply the filters to logits (V,), one after another."""
+    def filtered(self, logits: Logits) -> Logits:
+        """The logits (V,) after all filters that are set, in this order: top-k, top-p, min-p."""
         if self.top_k is not None:
             logits = keep_top_k(logits, self.top_k)
         if self.top_p is not None:
@@ -107,17 +107,19 @@ def choose(
     if strategy.temperature == 0:
         return np.asarray(logits.argmax(axis=1))
     logits = (logits - top) / max(strategy.temperature, MIN_TEMPERATURE)
-    if strategy.filters:
-        logits = np.stack([strategy.keep(row) for row in logits])
+    if strategy.has_filters:
+        logits = np.stack([strategy.filtered(row) for row in logits])
     cumulative = np.exp(logits).cumsum(axis=1)
     return np.asarray((cumulative <= (draws * cumulative[:, -1])[:, None]).sum(axis=1))
 
 
 def softmax(logits: Logits) -> Logits:
+    """The probabilities (..., V) that logits (..., V) stand for."""
     return np.exp(log_softmax(logits))
 
 
 def _keep(logits: Logits, ids: NDArray[Any]) -> Logits:
+    """The logits with -inf for all ids but these."""
     result = np.full_like(logits, -np.inf)
     result[ids] = logits[ids]
     return result

@@ -27,6 +27,7 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 FORMAT_VERSION = 1
 MAX_TOKENIZER = 1 << 28  # bytes of tokenizer.json
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 @dataclass(frozen=True)
@@ -224,7 +225,7 @@ class SymbolDecoder(Decoder):
 
 def text_from_argument(text: str) -> str:
     """Text from the command line, where bytes that are not UTF-8 (lone surrogates) become U+FFFD."""
-    return re.sub("[\ud800-\udfff]", "\ufffd", text)
+    return SURROGATE.sub("\ufffd", text)
 
 
 def check_is_text(data: bytes) -> None:
@@ -232,7 +233,7 @@ def check_is_text(data: bytes) -> None:
     try:
         data.decode()
     except UnicodeDecodeError as error:
-        to_do = "a model of bytes takes any: charlm train --unit byte"
+        to_do = "a model of bytes takes any file: charlm train --unit byte"
         raise TextError("the text is not valid utf-8", f"byte offset {error.start}", to_do) from error
 
 

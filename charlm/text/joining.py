@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
 JOINER = "\uffed"
 ASCII_PUNCTUATION = frozenset(string.punctuation) - {"_"}
-# A joiner that the text itself has counts as a letter, except beside an apostrophe, so that no word looks as if it had
-# been given one.
+# A joiner in the text itself counts as a letter, so that it is not taken for one that was added here. An apostrophe
+# beside it joins no words, since the word `￭'￭` would look like an apostrophe with two added joiners.
 WORD = rf"[\w\p{{M}}{JOINER}]+(?:(?<!{JOINER})['’](?!{JOINER})[\w\p{{M}}{JOINER}]+)*"
 
 

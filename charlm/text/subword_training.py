@@ -72,7 +72,7 @@ def _sample(chunks: Iterable[str], notes: list[str]) -> list[str]:
             kept = [line for line in kept if generator.random() < 0.5]
             length, share = sum(map(len, kept)), share / 2
     if share < 1:
-        notes.append(f"the subwords were learnt from {share:.2%} of the lines")
+        notes.append(f"the subwords were learned from {share:.2%} of the lines")
     return kept
 
 

@@ -77,7 +77,7 @@ def build_tokenizer(settings: TextSettings, chunks: Iterable[str], notes: list[s
 def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     """Read a tokenizer from a run, from a folder of `charlm tokenize -o`, or from a tokenizer.json or `.model` file.
 
-    A `.model` is one of sentencepiece. Raises RunError if the tokenizer is missing or damaged.
+    A `.model` file is a sentencepiece model. Raises RunError if the tokenizer is missing or damaged.
     """
     path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
     source = path if path != folder_or_file else path.resolve()  # a file that the user names may be a link
@@ -96,7 +96,7 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
 
 def _from_json(content: bytes, path: Path) -> Tokenizer:
     if not content.lstrip().startswith(b"{"):
-        what = "this is no tokenizer, which is a tokenizer.json of charlm: all symbols, and how text is split"
+        what = "this is not a tokenizer.json of charlm, which lists all symbols and says how text is split"
         raise RunError(what, str(path), HOW_TO_MAKE)
     fields: dict[str, Any] = parse_json(content)
     symbols = fields.pop("symbols", None)

@@ -1,13 +1,11 @@
 """The symbols of a tokenizer: `<eos>` is id 0, `<unk>` is id 1, then types by falling count, ties by code point."""
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from charlm.text.interface import EOS, UNK
+from charlm.text.interface import EOS, SURROGATE, UNK
 
-SURROGATES = re.compile("[\ud800-\udfff]")
 EOS_ID = 0
 UNK_ID = 1
 SPECIALS = (EOS, UNK)
@@ -47,7 +45,7 @@ class Vocabulary:
         if len(symbols) > MAX_SYMBOLS or max(map(len, symbols)) > MAX_SYMBOL_LENGTH:
             raise ValueError("there are too many symbols, or too long ones")
         joined = "".join(symbols)
-        if "\n" in joined or SURROGATES.search(joined):
+        if "\n" in joined or SURROGATE.search(joined):
             raise ValueError("a symbol contains a line end, or a lone surrogate, which is no character")
         if tuple(symbols[:2]) != SPECIALS or len(set(symbols)) != len(symbols):
             raise ValueError("the symbols do not begin with <eos> and <unk>, or one of them occurs twice")

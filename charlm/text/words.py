@@ -39,6 +39,12 @@ MAX_REMEMBERED = 500_000  # pieces of text whose ids are remembered
 MAX_SHORT = 1000  # characters of a text that is encoded faster without tables
 MIN_SIZE = 3  # symbols: `<eos>`, `<unk>` and a word
 EMPTY_SYMBOL = "␣"  # how the empty symbol, which stands between two spaces, is shown
+SPACES_OF_JOINERS = {  # by whether a symbol joins the one before it and the one after it
+    (False, False): "",
+    (True, False): "no space before",
+    (False, True): "no space after",
+    (True, True): "no space around",
+}
 
 Description = TypeVar("Description")
 
@@ -87,7 +93,7 @@ class WordTokenizer(Tokenizer):
     def from_counts(cls, settings: TextSettings, counts: Mapping[str, int]) -> Self:
         """A tokenizer with the most frequent symbols; `counts` are without line ends.
 
-        The empty symbol is always included where it is needed to keep the text.
+        The empty symbol is included, even if it was never counted, if it is needed to keep the text and there is room.
         """
         types = {symbol: count for symbol, count in counts.items() if len(symbol) <= MAX_TYPE_LENGTH}
         size, splitting = settings.vocab_size or DEFAULT_VOCAB_SIZE, splitting_of(settings)
@@ -227,8 +233,7 @@ class WordTokenizer(Tokenizer):
 
     def plain(self, id: int) -> tuple[str, str]:
         text, joins_previous, joins_next = self._unjoin(id)
-        spaces = {(True, True): "no space around", (True, False): "no space before", (False, True): "no space after"}
-        return text or EMPTY_SYMBOL, spaces.get((joins_previous, joins_next), "")
+        return text or EMPTY_SYMBOL, SPACES_OF_JOINERS[joins_previous, joins_next]
 
     def symbol(self, id: int) -> str:
         return self.vocabulary.symbols[id] or EMPTY_SYMBOL
