@@ -11,9 +11,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from charlm.api import LanguageModel
+from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import open_prepared, prepare
 from charlm.errors import CharlmError
-from charlm.lifecycle.creation import corpus_name
+from charlm.lifecycle.request import TrainRequest
 from charlm.settings import CorpusSettings, EncodingErrors, Punctuation, Split, SubwordModel, TextSettings, Unit
 from charlm.text.tokenizer import build_tokenizer
 
@@ -130,11 +131,11 @@ def test_any_text_has_a_finite_score(
 def test_any_text_is_a_prompt(any_lm: LanguageModel, prompt: str, seed: int) -> None:
     sample = any_lm.sample(prompt, length=5, seed=seed)
     assert sample.text.encode(errors="surrogateescape" if any_lm.tokenizer.unit == "byte" else "strict")
-    assert all(0 <= token.id < any_lm.shape.vocab_size for token in any_lm.next_tokens(prompt, 3))
+    assert all(0 <= token.id < any_lm.tokenizer.vocab_size for token in any_lm.next_tokens(prompt, 3))
 
 
 @given(path=st.text(st.characters(), min_size=1, max_size=30))
 def test_any_path_gives_a_run_a_name(path: str) -> None:
-    name = corpus_name(path)
+    name = TrainRequest(texts=Texts((path,))).corpus_name
     assert name
     assert "/" not in name

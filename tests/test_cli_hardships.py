@@ -15,11 +15,10 @@ import pytest
 import charlm as package
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import DivergedError
-from charlm.lifecycle.session import Session
-from charlm.network.architecture import Architecture, weight_shapes
+from charlm.network.architecture import Architecture
 from charlm.runs.directory import RunDirectory
 from charlm.runs.lock import writing
-from charlm.sampling.generate import Ending, generate
+from charlm.sampling.generate import Ending, TextInProgress, generate, prime
 from charlm.sampling.strategies import Strategy, choose
 from charlm.text.interface import SymbolDecoder
 from tests.test_cli import QUICK, Charlm, charlm, process, records, trained
@@ -198,12 +197,13 @@ def test_logits_that_are_not_finite_are_no_choice(wrong: float, temperature: flo
 
 
 def test_a_state_that_grows_without_bound_ends_with_an_error_and_no_warning() -> None:
-    shape = Architecture("rnn_relu", 1, 4, 3, False, 0.0, "zero", 5)
-    weights = {name: np.ones(size, np.float32) for name, size in weight_shapes(shape).items()}
-    stepper = StepPredictor(shape, {**weights, "layers.0.weight_hh": np.full((4, 4), 1e30, np.float32)})
+    architecture = Architecture("rnn_relu", 1, 4, 3, False, "zero", 5)
+    weights = {name: np.ones(weight.size, np.float32) for name, weight in architecture.weights().items()}
+    predictor = StepPredictor(architecture, {**weights, "layers.0.weight_hh": np.full((4, 4), 1e30, np.float32)})
     decoder, rng = SymbolDecoder(tuple("\n?abc")), np.random.default_rng(1)
+    text = TextInProgress(0, rng, decoder, Ending(), eos_id=0)
     with pytest.raises(DivergedError):
-        list(generate(stepper, np.array([0]), Strategy(), Ending(), rng, decoder, eos_id=0))
+        list(generate(predictor, [prime(predictor, np.array([0]))], [text], Strategy()))
 
 
 def test_unknown_tokens_show_what_they_are_and_what_their_spelling_costs(trained: Charlm) -> None:
@@ -296,12 +296,12 @@ def test_the_result_is_told_although_another_holds_the_run_by_then(
 ) -> None:
     from charlm.lifecycle import results
 
-    def held(session: Session, *show: Any) -> results.TrainResult:
-        with writing(session.run.path):
-            return measure(session, *show)
+    def held(outcome: results.Outcome, result: results.TrainResult) -> results.TrainResult:
+        with writing(outcome.run.path):
+            return logged(outcome, result)
 
-    measure = results.measure
-    monkeypatch.setattr(results, "measure", held)
+    logged = results.logged
+    monkeypatch.setattr(results, "logged", held)
     last = records(charlm("train", "corpus.txt", "--json", *QUICK))[-1]
     assert last["steps"] == 6
     assert last["valid_nats_per_char"]
@@ -311,7 +311,7 @@ def test_the_result_is_told_although_another_holds_the_run_by_then(
 
 def test_info_does_not_mind_a_file_that_vanishes(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
     gone, entries = Path("runs/corpus/.last.safetensors.ab_9xyz0.charlm"), Path.iterdir
-    monkeypatch.setattr(Path, "iterdir", lambda path: (one for one in (gone, *entries(path))))
+    monkeypatch.setattr(Path, "iterdir", lambda path: iter([gone, *entries(path)]))
     for arguments in (("info",), ("info", "corpus")):
         assert trained(*arguments).code == 0
 

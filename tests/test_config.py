@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from charlm.model.initialisation import STARTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import settings as config
 from charlm.cells import CELLS, cell
 from charlm.errors import UsageError
-from charlm.model.recurrent import STARTS
 from charlm.settings import (
     PRESETS,
     SETTINGS,
@@ -114,7 +114,7 @@ def test_falsy_values_are_given_too() -> None:
     ("text", "kind", "name", "value"),
     [
         ("24", ModelSettings, "hidden_size", 24),
-        ("0.25", ModelSettings, "dropout", 0.25),
+        ("0.25", TrainingSettings, "dropout", 0.25),
         ("true", TextSettings, "lowercase", True),
         ("gru", ModelSettings, "cell", "gru"),
         ("1e-3", TrainingSettings, "learning_rate", 0.001),

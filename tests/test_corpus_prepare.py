@@ -14,7 +14,7 @@ from charlm.corpus.prepare import PreparedCorpus, is_prepared, open_prepared, pr
 from charlm.corpus.store import HEADER_SIZE, IdsFile, write_ids
 from charlm.errors import ResourceError, RunError, TextError, UsageError
 from charlm.settings import CorpusSettings, TextSettings, Unit
-from charlm.text.interface import Counted
+from charlm.text.encoded import Counted
 from charlm.text.tokenizer import build_tokenizer
 from tests.conftest import english
 

@@ -18,11 +18,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.corpus import compression, sources
+from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import prepare
 from charlm.corpus.reader import open_text
 from charlm.corpus.store import HEADER_SIZE, IdsFile
 from charlm.errors import CharlmError, TextError, UsageError
-from charlm.lifecycle.creation import corpus_name
+from charlm.lifecycle.request import TrainRequest
 from charlm.settings import CorpusSettings, TextSettings, Unit
 from tests.conftest import english
 
@@ -157,7 +158,7 @@ def test_a_few_bytes_that_stand_for_many_take_no_memory(tmp_path: Path) -> None:
     ],
 )
 def test_what_a_run_of_it_is_called(corpus: str, name: str) -> None:
-    assert corpus_name(corpus) == name
+    assert TrainRequest(texts=Texts((corpus,))).corpus_name == name
 
 
 # Folders

@@ -25,7 +25,7 @@ from charlm.corpus.gathering import Texts
 from charlm.corpus.guessing import fitting_encodings
 from charlm.corpus.reader import open_text
 from charlm.errors import CharlmError, TextError, UsageError
-from charlm.lifecycle.creation import corpus_name
+from charlm.lifecycle.request import TrainRequest
 from charlm.settings import CorpusSettings, EncodingErrors
 from tests.test_cli import QUICK, Charlm, charlm
 
@@ -416,7 +416,7 @@ def test_several_files_are_as_good_as_a_folder(charlm: Charlm) -> None:
     ],
 )
 def test_what_a_run_of_several_texts_is_called(paths: tuple[str, ...], name: str) -> None:
-    assert corpus_name(Texts(paths)) == name
+    assert TrainRequest(texts=Texts(paths)).corpus_name == name
 
 
 def test_an_archive_goes_through_the_commands(charlm: Charlm) -> None:

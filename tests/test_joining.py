@@ -3,7 +3,7 @@
 import json
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -210,19 +210,22 @@ def test_an_older_tokenizer_reads_marks_as_it_did(tmp_path: Path) -> None:
 
 
 class Flat:
-    """A network with written log-probabilities, whatever came before; the state counts the steps."""
+    """A network with written log-probabilities, whatever came before; it has no state."""
 
     def __init__(self, logits: NDArray[np.float64]) -> None:
         self._logits = logits
 
-    def initial_state(self, batch_size: int = 1) -> int:
-        return 0
+    def initial_state(self, batch_size: int = 1) -> None:
+        return None
 
-    def step(self, ids: NDArray[Any], state: int) -> tuple[NDArray[np.float64], int]:
-        return np.tile(self._logits, (len(ids), 1)), state + 1
+    def step(self, ids: NDArray[Any], state: None) -> tuple[NDArray[np.float64], None]:
+        return np.tile(self._logits, (len(ids), 1)), None
 
-    def select(self, state: int, rows: list[int]) -> int:
-        return state
+    def select(self, state: None, rows: Sequence[int]) -> None:
+        return None
+
+    def join(self, states: Sequence[None]) -> None:
+        return None
 
 
 def samples(tokenizer: Tokenizer, prompt: str, count: int, network: Flat | None = None, **kind: Any) -> list[Sample]:
@@ -232,7 +235,7 @@ def samples(tokenizer: Tokenizer, prompt: str, count: int, network: Flat | None 
     start = start_after(tokenizer, network, prompt, allow_unk=False)
     rngs = [np.random.default_rng([7, number]) for number in range(count)]
     written: list[list[Any]] = [[] for _ in rngs]
-    for tokens in go_on(network, start, Strategy(**kind), Ending(length=3), rngs):
+    for tokens in go_on(network, [start] * count, Strategy(**kind), Ending(length=3), rngs):
         for number, token in tokens.items():
             written[number].append(token)
     return [collect(prompt, tokens) for tokens in written]
@@ -246,12 +249,12 @@ def test_a_prompt_goes_on_in_proportion_to_what_the_model_says_of_all_that_begin
         for sample in samples(tokenizer, "The ol", 4000, network)
     )
     symbols = [tokenizer.symbol(id) for id in range(tokenizer.vocab_size)]
-    p = np.exp(log_softmax(network.step(np.array([0]), 0)[0][0]))
+    p = np.exp(log_softmax(network.step(np.array([0]), None)[0][0]))
     mass = {symbol.removeprefix("ol"): p[id] for id, symbol in enumerate(symbols) if symbol.startswith("ol")}
     total = sum(mass.values())
     counts = Counter({rest: sum(n for text, n in found.items() if text.split("\n")[0] == rest) for rest in mass})
-    for rest, one in mass.items():
-        assert counts[rest] / 4000 == pytest.approx(one / total, abs=0.03)
+    for rest, share in mass.items():
+        assert counts[rest] / 4000 == pytest.approx(share / total, abs=0.03)
 
 
 def all_ways(tokenizer: Tokenizer, logprobs: NDArray[np.float64], rest: bytes) -> dict[int, float]:
@@ -272,7 +275,7 @@ def test_subwords_of_an_open_end_have_the_probability_of_all_ways_to_read_it(pro
     network = Flat(np.random.default_rng(1).normal(size=tokenizer.vocab_size))
     start = start_after(tokenizer, network, prompt, allow_unk=False)
     assert start.position is not None
-    logprobs = log_softmax(network.step(np.array([0]), 0)[0][0])
+    logprobs = log_softmax(network.step(np.array([0]), None)[0][0])
     expected = all_ways(tokenizer, logprobs, tokenizer.open_end(prompt).rest)
     found = np.exp(logprobs + start.position.bias)
     assert found.sum() == pytest.approx(sum(expected.values()), rel=1e-3)

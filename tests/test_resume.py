@@ -39,7 +39,6 @@ from tests.test_training import (
     finish,
     interrupt_after,
     kill,
-    network_now,
     start,
     stop,
     tensors,

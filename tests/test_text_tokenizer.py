@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from charlm.errors import RunError, UsageError
 from charlm.settings import TextSettings, Unit
-from charlm.text.interface import Counted
+from charlm.text.encoded import Counted
 from charlm.text.tokenizer import TOKENIZERS, Tokenizer, build_tokenizer, load_tokenizer, text_from_argument
 
 ODD = [

@@ -28,7 +28,8 @@ from charlm.settings import (
 if TYPE_CHECKING:
     from charlm.corpus.prepare import PreparedCorpus
     from charlm.corpus.summary import Summary
-    from charlm.text.tokenizer import Encoded, Tokenizer
+    from charlm.text.encoded import Encoded
+    from charlm.text.tokenizer import Tokenizer
 
 EXAMPLES = """
 [bold]Examples[/]

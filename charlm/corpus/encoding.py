@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.parts import Part
-from charlm.text.interface import Counted, Encoded, Tokenizer
+from charlm.text.encoded import Counted, Encoded
+from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import Piece, with_cut_spaces, without_cut_spaces
 from charlm.text.words import WordTokenizer
 

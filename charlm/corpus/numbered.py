@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from charlm.corpus.sources import cannot_copy, temporary_file
 from charlm.corpus.text_file import Span
 from charlm.settings import TextSettings
-from charlm.text.interface import UNK, Counted, Ids
+from charlm.text.encoded import Counted, Ids
+from charlm.text.interface import UNK
 from charlm.text.long_lines import with_cut_spaces, without_cut_spaces
 from charlm.text.numbering import Numbering
 from charlm.text.octets import count_characters

@@ -27,7 +27,8 @@ from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
 from charlm.system.files import cannot_write, remove, write_atomically
 from charlm.system.folders import making_folder
 from charlm.text.characters import CharacterTokenizer
-from charlm.text.interface import Encoded, Tokenizer
+from charlm.text.encoded import Encoded
+from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import at_a_space, where_case_is_plain
 from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer

@@ -18,7 +18,8 @@ from charlm.settings import CorpusSettings, LineEnds, NormalForm
 from charlm.system.files import open_file, replacing
 from charlm.system.json_files import parse_json
 from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
-from charlm.text.interface import Counted, Tokenizer
+from charlm.text.encoded import Counted
+from charlm.text.interface import Tokenizer
 from charlm.text.octets import NUM_BYTES, count_bytes
 
 MAGIC = b"charlm-ids-1\n"

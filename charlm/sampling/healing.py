@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, Position, SampledToken, Steps, TextInProgress, generate, prime
 from charlm.sampling.strategies import Strategy
-from charlm.text.interface import Decoder, Ids, Tokenizer
+from charlm.text.encoded import Ids
+from charlm.text.interface import Decoder, Tokenizer
 
 MAX_STEPS = 64  # of the model, to find ways to read the rest of a prompt, the likeliest first
 NEGLIGIBLE_NATS = 12.0  # a way is left out if it is less likely than a complete one by more than this

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.interface import Encoded, Ids, Token, Tokenizer
+from charlm.text.encoded import Encoded, Ids, Token
+from charlm.text.interface import Tokenizer
 
 WHOLE = ("char", "byte")  # units of which none ever reaches from one text into another
 

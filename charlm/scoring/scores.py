@@ -6,7 +6,8 @@ from typing import Self
 
 from charlm.scoring.metrics import Tally
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
-from charlm.text.interface import Token, Tokenizer
+from charlm.text.encoded import Token
+from charlm.text.interface import Tokenizer
 
 NOTHING = "␣"  # how the place between two spaces is shown
 

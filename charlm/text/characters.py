@@ -10,14 +10,12 @@ from numpy.typing import NDArray
 
 from charlm.settings import TextSettings
 from charlm.system.records import read_record
+from charlm.text.encoded import Encoded, Ids, Token
 from charlm.text.interface import (
     TOKENIZER_FILE,
     UNK,
     Decoder,
-    Encoded,
-    Ids,
     SymbolDecoder,
-    Token,
     Tokenizer,
     ends_before_lowercasing,
     to_json,

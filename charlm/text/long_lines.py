@@ -8,14 +8,13 @@ import dataclasses
 import re
 from collections.abc import Callable, Iterable, Iterator
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
-if TYPE_CHECKING:
-    from charlm.text.interface import Counted, Encoded
+from charlm.text.encoded import Counted, Encoded
 
 # Takes a line and the bounds of a search, in bytes; returns where between them the line can be cut, or 0 for nowhere.
 Place = Callable[[bytes, int, int], int]
-Piece = TypeVar("Piece", "Encoded", "Counted")
+Piece = TypeVar("Piece", Encoded, Counted)
 
 SPACE_WITHIN = re.compile(rb"(?<=[^ \n]) (?=[^ \n])")
 SIGMA = "\u03a3"  # its lowercase depends on its neighbours: another one at the end of a word

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator
 from typing import Literal
 
 from charlm.settings import NormalForm
-from charlm.text.interface import Encoded, Tokenizer
+from charlm.text.encoded import Encoded
+from charlm.text.interface import Tokenizer
 
 SLICE = 1 << 10  # characters; Python's time to normalise grows with the square of a run of marks
 JOINING_JAMO = ("\u1160", "\u11ff")  # the parts of a Hangul syllable that join what stands before them

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.text.interface import Ids
+from charlm.text.encoded import Ids
 from charlm.text.splitting import Pieces, Splitting, segments
 from charlm.text.vocabulary import EOS_ID
 

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.settings import TextSettings
-from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Encoded, Token, Tokenizer, to_json
+from charlm.text.encoded import Encoded, Token
+from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Tokenizer, to_json
 
 NUM_BYTES = 256
 OTHER_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those that stand for no byte

@@ -15,16 +15,13 @@ from charlm.settings import TextSettings
 from charlm.system.files import read_file
 from charlm.system.machine import cores
 from charlm.system.records import read_record
+from charlm.text.encoded import Encoded, Ids, OpenEnd, Token
 from charlm.text.interface import (
     EOS,
     MODEL_FILE,
     TOKENIZER_FILE,
     UNK,
     Decoder,
-    Encoded,
-    Ids,
-    OpenEnd,
-    Token,
     Tokenizer,
     ends_before_lowercasing,
     to_json,

@@ -10,15 +10,8 @@ from charlm.system.files import read_file
 from charlm.system.json_files import parse_json
 from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
-from charlm.text.interface import (
-    FORMAT_VERSION,
-    MAX_TOKENIZER,
-    TOKENIZER_FILE,
-    Encoded,
-    Header,
-    Tokenizer,
-    text_from_argument,
-)
+from charlm.text.encoded import Encoded
+from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer, text_from_argument
 from charlm.text.octets import ByteTokenizer
 from charlm.text.subword_training import MIN_VOCAB_SIZE
 from charlm.text.subwords import MAX_MODEL, SubwordTokenizer

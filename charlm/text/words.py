@@ -13,19 +13,8 @@ import numpy as np
 
 from charlm.settings import Punctuation, Split, TextSettings
 from charlm.system.records import read_record
-from charlm.text.interface import (
-    TOKENIZER_FILE,
-    UNK,
-    Counted,
-    Decoder,
-    Encoded,
-    Ids,
-    OpenEnd,
-    Token,
-    Tokenizer,
-    ends_before_lowercasing,
-    to_json,
-)
+from charlm.text.encoded import Counted, Encoded, Ids, OpenEnd, Token
+from charlm.text.interface import TOKENIZER_FILE, UNK, Decoder, Tokenizer, ends_before_lowercasing, to_json
 from charlm.text.joining import JOINER, unjoin
 from charlm.text.locating import LINE_END, located, num_open
 from charlm.text.numbering import Numbering
