@@ -252,6 +252,53 @@ def test_damage_is_found(tmp_path: Path) -> None:
         open_prepared(folder)
 
 
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"count": "7"}, "count: it should be"),
+        ({"num_lines": True}, "num_lines: it should be"),
+        ({"num_bytes": -1}, "num_bytes: it should be"),
+        ({"dtype": "float32"}, "dtype: it should be"),
+        ({"tokenizer_sha256": None}, "tokenizer_sha256: it should be"),
+        ({"normal_form": "nfkc"}, "normal_form: it should be"),
+        ({"wings": 2}, "wings"),
+        ({"num_lines": 10**9}, "contradict each other"),
+        ({"num_tokens": 3}, "contradict each other"),
+    ],
+    ids=str,
+)
+def test_a_header_that_charlm_never_wrote_is_refused(tmp_path: Path, change: dict[str, object], said: str) -> None:
+    path = prepared(tmp_path, TEXT).train.path
+    data = path.read_bytes()
+    head, ids = data[:HEADER_SIZE], data[HEADER_SIZE:]
+    magic, fields = head.split(b"\n", 1)
+    forged = magic + b"\n" + json.dumps({**json.loads(fields), **change}).encode()
+    path.write_bytes(forged.ljust(HEADER_SIZE) + ids)
+    with pytest.raises(RunError, match=f"damaged ids: .*{said}"):
+        IdsFile.open(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "entry", "said"),
+    [
+        ("train.ids", {"size": "7", "header_sha256": ""}, "cannot be read: train.ids"),
+        ("train.ids", {"size": 7}, "cannot be read: train.ids"),
+        ("train.ids", {"size": 7, "header_sha256": "", "sha256": ""}, "cannot be read: train.ids"),
+        ("train.ids", {"size": 7, "header_sha256": ""}, "train.ids is not what"),
+        ("tokenizer.json", {"size": 7, "header_sha256": ""}, "tokenizer.json is not what"),
+        ("more.json", {"size": 7, "sha256": ""}, "more.json is not what"),
+        ("division", {"mode": "stream"}, "cannot be read: division.split is missing"),
+    ],
+    ids=str,
+)
+def test_a_manifest_that_charlm_never_wrote_is_refused(tmp_path: Path, name: str, entry: object, said: str) -> None:
+    folder = prepared(tmp_path, TEXT).folder
+    path = folder / "MANIFEST.json"
+    path.write_text(json.dumps({**json.loads(path.read_bytes()), name: entry}))
+    with pytest.raises(RunError, match=f"damaged corpus: .*{said}"):
+        open_prepared(folder)
+
+
 def test_ids_of_another_tokenizer_are_refused(tmp_path: Path) -> None:
     folder = prepared(tmp_path, TEXT).folder
     for name, content in build_tokenizer(TextSettings(), ["abc"]).files().items():

@@ -1,5 +1,6 @@
 """Every write fails in every way that it can, in turn: what was there stays whole, and no stray file is left."""
 
+import ctypes
 import errno
 import os
 import re
@@ -15,7 +16,7 @@ from typing import Any
 import pytest
 
 from charlm.errors import ResourceError
-from charlm.system import files, folders
+from charlm.system import files
 from charlm.system.files import (
     append_line,
     open_file,
@@ -180,6 +181,11 @@ def test_a_disk_that_is_really_full_leaves_nothing(tmp_path: Path) -> None:
 # Folders
 
 
+def without_renameat2(name: None, use_errno: bool) -> object:
+    """A C library that cannot exchange two names."""
+    return object()
+
+
 def test_a_folder_is_moved_only_where_nothing_is(folder: Path) -> None:
     (folder / "empty").mkdir()
     for taken in ("run", "a.json"):
@@ -196,7 +202,7 @@ def test_a_folder_replaces_another_in_one_step(
     folder: Path, can_exchange: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not can_exchange:
-        monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
+        monkeypatch.setattr(ctypes, "CDLL", without_renameat2)
     exchange(folder / "draft", folder / "run")
     assert tree(folder / "run") == {"config.json": b"draft", "corpus/train.ids": b"draft"}
     assert sorted(path.name for path in folder.iterdir()) == ["a.json", "log.jsonl", "run"]
@@ -211,7 +217,7 @@ def test_what_a_link_leads_to_is_replaced_and_the_link_stays(folder: Path) -> No
 
 
 def test_where_the_second_renaming_fails_the_first_is_undone(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(folders, "_exchange_names", lambda draft, path: False)
+    monkeypatch.setattr(ctypes, "CDLL", without_renameat2)
     before = tree(folder)
     with failing("replace", 2, monkeypatch), pytest.raises(ResourceError):
         exchange(folder / "draft", folder / "run")

@@ -5,7 +5,7 @@ import hashlib
 from collections.abc import Iterator
 
 from charlm.corpus.guessing import fitting_encodings
-from charlm.corpus.not_text import HEAD_SIZE, NoText, refuse_what_is_no_text, wide_encoding
+from charlm.corpus.not_text import HEAD_SIZE, NotText, refuse_binary, wide_encoding
 from charlm.corpus.sources import read_at, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import UsageError
@@ -61,10 +61,10 @@ def drops_own_mark(codec: str) -> bool:
 def to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
     """Check a text's encoding; replace its file by a temporary copy in UTF-8 where something has to change.
 
-    Raises NoText for what is binary or does not decode; ResourceError when there is no space for the copy.
+    Raises NotText for what is binary or does not decode; ResourceError when there is no space for the copy.
     """
     codec = codec_of(settings.encoding)
-    refuse_what_is_no_text(_head(text), text.name, codec)
+    refuse_binary(_head(text), text.name, codec)
     _drop_byte_order_mark(text, codec)
     if codec != "utf-8":
         _transcode(text, codec, settings.encoding_errors)
@@ -72,7 +72,7 @@ def to_checked_utf8(text: TextFile, settings: CorpusSettings) -> None:
     try:
         for _ in _decoded(text, "utf-8", "strict"):
             pass
-    except NoText as error:
+    except NotText as error:
         if settings.encoding_errors == "strict":
             raise
         text.notes.append(f"{error.where}: not valid utf-8; such bytes: {settings.encoding_errors}")
@@ -84,12 +84,12 @@ def _head(text: TextFile) -> bytes:
 
 
 def _drop_byte_order_mark(text: TextFile, codec: str) -> None:
-    """Leave out a text's byte order mark. Raises NoText where the encoding needs one and there is none."""
+    """Leave out a text's byte order mark. Raises NotText where the encoding needs one and there is none."""
     mark = mark_of(_head(text))
     if not mark and drops_own_mark(codec) and len(text.span):
         fitting = wide_encoding(_head(text)) or f"{codec}-le"
         what = f"the text does not begin with the byte order mark of {codec}"
-        raise NoText(what, text.name, f"give another --encoding, such as {fitting} or latin-1", f"not {codec}")
+        raise NotText(what, text.name, f"give another --encoding, such as {fitting} or latin-1", f"not {codec}")
     if mark and codec.startswith(BYTE_ORDER_MARKS[mark]):
         text.notes.append(f"{text.name}: its byte order mark was dropped")
         if not drops_own_mark(codec):
@@ -107,7 +107,7 @@ def _transcode(text: TextFile, codec: str, errors: str) -> None:
 
 
 def _decoded(text: TextFile, codec: str, errors: str) -> Iterator[str]:
-    """The text in chunks. Raises NoText with the line and byte offset of the first error."""
+    """The text in chunks. Raises NotText with the line and byte offset of the first error."""
     decoder = codecs.getincrementaldecoder(codec)(errors)
     offset = text.span.start
     try:
@@ -119,7 +119,7 @@ def _decoded(text: TextFile, codec: str, errors: str) -> Iterator[str]:
         raise _undecodable(text, codec, offset - len(error.object) + error.start) from error
 
 
-def _undecodable(text: TextFile, codec: str, offset: int) -> NoText:
+def _undecodable(text: TextFile, codec: str, offset: int) -> NotText:
     """The error for a text whose byte at `offset` does not decode; it names the encodings that would fit."""
     decoder = codecs.getincrementaldecoder(codec)("replace")
     line = 1 + sum(decoder.decode(block).count("\n") for block in text.blocks(Span(text.span.start, offset)))
@@ -129,7 +129,7 @@ def _undecodable(text: TextFile, codec: str, offset: int) -> NoText:
     to_do = f"give --encoding {names}, which would fit, or --encoding-errors replace, "
     to_do += "or train with --unit byte, which takes any bytes"
     where = f"{text.name}, line {line}, byte offset {offset}"
-    return NoText(f"the text is not valid {codec}", where, to_do, f"not {codec}; {names} would fit", fitting)
+    return NotText(f"the text is not valid {codec}", where, to_do, f"not {codec}; {names} would fit", fitting)
 
 
 def _fitting(text: TextFile, offset: int) -> tuple[str, ...]:

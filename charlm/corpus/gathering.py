@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path, PurePosixPath
 
 from charlm.corpus.archives import ArchiveKind, Member, MemberFile, archive_kind, members
-from charlm.corpus.not_text import NoText
+from charlm.corpus.not_text import NotText
 from charlm.corpus.sources import (
     STDIN,
     Source,
@@ -93,7 +93,7 @@ class Gathering:
     notes: list[str] = field(default_factory=list)
     num_files: int = 0
     num_left_out: int = 0
-    refused: list[NoText] = field(default_factory=list)
+    refused: list[NotText] = field(default_factory=list)
 
     def sources(self) -> Iterator[Source]:
         """Each file that the patterns choose. Raises TextError for a prepared folder, ResourceError, UsageError."""
@@ -189,7 +189,7 @@ class Gathering:
             yield
         except TextError as error:
             self.num_files += 1
-            self.refused.append(NoText(error.what, error.where, error.to_do, error.what))
+            self.refused.append(NotText(error.what, error.where, error.to_do, error.what))
 
 
 def kind_of(source: Source) -> ArchiveKind | None:
@@ -201,7 +201,7 @@ def kind_of(source: Source) -> ArchiveKind | None:
         raise
 
 
-def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoText:
+def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NotText:
     """One error that names all refused files, and proposes what to do.
 
     Another encoding is proposed if it fits all refused files, and would not change how the others are read.
@@ -223,12 +223,12 @@ def refusal(gathering: Gathering, encoding: str, others_are_ascii: bool) -> NoTe
         named = f" (it looks like {' or '.join(fitting)})" if fitting else ""
         to_do = f"convert the files in another encoding to UTF-8{named}, or {to_do}"
     if len(refused) == 1:
-        return NoText(refused[0].what, refused[0].where, to_do, "")
+        return NotText(refused[0].what, refused[0].where, to_do, "")
     what = f"{len(refused):,} of {number_of(num_files, 'file')} cannot be read as text in {encoding}"
-    return NoText(what, "\n       ".join(lines), to_do, "")
+    return NotText(what, "\n       ".join(lines), to_do, "")
 
 
-def _patterns(refused: list[NoText]) -> list[str]:
+def _patterns(refused: list[NotText]) -> list[str]:
     """Patterns that exclude these files; one for a binary file excludes all with the same suffix."""
     errors = {PurePosixPath(error.where.partition(", line ")[0]): error for error in refused}
     suffixes = {path.suffix for path, error in errors.items() if path.suffix and error.is_binary}

@@ -67,7 +67,8 @@ def _likelihood(word: str, scripts: set[str]) -> float:
     """How much a word beyond ASCII looks like one in these scripts, from 0 to 1."""
     letters = [c for c in word if c.isalpha() or unicodedata.category(c)[0] == "M"]
     if not letters:
-        return float(unicodedata.category(word[0]) in ("Pd", "Pi", "Pf", "Ps", "Pe", "Po", "Sc", "Zs"))
+        is_punctuation = unicodedata.category(word[0]) in ("Pd", "Pi", "Pf", "Ps", "Pe", "Po", "Sc", "Zs")
+        return 1.0 if is_punctuation else 0.0
     if any(c not in letters and unicodedata.category(c) not in ("Pd", "Pf") for c in word):
         return 0.0  # a symbol within a word
     beyond = [c for c in letters if c > "\x7f"]

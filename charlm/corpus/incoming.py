@@ -16,7 +16,7 @@ from pathlib import Path
 from charlm.corpus.compression import MAGIC_SIZE, compression_of, decompress
 from charlm.corpus.decoding import BYTE_ORDER_MARKS, check_encoding, codec_of, drops_own_mark, mark_of
 from charlm.corpus.line_ends import with_lf
-from charlm.corpus.not_text import HEAD_SIZE, refuse_what_is_no_text
+from charlm.corpus.not_text import HEAD_SIZE, refuse_binary
 from charlm.corpus.reader import open_text
 from charlm.corpus.sources import STDIN, cannot_read, open_binary, printable
 from charlm.corpus.text_file import TextFile
@@ -150,8 +150,8 @@ class _ToUtf8:
                 raise self._error
 
     def _look_for_mark(self, head: bytes) -> None:
-        """Find the byte order mark at the beginning of a text. Raises NoText when the text is binary."""
-        refuse_what_is_no_text(head[:HEAD_SIZE], self._name, self._codec)
+        """Find the byte order mark at the beginning of a text. Raises NotText when the text is binary."""
+        refuse_binary(head[:HEAD_SIZE], self._name, self._codec)
         self._mark = mark_of(head)
         if self._mark and self._codec.startswith(BYTE_ORDER_MARKS[self._mark]):
             self._note(f"{self._name}: its byte order mark was dropped")

@@ -54,7 +54,7 @@ SIGNATURES = {
 KINDS = {kind: re.compile(signature, re.DOTALL) for kind, signature in SIGNATURES.items()}
 
 
-class NoText(TextError):
+class NotText(TextError):
     """A file that is not text, or not in the encoding that was given.
 
     `reason` says why in a few words; `fitting` are the encodings that would fit.
@@ -67,8 +67,8 @@ class NoText(TextError):
         self.reason, self.fitting, self.is_binary = reason, fitting, is_binary
 
 
-def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
-    """Raise NoText when a file that begins with `head` is binary, or is UTF-16 or UTF-32 but `encoding` is not.
+def refuse_binary(head: bytes, name: str, encoding: str) -> None:
+    """Raise NotText when a file that begins with `head` is binary, or is UTF-16 or UTF-32 but `encoding` is not.
 
     A NUL is a character like others: a file is binary only if it has many of them, or other control characters.
     """
@@ -82,7 +82,7 @@ def refuse_what_is_no_text(head: bytes, name: str, encoding: str) -> None:
     wide = wide_encoding(head)
     if wide:
         what = f"this is not {encoding}: it looks like {wide[:6].upper()}"
-        raise NoText(what, name, f"give --encoding {wide}", f"looks like {wide[:6].upper()}", (wide,))
+        raise NotText(what, name, f"give --encoding {wide}", f"looks like {wide[:6].upper()}", (wide,))
     if len(head) >= MIN_SAMPLE_SIZE and _is_binary(head):
         raise _binary("binary data", name)
 
@@ -103,9 +103,9 @@ def wide_encoding(head: bytes) -> str | None:
     return None
 
 
-def _binary(kind: str, name: str) -> NoText:
+def _binary(kind: str, name: str) -> NotText:
     to_do = "give a text; in a folder or an archive, --exclude leaves it out; --unit byte learns any bytes"
-    return NoText(f"this is not a text: {kind}", name, to_do, kind, is_binary=True)
+    return NotText(f"this is not a text: {kind}", name, to_do, kind, is_binary=True)
 
 
 def _is_binary(head: bytes) -> bool:
@@ -120,17 +120,17 @@ def _is_odd(head: bytes, encoding: str) -> bool:
         text = codecs.getincrementaldecoder(encoding)("replace").decode(head)
     except UnicodeError:  # its mark is missing: `to_checked_utf8` reports that
         return False
-    odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD_CATEGORIES and c not in "\t\n\r\f") for c in text)
-    return odd > MAX_ODD * len(text)
+    num_odd = sum(c == "\ufffd" or (unicodedata.category(c) in ODD_CATEGORIES and c not in "\t\n\r\f") for c in text)
+    return num_odd > MAX_ODD * len(text)
 
 
 def _nuls_suit(head: bytes, width: int) -> bool:
     """Whether the NULs are where Latin letters, spaces and line ends have them in an encoding of `width` bytes."""
-    nuls, controls = head.count(b"\0"), len(head) - len(head.translate(None, CONTROLS))
+    num_nuls, num_controls = head.count(b"\0"), len(head) - len(head.translate(None, CONTROLS))
     if width == 4:
-        return nuls > 0.45 * len(head)
-    odd = head[1::2].count(b"\0")
-    return nuls + controls > 0.25 * len(head) and max(odd, nuls - odd) > ONE_SIDED * nuls
+        return num_nuls > 0.45 * len(head)
+    num_odd = head[1::2].count(b"\0")  # at odd offsets
+    return num_nuls + num_controls > 0.25 * len(head) and max(num_odd, num_nuls - num_odd) > ONE_SIDED * num_nuls
 
 
 def _is_beyond_latin(head: bytes) -> bool:

@@ -155,9 +155,9 @@ class NumberedText:
         unknown = int(np.count_nonzero(unknown_bytes)), int(unknown_bytes.sum())
         if self._splitting.keeps_text:
             return Counted(ids, block.characters, block.bytes, *unknown)
-        spaces = num_neighbours(ids)
-        characters, size = (int(sizes.take(numbers).sum()) for sizes in (meaning.characters, meaning.bytes))
-        return Counted(ids, characters + spaces, size + spaces, *unknown)
+        num_spaces = num_neighbours(ids)
+        characters, num_bytes = (int(sizes.take(numbers).sum()) for sizes in (meaning.characters, meaning.bytes))
+        return Counted(ids, characters + num_spaces, num_bytes + num_spaces, *unknown)
 
     def _flush(self, pending: _Pending, is_counted: bool) -> _Block:
         """Write the pending numbers, and count them."""

@@ -9,7 +9,7 @@ from pathlib import Path
 from charlm.corpus.decoding import check_encoding, to_checked_utf8
 from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
 from charlm.corpus.line_ends import LineEndCounts
-from charlm.corpus.not_text import NoText
+from charlm.corpus.not_text import NotText
 from charlm.corpus.sources import Source, open_source, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import TextError
@@ -78,7 +78,7 @@ class _Joining:
 
     settings: CorpusSettings
     raw: bool
-    refused: list[NoText]
+    refused: list[NotText]
     """The errors of the files that are not text; they are reported together."""
     is_ascii: bool = True
     notes: list[str] = field(default_factory=list)
@@ -91,7 +91,7 @@ class _Joining:
             try:
                 if not self.raw:
                     to_checked_utf8(text, self.settings)
-            except NoText as error:
+            except NotText as error:
                 self.refused.append(error)
                 return
             for block in text.blocks():

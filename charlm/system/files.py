@@ -54,7 +54,7 @@ def replacing(path: Path, num_bytes: int = 0) -> Iterator[BinaryIO]:
             os.fsync(descriptor)
         os.replace(temporary, path)
         temporary = None
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error, num_bytes or (raw.num_bytes if raw else 0)) from error
     finally:
@@ -87,8 +87,8 @@ def append_line(path: Path, data: bytes) -> None:
 def sync_file(path: Path) -> None:
     """Make sure that what was appended to a file outlives a power failure. Raises ResourceError."""
     try:
-        sync(path)
-        sync_folder(path.parent)
+        fsync_file(path)
+        fsync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error, size_of(path)) from error
 
@@ -107,7 +107,7 @@ def remove(path: Path) -> None:
     """Remove a file, if it exists, durably. Raises ResourceError."""
     try:
         path.unlink(missing_ok=True)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         raise cannot_write(path, error, size_of(path)) from error
 
@@ -121,7 +121,7 @@ def put_link(source: Path, path: Path) -> None:
     try:
         os.link(source, temporary)
         os.replace(temporary, path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError:
         copy_file(source, path)
     finally:
@@ -176,13 +176,13 @@ def fingerprint(data: bytes) -> dict[str, Any]:
 # The steps of writing
 
 
-def sync(path: Path) -> None:
+def fsync_file(path: Path) -> None:
     """Make a file's content durable. Raises OSError, also for a link."""
     with _descriptor_of(path, os.O_RDONLY) as descriptor:
         os.fsync(descriptor)
 
 
-def sync_folder(folder: Path) -> None:
+def fsync_folder(folder: Path) -> None:
     """Make the names in a folder durable. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
     try:

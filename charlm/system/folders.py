@@ -15,10 +15,10 @@ from charlm.system.files import (
     TEMPORARY,
     cannot_write,
     copy_file,
+    fsync_file,
+    fsync_folder,
     remove_if_possible,
     size_of,
-    sync,
-    sync_folder,
 )
 
 RENAME_EXCHANGE, AT_FDCWD = 2, -100  # of Linux's renameat2
@@ -30,7 +30,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
         for folder in missing:
-            sync_folder(folder.parent)
+            fsync_folder(folder.parent)
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -81,7 +81,7 @@ def move_into_place(draft: Path, path: Path) -> None:
     try:
         _sync_tree(draft)
         os.replace(draft, path)
-        sync_folder(path.parent)
+        fsync_folder(path.parent)
     except OSError as error:
         if error.errno in (errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR) and os.path.lexists(path):
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from error
@@ -102,7 +102,7 @@ def exchange(draft: Path, path: Path) -> None:
         if not _exchange_names(draft, path):
             _exchange_by_renaming(draft, path)
         try:
-            sync_folder(path.parent)
+            fsync_folder(path.parent)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
@@ -157,8 +157,8 @@ def _sync_tree(folder: Path) -> None:
     for name, _, file_names in os.walk(folder, topdown=False):
         for path in (Path(name, file_name) for file_name in file_names):
             if stat.S_ISREG(path.lstat().st_mode):
-                sync(path)
-        sync_folder(Path(name))
+                fsync_file(path)
+        fsync_folder(Path(name))
 
 
 def _size_of_tree(folder: Path) -> int:
