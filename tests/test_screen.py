@@ -160,7 +160,7 @@ def test_a_shown_sample_is_wrapped_at_words(capfd: pytest.CaptureFixture[str], m
 
     monkeypatch.setattr(progress.err, "width", 40)
     text = "the quick brown fox [bold]jumps[/] over the lazy dog and goes on for a while " * 2
-    progress._show_what_happened(Sampled(3, text))
+    progress.show_what_happened(Sampled(3, text))
     lines = capfd.readouterr().err.splitlines()[1:-1]
     assert max(map(len, lines)) <= 40
     assert " ".join(" ".join(lines).split()) == " ".join(text.split())

@@ -153,6 +153,16 @@ def test_the_command_ends_with_4_for_a_damaged_run(
                 assert ("damaged" in printed) == harm
 
 
+def test_a_run_is_verified_without_torch(run: Path) -> None:
+    code = """import sys
+from pathlib import Path
+from charlm.lifecycle.verification import verify
+
+print(len(verify(Path(sys.argv[1]))), "torch" in sys.modules)"""
+    done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True)
+    assert done.stdout == "8 False\n"
+
+
 # The peak of a command that first looks at a run, and then at its twin that is the same but for a file of 40 GB.
 PEAKS = """
 import resource, sys

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from rich.console import Console
 from rich.markup import escape
@@ -224,12 +224,12 @@ def _choose_encodings() -> None:
             stream.reconfigure(encoding=encoding, errors="backslashreplace")
 
 
-def _leave(number: int, frame: object) -> None:
+def _leave(number: int, frame: object) -> NoReturn:
     """End the command on a signal by SystemExit, so that all clean-up code runs."""
     sys.exit(128 + number)
 
 
-def _out_of_memory() -> None:
+def _out_of_memory() -> NoReturn:
     show_error(ResourceError("out of memory", to_do="give a smaller model, --batch-size or text"))
     sys.exit(ResourceError.exit_code)
 
@@ -250,7 +250,8 @@ def on_closed_pipe(action: signal.Handlers) -> None:
         signal.signal(signal.SIGPIPE, action)
 
 
-def _unexpected(error: Exception, message: str, exit_code: int) -> None:
+def _unexpected(error: Exception, message: str, exit_code: int) -> NoReturn:
+    """Report an error that has no message of its own. With CHARLM_DEBUG it is raised again."""
     if os.environ.get("CHARLM_DEBUG"):
         raise error
     err.print(f"[bold red]error:[/] {literal(message)}")

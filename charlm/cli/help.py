@@ -38,7 +38,7 @@ VALUES_OF_OPTIONS = {
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""
-MORE_HELP = "charlm COMMAND --help explains a command; charlm --help lists the exit codes."
+MORE_HELP = "See charlm COMMAND --help for a command, charlm --help for exit codes and settings."
 
 Row = tuple[str, str]  # a name, and its meaning as markup
 

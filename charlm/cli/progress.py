@@ -120,17 +120,17 @@ def _show_on_bar(event: Event, figures: Figures, bar: Progress, task: TaskID) ->
     if isinstance(event, StepDone):
         line = figures.line(err.width - MIN_BAR_COLUMNS)
         bar.update(task, completed=event.step, total=figures.planned_steps, description=line)
-    _show_what_happened(event)
+    show_what_happened(event)
 
 
 def _show_as_lines(event: Event, figures: Figures, is_due: Callable[[], bool]) -> None:
     figures.take(event)
-    _show_what_happened(event)
+    show_what_happened(event)
     if isinstance(event, StepDone) and is_due():
         err.print(figures.line(err.width))
 
 
-def _show_what_happened(event: Event) -> None:
+def show_what_happened(event: Event) -> None:
     """Print a sample, or a problem that training has dealt with."""
     if isinstance(event, Sampled):
         err.print(f"[dim]--- sample at step {event.step:,}[/]")

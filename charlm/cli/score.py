@@ -86,7 +86,7 @@ def score_cli(
         str, typer.Option(help="Text before the sentence, which is not counted; - is standard input.")
     ] = "",
     next_tokens: Annotated[
-        int | None, typer.Option("--next", min=1, help="Show so many of the most likely tokens after --context.")
+        int | None, typer.Option("--next", min=1, help="Show the N most likely tokens after --context.")
     ] = None,
     per_token: Annotated[bool, typer.Option("--per-token", help="Show the probability of each token.")] = False,
     eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end of the sentence.")] = True,
