@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
-from charlm.model.initialisation import STARTS
 from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm import settings as config
 from charlm.cells import CELLS, cell
 from charlm.errors import UsageError
+from charlm.model.initialisation import STARTS
 from charlm.settings import (
     PRESETS,
     SETTINGS,
@@ -286,10 +286,11 @@ def test_each_setting_has_one_name_and_says_what_it_is() -> None:
     assert all(field.metadata["doc"].endswith(".") or field.metadata["doc"].endswith(")") for _, field in FIELDS)
 
 
-def test_a_preset_sets_only_settings_of_the_model_and_within_their_range() -> None:
+def test_a_preset_sets_only_the_models_sizes_and_dropout_and_within_their_range() -> None:
     for preset in PRESETS.values():
         given = dataclasses.asdict(preset)
-        assert given.items() <= dataclasses.asdict(fill(ModelSettings, given)).items()
+        allowed = dataclasses.asdict(fill(ModelSettings, given)) | {"dropout": fill(TrainingSettings, given).dropout}
+        assert given.items() <= allowed.items()
 
 
 @pytest.mark.parametrize("kind", SETTINGS, ids=lambda kind: kind.__name__)

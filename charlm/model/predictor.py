@@ -1,6 +1,6 @@
 """A network in torch that gives probabilities: NumPy in, NumPy out, no gradient."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from charlm.cells.cell import NetworkState
 from charlm.model.network import TorchNetwork
+from charlm.network.architecture import Architecture
 
 LOGITS_AT_ONCE = 2**24  # numbers of the softmax in memory at a time: 64 MB in float32
 
@@ -71,3 +72,13 @@ class TorchPredictor:
     def _tensor(self, ids: NDArray[Any]) -> torch.Tensor:
         """ids (B, T) in NumPy -> (T, B) in torch"""
         return torch.from_numpy(np.ascontiguousarray(ids.T).astype(np.int64)).to(self._network.device)
+
+
+def load_predictor(
+    architecture: Architecture, weights: Mapping[str, NDArray[Any]], device: str, bfloat16: bool, threads: int
+) -> TorchPredictor:
+    """A predictor of these weights on a device of torch's; on a processor it uses `threads`."""
+    torch.set_num_threads(threads)
+    network = TorchNetwork(architecture)
+    network.load_arrays(weights)
+    return TorchPredictor(network.to(device), bfloat16)

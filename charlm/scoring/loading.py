@@ -113,15 +113,10 @@ def _numpy(trained: Trained) -> Predictor:
 
 
 def _torch(trained: Trained) -> Predictor:
-    import torch
+    from charlm.model.predictor import load_predictor
 
-    from charlm.model.network import TorchNetwork
-    from charlm.model.predictor import TorchPredictor
-
-    torch.set_num_threads(trained.threads)
-    network = TorchNetwork(trained.architecture)
-    network.load_arrays(trained.weights)
-    return TorchPredictor(network.to(find_device(trained.device)), bfloat16=trained.precision == "bfloat16")
+    device, bfloat16 = find_device(trained.device), trained.precision == "bfloat16"
+    return load_predictor(trained.architecture, trained.weights, device, bfloat16, trained.threads)
 
 
 ENGINES: dict[str, Callable[[Trained], Predictor]] = {

@@ -47,7 +47,7 @@ class Predictor(Protocol):
 
 
 class DeferredPredictor:
-    """A predictor that is built when it is first used. A copy or a pickle of it is built anew."""
+    """A predictor that is built when it is first used. A copy of it, also in another process, is built anew."""
 
     def __init__(self, vocab_size: int, build: Callable[[], Predictor]) -> None:
         self.vocab_size, self._build = vocab_size, build
