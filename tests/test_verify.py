@@ -217,6 +217,6 @@ def test_a_state_of_training_is_never_larger_than_it_may_be(
     settings: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "lines.txt").write_text("ab\n\n\n\n" * 100)
-    monkeypatch.setattr("charlm.network.architecture.MAX_OTHER_BYTES", 12_000)  # header and generators' states
+    monkeypatch.setattr("charlm.network.snapshot.MAX_HEADER_BYTES", 12_000)  # header and generators' states
     path = Path(charlm.train(tmp_path / "lines.txt", run=str(tmp_path / "run"), **{**TINY, **settings, "steps": 3}).run)
     assert damaged(path) == []
