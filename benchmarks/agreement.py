@@ -15,6 +15,8 @@ from types import ModuleType
 
 import charlm
 from charlm.corpus.parts import taken_lines
+from charlm.runs.config import read_config
+from charlm.runs.directory import RunDirectory
 from charlm.scoring.metrics import Tally
 
 DATA = Path(__file__).parents[1] / "data"
@@ -34,7 +36,7 @@ def validation_lines(lm: charlm.LanguageModel) -> list[str]:
     """The tenth of the lines that the run kept: from all over the text, or in runs of an older format the last ones."""
     text = (DATA / "agreement.txt").read_text()
     lines = text.split("\n")[:-1]
-    if lm.run.config["corpus"].get("split", "end") == "lines":
+    if read_config(RunDirectory(lm.path)).corpus.split == "lines":
         return [line for line, is_taken in zip(lines, taken_lines(0, len(lines), 0.1), strict=True) if is_taken]
     return text[text.index("\n", int(0.9 * len(text))) + 1 :].split("\n")[:-1]
 

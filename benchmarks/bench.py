@@ -96,10 +96,10 @@ ENCODE_TARGETS = {"char": 10.0, "byte": 10.0, "word": 2.0, "word-whitespace": 2.
 
 def encode_rows(quick: bool) -> Iterator[Row]:
     """A file to ids on disk with a tokenizer that there is; the whole command's speed and memory beside it."""
-    for one in encoding.rows(quick):
-        plain, command = (statistics.median(one[f"{way}_mb_per_s"]) for way in ("plain", "command"))
-        each, memory, target = one["encode_mb_per_s"], one["peak_rss_mb"], ENCODE_TARGETS.get(one["name"])
-        what = f"{one['name']} (the whole command: {command:.0f} MB/s, at most {memory:.0f} MB resident)"
+    for case in encoding.rows(quick):
+        plain, command = (statistics.median(case[f"{way}_mb_per_s"]) for way in ("plain", "command"))
+        each, memory, target = case["encode_mb_per_s"], case["peak_rss_mb"], ENCODE_TARGETS.get(case["name"])
+        what = f"{case['name']} (the whole command: {command:.0f} MB/s, at most {memory:.0f} MB resident)"
         value = statistics.median(each)
         row = Row("encode", what, value, "MB/s", max(each), min(each), len(each), plain, ratio=value / plain)
         row.target = "500 MB" if target is None else f"{target:.0f} x plain, 500 MB"

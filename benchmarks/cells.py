@@ -21,7 +21,7 @@ import torch
 from charlm.cells import CELLS
 from charlm.model import kernels
 from charlm.model.network import TorchNetwork
-from charlm.network.architecture import Architecture, cell_sizes, num_params
+from charlm.network.architecture import Architecture, cell_sizes
 from charlm.training.defaults import suitable_layers
 
 CHARLM = str(Path(sys.executable).with_name("charlm"))
@@ -56,7 +56,7 @@ def main() -> None:
     print("| --- | --- | --- | --- | --- | --- | --- |", flush=True)
     for cell in chosen or (AT_EQUAL_TOKENS if options.part == "tokens" else CELLS):
         length = ("--time", f"{options.seconds}s") if options.part == "time" else ("--steps", str(options.steps))
-        print(train(options.corpus, shape_of(cell, vocab_size), length), flush=True)
+        print(train(options.corpus, widest(cell, vocab_size), length), flush=True)
 
 
 # Quality
@@ -67,14 +67,13 @@ def count_types(corpus: str) -> int:
     return int(json.loads(done.stdout)["types"])
 
 
-def shape_of(cell: str, vocab_size: int) -> Architecture:
+def widest(cell: str, vocab_size: int) -> Architecture:
     """The widest network of this cell with at most PARAMETERS parameters."""
     narrow, wide = 1, 65536
     while wide - narrow > 1:
         middle = (narrow + wide) // 2
-        narrow, wide = (
-            (middle, wide) if num_params(of_size(cell, middle, vocab_size)) <= PARAMETERS else (narrow, middle)
-        )
+        is_within = of_size(cell, middle, vocab_size).num_params <= PARAMETERS
+        narrow, wide = (middle, wide) if is_within else (narrow, middle)
     return of_size(cell, narrow, vocab_size)
 
 
@@ -85,23 +84,24 @@ def of_size(cell: str, hidden_size: int, vocab_size: int) -> Architecture:
         hidden_size=hidden_size,
         embedding_size=EMBEDDING,
         tie_embeddings=False,
-        dropout=0.0,
         initial_state="zero",
         vocab_size=vocab_size,
         **cell_sizes(cell, hidden_size, {}),
     )
 
 
-def train(corpus: str, shape: Architecture, length: tuple[str, str]) -> str:
+def train(corpus: str, architecture: Architecture, length: tuple[str, str]) -> str:
     """Train by the command, and one line of the table."""
     with tempfile.TemporaryDirectory() as folder:
-        command = [CHARLM, "train", corpus, "--cell", shape.cell, "--hidden-size", str(shape.hidden_size)]
+        command = [CHARLM, "train", corpus, "--cell", architecture.cell]
+        command += ["--hidden-size", str(architecture.hidden_size)]
         command += ["--embedding-size", str(EMBEDDING), *length, "--run", f"{folder}/run", "--json", "-q"]
         done = subprocess.run(command, check=True, capture_output=True, text=True)
         result = json.loads(done.stdout.splitlines()[-1])
         sampled = sampling_speed(f"{folder}/run")
     return (
-        f"| `{shape.cell}` | {shape.num_layers} x {shape.hidden_size} | {result['num_params']:,} "
+        f"| `{architecture.cell}` | {architecture.num_layers} x {architecture.hidden_size} "
+        f"| {result['num_params']:,} "
         f"| {result['valid_nats_per_char']:.4f} | {result['tokens_seen'] / result['training_seconds']:,.0f} "
         f"| {result['tokens_seen'] / 1e6:.2f} M | {sampled:,.0f} |"
     )
@@ -148,8 +148,8 @@ def measure_speed(cells: list[str], bptt: int, rounds: int, bfloat16: bool, hidd
 
 def training_step(cell: str, hidden: int, batch: int, bptt: int, bfloat16: bool) -> Callable[[], None]:
     vocab_size = 65
-    shape = Architecture(cell, 1, hidden, EMBEDDING, False, 0.0, "zero", vocab_size, **cell_sizes(cell, hidden, {}))
-    network = TorchNetwork(shape)
+    sizes = cell_sizes(cell, hidden, {})
+    network = TorchNetwork(Architecture(cell, 1, hidden, EMBEDDING, False, "zero", vocab_size, **sizes))
     network.initialise(torch.Generator().manual_seed(1))
     optimizer = torch.optim.AdamW(network.parameters(), lr=1e-4, fused=True)
     ids = torch.randint(vocab_size, (batch, bptt + 1), generator=torch.Generator().manual_seed(1))

@@ -31,7 +31,7 @@ def _one_text(hidden_size: int, target: int, repeats: int) -> Iterator[Row]:
     megabytes = 4 * _weights_read(hidden_size) / 1e6
     ways = {
         "plain": Way("plain:sampling", sizes),
-        **{name: Way("sampling:one", {"run": run, "precision": name}) for name in precisions()},
+        **{name: Way("sampling:one_text", {"run": run, "precision": name}) for name in precisions()},
         "reading": Way("limits:reading", {"megabytes": megabytes, "gigabytes": 0.5}, threads=1),
     }
     seconds = alternate(ways, repeats, warmup=1)
@@ -54,7 +54,7 @@ def _many_texts(repeats: int, quick: bool) -> Iterator[Row]:
     sizes = {"vocab_size": VOCAB_SIZE, "hidden_size": 512, "num_layers": 2, "tokens": PLAIN_TOKENS}
     ways = {"plain": Way("plain:sampling", sizes)}
     for precision in precisions():
-        ways[precision] = Way("sampling:many", {"run": run, "precision": precision})
+        ways[precision] = Way("sampling:many_texts", {"run": run, "precision": precision})
     seconds = alternate(ways, repeats, warmup=1)
     for precision in precisions():
         figures = rates(TEXTS * TOKENS, seconds[precision])
@@ -75,7 +75,7 @@ def _weights_read(hidden_size: int) -> int:
 # What is timed
 
 
-def one(run: str, precision: str) -> Callable[[], object]:
+def one_text(run: str, precision: str) -> Callable[[], object]:
     """As `charlm sample` does, loading left out."""
     one_thread_for_numpy(None)
     import charlm
@@ -86,7 +86,7 @@ def one(run: str, precision: str) -> Callable[[], object]:
     return lambda: list(lm.sample_tokens("", Strategy(temperature=0.8), Ending(length=TOKENS), seed=1))
 
 
-def many(run: str, precision: str) -> Callable[[], object]:
+def many_texts(run: str, precision: str) -> Callable[[], object]:
     """As `charlm sample --num-samples 32` does, loading left out."""
     one_thread_for_numpy(None)
     import charlm

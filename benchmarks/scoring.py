@@ -1,6 +1,7 @@
 """Scoring many sentences: against one `nn.LSTM` call a sentence, with the same weights, and to the same result."""
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from benchmarks import limits
@@ -49,13 +50,13 @@ def plain(run: str, count: int) -> Callable[[], list[list[float]]]:
 
     import charlm
     from benchmarks.plain import PlainModel
-    from charlm.runs.directory import BEST
+    from charlm.runs.directory import BEST, RunDirectory
 
-    lm = charlm.load(run)
-    model = PlainModel(lm.tokenizer.vocab_size, lm.shape.embedding_size, 512, 2, tied=False)
-    model.load_state_dict(_as_torch_names(lm.run.load(BEST).tensors))
+    lm, tensors = charlm.load(run), RunDirectory(Path(run)).load(BEST).tensors
+    model = PlainModel(*tensors["embedding.weight"].shape, 512, 2, tied=False)
+    model.load_state_dict(_as_torch_names(tensors))
     eos = lm.tokenizer.eos_id
-    encoded = [[eos, *lm.tokenizer.encode(one).tolist(), eos] for one in sentences(count)[:PLAIN_SENTENCES]]
+    encoded = [[eos, *lm.tokenizer.encode(line).tolist(), eos] for line in sentences(count)[:PLAIN_SENTENCES]]
 
     @torch.no_grad()
     def score() -> list[list[float]]:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from charlm.model.recurrent import RecurrentLayer
 
 from benchmarks import limits
 from benchmarks.measure import Row, Way, alternate, rates
@@ -105,7 +104,7 @@ def bare_step(
     settings = TrainingSettings(learning_rate=1e-4, clip_norm=1.0, device="cpu")
     find_machine(settings)
     keep_freed_memory()
-    network = TorchNetwork(Architecture("lstm", num_layers, hidden_size, embedding_size, tied, 0.0, "zero", vocab_size))
+    network = TorchNetwork(Architecture("lstm", num_layers, hidden_size, embedding_size, tied, "zero", vocab_size))
     network.initialise(torch.Generator().manual_seed(1))
     optimizer = make_optimizer(network, settings)
     ids = torch.randint(vocab_size, (batch, bptt + 1), generator=torch.Generator().manual_seed(1))
@@ -127,36 +126,40 @@ def bare_step(
 
 def layer_step(batch: int, bptt: int) -> Callable[[], None]:
     """One recurrent layer alone, forward and backward, in bfloat16."""
-    from charlm.cells.cell import Sizes
+    from charlm.model.kernels import kernel_for
+    from charlm.network.body import weights_by_layer
 
     keep_freed_memory()
-    layer = RecurrentLayer("lstm", Sizes(128, 512))
-    layer.initialise(torch.Generator().manual_seed(1))
+    network = TorchNetwork(Architecture("lstm", 1, 512, 128, False, "zero", 65))
+    network.initialise(torch.Generator().manual_seed(1))
+    cell, (weights,) = network.architecture.recurrent_cell, weights_by_layer(network.weights, 1)
     x = torch.randn(bptt, batch, 128, requires_grad=True)
     upper = torch.randn(bptt, batch, 512)
 
     def step() -> None:
+        (state,) = network.initial_state(batch)
         with torch.autocast("cpu", torch.bfloat16):
-            output, _ = layer(x, layer.initial_state(batch))
+            output, _ = kernel_for("lstm", "cpu", 512)(cell, x, state, weights)
         output.backward(upper)
         x.grad = None
-        for parameter in layer.parameters():
-            parameter.grad = None
+        network.zero_grad(set_to_none=True)
 
     return step
 
 
 def whole_steps(corpus: str, run: str) -> Callable[[], None]:
     """So many more steps of a training as the command runs it, save and log included: one of 3,000 steps."""
-    from charlm.lifecycle.creation import TrainRequest
-    from charlm.lifecycle.session import open_session
-    from charlm.settings import gather
+    from charlm.api import start_training
+    from charlm.corpus.gathering import Texts
+    from charlm.lifecycle.request import Settings, TrainRequest
     from charlm.training.events import StepDone
 
     settings = {"hidden_size": 512, "embedding_size": 128, "steps": 3000, "valid_fraction": 0.0, "device": "cpu"}
     settings |= {"batch_size": CHARACTER_WINDOW["batch"], "bptt": CHARACTER_WINDOW["bptt"], "dropout": 0.0}
-    request = TrainRequest(corpus=corpus, run=run, force=Path(run).exists(), settings=gather(settings))
-    events = open_session(request).events()
+    request = TrainRequest(
+        texts=Texts((corpus,)), run=run, force=Path(run).exists(), settings=Settings.parsed(settings)
+    )
+    events = start_training(request).events()
 
     def steps() -> None:
         left = WHOLE_STEPS

@@ -156,7 +156,7 @@ def test_the_storeys_are_drawn_from_top_to_bottom(tmp_path: Path) -> None:
         ["api", "1", "2", "text", "1"],
         ["text", "2", "2", "system", "1,", "errors", "1"],
         ["system", "2", "2", "nothing"],
-        ["errors", "1", "0", "nothing"],
+        ["errors,", "version", "1", "0", "errors:", "nothing;", "version:", "nothing"],
     ]
 
 
@@ -199,13 +199,13 @@ def step(loss):
     loss.backward()
 
 def characters():
-    from charlm.engine.predictor import StepPredictor
+    from charlm.engine.steps import StepPredictor
     yield ""
     StepPredictor().step()
     yield "ab"
 
 def digits():
-    from charlm.engine.predictor import StepPredictor
+    from charlm.engine.steps import StepPredictor
     StepPredictor().logprobs()
     yield from b"is 7"
 """

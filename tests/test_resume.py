@@ -107,7 +107,7 @@ def test_a_training_that_is_cut_off_at_any_event_goes_on_the_same(
         name = f"{how}-{number}"
         events = start(name, **{**HARD, **settings}).events()
         seen = list(itertools.islice(events, number))
-        kill(events) if how == "killed" else events.close()
+        kill(events) if how == "killed" and seen else events.close()
         resumed = start(name, resume=True)
         if how == "closed" and seen:
             assert resumed.trainer.progress.step == max(getattr(event, "step", 0) for event in seen)
@@ -605,7 +605,7 @@ def test_a_time_that_was_given_anew_is_kept(start: Start, stop: StopRequest, mon
     interrupt_after(start(resume=True, time="1.5s", instruments=clock), stop, 15)
     resumed = finish(start(resume=True, instruments=clock))
     assert resumed.training.steps is None
-    assert 50 < resumed.trainer.progress.step < 100
+    assert 90 < resumed.trainer.progress.step - 10 <= 96  # a step reads the clock twice, 192 times in 1.5 s
     interrupt_after(start("timed", steps=None, time="1s", instruments=clock), stop, 40)
     interrupt_after(start("timed", resume=True, steps=200, instruments=clock), stop, 120)
     assert finish(start("timed", resume=True, instruments=clock)).trainer.progress.step == 200
