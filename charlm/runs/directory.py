@@ -105,7 +105,7 @@ class RunDirectory:
 
     @property
     def saved_at(self) -> datetime | None:
-        """When `best` or `last` was saved, as written there; else when the run was created; None if neither is known."""
+        """When `best` or `last` was saved, as written there; else the time of creation; None if neither is known."""
         times = [time for kind in (BEST, LAST) if (time := saved_at(self._weights_path(kind)))]
         return max(times, default=self._created())
 
