@@ -117,13 +117,13 @@ def _given_anew(
     stored: TrainingSettings, given: Mapping[str, Any], has_ended: bool
 ) -> tuple[TrainingSettings, bool, bool]:
     """The settings to continue with; whether the length is new; whether to forget evaluations without improvement."""
-    anew = {name: value for name, value in given.items() if name in GIVEN_ANEW and getattr(stored, name) != value}
+    changed = {name: value for name, value in given.items() if name in GIVEN_ANEW and getattr(stored, name) != value}
     if "time" in given and has_ended:
-        anew["time"] = given["time"]  # even if it is the same: train for that long again
-    replan = bool(set(LENGTHS) & set(anew))
+        changed["time"] = given["time"]  # even if it is the same: train for that long again
+    replan = bool(set(LENGTHS) & set(changed))
     cleared: dict[str, Any] = dict.fromkeys(LENGTHS) if replan else {}
-    training = dataclasses.replace(stored, **(cleared | anew))
-    return training, replan, replan or "patience" in anew
+    training = dataclasses.replace(stored, **(cleared | changed))
+    return training, replan, replan or "patience" in changed
 
 
 def _refuse_other_settings(
