@@ -297,7 +297,7 @@ class SentenceWindows:
         ]
 
     def _groups(self, lines: _Lines, room: int) -> Iterator[tuple[_Lines, int]]:
-        """Groups of lines of similar length, longest first, each with the width of its windows of up to `room` tokens."""
+        """Groups of lines of similar length, longest first, with the width of their windows of up to `room` tokens."""
         left = lines[np.argsort(-lines.length, kind="stable")]
         while len(left):
             longest, mean = int(left.length[0]), int(left.length[: self._batch_size].sum()) / self._batch_size

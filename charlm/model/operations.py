@@ -84,6 +84,7 @@ class GatheredWeight:
 
     @cached_property
     def deferred(self) -> "_DeferredGradient | None":
+        """What the gradient is computed from; None if no gradients are wanted."""
         if not torch.is_grad_enabled():
             return None
         return _DeferredGradient(self._weight, self._dtype, self._num_steps, self._batch_size)
