@@ -40,6 +40,8 @@ class LanguageModelObjective:
     ) -> None:
         self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
         self._corpus, self._settings, self._windows = corpus, settings, windows_of(corpus, settings)
+        # Opened now, since the run's folder can be renamed during training.
+        self._valid_ids = corpus.valid.ids[1:] if corpus.valid else None
         self.check_tokens = CHECK_TOKENS
         self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
         state_sizes = architecture.recurrent_cell.state_sizes
@@ -85,7 +87,7 @@ class LanguageModelObjective:
 
     @property
     def has_check(self) -> bool:
-        return self._corpus.valid is not None
+        return self._valid_ids is not None
 
     def check(self) -> float:
         """Nats per token on a slice of the validation part, in the precision of the training."""
@@ -94,9 +96,9 @@ class LanguageModelObjective:
 
     @cached_property
     def _check_pieces(self) -> list[NDArray[Any]]:
-        valid, eos_id = self._corpus.valid, self._corpus.tokenizer.eos_id
-        assert valid is not None
-        return check_pieces(valid.ids[1:], eos_id, self._settings.mode == "sentence", self.check_tokens)
+        assert self._valid_ids is not None
+        eos_id, line_by_line = self._corpus.tokenizer.eos_id, self._settings.mode == "sentence"
+        return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens)
 
     def sample(self) -> str:
         """A short sample of text; empty if the state diverges, which is possible beyond the length of a window."""
