@@ -1,4 +1,4 @@
-"""Python's door to charlm: everything that a command does, Python can do. What is heavy is imported when it is used."""
+"""The Python interface of charlm, which can do everything that the commands do. Heavy imports wait until needed."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -28,12 +28,12 @@ def load(
     threads: int | None = None,
     engine: str | None = None,
 ) -> LanguageModel:
-    """The model of a run: a path, a name under runs/, or None for the one saved last. Raises RunError, UsageError.
+    """Load the model of a run: a path, a name under runs/, or None for the run saved last.
 
-    The device is for scoring in batches; single sentences and samples are computed by the processor. With precision
-    "bfloat16" products are computed in it: faster, with probabilities that differ by some thousandths of a nat.
-    Several texts at once use `threads` (default: all). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled",
-    "numpy", "torch"), for everything; by default the fastest is taken for each use.
+    `device` is for scoring in batches; single sentences and samples always run on the CPU. Precision "bfloat16" is
+    faster, with probabilities that differ by some thousandths of a nat. Several texts are scored with `threads`
+    threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
+    to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
     return load_model(RunDirectory(find_run(None if run is None else str(run))), device, precision, threads, engine)
 
@@ -54,9 +54,9 @@ def train(
 ) -> "TrainResult":
     """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
 
-    Several texts, the files of a folder or an archive are read as one; `include` and `exclude` are patterns of them.
-    Raises a CharlmError for what `charlm train` refuses; KeyboardInterrupt, after saving, when a signal ended it.
-    `time` is that of the whole call.
+    Several texts, or the files of a folder or an archive, are read as one; `include` and `exclude` are patterns for
+    their names. `time` limits the whole call. Raises a CharlmError where `charlm train` would fail, and
+    KeyboardInterrupt when a signal ended training, after saving.
     """
     began = time.perf_counter()
     paths = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
@@ -81,9 +81,9 @@ def train(
 
 
 def start_training(request: TrainRequest, instruments: "Instruments | None" = None) -> "Session":
-    """A training that is ready for its first step: of a new run, or of one that goes on. Raises a CharlmError.
+    """A training, of a new run or a resumed one, that is ready for its first step. Raises a CharlmError.
 
-    Its `events()` are to be gone through, then `measure()` gives the result.
+    Iterate over its `events()` to train; then `measure()` gives the result.
     """
     from charlm.lifecycle.creation import create
     from charlm.lifecycle.resuming import resume
@@ -94,7 +94,7 @@ def start_training(request: TrainRequest, instruments: "Instruments | None" = No
 
 @contextmanager
 def draft_training(request: TrainRequest, instruments: "Instruments | None" = None) -> "Iterator[Session]":
-    """The same training in a temporary folder, which vanishes, for a look at what it would take."""
+    """A training in a temporary folder, ready for its first step, to see what it takes; deleted after the block."""
     from charlm.lifecycle.creation import draft_session
     from charlm.lifecycle.session import Instruments
 

@@ -1,4 +1,4 @@
-"""What can go wrong, each kind with its exit code. A message says what, where, and what to do."""
+"""The kinds of errors, each with its exit code. A message says what went wrong, where, and what to do."""
 
 EXIT_UNEXPECTED = 1
 EXIT_INTERRUPTED = 130
@@ -39,6 +39,6 @@ class DivergedError(CharlmError):
 
 
 class ResourceError(CharlmError):
-    """Memory, disk, or a place that cannot be written."""
+    """Too little memory or disk space, or a file or folder that cannot be written."""
 
     exit_code = 6

@@ -1,4 +1,4 @@
-"""LSTM networks run by compiled code (`lstm.c`), where it was built; elsewhere `predictor.py` takes its place.
+"""LSTM networks run by compiled code (`lstm.c`), where it could be built; otherwise `predictor.py` is used.
 
 Shapes: B batch, T time, V vocabulary, H hidden.
 """
@@ -26,6 +26,8 @@ SOURCES = ("lstm.c", "kernels.h")
 
 
 class _Matrix(ctypes.Structure):
+    """`matrix` in lstm.c."""
+
     _fields_ = (
         ("inputs", ctypes.c_int64),
         ("outputs", ctypes.c_int64),
@@ -35,6 +37,8 @@ class _Matrix(ctypes.Structure):
 
 
 class _Layer(ctypes.Structure):
+    """`layer` in lstm.c."""
+
     _fields_ = (
         ("input_size", ctypes.c_int64),
         ("hidden_size", ctypes.c_int64),
@@ -43,6 +47,8 @@ class _Layer(ctypes.Structure):
 
 
 class _Network(ctypes.Structure):
+    """`network` in lstm.c."""
+
     _fields_ = (
         ("num_layers", ctypes.c_int64),
         ("num_head_layers", ctypes.c_int64),
@@ -60,7 +66,7 @@ class _Network(ctypes.Structure):
 
 
 class _Types(ctypes.Structure):
-    """Some types' embeddings and what the lowest layer makes of them."""
+    """`types` in lstm.c: the embeddings of some types, and the lowest layer's products with them."""
 
     _fields_ = (("count", ctypes.c_int64), ("embedding", ctypes.c_void_p), ("table", ctypes.c_void_p))
 
@@ -72,9 +78,9 @@ class _Types(ctypes.Structure):
 class CompiledPredictor:
     """A `scoring.predictor.Predictor` for LSTM networks, in float32 or with products in bfloat16.
 
-    The state is one array (2 * layers, B, H). The numbers of a sequence do not depend on the batch that it is in.
-    `step` may be called from several threads; `logprobs` uses `threads` by itself. Raises ValueError for weights that
-    are not those of this architecture.
+    The state is one array (2 * layers, B, H). The results for a sequence do not depend on the rest of its batch.
+    `step` may be called from several threads; `logprobs` uses up to `threads` threads. Raises ValueError for weights
+    that do not belong to this architecture.
     """
 
     can_run_in_segments = True
@@ -89,7 +95,7 @@ class CompiledPredictor:
         self._weights, self._bfloat16, self._threads = weights, bfloat16, threads
         self._library = _library()
         self._panel = int(self._library.charlm_panel())
-        self._kept: list[Any] = []  # what the library's pointers point to
+        self._kept: list[Any] = []  # arrays that the library points to
         self._layers = body.weights_by_layer(weights, architecture.num_layers)
         self._network = self._make_network()
         self._known = None
@@ -101,17 +107,17 @@ class CompiledPredictor:
         return CompiledPredictor, (self.architecture, dict(self._weights), self._bfloat16, self._threads)
 
     def initial_state(self, batch_size: int = 1) -> Array:
-        """The state before the first token: zero, or what was learned."""
+        """The state before the first token: zero, or the learned initial state."""
         state = body.initial_state(self.architecture, self._weights, batch_size, NumpyOps)
         return np.ascontiguousarray(np.stack([part for parts in state for part in parts]), np.float32)
 
     def step(self, ids: Array, state: Any) -> tuple[Array, Any]:
-        """One token for each of B sequences: ids (B,) -> logits (B, V) and the new state. Raises IndexError."""
-        known, places = self._look_up(ids)
-        places, state, batch = np.array(places, np.int64), np.array(state, np.float32, order="C"), len(ids)
+        """One token of each sequence: ids (B,) -> logits (B, V) and the new state. Raises IndexError."""
+        known, rows = self._look_up(ids)
+        rows, state, batch = np.array(rows, np.int64), np.array(state, np.float32, order="C"), len(ids)
         logits = np.empty((batch, self._logits_size), np.float32)
         room = np.empty(4 * batch * self._network.widest, np.float32)
-        addresses = map(_address, (places, state, logits, room))
+        addresses = map(_address, (rows, state, logits, room))
         if not self._library.charlm_step(self._network, known, batch, *addresses):
             raise IndexError("no such id")
         return logits[:, : self.vocab_size], state
@@ -119,7 +125,8 @@ class CompiledPredictor:
     def logprobs(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding; it costs nothing if longer sequences come before shorter ones. Raises IndexError.
+        Targets below 0 are padding, which costs no time if longer sequences come first. Raises IndexError for an
+        unknown id.
         """
         threads = min(self._threads, len(inputs))
         if threads <= 1:
@@ -133,11 +140,11 @@ class CompiledPredictor:
         return result, new_state
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
-        """The state of some of the sequences, in this order; one may be taken several times."""
+        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
         return state[:, list(rows)]
 
     def join(self, states: Sequence[Any]) -> Any:
-        """The states of several batches as that of one batch."""
+        """The states of several batches joined into the state of one batch."""
         return np.concatenate(states, axis=1)
 
     @property
@@ -145,39 +152,40 @@ class CompiledPredictor:
         return self._weights["embedding.weight"]
 
     def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
-        known, places = self._look_up(inputs)
-        places, targets = (np.array(ids.T, np.int64, order="C") for ids in (places, targets))
-        (steps, batch), state = places.shape, np.array(state, np.float32, order="C")
+        """`logprobs` in a single thread."""
+        known, rows = self._look_up(inputs)
+        rows, targets = (np.array(ids.T, np.int64, order="C") for ids in (rows, targets))
+        (steps, batch), state = rows.shape, np.array(state, np.float32, order="C")
         result = np.zeros((steps, batch))
         room = np.empty(self._library.charlm_scoring_room(self._network, batch), np.float32)
-        addresses = map(_address, (places, targets, state, result, room))
+        addresses = map(_address, (rows, targets, state, result, room))
         if not self._library.charlm_score(self._network, known, batch, steps, *addresses):
             raise IndexError("no such id")
         return result.T, state
 
     def _look_up(self, ids: Array) -> tuple[_Types, Array]:
-        """All types, or these; and the ids' places there."""
+        """The table of all types, if there is one, else a new table of the types in `ids`; the row of each id in it."""
         if self._known is not None:
             return self._known, ids
-        types, places = np.unique(ids, return_inverse=True)
+        types, rows = np.unique(ids, return_inverse=True)
         known = _Types(self._embedding[types], np.empty((len(types), self._network.input.outputs), np.float32))
         room = np.empty(2 * len(types) * self._network.widest, np.float32)
         self._library.charlm_project(self._network, known, _address(room))
-        return known, places.reshape(ids.shape)
+        return known, rows.reshape(ids.shape)
 
     def _make_network(self) -> _Network:
         architecture = self.architecture
         lowest, layers = self._lowest(), [self._layer(number) for number in range(architecture.num_layers)]
         head, head_sizes, head_relu = self._head_parts()
-        within = [size for one in (lowest, *(layer.weights for layer in layers)) for size in (one.inputs, one.outputs)]
-        within += [head[-1].inputs, *(size for one in head[:-1] for size in (one.inputs, one.outputs))]
+        inner = (lowest, *(layer.weights for layer in layers), *head[:-1])  # all but the output layer
+        sizes = [size for matrix in inner for size in (matrix.inputs, matrix.outputs)]
         self._logits_size = head[-1].outputs
         return _Network(
             num_layers=architecture.num_layers,
             num_head_layers=len(head),
             vocab_size=architecture.vocab_size,
             embedding_size=architecture.embedding_size,
-            widest=max(architecture.embedding_size, *within),
+            widest=max(architecture.embedding_size, head[-1].inputs, *sizes),
             residual=architecture.residual,
             bfloat16=self._bfloat16,
             input=lowest,
@@ -188,11 +196,12 @@ class CompiledPredictor:
         )
 
     def _lowest(self) -> _Matrix:
-        """The lowest layer's weights for its input, and its bias."""
+        """The weights of the lowest layer for its input, with its bias."""
         weights = self._layers[0]
         return self._matrix(weights["weight_ih"], weights["bias_ih"] + weights["bias_hh"])
 
     def _layer(self, number: int) -> _Layer:
+        """The weights of one layer, for input and h together; in the lowest layer for h alone."""
         sizes, weights = list(self.architecture.layers())[number], self._layers[number]
         if number == 0:
             return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(weights["weight_hh"], None))
@@ -201,7 +210,7 @@ class CompiledPredictor:
         return _Layer(sizes.input_size, sizes.hidden_size, self._matrix(joined, bias))
 
     def _head_parts(self) -> tuple[list[_Matrix], list[int], list[bool]]:
-        """The products after the recurrent layers: their matrices, sizes, and which are cut off below 0."""
+        """The products after the recurrent layers: their matrices, their output sizes, and which have a ReLU."""
         weights, names = self._weights, [f"head.layers.{layer}" for layer in range(self.architecture.head_layers)]
         parts = [(weights[f"{name}.weight"], weights[f"{name}.bias"], True) for name in names]
         if (projection := weights.get("head.projection")) is not None:
@@ -211,13 +220,14 @@ class CompiledPredictor:
         return matrices, [len(weight) for weight, _, _ in parts], [relu for _, _, relu in parts]
 
     def _matrix(self, weight: Array, bias: Array | None) -> _Matrix:
+        """A weight (N, K) and its bias (N) as the library reads them."""
         packed = self._packed(weight)
         pointer = None if bias is None else self._pointer(np.array(self._padded(bias, axis=0), np.float32))
         inputs = packed.shape[1] * packed.shape[3]
         return _Matrix(inputs, packed.shape[0] * self._panel, self._pointer(packed), pointer)
 
     def _packed(self, weight: Array) -> Array:
-        """(N, K) -> (panels, K, their outputs, 1), or with bfloat16's pairs of inputs (panels, K / 2, ..., 2)."""
+        """(N, K) -> (panels, K, outputs of each, 1); in bfloat16, with pairs of inputs, (panels, K / 2, outputs, 2)."""
         pair = 2 if self._bfloat16 else 1
         whole = self._padded(weight, axis=0).astype(np.float32)
         whole = np.pad(whole, ((0, 0), (0, -whole.shape[1] % pair)))
@@ -225,22 +235,24 @@ class CompiledPredictor:
         return _to_bfloat16(panels) if self._bfloat16 else np.array(panels, order="C")
 
     def _padded(self, array: Array, axis: int) -> Array:
-        """Zeros behind, to whole panels along the axis."""
+        """The array with zeros appended along an axis, up to whole panels."""
         missing = -array.shape[axis] % self._panel
         return np.pad(array, [(0, missing if n == axis else 0) for n in range(array.ndim)])
 
     def _pointer(self, array: Array) -> int | None:
+        """The address of an array, which is kept alive as long as this predictor."""
         self._kept.append(array)
         return _address(array)
 
     def _array(self, kind: Any, items: list[Any]) -> Any:
+        """A C array of structures, which is kept alive as long as this predictor."""
         kept = (kind * len(items))(*items)
         self._kept.append(kept)
         return kept
 
 
 def can_compile(architecture: Architecture) -> bool:
-    """Whether there is compiled code for this network: it may be for another cell, or not have been built."""
+    """Whether compiled code can run this network: it must be an LSTM, and the code must have been built."""
     return architecture.cell == "lstm" and _library() is not None
 
 
@@ -251,7 +263,7 @@ def has_bfloat16() -> bool:
 
 @cache
 def _library() -> Any:
-    """The compiled code, if it was built from these very sources."""
+    """The compiled code; None unless it was built from the current sources."""
     try:
         library = ctypes.CDLL(str(LIBRARY))
         library.charlm_source.restype = ctypes.c_int64
@@ -276,18 +288,18 @@ def _library() -> Any:
 
 
 def source_number(folder: Path) -> int:
-    """A fingerprint of the C code, which the library carries, too."""
+    """A fingerprint of the C code in a folder; the library holds that of the code it was built from."""
     content = b"".join((folder / name).read_bytes() for name in SOURCES)
     return int(hashlib.sha256(content).hexdigest()[:15], 16)
 
 
 def _address(array: Array) -> int | None:
-    """Of an array's numbers, which can be written to; five times as fast as `array.ctypes.data`."""
+    """The address of a writable array's numbers, None if it is empty; five times as fast as `array.ctypes.data`."""
     return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None
 
 
 def _to_bfloat16(values: Array) -> Array:
-    """Rounded to the nearest, ties to even: the upper half of each float's bits."""
+    """Round to bfloat16, to nearest with ties to even: the upper 16 bits of each float32, as uint16."""
     bits = np.array(values, np.float32, order="C").view(np.uint32)
     rounded = ((bits + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
     return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded)

@@ -1,5 +1,5 @@
-/* What computes, for vectors of LANES numbers; included by lstm.c once for each width, with TARGET the processor that has
- * it, VARIANT the ending of its names, and ROWS how many rows' sums fit its registers. */
+/* The arithmetic, for vectors of LANES numbers. lstm.c includes this once for each width, with TARGET the attribute for
+ * CPUs that have it, VARIANT the suffix of its names, and ROWS how many rows' sums fit into the registers. */
 #define PANEL (2 * LANES)
 #define NAME(a) NAMED(a, VARIANT)
 #define vec NAME(vec)
@@ -10,13 +10,13 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4), may_alia
 
 TARGET INLINE vec NAME(splat)(float x) { return x - (vec){}; }
 
-/* Where the mask has ones the first, else the second. */
-TARGET INLINE vec NAME(select)(ivec mask, vec one, vec other) {
-    return (vec)((mask & (ivec)one) | (~mask & (ivec)other));
+/* The first number where the mask is set, else the second. */
+TARGET INLINE vec NAME(select)(ivec mask, vec first, vec second) {
+    return (vec)((mask & (ivec)first) | (~mask & (ivec)second));
 }
 
-/* e^x to 2 units in the last place: 2^n * e^r with |r| <= log(2) / 2 (Cody & Waite 1980), by a polynomial. What is no
- * number stays none. */
+/* e^x to 2 units in the last place: 2^n * e^r with |r| <= log(2) / 2 (Cody & Waite 1980), by a polynomial. NaN
+ * stays NaN. */
 TARGET INLINE vec NAME(exponential)(vec x) {
     const float shift = 12582912.0f; /* 1.5 * 2^23: adding it rounds to a whole number */
     x = NAME(select)(x > 88.0f, NAME(splat)(88.0f), x);
@@ -46,7 +46,7 @@ TARGET INLINE void NAME(store)(float *to, vec value, int64_t count) {
     memcpy(to, &value, (size_t)(count < LANES ? count : LANES) * sizeof(float));
 }
 
-/* i, f, g, o (4, H) and c (H) -> new h and c, from unit `at` on. */
+/* Gates i, f, g, o (4, H) and c (H) -> new h and c (H), for `count` units from `at` on. */
 TARGET INLINE void NAME(lstm_gates)(const float *gates, float *h, float *c, int64_t size, int64_t at, int64_t count) {
     vec i = NAME(sigmoid)(NAME(load)(gates + at, count)), f = NAME(sigmoid)(NAME(load)(gates + size + at, count));
     vec g = NAME(hyperbolic_tangent)(NAME(load)(gates + 2 * size + at, count));
@@ -62,7 +62,7 @@ TARGET static void NAME(lstm_state)(const float *gates, float *h, float *c, int6
     if (at < size) NAME(lstm_gates)(gates, h, c, size, at, size - at);
 }
 
-/* y (rows, panels * PANEL) += x (rows, inputs) times so many panels, of which all sums stay in registers. */
+/* y (rows, panels * PANEL) += x (rows, inputs) times some panels, few enough that all sums stay in registers. */
 TARGET INLINE void NAME(multiply_panels)(const int rows, const int panels, const float *x, int64_t inputs,
                                          const float *packed, float *y, int64_t y_stride) {
     vec sum[2 * ROWS];
@@ -81,7 +81,7 @@ TARGET INLINE void NAME(multiply_panels)(const int rows, const int panels, const
 TARGET static void NAME(multiply)(const float *x, int64_t rows, int64_t inputs, const float *packed, int64_t outputs,
                                   float *y) {
     int64_t panel = 0, panels = outputs / PANEL;
-    if (rows == 1) /* several panels at once, or each sum would wait for itself */
+    if (rows == 1) /* several panels at once, since each sum waits for its previous value */
         for (; panel + 4 <= panels; panel += 4)
             NAME(multiply_panels)(1, 4, x, inputs, packed + panel * inputs * PANEL, y + panel * PANEL, outputs);
     for (; panel < panels; panel++) {
@@ -97,7 +97,7 @@ TARGET static void NAME(multiply)(const float *x, int64_t rows, int64_t inputs, 
     }
 }
 
-/* log sum e^x over `count` numbers. */
+/* log of the sum of e^x over `count` numbers. */
 TARGET static double NAME(log_sum_exp)(const float *x, int64_t count) {
     float largest = x[0], total = 0;
     for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;

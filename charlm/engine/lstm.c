@@ -1,12 +1,12 @@
-/* An LSTM network's step, compiled: the same equation as charlm/cells/lstm.py, for speed alone.
+/* An LSTM network's step, compiled for speed: the equation of charlm/cells/lstm.py.
  *
- * Everything works without it (charlm/engine/stepper.py is its slow twin, and the tests hold the two together). What
- * computes is in kernels.h, which is compiled for each width of vectors that a processor may have; the widest that this
- * one has is chosen when the library is first asked for its panel.
- * A matrix of N outputs and K inputs stands packed in panels of two vectors of outputs: in each, for every input in
- * turn, the weights that it is multiplied by; outputs are padded to whole panels. In bfloat16 inputs go in pairs.
- * Each output is summed over its inputs in their order, whatever the batch: a text's numbers do not depend on its
- * company. Shapes: B batch, V types, H units.
+ * Everything works without it: charlm/engine/predictor.py is its slow twin, and the tests compare the two. The file
+ * kernels.h has the arithmetic. It is compiled for each width of vectors that a CPU may have, and charlm_panel chooses
+ * the widest one that this CPU has.
+ * A matrix of N outputs and K inputs is packed in panels of two vectors of outputs. A panel holds, for each input in
+ * turn, the weights that it is multiplied by. Outputs are padded to whole panels; in bfloat16 inputs come in pairs.
+ * Each output is summed over its inputs in their order, whatever the batch, so the results for a text do not depend on
+ * the rest of its batch. Shapes: B batch, T time, V vocabulary, E embedding, H hidden.
  */
 #include <math.h>
 #include <stdint.h>
@@ -21,9 +21,9 @@
 #endif
 
 #define INLINE static inline __attribute__((always_inline))
-#define SCORED_AT_ONCE 16 /* rows whose logits stay in the cache */
+#define SCORED_AT_ONCE 16 /* rows, few enough that their logits stay in the cache */
 
-/* What kernels.h gives for one width of vectors. */
+/* What kernels.h defines for one width of vectors. */
 typedef struct {
     int64_t panel;
     void (*multiply)(const float *x, int64_t rows, int64_t inputs, const float *packed, int64_t outputs, float *y);
@@ -54,7 +54,7 @@ typedef struct {
 
 static const kernels *chosen = &kernels_128;
 
-/* The outputs of a panel here. To be called first, once. */
+/* Choose the kernels for this CPU; the number of outputs in a panel. Must be called once, before anything else. */
 int64_t charlm_panel(void) {
 #if X86 && !defined(CHARLM_NARROW)
     __builtin_cpu_init();
@@ -68,27 +68,27 @@ int64_t charlm_panel(void) {
     return chosen->panel;
 }
 
-/* Which lstm.c and kernels.h this was built from. */
+/* The fingerprint of the lstm.c and kernels.h that this was built from. */
 int64_t charlm_source(void) { return CHARLM_SOURCE; }
 
 typedef struct {
     int64_t inputs, outputs; /* outputs padded to whole panels */
     const void *packed;      /* float, or bfloat16 */
-    const float *bias;       /* of `outputs` numbers, or NULL */
+    const float *bias;       /* `outputs` numbers, or NULL */
 } matrix;
 
 typedef struct {
     int64_t input_size, hidden_size;
-    matrix weights; /* of [x, h]; in the lowest layer of h alone, for its part of x is looked up in a table */
+    matrix weights; /* for [x, h]; in the lowest layer only for h, since its products with x are in a table */
 } layer;
 
 typedef struct {
     int64_t num_layers, num_head_layers, vocab_size, embedding_size, widest;
     int64_t residual, bfloat16;
-    matrix input; /* the lowest layer's weights of x, and its bias */
+    matrix input; /* the lowest layer's weights for x, and its bias */
     const layer *layers;
-    const matrix *head; /* products one after another, the last one giving the logits; all have a bias */
-    const int64_t *head_sizes, *head_relu; /* each one's outputs without padding, and whether what is below 0 becomes 0 */
+    const matrix *head; /* products one after another, the last one gives the logits; all have a bias */
+    const int64_t *head_sizes, *head_relu; /* of each product: outputs without padding; whether a ReLU follows */
 } network;
 
 #if X86
@@ -120,7 +120,7 @@ FOR_BFLOAT16 INLINE void multiply_panels_bfloat16(const int rows, const int pane
         for (int v = 0; v < wide; v++) _mm512_storeu_ps(y + r * y_stride + v * LANES, sum[r * wide + v]);
 }
 
-/* The same with x and weights rounded to bfloat16, and sums in float. */
+/* y (rows, outputs) += x (rows, inputs) W in bfloat16, with sums in float. `rounded` has room for x. */
 FOR_BFLOAT16
 static void multiply_bfloat16(const float *x, int64_t rows, int64_t inputs, const pair *packed, int64_t outputs,
                               float *y, uint16_t *rounded) {
@@ -158,7 +158,7 @@ static void multiply_bfloat16(const float *x, int64_t rows, int64_t inputs, cons
 }
 #endif
 
-/* y (rows, outputs) = x (rows, inputs) W + bias; without a bias y is added to. */
+/* y (rows, outputs) = x (rows, inputs) W + bias; without a bias, y += x W. */
 static void linear(const network *net, const matrix *w, const float *x, int64_t rows, float *y, uint16_t *rounded) {
     for (int64_t row = 0; w->bias && row < rows; row++)
         memcpy(y + row * w->outputs, w->bias, (size_t)w->outputs * sizeof(float));
@@ -168,7 +168,7 @@ static void linear(const network *net, const matrix *w, const float *x, int64_t 
         chosen->multiply(x, rows, w->inputs, w->packed, w->outputs, y);
 }
 
-/* Some types' embeddings (count, E) and what the lowest layer makes of them, bias and all: (count, its padded gates). */
+/* Embeddings of some types (count, E), and the lowest layer's products with them, plus bias (count, padded gates). */
 typedef struct {
     int64_t count;
     const float *embedding;
@@ -185,7 +185,7 @@ int64_t charlm_project(const network *net, types *known, float *room) {
     return 1;
 }
 
-/* One layer: x (B, its input size) or, in the lowest, ids into a table; h and c (B, H) are changed. */
+/* One step of a layer: x (B, input size), or in the lowest layer ids of rows in a table; h and c (B, H) are updated. */
 static void lstm_step(const network *net, const layer *l, int64_t batch, const float *x, const int64_t *ids,
                       const float *table, float *h, float *c, float *joined, float *gates, uint16_t *rounded) {
     const int64_t size = l->hidden_size, inputs = l->weights.inputs, outputs = l->weights.outputs;
@@ -209,9 +209,8 @@ static int are_between(const int64_t *ids, int64_t count, int64_t least, int64_t
     return 1;
 }
 
-/* The recurrent layers for one token of each of the first `rows` of B sequences: ids (B) into `known`, and state
- * (layers, 2, B, H), which is changed. The last layer's output stands at the beginning of `room` then; its size is
- * given back. */
+/* The recurrent layers for one token of each of the first `rows` of B sequences: ids (B) are rows of `known`, and state
+ * (layers, 2, B, H) is updated. Writes the last layer's output to the beginning of `room`, and returns its size. */
 static int64_t recurrent_layers(const network *net, const types *known, int64_t rows, int64_t batch, const int64_t *ids,
                                 float *state, float *room) {
     float *x = room, *joined = x + rows * net->widest, *gates = joined + rows * net->widest;
@@ -231,7 +230,7 @@ static int64_t recurrent_layers(const network *net, const types *known, int64_t 
     return x_size;
 }
 
-/* The products after them, for some rows: x (B, x_size) -> logits (B, padded V). `room` holds 3 * B * widest floats. */
+/* The head, after the recurrent layers: x (B, x_size) -> logits (B, padded V). `room` holds 3 * B * widest floats. */
 static void head(const network *net, int64_t batch, const float *x, int64_t x_size, float *logits, float *room) {
     float *joined = room, *y = joined + batch * net->widest;
     uint16_t *rounded = (uint16_t *)(y + batch * net->widest);
@@ -249,8 +248,8 @@ static void head(const network *net, int64_t batch, const float *x, int64_t x_si
     }
 }
 
-/* One token for each of B sequences: ids (B) into `known` and state (layers, 2, B, H), which is changed -> logits (B,
- * padded V). `room` holds 4 * B * widest floats. Gives 0 if an id is none. */
+/* One token of each of B sequences: ids (B) are rows of `known`, and state (layers, 2, B, H) is updated -> logits (B,
+ * padded V). `room` holds 4 * B * widest floats. Returns 0 if an id is out of range, else 1. */
 int64_t charlm_step(const network *net, const types *known, int64_t batch, const int64_t *ids, float *state,
                     float *logits, float *room) {
     if (!are_between(ids, batch, 0, known->count)) return 0;
@@ -259,14 +258,14 @@ int64_t charlm_step(const network *net, const types *known, int64_t batch, const
     return 1;
 }
 
-/* The floats of room that `charlm_score` needs. */
+/* How many floats `room` must hold in charlm_score. */
 int64_t charlm_scoring_room(const network *net, int64_t batch) {
     return 4 * batch * net->widest + SCORED_AT_ONCE * net->head[net->num_head_layers - 1].outputs;
 }
 
-/* log p of each target, T tokens of B sequences: inputs (into `known`), targets and logprobs (T, B). A target
- * below 0 is padding; where all that follow are, too, nothing is computed: so the longest sequences should come first.
- * Gives 0 if an id is none. */
+/* log p of each target, for T tokens of B sequences: inputs (rows of `known`), targets and logprobs (T, B). A target
+ * below 0 is padding. Sequences at the end of the batch that have only padding left are skipped, so the longest ones
+ * should come first. Returns 0 if an id is out of range, else 1. */
 int64_t charlm_score(const network *net, const types *known, int64_t batch, int64_t steps, const int64_t *inputs,
                      const int64_t *targets, float *state, double *logprobs, float *room) {
     if (!are_between(inputs, steps * batch, 0, known->count)) return 0;

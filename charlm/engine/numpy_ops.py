@@ -1,4 +1,4 @@
-"""The operations of an equation in NumPy."""
+"""The operations of a network's equations in NumPy."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from charlm.cells.cell import Array
 
 
 class NumpyOps:
-    """What `cells/` and `network/` need of NumPy; `charlm.cells.cell.Ops` says what each operation is."""
+    """The operations of `charlm.cells.cell.Ops`, which describes them, in NumPy."""
 
     @staticmethod
     def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:

@@ -1,6 +1,6 @@
-"""A network without torch, one step at a time: sampling and single scores start in a fraction of a second.
+"""A network without torch, one step at a time, so that sampling and scoring a sentence start in a fraction of a second.
 
-`nn.LSTM` packs its weights anew on every call, which for one token costs far more than the arithmetic.
+torch's LSTM packs its weights at every call, which for a single token costs far more than the arithmetic.
 Shapes: B batch, T time, V vocabulary.
 """
 
@@ -17,11 +17,11 @@ from charlm.network import body, head
 from charlm.network.architecture import Architecture
 from charlm.probability import log_softmax
 
-MAX_TABLE_TYPES = 1024  # types for which the first layer's input product is computed once, at loading
+MAX_TABLE_TYPES = 1024  # types; up to here the first layer's products with all embeddings are computed when loading
 
 
 class StepPredictor:
-    """A `scoring.predictor.Predictor` that runs the network's equation step by step, in NumPy unless told otherwise.
+    """A `scoring.predictor.Predictor` that runs the network's equation step by step; `ops` is NumPy by default.
 
     `weights` have the names and sizes of `Architecture.weights`.
     """
@@ -39,13 +39,13 @@ class StepPredictor:
                 self._table = project(weights["embedding.weight"], self._layers[0], ops)
 
     def initial_state(self, batch_size: int = 1) -> NetworkState:
-        """The state before the first token: for each layer its parts, each (B, its size)."""
+        """The state before the first token: the parts of each layer, each (B, its size)."""
         return body.initial_state(self.architecture, self._weights, batch_size, self._ops)
 
     def step(self, ids: NDArray[Any], state: NetworkState) -> tuple[NDArray[Any], NetworkState]:
         """One token of each sequence: ids (B,) -> logits (B, V) and the new state."""
         layers = [partial(self._step_layer, ids, layer) for layer in range(len(self._layers))]
-        with np.errstate(over="ignore", invalid="ignore"):  # a state without bounds: the logits tell, and are checked
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging state; callers check the logits
             x = self._ops.embed(ids, self._weights["embedding.weight"])
             hidden, state = body.run_layers(x, state, layers, self.architecture.residual)
             return head.logits(hidden, self._weights, self._ops), state
@@ -55,7 +55,7 @@ class StepPredictor:
     ) -> tuple[NDArray[np.float64], NetworkState]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding: the numbers at their places mean nothing.
+        Targets below 0 are padding; the results for them are meaningless.
         """
         result = np.empty(inputs.shape, np.float64)
         rows = np.arange(len(inputs))
@@ -65,15 +65,15 @@ class StepPredictor:
         return result, state
 
     def select(self, state: NetworkState, rows: Sequence[int]) -> NetworkState:
-        """The state of some of the sequences, in this order; one may be taken several times."""
+        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
         return tuple(tuple(part[list(rows)] for part in parts) for parts in state)
 
     def join(self, states: Sequence[NetworkState]) -> NetworkState:
-        """The states of several batches as that of one batch."""
+        """The states of several batches joined into the state of one batch."""
         return tuple(tuple(map(np.concatenate, zip(*layers, strict=True))) for layers in zip(*states, strict=True))
 
     def _step_layer(self, ids: NDArray[Any], layer: int, x: Array, old: State) -> tuple[Array, State]:
-        """One step of a layer; the lowest one finds what its cell makes of the input in a table, where there is one."""
+        """One step of a layer. The lowest one looks its projected input up in the table, if there is one."""
         cell, weights = self.architecture.recurrent_cell, self._layers[layer]
         if layer == 0 and self._table is not None:
             projected = tuple(part[ids] for part in self._table)

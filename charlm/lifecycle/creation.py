@@ -1,6 +1,6 @@
-"""A new run: everything checked and decided, the text prepared, the folder put in place by one rename.
+"""Creating a run: check and decide everything, prepare the text, put the finished folder in place with one rename.
 
-From here a reader follows a training downwards: `training/trainer.py`, the objective, the network, the cell.
+To follow a training from here, read on in `training/trainer.py`, then the objective, the network and the cell.
 """
 
 import dataclasses
@@ -40,24 +40,24 @@ from charlm.training.defaults import decide_architecture, decide_training
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
 
-MAX_TRIES = 100  # to find a free folder name
-DRAFT_SECONDS = 60  # that a draft may be without a lock: between its making and its locking
+MAX_TRIES = 100  # times, to find a free folder name
+MAX_UNLOCKED_SECONDS = 60  # that a new draft may take to be locked
 
 
 def create(request: TrainRequest, instruments: Instruments) -> Session:
-    """A new run and its training. Raises a CharlmError, and then leaves nothing."""
+    """Create a new run, ready to be trained. Raises a CharlmError; nothing is left on disk then."""
     check_request(request)
     destination = new_run_path(request.run, request.corpus_name, request.force)
     with _assembling(destination) as draft:
         opening = write_run(request, draft, instruments)
-        replaced = _take_place(opening.run, destination, request)
+        replaced = _put_in_place(opening.run, destination, request)
     replacement = Replacement(opening.run.path, replaced) if replaced else None
     try:
         session = open_session(opening, instruments)
-    except BaseException as error:  # before anything was trained
+    except BaseException as error:  # nothing is trained yet
         if replacement:
             replacement.withdraw()
-        elif not isinstance(error, Exception):  # a signal: as if it had come a moment earlier
+        elif not isinstance(error, Exception):  # a signal; leave nothing, as if it had come before the rename
             remove_untrained(opening.run)
         raise
     session.keeper.replacement = replacement
@@ -66,14 +66,14 @@ def create(request: TrainRequest, instruments: Instruments) -> Session:
 
 @contextmanager
 def draft_session(request: TrainRequest, instruments: Instruments) -> Iterator[Session]:
-    """The session of a new run in a temporary folder, for a look at it."""
+    """A new run in a temporary folder, ready to be trained, which is deleted after the block."""
     check_request(request)
     with tempfile.TemporaryDirectory() as folder:
         yield open_session(write_run(request, Path(folder) / "draft", instruments), instruments)
 
 
 def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> Opening:
-    """Prepare the text, decide everything and write a new run's folder."""
+    """Prepare the text, decide all settings and write the folder of a new run. Raises a CharlmError."""
     settings, machine = request.settings, find_machine(request.settings.training)
     base = Base.opened(request.init_from, settings.given_of(ModelSettings, TextSettings)) if request.init_from else None
     corpus = _prepare(request, folder / CORPUS, base)
@@ -92,7 +92,7 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
     if base:
         run.save(INITIAL, base.weights_for(vocab_size))
         num_new = vocab_size - base.config.architecture.vocab_size
-        notes.append(f"begins with the weights of {base.run.path}, step {base.best.step:,}; {num_new:,} new symbols")
+        notes.append(f"starts from the weights of {base.run.path}, step {base.best.step:,}; {num_new:,} new symbols")
     return Opening(
         run=run,
         config=config,
@@ -105,18 +105,19 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
 
 
 def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architecture) -> Iterator[str]:
-    """What a person should know of a request that is carried out, but perhaps not as meant."""
+    """Notes on parts of a request that may have another effect than the user expects."""
     if architecture.residual and all(sizes.input_size != architecture.output_size for sizes in architecture.layers()):
-        yield "--residual does nothing here: no layer's input is of its output's size"
+        yield "--residual does nothing here: no layer's input has the size of its output"
     if (request.tokenizer or request.prepared) and not corpus.tokenizer.lossless:
-        yield "this tokenizer is not lossless: figures per character are of the text that it leaves"
+        yield "this tokenizer is not lossless: figures per character count the text that it leaves"
     texts = request.texts
     if texts and len(texts.paths) > 1 and request.run is None:
-        after = "the folder that they are in" if texts.folder else "the first"
-        yield f"{len(texts.paths)} texts are read as one; the run is called after {after}"
+        source = "the folder that they are in" if texts.folder else "the first"
+        yield f"{len(texts.paths)} texts are read as one; the run is named after {source}"
 
 
 def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> PreparedCorpus:
+    """Write the corpus into `folder`: from a prepared text, or with a given tokenizer (that of `base`, too)."""
     assert request.texts is not None
     if request.prepared:
         return _copy_prepared(request, request.prepared, folder, base)
@@ -134,7 +135,7 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
 
 
 def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
-    """A copy of what `charlm tokenize -o` wrote. Raises UsageError where it was made for something else."""
+    """Copy a text prepared by `charlm tokenize -o`. Raises UsageError if its mode or tokenizer does not fit."""
     prepared, mode = open_prepared(prepared_folder), request.settings.training.mode
     own_mode = prepared.division.mode
     if own_mode and "mode" in request.settings.given and own_mode != mode:
@@ -149,28 +150,28 @@ def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, b
     return open_prepared(folder)
 
 
-def _take_place(run: RunDirectory, destination: Path, request: TrainRequest) -> Path | None:
-    """Put a whole run in its place in one step; or the run that it is to replace later, where there is one."""
+def _put_in_place(run: RunDirectory, destination: Path, request: TrainRequest) -> Path | None:
+    """Move a complete run to `destination`, in one step. If it is to replace a run there, return that path instead."""
     for _ in range(MAX_TRIES):
         if request.force and destination.exists() and any(destination.iterdir()):
             with writing(destination):
-                pass  # it is not being trained
+                pass  # raises UsageError if the old run is being trained
             return destination
         with suppress(FileExistsError):
             move_into_place(run.path, _without_link(destination))
             run.path = destination
             return None
-        # Another training has taken the place meanwhile.
+        # Another training has taken this path in the meantime.
         destination = new_run_path(request.run, request.corpus_name, request.force)
-    raise ResourceError("others keep taking this place", str(destination), "name the run with --run")
+    raise ResourceError("other trainings keep taking this path", str(destination), "name the run with --run")
 
 
 @contextmanager
 def _assembling(path: Path) -> Iterator[Path]:
-    """A draft folder beside `path`, locked; when something goes wrong it vanishes, with the parents made for it."""
+    """A locked draft folder next to `path`. On an error it is deleted, with all parent folders made for it."""
     path = _without_link(path)
     missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
-    draft = path.parent / f".{path.name}.{os.urandom(3).hex()}.draft"  # nobody else's, nor what a dead process left
+    draft = path.parent / f".{path.name}.{os.urandom(3).hex()}.draft"  # a name of its own: no other process's draft
     try:
         make_folder(draft)
         with writing(draft):
@@ -187,32 +188,32 @@ def _assembling(path: Path) -> Iterator[Path]:
 
 
 def _without_link(path: Path) -> Path:
-    """The folder itself, where its place is a link to it; the link then stays one."""
+    """The folder that `path` is a link to, so that the folder is replaced and not the link; else `path`."""
     return path.resolve() if path.is_symlink() else path
 
 
 def remove_left_drafts(path: Path) -> None:
-    """Remove drafts of a run that nobody works on any more: their makers were killed.
+    """Remove the drafts of the run at `path` whose processes were killed.
 
-    A draft without a lock is left alone for a while, for its maker may be about to lock it.
+    A recent draft that was never locked is kept, since its process may be about to lock it.
     """
     path = _without_link(path)
     for left in path.parent.glob(f".{glob.escape(path.name)}.*.draft"):
         with suppress(CharlmError, OSError):
             was_locked = (left / HOLDER).exists()
-            if was_locked or time.time() - left.lstat().st_mtime > DRAFT_SECONDS:
+            if was_locked or time.time() - left.lstat().st_mtime > MAX_UNLOCKED_SECONDS:
                 with writing(left):
                     shutil.rmtree(left, ignore_errors=True)
 
 
 def remove_untrained(run: RunDirectory) -> None:
-    """Remove a new run, unless another process goes on with it already."""
+    """Remove a new run, unless another process is already training it."""
     with suppress(CharlmError), writing(run.path):
         shutil.rmtree(run.path.resolve(), ignore_errors=True)
 
 
 def about_micro_batches(micro_batches: int) -> list[str]:
-    """What is to be said where a batch does not fit into memory."""
+    """A note when a batch does not fit into memory, as a list of one; else an empty list."""
     if micro_batches == 1:
         return []
     return [f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates"]
@@ -226,7 +227,7 @@ def _config(
     base: Base | None,
 ) -> RunConfig:
     text = base.text_settings(request.settings.given_of(TextSettings)) if base else request.settings.text
-    header = corpus.train.header
+    header, reading = corpus.train.header, request.settings.reading
     return RunConfig(
         run_id=uuid.uuid4().hex,
         charlm=__version__,
@@ -235,9 +236,7 @@ def _config(
         init_from=base.described() if base else None,
         corpus=_facts(request.readable_name, corpus, own_valid=request.valid is not None),
         text=dataclasses.replace(text, unit=corpus.tokenizer.unit),
-        reading=dataclasses.replace(
-            request.settings.reading, line_ends=header.line_ends, normal_form=header.normal_form
-        ),
+        reading=dataclasses.replace(reading, line_ends=header.line_ends, normal_form=header.normal_form),
         architecture=architecture,
         training=training,
         versions={"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},
@@ -245,7 +244,7 @@ def _config(
 
 
 def _facts(name: str, corpus: PreparedCorpus, own_valid: bool) -> CorpusFacts:
-    """What can be counted of a corpus, and its checksums; empty ones are of texts that were not given."""
+    """Counts and checksums of a corpus. The checksum of a text that was not given is empty."""
     return CorpusFacts(
         name=name,
         unit=corpus.tokenizer.unit,

@@ -1,4 +1,4 @@
-"""What a training will cost, before it is begun."""
+"""Estimate the time and memory that a training will take, before it starts."""
 
 import time
 from dataclasses import dataclass
@@ -9,12 +9,15 @@ from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import StepDone
 from charlm.training.memory import TORCH_BYTES, fixed_bytes, window_bytes
 
-TRIAL_STEPS = 6  # the first is not counted
+TRIAL_STEPS = 6  # steps; the first one is not timed
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """Speed is measured on a few steps; memory is counted from the shapes."""
+    """What a training would take. Speed is measured on a few steps, memory is computed from the sizes.
+
+    `passes` is how often the text would be read; `seconds` is for the steps alone.
+    """
 
     num_params: int
     memory_bytes: int
@@ -26,24 +29,24 @@ class Estimate:
 
 
 def estimate(session: Session) -> Estimate:
-    """Take a few steps with a session that is then thrown away."""
-    trainer, marks, num_tokens = session.trainer, [], 0
+    """Estimate a training from a few steps of it. The session cannot be used for training afterwards."""
+    trainer, times, num_tokens = session.trainer, [], 0
     for event in trainer.events(StopRequest()):
         if isinstance(event, StepDone):
-            marks.append(time.perf_counter())
+            times.append(time.perf_counter())
             num_tokens = event.tokens
-        if len(marks) == min(TRIAL_STEPS, trainer.budget.max_steps):
+        if len(times) == min(TRIAL_STEPS, trainer.budget.max_steps):
             break
-    pace = (marks[-1] - marks[0]) / (len(marks) - 1) if len(marks) > 1 else 0.0
+    seconds_per_step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     budget, architecture, training = trainer.budget, session.architecture, session.training
-    steps = budget.total_steps or min(int((budget.seconds or 0) / pace), budget.max_steps)
+    steps = budget.total_steps or min(int((budget.seconds or 0) / seconds_per_step), budget.max_steps)
     window = window_bytes(architecture, session.machine, num_tokens)
     return Estimate(
         num_params=architecture.num_params,
         memory_bytes=TORCH_BYTES + fixed_bytes(architecture, training) + window,
         steps=steps,
         tokens_per_step=num_tokens,
-        tokens_per_second=num_tokens / pace if pace else 0.0,
-        seconds=steps * pace,
+        tokens_per_second=num_tokens / seconds_per_step if seconds_per_step else 0.0,
+        seconds=steps * seconds_per_step,
         passes=MAX_PASSES if steps == budget.ceiling else steps * num_tokens / session.corpus.train.num_tokens,
     )

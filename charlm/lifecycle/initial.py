@@ -1,4 +1,4 @@
-"""The weights of another run that a training begins with (`--init-from`)."""
+"""The weights of another run that a training starts from (`--init-from`)."""
 
 import dataclasses
 import math
@@ -22,12 +22,12 @@ from charlm.settings import TextSettings, TrainingSettings, flag
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
-ROWS_OF_SYMBOLS = ("embedding.weight", "head.weight", "head.bias")  # a row a symbol
+PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
 @dataclass(frozen=True)
 class Base:
-    """The run whose weights a new one begins with."""
+    """The run whose weights a new run starts from."""
 
     run: RunDirectory
     config: RunConfig
@@ -36,9 +36,10 @@ class Base:
 
     @classmethod
     def opened(cls, name: str, given: Mapping[str, Any]) -> "Base":
-        """The run `name`; `given` are the settings of text and model that were asked for, which must be its own.
+        """Open the run `name`.
 
-        How many symbols there may be is free, for a vocabulary grows. Raises RunError, UsageError.
+        `given` are the text and model settings that the new run was asked for. They must equal those of this run,
+        except for the vocabulary's size, since new symbols can be added. Raises RunError or UsageError.
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
@@ -53,38 +54,41 @@ class Base:
         return cls(run, config, tokenizer, load_best(run, config.architecture))
 
     def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
-        """How a new text's symbols are found: as the base's were, and as many as `given` or the default."""
+        """The text settings of this run, with the vocabulary's limits from `given` or from the defaults."""
         default = TextSettings()
-        free = {name: given.get(name, getattr(default, name)) for name in ("vocab_size", "min_count")}
-        return dataclasses.replace(self.config.text, **free)
+        limits = {name: given.get(name, getattr(default, name)) for name in ("vocab_size", "min_count")}
+        return dataclasses.replace(self.config.text, **limits)
 
     def architecture_for(self, vocab_size: int) -> Architecture:
+        """The network of this run, with a vocabulary of another size."""
         return dataclasses.replace(self.config.architecture, vocab_size=vocab_size)
 
     def training_for(self, training: TrainingSettings) -> TrainingSettings:
-        """The settings of the new training, with the base's dropout where no other was asked for."""
+        """The settings of the new training; without an explicit dropout it takes the dropout of this run."""
         dropout = self.config.training.dropout if training.dropout is None else training.dropout
         return dataclasses.replace(training, dropout=dropout)
 
     def weights_for(self, vocab_size: int) -> Weights:
+        """The best weights of this run, grown to a vocabulary of `vocab_size` symbols, as weights of step 0."""
         return Weights(grown(self.best.tensors, vocab_size, self.tokenizer.unk_id), 0, {})
 
     def described(self) -> dict[str, Any]:
-        """What a run remembers of it."""
+        """What the new run's config.json says about this run."""
         return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.best.step}
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:
-    """The weights with rows for new symbols behind the old ones, which stay as they are.
+    """The weights with rows for new symbols appended; existing rows are unchanged.
 
-    A new symbol begins as what it was so far: `<unk>`. All new ones together are as probable as that.
+    So far a new symbol was read as `<unk>`, so it starts with the weights of `<unk>`. With log(number of new symbols)
+    subtracted from their biases, all new symbols together are as probable as `<unk>`.
     """
     num_new = vocab_size - len(weights["head.bias"])
     if num_new == 0:
         return dict(weights)
     assert unk_id is not None
     result = dict(weights)
-    for name in ROWS_OF_SYMBOLS:
+    for name in PER_SYMBOL:
         if name in weights:
             row = weights[name][unk_id] - (math.log(num_new) if name == "head.bias" else 0.0)
             new = np.broadcast_to(row, (num_new, *weights[name].shape[1:]))
@@ -93,7 +97,7 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
 
 
 def inherited_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
-    """The weights of another run that this one began with. Raises RunError when they are missing or damaged."""
+    """The weights of another run that this one started from, by name. Raises RunError if they are missing or damaged."""
     architecture = config.architecture
     tensors = run.load(INITIAL, max_weight_bytes(architecture)).tensors
     check_weights(architecture, tensors, str(run.path / f"{INITIAL}.safetensors"))

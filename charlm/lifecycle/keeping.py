@@ -1,4 +1,4 @@
-"""A training kept in its run's folder: the newest state, the best weights, and the log."""
+"""Saves a training in its run's folder: the newest state, the best weights, and the log."""
 
 import dataclasses
 import math
@@ -20,9 +20,9 @@ LOG_EVERY = 10  # steps
 
 
 class RunKeeper:
-    """A `training.keeper.Keeper` for a run's folder.
+    """A `training.keeper.Keeper` that saves into a run's folder.
 
-    A run that is to replace another one is hidden until its first `best`, and takes the other's name then.
+    A run that replaces an old one (`--force`) stays hidden until its first `best` is saved, and gets its name then.
     """
 
     def __init__(
@@ -36,20 +36,21 @@ class RunKeeper:
         }
         self._has_check, self._is_done = has_check, False
         self.best_nats = math.inf
-        """Nats per token of the best weights on disk: only what is as good may replace them."""
+        """Nats per token of the best weights on disk; worse weights never replace them."""
         self.replacement: Replacement | None = None
-        """The old run's, until the new one takes its place."""
+        """Set while the run is hidden, until it has replaced the old run."""
         self.spared: Path | None = None
-        """The old run, where the new one ended before it replaced it and became one of its own."""
+        """The path of the old run, if training was interrupted before the new run could replace it."""
         self.unsaved: ResourceError | None = None
-        """Why the end could not be saved, where it could not; the best weights are whole all the same."""
+        """Why the final state could not be saved, if it could not. The best weights are intact nevertheless."""
 
     def begin(self, state: TrainingState, log_bytes: int) -> None:
-        """Save where training begins, after so many bytes of the log: a state to go back to, and room for the next."""
+        """Cut the log to `log_bytes` bytes and save the first state, to go back to; this also tests for disk space."""
         self.run.log.cut(log_bytes)
         self._save_last(state)
 
     def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
+        """Save a state as `last`; also as `best` while there is none, or where there is no validation part."""
         is_interrupted = finished is not None and finished.signal is not None
         if self.replacement and is_interrupted:
             self.spared = self.replacement.path
@@ -62,6 +63,7 @@ class RunKeeper:
         return self.unsaved is None
 
     def save_best(self, state: TrainingState) -> None:
+        """Save the weights as `best`, unless those on disk are better; the first time, replace the old run."""
         progress = state.progress
         if progress.best_nats_per_token > self.best_nats:
             return
@@ -75,11 +77,13 @@ class RunKeeper:
                 self._move(self.replacement.take_place())
 
     def newest(self) -> TrainingState:
+        """The state in `last`. The log is cut to its length at that time."""
         saved = read_state(self.run.load(LAST), self._training, self.run.path / f"{LAST}.safetensors")
         self.run.log.cut(saved.scalars.metrics_length)
         return saved.state()
 
     def log(self, event: Event, seconds: float) -> None:
+        """Add an event to metrics.jsonl; of the steps, only the first and every LOG_EVERY-th."""
         if isinstance(event, StepDone):
             self._is_done = event.step >= event.total_steps
             if event.step % LOG_EVERY and event.step != 1:
@@ -94,12 +98,12 @@ class RunKeeper:
         self.run.save(LAST, weights_of(state, **self._facts, ended=ended, **log))
 
     def _move(self, path: Path) -> None:
-        """The run's folder has another name from now on."""
+        """Note that the run's folder has moved to `path` and is not hidden any more."""
         self.run.path, self.replacement = path, None
 
     @contextmanager
     def _forgiving_at_the_end(self) -> Iterator[None]:
-        """A full disk after the last step is noted, where there are best weights, which are a model all the same."""
+        """After the last step, note a full disk in `unsaved` instead of failing: the best weights can be used."""
         try:
             yield
         except ResourceError as error:

@@ -1,4 +1,4 @@
-"""The kinds of network that can be trained: what trains each, what its time limit keeps free, how it is measured."""
+"""The kinds of network that can be trained: for each its objective, its time limit and its final figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,14 +16,14 @@ from charlm.training.objective import Objective
 
 @dataclass(frozen=True)
 class Kind:
-    """All that a training needs to know of a kind of network."""
+    """What a training needs to know about a kind of network."""
 
     objective: Callable[[RunConfig, PreparedCorpus, str], Objective]
-    """The network of a run, on a device, with its data."""
+    """Builds the network of a run on a device, with its training data."""
     limit: Callable[[Any, PreparedCorpus, TrainingSettings, float], TimeLimit | None] = limit_of
-    """The time that a command has which began at some moment, where it has a limit."""
+    """Takes objective, corpus, settings and the command's start; returns its time limit, if it has one."""
     measure: Callable[[Outcome, Callable[[float], None]], TrainResult] = measure
-    """The final figures; it tells what share of them is done, now and then."""
+    """Computes the final figures; calls its second argument with the share that is done (0 to 1)."""
 
 
 KINDS: dict[str, Kind] = {
@@ -34,7 +34,7 @@ KINDS: dict[str, Kind] = {
 
 
 def kind_of(config: RunConfig, where: str) -> Kind:
-    """The kind of a run's network. Raises RunError for one that this charlm does not know."""
+    """The kind of a run's network. Raises RunError, naming the run `where`, for an unknown kind."""
     name = config.architecture.kind
     if name not in KINDS:
         raise RunError(f"this run is a {name[:40]}, which this charlm does not know", where, "use a newer charlm")

@@ -1,4 +1,4 @@
-"""A new run that is to replace an old one: made and trained beside it, it takes its place once it can be used."""
+"""Replacing an old run (`--force`): the new one is trained in a hidden folder, and swapped in once it is usable."""
 
 import dataclasses
 import os
@@ -17,11 +17,11 @@ from charlm.system.folders import exchange, move_into_place
 
 
 class Replacement:
-    """The folder of a new run, hidden beside the run at `path` that it is to replace.
+    """A new run in the hidden folder `draft`, next to the run at `path` that it will replace.
 
-    Its lock is held from here on, so that nobody takes it for one that a killed process left. Until `take_place` the
-    old run is untouched, and answers whoever asks for it. Raises UsageError and ResourceError as `writing` does; the
-    new run is gone then.
+    The draft's lock is held from the start, so that no other process takes it for the remains of a killed one and
+    removes it. Until `take_place`, the old run is unchanged and can be used.
+    Raises UsageError or ResourceError as `writing` does; the draft is removed then.
     """
 
     def __init__(self, draft: Path, path: Path) -> None:
@@ -37,7 +37,7 @@ class Replacement:
 
     @contextmanager
     def training(self) -> Iterator[None]:
-        """Hold the old run's lock, too. When the block ends, a new run that was put nowhere vanishes.
+        """Hold the old run's lock too. At the end of the block, a new run that is still hidden is removed.
 
         Raises UsageError when the old run is being trained.
         """
@@ -49,12 +49,12 @@ class Replacement:
             self.withdraw()
 
     def take_place(self) -> Path:
-        """Put the new run in the place of the old one, in one step; its path.
+        """Replace the old run by the new one, in one step, and return the path.
 
-        Raises UsageError when something else has come there meanwhile, and ResourceError; the old run then stays.
+        Raises ResourceError, or UsageError when something else has been put at that path; the old run is kept then.
         """
         if _identity(self.path) == self._old:
-            refuse_what_is_there(self.path, force=True)  # once more: a person may have put a file there
+            refuse_what_is_there(self.path, force=True)  # again: somebody may have put a file there since
             exchange(self.draft, self.path)
         else:
             self._move_to(Path(os.path.realpath(self.path)))
@@ -62,7 +62,7 @@ class Replacement:
         return self.path
 
     def stay_beside(self) -> Path:
-        """Make the new run one of its own, named after the old one, which stays; its path. Raises ResourceError."""
+        """Keep both runs: the new one gets the old one's name and a number. Returns its path. Raises ResourceError."""
         for number in count(2):
             path = self.draft.parent / f"{self.path.name}-{number}"
             with suppress(FileExistsError):
@@ -72,33 +72,33 @@ class Replacement:
         return path
 
     def withdraw(self) -> None:
-        """Let go of the locks; a new run that was put nowhere vanishes."""
+        """Release the locks, and remove the new run if it is still hidden."""
         if not self._is_placed:
             shutil.rmtree(self.draft, ignore_errors=True)
         self._locks.close()
 
     def _move_to(self, path: Path) -> None:
-        """The old run has been removed by somebody."""
+        """Move the new run to `path`, which is free because somebody removed the old run. Raises UsageError."""
         try:
             move_into_place(self.draft, path)
         except FileExistsError as error:
-            what = "another run has come to this place meanwhile"
+            what = "another run was put at this path meanwhile"
             raise UsageError(what, str(self.path), "train again, with --run NAME") from error
 
 
 def moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
-    """The same corpus, whose folder has another name now."""
+    """A corpus whose folder was renamed to `folder`."""
 
-    def at(part: IdsFile | None) -> IdsFile | None:
-        return part and IdsFile(folder / part.path.name, part.header)
+    def at(part: IdsFile) -> IdsFile:
+        return IdsFile(folder / part.path.name, part.header)
 
-    train = IdsFile(folder / corpus.train.path.name, corpus.train.header)
-    return dataclasses.replace(corpus, folder=folder, train=train, valid=at(corpus.valid), test=at(corpus.test))
+    valid, test = corpus.valid and at(corpus.valid), corpus.test and at(corpus.test)
+    return dataclasses.replace(corpus, folder=folder, train=at(corpus.train), valid=valid, test=test)
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Which folder this is, whatever its name; None where there is none."""
+    """Device and inode of a folder, which stay the same when it is renamed; None if there is none."""
     with suppress(OSError):
-        found = path.stat()
-        return found.st_dev, found.st_ino
+        status = path.stat()
+        return status.st_dev, status.st_ino
     return None

@@ -1,4 +1,4 @@
-"""What a training was asked for: texts, settings and where it goes, every setting parsed and checked once."""
+"""What a training was asked to do: its texts, its settings, each parsed and checked once, and where the run goes."""
 
 import dataclasses
 import time
@@ -14,13 +14,13 @@ from charlm.corpus.prepare import is_prepared
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 
-MAX_NAME_LENGTH = 60  # characters; a file system takes 255 bytes, and a draft's name is longer than the run's
+MAX_NAME_LENGTH = 60  # characters; file names have at most 255 bytes, and a draft's name is longer
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The settings of a training, parsed. `given` holds those that were asked for; the others have their defaults."""
+    """The parsed settings of a training. `given` holds those that the user gave; all others have their defaults."""
 
     text: TextSettings = TextSettings()
     reading: CorpusSettings = CorpusSettings()
@@ -30,7 +30,7 @@ class Settings:
 
     @classmethod
     def parsed(cls, values: Mapping[str, Any]) -> Self:
-        """From what `charlm.settings.gather` found. Raises UsageError for a value that a setting cannot have."""
+        """Parse what `charlm.settings.gather` returned. Raises UsageError for a value that a setting cannot have."""
         parsed = cls(
             text=fill(TextSettings, values),
             reading=fill(CorpusSettings, values),
@@ -44,17 +44,17 @@ class Settings:
         return dataclasses.replace(parsed, given=typed)
 
     def given_of(self, *kinds: type) -> dict[str, Any]:
-        """Those of the given settings that belong to these dataclasses."""
+        """The settings given by the user that belong to one of these dataclasses."""
         names = {setting.name for kind in kinds for setting in dataclasses.fields(kind)}
         return {name: value for name, value in self.given.items() if name in names}
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainRequest:
-    """What `charlm train` was asked for."""
+    """The arguments of `charlm train`."""
 
     texts: Texts | None = None
-    """The text to train on, in one file or several; or the folder of a prepared one."""
+    """The text to train on, in one or several files, or the folder of a prepared text."""
     run: str | None = None
     valid: Path | None = None
     test: Path | None = None
@@ -65,19 +65,19 @@ class TrainRequest:
     command: str | None = None
     settings: Settings = Settings()
     kind: str = "language_model"
-    """What is trained; `lifecycle/kinds.py` knows the kinds."""
+    """The kind of network, one of KINDS in `lifecycle/kinds.py`."""
     began: float = field(default_factory=time.perf_counter)
-    """When the command began; its `--time` counts from there."""
+    """When the command began, by `time.perf_counter`; `--time` counts from there."""
 
     @cached_property
     def prepared(self) -> Path | None:
-        """The folder, where the text is what `charlm tokenize -o` wrote."""
+        """The folder of a text prepared by `charlm tokenize -o`; None for other texts."""
         paths = self.texts.paths if self.texts else ()
         return Path(paths[0]) if len(paths) == 1 and is_prepared(Path(paths[0])) else None
 
     @cached_property
     def corpus_name(self) -> str:
-        """What a run of this text is called: after the folder that all its files are in, or after the first file."""
+        """The default name for a run of this text: that of the folder with its files, or of the first file."""
         texts = self.texts or Texts(("text",))
         if texts.folder:
             return texts.folder.lstrip(".")[:MAX_NAME_LENGTH] or "text"
@@ -86,14 +86,14 @@ class TrainRequest:
             return "stdin"
         try:
             path = Path(first).resolve()
-        except (OSError, RuntimeError, ValueError):  # a loop of links, a NUL: what reads it will say so
+        except (OSError, RuntimeError, ValueError):  # a loop of links, or a NUL; opening it gives the error message
             path = Path(first)
         name = path.stem if path.suffix in COMPRESSED else path.name
         return Path(name).stem.lstrip(".")[:MAX_NAME_LENGTH] or "text"
 
     @cached_property
     def readable_name(self) -> str:
-        """The file's own name without its folder; of several files the folder's, or the first's and their number."""
+        """The text's name in messages and config.json: its file or folder, or its first file and how many others."""
         texts = self.texts or Texts(("text",))
         num_others = len(texts.paths) - 1
         name = texts.folder or Path(texts.paths[0]).name + (f" and {num_others:,} more" if num_others else "")
@@ -101,7 +101,7 @@ class TrainRequest:
 
 
 def check_request(request: TrainRequest) -> None:
-    """Raise UsageError for options of a new training that exclude each other, or do nothing."""
+    """Raise UsageError for options of a new training that exclude each other or have no effect."""
     if request.init_from is not None and request.tokenizer is not None:
         raise UsageError("--init-from brings its own tokenizer, without --tokenizer", to_do="leave it out")
     if request.texts is None:
@@ -115,7 +115,7 @@ def check_request(request: TrainRequest) -> None:
 
 
 def _check_model(settings: Settings) -> None:
-    """Raise UsageError for a size that this network has no part for."""
+    """Raise UsageError for a size of a part that this network does not have."""
     model, given = settings.model, settings.given
     for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
         if name not in CELLS[model.cell].settings:
@@ -126,7 +126,7 @@ def _check_model(settings: Settings) -> None:
 
 
 def _refuse_idle(request: TrainRequest, reason: str, *kinds: type) -> None:
-    """Raise UsageError naming the first option that does nothing for this reason."""
+    """Raise UsageError for the first given option, of these dataclasses, that has no effect because of `reason`."""
     idle = [flag(name) for name in request.settings.given_of(*kinds)]
     if request.prepared and request.texts:
         options: dict[str, object] = {"--valid": request.valid, "--test": request.test}
@@ -138,5 +138,5 @@ def _refuse_idle(request: TrainRequest, reason: str, *kinds: type) -> None:
 
 
 def readable(text: str) -> str:
-    """A text from the command line; bytes of it that are no text are escaped."""
+    """A string from the command line, with bytes that are not valid text escaped."""
     return text.encode("utf-8", "backslashreplace").decode()

@@ -1,4 +1,4 @@
-"""What a training came to: the best weights, measured in float32 on everything that was kept for it."""
+"""The result of a training: its best weights, measured in float32 on the validation and test parts."""
 
 import dataclasses
 import time
@@ -25,16 +25,17 @@ from charlm.training.state import Progress
 
 @dataclass(frozen=True)
 class TrainResult:
-    """Streamed: one running text, the state carried over lines. Cold: each line from the initial state.
+    """How a training went, and how good its best weights are.
 
-    Lines that were taken from all over a text are no running text: of those there is no streamed figure.
-    `train_nats_per_token` is measured in the manner of the training, without dropout, over as many tokens of the
-    training part as the validation part has; unknown symbols cost what they do in the mean of the training part.
+    Streamed figures are for continuous text, with the state carried over from line to line; cold figures start each
+    line from the initial state. There is no streamed figure when the validation lines were picked from all over the
+    text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as many tokens of the
+    training part as the validation part has; the cost of spelling unknown symbols is the training part's mean.
 
-    `seconds` are the command's, from its beginning to its figures, `training_seconds` those of training alone, of the
-    commands before it, too, when a run went on. Where `valid_tokens_measured` are fewer than `valid_tokens`, there was
-    not the time for more: all figures are estimates, from pieces spread evenly over each part, or every so many lines.
-    `unsaved` says why the end of the training, or these figures, could not be saved; the model is whole all the same.
+    `seconds` is the time of the whole command up to these figures, `training_seconds` that of training alone, with
+    earlier commands included when the run was resumed. If `valid_tokens_measured` is below `valid_tokens`, time was too
+    short to measure everything: all figures are then estimates, from pieces or lines spread evenly over each part.
+    `unsaved` says why the final state or these figures could not be saved; the model is intact nevertheless.
     """
 
     run: str
@@ -45,24 +46,25 @@ class TrainResult:
     num_params: int
     mode: str
     ended: str
-    """Why training came to its end."""
+    """Why training ended, in words."""
     best_step: int
-    """The step that the best weights, which were measured, are of."""
+    """The step at which the best weights were saved."""
     train_nats_per_token: float
     valid_streamed: Tally | None
     valid_cold: Tally | None
     test: Tally | None
+    """Cold in sentence mode, else streamed."""
     valid_tokens: int
     valid_tokens_measured: int
     unsaved: ResourceError | None = None
 
     @property
     def valid(self) -> Tally | None:
-        """Measured in the manner of the training: streamed, or line by line in sentence mode; `test` likewise."""
+        """The validation figures that match the mode of training: cold in sentence mode, else streamed."""
         return self.valid_cold if self.mode == "sentence" else self.valid_streamed
 
     def as_json(self) -> dict[str, object]:
-        """The figures that scripts rely on. `valid_` and `test_` are streamed; in sentence mode, line by line."""
+        """The figures for scripts (`--json`) and the log. `valid_` and `test_` are streamed; in sentence mode, cold."""
         return {
             "run": self.run,
             "steps": self.steps,
@@ -85,7 +87,7 @@ class TrainResult:
 
 @dataclass(frozen=True)
 class Outcome:
-    """A training that has come to its end, before it is measured."""
+    """A training that has ended, before its final figures are measured."""
 
     run: RunDirectory
     corpus: PreparedCorpus
@@ -100,10 +102,10 @@ class Outcome:
 
 
 def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
-    """Load the best weights of a language model and measure them; `show` is told what share of it is done.
+    """Measure the best weights of a language model; `show` is called with the share that is done (0 to 1).
 
-    With a time for the whole command no more is measured than there is time for. The log has the result, too, unless
-    another process holds the run meanwhile.
+    With a time limit for the command, only as much is measured as there is time for. The result is also logged, unless
+    another process holds the run's lock.
     """
     objective: LanguageModelObjective = outcome.objective
     architecture = objective.network.architecture
@@ -143,7 +145,7 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
 
 
 def logged(outcome: Outcome, result: TrainResult) -> TrainResult:
-    """The result with its seconds, after a line in the log; that the line cannot be written spoils no figure."""
+    """The result with its `seconds`, after logging it. If the log cannot be written, `unsaved` says why."""
     result = dataclasses.replace(result, seconds=time.perf_counter() - outcome.began)
     try:
         with suppress(UsageError), writing(outcome.run.path):
@@ -157,7 +159,7 @@ def _train_nats(predictor: Predictor, corpus: PreparedCorpus, share: float, line
     ids, eos_id = corpus.train.ids[1 : 1 + train_tokens(corpus)], corpus.tokenizer.eos_id
     if share < 1 and not line_by_line:
         scores = [logprobs for _, logprobs in score_pieces(predictor, ids, eos_id, share)]
-        nats = -sum(float(one.sum()) for one in scores) / sum(map(len, scores))
+        nats = -sum(float(logprobs.sum()) for logprobs in scores) / sum(map(len, scores))
     else:
         nats = mean_nats(predictor, spread_lines(ids, eos_id, share) if line_by_line else [ids], eos_id)
     return nats + spelling_nats(corpus.train.header.unknown_bytes) / corpus.train.num_tokens

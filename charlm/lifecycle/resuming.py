@@ -1,4 +1,4 @@
-"""Going on with a run: which one, what may be given anew, what has changed meanwhile, and its newest whole state."""
+"""Resuming a run: find it, read its newest state, and check what was given and what has changed since."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -26,28 +26,27 @@ from charlm.text.tokenizer import load_tokenizer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
 
-MAX_THREADS_PER_CORE = 8  # what a run of a larger machine has beyond that is of no use
+MAX_THREADS_PER_CORE = 8  # with more, as in a run from a larger machine, training would crawl
 
 
 def resume(request: TrainRequest, instruments: Instruments) -> Session:
-    """Go on with a run: its own text and settings; only its length, threads and device may be given anew.
+    """Resume a run with its own text and settings; only its length, patience, threads and device may be changed.
 
     Raises UsageError for settings, texts or tokenizers that the run does not have, and RunError for a damaged run.
     """
-    _refuse_new_beginnings(request)
-    run = RunDirectory(_run_of(request))
+    _refuse_options_of_new_runs(request)
+    run = RunDirectory(_find_requested_run(request))
     notes = [*about_copies(run.path)] if request.run is None else []
-    config, newest = read_config(run), run.stamp(LAST)
-    # The stamp comes first: what another training saves from now on is not to be overwritten.
+    config, newest = read_config(run), run.stamp(LAST)  # before reading it, to notice if another process saves one
     saved, notes_on_state = _newest_state(run, config)
     stored, given = saved.training if saved else config.training, request.settings.given
     _refuse_other_settings(run, config, stored, given)
     notes += [*_refuse_other_texts(run, config, request), *_changes(config), *notes_on_state]
     training, replan, is_patient = _given_anew(stored, given, has_ended=bool(saved and saved.scalars.ended))
     if (training.threads or 1) > MAX_THREADS_PER_CORE * cores() and "threads" not in given:
-        notes.append(f"{training.threads:,} threads are too many here: {cores()}; what follows may differ a little")
+        notes.append(f"{training.threads:,} threads are too many here, using {cores()}: the result may differ a little")
         training = dataclasses.replace(training, threads=cores())
-    remove_left_drafts(run.path)  # of a training that was to replace this run, and was killed
+    remove_left_drafts(run.path)  # left by a killed training that would have replaced this run
     machine = find_machine(training)
     check_space(run.path, disk_bytes(config.architecture, training) - run.weights_bytes())
     micro_batches = fitting_micro_batches(config.architecture, training, machine, instruments.free_memory)
@@ -67,23 +66,23 @@ def resume(request: TrainRequest, instruments: Instruments) -> Session:
     return open_session(opening, instruments)
 
 
-def _refuse_new_beginnings(request: TrainRequest) -> None:
+def _refuse_options_of_new_runs(request: TrainRequest) -> None:
     for option, is_given in {"--init-from": request.init_from is not None, "--force": request.force}.items():
         if is_given:
-            what = f"--resume goes on with a run as it is, {option} begins anew"
+            what = f"--resume goes on with a run as it is, {option} starts a new one"
             raise UsageError(what, to_do="give one of them")
 
 
-def _run_of(request: TrainRequest) -> Path:
-    """The run that is asked for; without a name that of the text, or the newest of all."""
+def _find_requested_run(request: TrainRequest) -> Path:
+    """The run that was named; else the newest run of the given text; else the newest run. Raises RunError."""
     name = request.run
     if name is None and request.texts is not None:
-        name = _newest_run_of(request)
+        name = _newest_run_of_text(request)
     return find_run(name, saved=False)
 
 
-def _newest_run_of(request: TrainRequest) -> str:
-    """The run of this text that was saved last; damaged runs are passed over."""
+def _newest_run_of_text(request: TrainRequest) -> str:
+    """The run of the requested text that was saved last, damaged ones skipped; else the default name for this text."""
     for path in list_runs(saved=False):
         with suppress(RunError):
             if read_config(RunDirectory(path)).corpus.name == request.readable_name:
@@ -92,44 +91,45 @@ def _newest_run_of(request: TrainRequest) -> str:
 
 
 def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[SavedState | None, list[str]]:
-    """The newest whole state, and what is to be said of it. Raises RunError when it is lost."""
+    """The newest undamaged state, None if nothing was saved yet, and notes on it. Raises RunError if it is lost."""
     if not (run.has(LAST) or run.has(PREVIOUS)):
-        if run.has(BEST):  # which is never saved before a first state is
+        if run.has(BEST):  # never saved before the first state
             raise run.damaged("last.safetensors", "is missing, and previous.safetensors too")
         return None, ["nothing was saved yet: starting from the beginning"]
     weights, note = run.load_newest(config.max_state_bytes)
     saved = read_state(weights, config.training, run.path / f"{PREVIOUS if note else LAST}.safetensors")
     from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
     if saved.step and not saved.has_todays_windows:
-        from_here += ", at the start of a pass: this run is of an older charlm, which laid its windows otherwise"
-    return saved, [*filter(None, [note]), *_about_log(run, saved), from_here]
+        from_here += ", at the start of a pass: this run is of an older charlm, which cut the text into other windows"
+    return saved, [*([note] if note else []), *_about_log(run, saved), from_here]
 
 
 def _about_log(run: RunDirectory, saved: SavedState) -> Iterator[str]:
-    """What is to be said of the log. Raises RunError when it is not as it was when the state was saved."""
+    """A note if the log is missing. Raises RunError if it was changed since the state was saved."""
     if run.log.begins_as_saved(saved.weights.scalars):
         return
     if run.log.num_bytes:
-        raise run.log.damaged("is not as it was written; without it, training goes on with a new log")
+        raise run.log.damaged("was changed after it was written; without it, training goes on with a new log")
     yield "metrics.jsonl is missing: the log begins anew"
 
 
 def _given_anew(
     stored: TrainingSettings, given: Mapping[str, Any], has_ended: bool
 ) -> tuple[TrainingSettings, bool, bool]:
-    """The settings to go on with; whether the length is new; whether lack of improvement so far is forgotten."""
-    anew = {name: value for name, value in given.items() if name in GIVEN_ANEW and getattr(stored, name) != value}
+    """The settings to continue with; whether the length is new; whether to forget evaluations without improvement."""
+    changed = {name: value for name, value in given.items() if name in GIVEN_ANEW and getattr(stored, name) != value}
     if "time" in given and has_ended:
-        anew["time"] = given["time"]  # as long again
-    replan = bool(set(LENGTHS) & set(anew))
+        changed["time"] = given["time"]  # even if it is the same: train for that long again
+    replan = bool(set(LENGTHS) & set(changed))
     cleared: dict[str, Any] = dict.fromkeys(LENGTHS) if replan else {}
-    training = dataclasses.replace(stored, **(cleared | anew))
-    return training, replan, replan or "patience" in anew
+    training = dataclasses.replace(stored, **(cleared | changed))
+    return training, replan, replan or "patience" in changed
 
 
 def _refuse_other_settings(
     run: RunDirectory, config: RunConfig, stored: TrainingSettings, given: Mapping[str, Any]
 ) -> None:
+    """Raise UsageError for a setting that this run has with another value and that cannot be changed."""
     own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.reading)}
     own |= {**dataclasses.asdict(config.architecture), "vocab_size": config.text.vocab_size}
     own |= {name: value for name, value in dataclasses.asdict(stored).items() if value is not None}
@@ -141,7 +141,7 @@ def _refuse_other_settings(
 
 
 def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
-    """A text or tokenizer that is given must be the one that the run began with, whose ids are in the run."""
+    """Raise UsageError unless the given texts and tokenizer are those that the run was created from; yield notes."""
     facts, texts = config.corpus, request.texts or Texts(())
     given = (
         (request.texts, facts.sha256),
@@ -150,10 +150,10 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     )
     for text, sha256 in given:
         if text is not None and not facts.sha256:  # a run of an older charlm
-            yield f"whether {text} is the text that this run began with was not noted then: going on with its own copy"
+            yield f"whether this run began with {text} was not recorded: going on with its own copy"
         elif text is not None and _sha256(text, config) != sha256:
             what = "this is not the text that the run began with, or it has changed since"
-            to_do = "leave it out to go on with the run's own copy, or begin anew from its weights: --init-from"
+            to_do = "leave it out to go on with the run's own copy, or start a new run from its weights: --init-from"
             raise UsageError(what, f"{text}, and {run.path}", f"{to_do} {run.path.name}")
     tokenizer = request.tokenizer
     if tokenizer is not None and load_tokenizer(tokenizer).sha256() != load_tokenizer(run.path).sha256():
@@ -168,9 +168,9 @@ def _sha256(text: Texts, config: RunConfig) -> str:
 
 
 def _changes(config: RunConfig) -> Iterator[str]:
-    """What is not as it was when the run began, and can make the steps to come differ in their last digits."""
+    """A note on versions that have changed since the run was created, which can change the last digits of results."""
     now = {"charlm": __version__, "torch": str(torch.__version__), "numpy": np.__version__}
     then = {"charlm": config.charlm, **config.versions}
     changed = [f"{name} {then.get(name)} (now {version})" for name, version in now.items() if then.get(name) != version]
     if changed:
-        yield f"this run began with {', '.join(changed)}: what follows may differ in its last digits"
+        yield f"this run began with {', '.join(changed)}: the result may differ in its last digits"

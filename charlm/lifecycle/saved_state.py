@@ -1,4 +1,4 @@
-"""A state of training as a weights file: its tensors, and the scalars that belong to it. All formats are read."""
+"""A training state as a weights file: its tensors, and further numbers. Files of all formats can be read."""
 
 import dataclasses
 import math
@@ -24,40 +24,40 @@ from charlm.training.language_model import at_start_of_pass
 from charlm.training.state import Progress, TrainingState
 
 GIVEN_ANEW = (*LENGTHS, "patience", "threads", "device")
-"""Settings that may differ each time a run goes on; the newest state has them."""
+"""Settings that may be changed each time a run is resumed. The newest saved state holds their values."""
 MAX_MICRO_BATCHES = 1 << 16
 GENERATOR = "dropout_generator"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scalars:
-    """What a saved state has beside its tensors. Older formats lack what has a default."""
+    """What a saved state holds in addition to its tensors. Fields with a default are missing in older formats."""
 
     progress: dict[str, Any]
     metrics_length: Count
-    """Bytes of the log that belong to the state."""
+    """Length of the log in bytes when the state was saved."""
     plan: StepBudget
     length: dict[str, Any] = field(default_factory=dict)
-    """The settings GIVEN_ANEW, as they were last."""
+    """The values of the settings in GIVEN_ANEW."""
     device: ShortText | None = None
     check_tokens: int = CHECK_TOKENS
-    """How many tokens the quick checks have."""
+    """How many tokens a quick check reads."""
     ended: ShortText = ""
-    """Why training came to its end, where it did."""
+    """Why training ended; empty if it did not."""
     layout: int | None = None
-    """How windows follow from the text; a position is of no use where that has changed."""
+    """Which rule cuts the text into windows; the position is only valid under the same rule."""
 
 
 @dataclass(frozen=True)
 class SavedState:
-    """A state that was read from a run's folder."""
+    """A training state that was read from a run's folder."""
 
     weights: Weights
     scalars: Scalars
     training: TrainingSettings
-    """The run's settings, with what was given anew when the run went on."""
+    """The run's settings, with those that were changed when the run was resumed."""
     where: str
-    """The file, for messages."""
+    """The path of the file, for messages."""
 
     @property
     def step(self) -> int:
@@ -65,13 +65,13 @@ class SavedState:
 
     @property
     def has_todays_windows(self) -> bool:
-        """Whether its position means the same today: runs of formats up to 3 laid their windows otherwise."""
+        """Whether its position is still valid: up to format 3 the text was cut into windows by another rule."""
         return self.scalars.layout == LAYOUT
 
     def state(self, micro_batches: int = 1) -> TrainingState:
-        """The state to go on with; where windows were laid in another way, that is at the start of its pass.
+        """The state to continue from: at the start of its pass if the text is now cut into other windows.
 
-        A batch has at least `micro_batches` parts, where memory is short now. Raises RunError.
+        Each batch is computed in at least `micro_batches` parts, as free memory requires. Raises RunError.
         """
         with refusing(self.where):
             tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.tensors.items()}
@@ -80,78 +80,85 @@ class SavedState:
             return TrainingState(tensors, self._progress(micro_batches), self.scalars.plan)
 
     def is_of_another_device(self, device: str, fresh: TrainingState) -> bool:
-        """Whether it was saved on another kind of device than `device`, on which a training has the `fresh` state.
+        """Whether it was saved on another kind of device than `device`.
 
-        Older states do not say, but the generators of one kind of device are of one length.
+        States of older versions do not record the device. For these the length of a random generator's state is
+        compared with that in `fresh`, a new training's state on `device`: it depends on the kind of device alone.
         """
         if self.scalars.device is not None:
             return self.scalars.device != device
         generator = self.weights.tensors.get(GENERATOR)
         if generator is None or generator.ndim != 1 or generator.dtype != np.uint8:
-            return False  # which is no generator of any device
+            return False  # not the state of a generator; refused later
         return len(generator) != len(fresh.tensors[GENERATOR])
 
     def _progress(self, micro_batches: int) -> Progress:
         numbers = {name: math.inf if value is None else value for name, value in self.scalars.progress.items()}
-        if "evaluated_at" not in numbers:  # of format 2 or 1: no state was saved with an evaluation left to do
+        if "evaluated_at" not in numbers:  # formats 1 and 2 saved a state only after its evaluation
             numbers["evaluated_at"] = self.step
         progress = read_record(Progress, numbers)
         if progress.step != self.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
-            raise ValueError("has a state of training that contradicts itself")
+            raise ValueError("has a training state that contradicts itself")
         if not (1 <= progress.micro_batches <= MAX_MICRO_BATCHES and 0 < progress.learning_rate_scale <= 1):
-            raise ValueError("has a state of training that cannot be")
+            raise ValueError("has a training state that is impossible")
         progress.micro_batches = max(progress.micro_batches, micro_batches)
         return progress
 
 
 def read_state(weights: Weights, training: TrainingSettings, where: Path) -> SavedState:
-    """What a weights file of `last` or `previous` holds. Raises RunError naming the file."""
+    """The state in `weights`, read from the file `where` (`last` or `previous`). Raises RunError naming the file."""
     with refusing(str(where)):
         values = dict(weights.scalars)
-        if "plan" not in values:  # of format 1
+        if "plan" not in values:  # format 1
             values["plan"] = {name: values.get(name) for name in ("total_steps", "decisions")}
         scalars = read_record(Scalars, values)
         if not 0 < scalars.check_tokens <= CHECK_TOKENS:
             scalars = dataclasses.replace(scalars, check_tokens=CHECK_TOKENS)
-        unknown = scalars.length.keys() - set(GIVEN_ANEW)
-        if unknown:
-            raise ValueError(f"has a length that cannot be: {min(unknown)[:100]}")
         try:
-            length = read_record(TrainingSettings, scalars.length)
-            check(length)
-            if length.time is not None:
-                seconds(length.time)
+            own = _settings_given_anew(scalars.length)
         except (ValueError, UsageError) as error:
-            raise ValueError(f"has a length that cannot be: {str(error)[:100]}") from error
-        own = {name: getattr(length, name) for name in scalars.length}
+            raise ValueError(f"has a length that is impossible: {str(error)[:100]}") from error
         return SavedState(weights, scalars, dataclasses.replace(training, **own), str(where))
 
 
+def _settings_given_anew(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings in a saved state's `length`, checked. Raises ValueError or UsageError."""
+    unknown = values.keys() - set(GIVEN_ANEW)
+    if unknown:
+        raise ValueError(min(unknown))
+    settings = read_record(TrainingSettings, values)
+    check(settings)
+    if settings.time is not None:
+        seconds(settings.time)
+    return {name: getattr(settings, name) for name in values}
+
+
 def weights_of(state: TrainingState, **facts: Any) -> Weights:
-    """A state as the content of a weights file; `facts` are the other fields of Scalars."""
+    """A training state as the content of a weights file; `facts` are the remaining fields of Scalars."""
     scalars = {"progress": finite(dataclasses.asdict(state.progress)), "plan": state.budget.plan(), **facts}
     return Weights(arrays_of(state.tensors), state.progress.step, scalars | {"layout": LAYOUT})
 
 
 def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
+    """Torch tensors as contiguous NumPy arrays."""
     return {name: np.asarray(tensor.detach().cpu().numpy(), order="C") for name, tensor in tensors.items()}
 
 
 def with_generators_of(state: TrainingState, fresh: TrainingState) -> TrainingState:
-    """A state of another device with the random generators of one that was begun on this device."""
+    """A state that was saved on another device, with the random generators of `fresh`, a new one on this device."""
     own = {name: tensor for name, tensor in fresh.tensors.items() if name.endswith("_generator")}
     tensors = {name: own.get(name, tensor) for name, tensor in state.tensors.items()}
     return dataclasses.replace(state, tensors=tensors)
 
 
 def finite(record: Mapping[str, Any]) -> dict[str, Any]:
-    """JSON has no infinity: None stands for it."""
+    """A record for JSON, with None for every number that is not finite, which JSON cannot express."""
     return {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in record.items()}
 
 
 @contextmanager
 def refusing(where: str) -> Iterator[None]:
-    """A state that cannot be is a RunError naming its file."""
+    """Turn errors about a malformed state in the block into a RunError naming its file, `where`."""
     try:
         yield
     except (ValueError, KeyError, TypeError, AttributeError) as error:

@@ -1,4 +1,4 @@
-"""One training of a run: everything opened, with lock, signals and keeper around the trainer."""
+"""One training of a run: the trainer, with the run's lock, signal handling and saving around it."""
 
 import math
 import time
@@ -34,7 +34,7 @@ from charlm.training.trainer import Fault, Trainer
 
 @dataclass(frozen=True)
 class Instruments:
-    """What a training measures with; a test puts others in their place."""
+    """The clock, the memory gauge and the signals that a training uses; tests pass their own."""
 
     clock: Callable[[], float] = time.perf_counter
     free_memory: Callable[[str], int | None] = free_memory
@@ -44,30 +44,30 @@ class Instruments:
 
 @dataclass(frozen=True, kw_only=True)
 class Opening:
-    """A run, and how to train it: what creation and resuming have decided."""
+    """A run and how to train it, as decided when it was created or resumed."""
 
     run: RunDirectory
     config: RunConfig
     training: TrainingSettings
-    """The run's settings, with the length given anew where it goes on."""
+    """The run's settings, with those changed on resuming."""
     machine: Machine
     micro_batches: int
-    """Parts of a batch that memory has room for."""
+    """In how many parts each batch is computed, so that it fits into memory."""
     began: float
     notes: list[str]
     saved: SavedState | None = None
-    """The state to go on from."""
+    """The state to continue from; None for a new run."""
     replan: bool = False
-    """Whether the length was given anew."""
+    """Whether a new length was given on resuming."""
     is_patient: bool = False
-    """Whether to go on although training ended for lack of improvement."""
+    """Whether to forget the evaluations without improvement so far, which may have ended training."""
     newest: Stamp | None = None
-    """Of the last state that was there before it was read."""
+    """The stamp of `last` before it was read, to notice if another process trains the run."""
 
 
 @dataclass
 class Session:
-    """One training, nothing of it done yet."""
+    """One training, ready to start. `events` runs it, `measure` gives the final figures."""
 
     run: RunDirectory
     corpus: PreparedCorpus
@@ -80,11 +80,11 @@ class Session:
     began: float
     notes: list[str]
     log_bytes: int
-    """Bytes of the log that belong to the state it begins with; the rest is cut."""
+    """Length of the log, in bytes, at the state it starts from; the rest is cut off."""
     newest: Stamp | None
     instruments: Instruments
     finished: Finished | None = None
-    """How it ended, once it has."""
+    """How training ended; None before."""
 
     @property
     def architecture(self) -> Architecture:
@@ -92,26 +92,28 @@ class Session:
 
     @property
     def unsaved(self) -> ResourceError | None:
+        """Why the final state could not be saved; None if it was."""
         return self.keeper.unsaved
 
     @property
     def spared(self) -> Path | None:
+        """The path of the old run, if training was interrupted before the new run could replace it."""
         return self.keeper.spared
 
     @property
     def is_hidden(self) -> bool:
-        """Whether the run has not taken the place yet of the one that it replaces."""
+        """Whether the run is still in a hidden folder because it has not replaced the old run yet."""
         return self.keeper.replacement is not None
 
     def events(self) -> Generator[Event, None, None]:
-        """Train, save and log; from the first saved step on the run directory holds a usable `best`.
+        """Train, save and log, holding the run's lock. Once a step is saved, the run has a usable `best`.
 
-        Whoever stops listening ends the training as a signal does, with its newest state saved; after the last event
-        nothing is held any more. A run that replaces another is hidden until its first `best`: what fails before leaves
-        the old run as it was, and a training that is ended before becomes a run of its own beside it.
-        Raises UsageError when another process trains this run or has done so meanwhile; nothing is changed then.
+        A caller that stops iterating ends the training as a signal does: its newest state is saved. The lock is
+        released before the last event, Finished. A run that replaces another is hidden until its first `best`: an
+        error before that leaves the old run unchanged, and an interrupted training becomes a separate run next to it.
+        Raises UsageError when another process trains this run, or has trained it since it was read; nothing is changed.
         """
-        self._refuse_another_run()  # before the lock, which would be in the way of the one that replaced this run
+        self._refuse_another_run()  # before locking, so as not to block a process whose run replaced this one
         with self._locked(), self.instruments.catching_signals() as stop:
             self._refuse_another_run()
             self.keeper.begin(self.trainer.state(), self.log_bytes)
@@ -125,7 +127,7 @@ class Session:
         yield self.finished
 
     def measure(self, show: Callable[[float], None] = lambda share: None) -> TrainResult:
-        """The final figures, once training has ended; `show` is told what share of them is done, now and then."""
+        """Measure the final figures after training; `show` is called with the share that is done (0 to 1)."""
         assert self.finished is not None
         outcome = Outcome(
             run=self.run,
@@ -141,7 +143,7 @@ class Session:
         return kind_of(self.config, str(self.run.path)).measure(outcome, show)
 
     def _refuse_another_run(self) -> None:
-        """See that run and state are still those that were read."""
+        """Raise UsageError unless the run and its newest state are still those that were read."""
         is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
         if not is_same or self.run.stamp(LAST) != self.newest:
             what = "another process has trained this run meanwhile, or replaced it"
@@ -154,7 +156,7 @@ class Session:
 
 
 def open_session(opening: Opening, instruments: Instruments) -> Session:
-    """A training at its first step, or where its saved state was. Raises RunError for a run that is damaged."""
+    """A training at its first step or at its saved state. Raises RunError for a damaged run."""
     run, config, machine = opening.run, opening.config, opening.machine
     training, saved = opening.training, opening.saved
     if machine.device == "cpu":
@@ -169,7 +171,7 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
     objective.check_tokens = saved.scalars.check_tokens if saved else limit.check_tokens if limit else CHECK_TOKENS
     keeper = RunKeeper(run, training, machine.device, objective.check_tokens, objective.has_check)
     notes = list(opening.notes)
-    now = instruments.clock()  # at last, for all of this takes its time
+    now = instruments.clock()  # only now: everything above takes time
     trainer = Trainer(
         objective,
         training,
@@ -202,13 +204,13 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
 
 
 def _go_on(session: Session, saved: SavedState, opening: Opening) -> None:
-    """Put a session where a saved state was. Raises RunError when that is not one of this training."""
+    """Put a session at its saved state. Raises RunError when that state does not belong to this training."""
     trainer, fresh, device = session.trainer, session.trainer.state(), session.machine.device
     state = saved.state(opening.micro_batches)
     if saved.is_of_another_device(device, fresh):
         state = with_generators_of(state, fresh)
         there = f"on {saved.scalars.device[:20]}" if saved.scalars.device else "on another device"
-        what_follows = "random numbers are drawn anew, so what follows is not what it would have been there"
+        what_follows = "random numbers are drawn anew, so the result is not what it would have been there"
         session.notes.append(f"this run was saved {there} and goes on on {device}: {what_follows}")
     fresh_budget = trainer.budget
     with refusing(saved.where):
@@ -216,18 +218,19 @@ def _go_on(session: Session, saved: SavedState, opening: Opening) -> None:
     if opening.replan:
         trainer.budget = fresh_budget
         trainer.budget.begin_at(saved.step, trainer.progress.seconds)
-    elif trainer.budget.seconds is None:  # a plan of an older charlm says neither for how long nor how many at most
+    elif trainer.budget.seconds is None:  # plans of older versions had no time and no ceiling
         trainer.budget.seconds, trainer.budget.ceiling = fresh_budget.seconds, fresh_budget.ceiling
     if opening.is_patient:
         trainer.progress.evaluations_without_improvement = 0
     session.log_bytes = saved.scalars.metrics_length
-    _look_at_best(session)
+    _read_best(session)
 
 
-def _look_at_best(session: Session) -> None:
-    """Find out early whether the best weights are whole. They can be of a later step than the state, after a crash.
+def _read_best(session: Session) -> None:
+    """Note how good the best weights on disk are. Raises RunError now, not at the end, if they are damaged.
 
-    Training may come to them again, or never: only what is as good may replace them.
+    After a crash they can be from a later step than the state. Since training may not reach their quality again, the
+    keeper must not replace them by worse ones.
     """
     if not session.run.has(BEST):
         session.trainer.progress.best_nats_per_token = math.inf
@@ -238,7 +241,7 @@ def _look_at_best(session: Session) -> None:
 
 
 def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
-    """The run's own corpus. Raises RunError when it is damaged, incomplete or another one."""
+    """The corpus in the run's folder. Raises RunError when it is damaged, incomplete or that of another run."""
     corpus, facts = open_prepared(run.corpus, config.corpus.seal), config.corpus
     num_tokens = {"train": facts.train_tokens, "valid": facts.valid_tokens, "test": facts.test_tokens}
     for name, part in {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}.items():

@@ -5,9 +5,9 @@ from torch import Tensor
 
 
 def variational_dropout(x: Tensor, rate: float, generator: torch.Generator | None) -> Tensor:
-    """Zero each unit of x (T, B, size) with probability `rate`, for all T alike, and scale the rest by 1 / (1 - rate).
+    """Zero each unit of x (T, B, size) with probability `rate`, at all T alike, and scale the others by 1 / (1 - rate).
 
-    Without a generator nothing is dropped: that is how a network is used, as opposed to trained.
+    Without a generator, as outside training, nothing is dropped.
     """
     if generator is None or rate == 0.0:
         return x

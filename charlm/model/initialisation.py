@@ -1,4 +1,4 @@
-"""How a network's weights start before training: each is drawn as its cell or the architecture says."""
+"""Initial weights of a network: each is drawn as its cell or the architecture specifies."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from charlm.network.architecture import Architecture
 
 
 def draw_weights(architecture: Architecture, generator: torch.Generator) -> dict[str, Tensor]:
-    """All weights of a network that has not been trained yet, by name, in float32."""
+    """All initial weights of a network by name, in float32, drawn in the order of `architecture.weights`."""
     weights = {}
     for name, new in architecture.weights().items():
         weights[name] = torch.zeros(new.size)
@@ -19,24 +19,24 @@ def draw_weights(architecture: Architecture, generator: torch.Generator) -> dict
 
 
 def _glorot(weight: Tensor, architecture: Architecture, generator: torch.Generator) -> None:
-    """Glorot & Bengio 2010, uniform."""
+    """Uniform as in Glorot & Bengio 2010."""
     nn.init.xavier_uniform_(weight, generator=generator)
 
 
 def _glorot_by_gate(weight: Tensor, architecture: Architecture, generator: torch.Generator) -> None:
-    """Glorot & Bengio 2010, uniform, each gate's block on its own."""
+    """Uniform as in Glorot & Bengio 2010, each gate's block separately."""
     for block in torch.split(weight, architecture.hidden_size):
         nn.init.xavier_uniform_(block, generator=generator)
 
 
 def _orthogonal_by_gate(weight: Tensor, architecture: Architecture, generator: torch.Generator) -> None:
-    """Saxe et al. 2014, arXiv 1312.6120, each gate's block on its own."""
+    """Orthogonal as in Saxe et al. 2014, arXiv 1312.6120, each gate's block separately."""
     for block in torch.split(weight, architecture.hidden_size):
         nn.init.orthogonal_(block, generator=generator)
 
 
 def _forget_open(weight: Tensor, architecture: Architecture, generator: torch.Generator) -> None:
-    """Biases of zero, but one for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
+    """Biases of 0, except 1 for the forget gate (Gers et al. 2000; Jozefowicz et al. 2015)."""
     blocks = torch.split(weight, architecture.hidden_size)
     for gate, block in zip(architecture.recurrent_cell.gates, blocks, strict=True):
         nn.init.constant_(block, 1.0 if gate == "f" else 0.0)

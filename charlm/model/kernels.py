@@ -1,6 +1,6 @@
-"""Ways to run a layer's cell over all time steps. Each computes the cell's equation; they differ in speed alone.
+"""Ways to run a layer's cell over all time steps. All compute the cell's equation; they differ only in speed.
 
-`unroll` is the equation itself, step by step, and the twin that all others are held against.
+`unroll` is the equation itself, step by step, and the slow twin that tests compare all others with.
 Shapes: T time, B batch, I input, H hidden; each part of the state (B, size).
 """
 
@@ -23,22 +23,22 @@ def unroll(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tenso
 
 
 def unroll_gathered(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-    """The same, with each large matrix's gradient as one product over all steps."""
+    """The equation step by step, as in `unroll`, but each matrix's gradient is one product over all steps."""
     shared = {name: shared_by_steps(weight, len(x), x.shape[1]) for name, weight in weights.items()}
     projected = cell.project(x, weights, TorchOps)
-    with torch.autocast(x.device.type, enabled=False):  # each weight has its products' type already
+    with torch.autocast(x.device.type, enabled=False):  # the weights already have the type for products
         return _steps(cell, projected, state, shared, GatheringOps)
 
 
 def run_linear(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-    """Cells whose step is h' = keep * h + new: everything but that line at once, and that line in a bare loop."""
+    """For cells with the step h' = keep * h + new: that line in a bare loop, everything else for all steps at once."""
     keep, new = cell.project(x, weights, TorchOps)
     output = LinearRecurrence.apply(keep, new, state[0])  # type: ignore[no-untyped-call]
-    return output, (output[-1].clone(),)  # not a view, which would keep all of it alive
+    return output, (output[-1].clone(),)  # a copy: a view would keep the whole output in memory
 
 
 class LinearRecurrence(torch.autograd.Function):
-    """h[t] = keep[t] * h[t-1] + new[t]: keep and new (T, B, H), h[-1] (B, H) -> h (T, B, H)."""
+    """h[t] = keep[t] * h[t-1] + new[t], with its gradient: keep and new (T, B, H), h[-1] (B, H) -> h (T, B, H)."""
 
     @staticmethod
     def forward(ctx: Any, keep: Tensor, new: Tensor, h: Tensor) -> Tensor:
@@ -61,7 +61,7 @@ class LinearRecurrence(torch.autograd.Function):
 
 
 def torch_kernel(function: Callable[..., Any]) -> Kernel:
-    """A layer of torch.nn: oneDNN or native on a processor, cuDNN on a GPU."""
+    """A kernel from a function of torch such as `torch.lstm`: oneDNN or native code on a CPU, cuDNN on a GPU."""
 
     def run(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
         flat = [weights[name] for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")]
@@ -75,7 +75,7 @@ def torch_kernel(function: Callable[..., Any]) -> Kernel:
 
 
 def run_lstm(cell: Cell, x: Tensor, state: State, weights: Weights) -> tuple[Tensor, State]:
-    """torch's LSTM, but in bfloat16 on a processor that lacks it: there oneDNN, which runs it, fails."""
+    """torch's LSTM; `unroll_gathered` in bfloat16 on a CPU without bfloat16, where torch's (by oneDNN) fails."""
     in_bfloat16 = x.device.type == "cpu" and torch.is_autocast_enabled("cpu")
     if in_bfloat16 and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
         return unroll_gathered(cell, x, state, weights)
@@ -89,20 +89,21 @@ TORCH_LOOPS: dict[str, Kernel] = {
     "rnn_relu": torch_kernel(torch.rnn_relu),
     "gru": torch_kernel(torch.gru),
 }
-MIN_GATHERED_UNITS = 512  # units; in training, from here on, `unroll_gathered` overtakes torch's loops on a processor
+MIN_GATHERED_UNITS = 512  # units; from here on `unroll_gathered` trains faster on a CPU than torch's loops
 
 
 def kernel_for(cell_name: str, device: str, hidden_size: int) -> Kernel:
-    """The fastest way to run a cell, as measured; without gradients torch's loops are always faster."""
+    """The kernel that was measured to be the fastest for a cell. Without gradients torch's loops always win."""
     if cell_name in KERNELS:
         return KERNELS[cell_name]
-    gathered = device == "cpu" and hidden_size >= MIN_GATHERED_UNITS and torch.is_grad_enabled()
-    return unroll_gathered if gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
+    is_gathered = device == "cpu" and hidden_size >= MIN_GATHERED_UNITS and torch.is_grad_enabled()
+    return unroll_gathered if is_gathered else TORCH_LOOPS.get(cell_name, unroll_gathered)
 
 
 def _steps(cell: Cell, projected: Projected, state: State, weights: Weights, ops: Ops) -> tuple[Tensor, State]:
+    """Run a cell's step over all T steps of its projected input -> output (T, B, its size) and the new state."""
     outputs = []
-    for now in zip(*(part.unbind() for part in projected), strict=True):
-        state = cell.step(now, state, weights, ops)
+    for projected_t in zip(*(part.unbind() for part in projected), strict=True):
+        state = cell.step(projected_t, state, weights, ops)
         outputs.append(state[0])
     return torch.stack(outputs), state

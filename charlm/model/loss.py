@@ -1,4 +1,4 @@
-"""The output layer and its loss in one, a part of the logits at a time: where they are many, never all are there."""
+"""Output layer and loss in one function, which never holds more than LOGITS_AT_ONCE logits in memory."""
 
 from typing import Any
 
@@ -9,19 +9,16 @@ from torch.autograd.function import once_differentiable
 from charlm.corpus.windows import IGNORED
 
 LOGITS_AT_ONCE = 2**24  # numbers in memory: 32 MB in bfloat16
-MIN_LOG_SOFTMAX = (
-    -80.0
-)  # nats that softmax is precise down to: float32 ends at e^-87, but for numbers with fewer digits
-# Numbers of them worked on at a time: 2 MB in float32, which stay in a processor's cache; elsewhere all of them.
-SOFTMAX_AT_ONCE = {"cpu": 2**19}
+MIN_LOG_SOFTMAX = -80.0  # nats; below e^-87 softmax loses digits in float32
+SOFTMAX_AT_ONCE = {"cpu": 2**19}  # logits: 2 MB in float32, which fit into a CPU's cache; on other devices all at once
 
 
 class SoftmaxLoss(torch.autograd.Function):
     """-log softmax(hidden @ weight.T + bias)[target] in nats, summed over all targets that are not IGNORED.
 
-    hidden (N, I), weight (V, I), bias (V), targets (N) -> a number in float32 or better. Products are taken in
-    autocast's type where it is on. The gradient of the logits, softmax minus one at the target, takes their place, and
-    all other gradients follow at once, asked for or not.
+    hidden (N, I), weight (V, I), bias (V), targets (N) -> a scalar in float32 or float64. Under autocast, products are
+    computed in its type. The forward pass computes all gradients too: that of the logits, softmax minus one-hot target,
+    overwrites them, so that they are never stored for the backward pass.
     """
 
     @staticmethod
@@ -50,7 +47,8 @@ def _loss_and_gradients(
     for_hidden, for_bias = torch.empty_like(hidden), torch.zeros_like(bias, dtype=wide)
     for_weight: Tensor | None = None
     rows = max(1, LOGITS_AT_ONCE // len(weight))
-    for part, wanted, gradient in zip(*(torch.split(one, rows) for one in (hidden, targets, for_hidden)), strict=True):
+    parts = zip(*(torch.split(whole, rows) for whole in (hidden, targets, for_hidden)), strict=True)
+    for part, wanted, gradient in parts:
         logits = torch.nn.functional.linear(part, weight, bias)
         total += _to_gradient(logits, wanted)
         torch.mm(logits, weight, out=gradient)
@@ -61,17 +59,18 @@ def _loss_and_gradients(
 
 
 def _to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
-    """The loss of logits (N, V), whose gradient takes their place."""
+    """The summed loss of logits (N, V), which are overwritten with their gradient."""
     rows = max(1, SOFTMAX_AT_ONCE.get(logits.device.type, LOGITS_AT_ONCE) // logits.shape[1])
     parts = zip(torch.split(logits, rows), torch.split(targets, rows), strict=True)
     return torch.stack([_rows_to_gradient(*part) for part in parts]).sum()
 
 
 def _rows_to_gradient(logits: Tensor, targets: Tensor) -> Tensor:
+    """The summed loss of a few rows of logits (n, V), which are overwritten with their gradient."""
     ignored, index = (targets == IGNORED).unsqueeze(1), targets.clamp(min=0).unsqueeze(1)
     softmax = logits.softmax(dim=1, dtype=torch.promote_types(logits.dtype, torch.float32))
     logprobs = softmax.gather(1, index).log()
-    if bool((logprobs < MIN_LOG_SOFTMAX).any()):  # softmax has no digits left there
+    if bool((logprobs < MIN_LOG_SOFTMAX).any()):  # too small for softmax
         logprobs = logits.log_softmax(dim=1, dtype=softmax.dtype).gather(1, index)
     softmax.scatter_add_(1, index, torch.full_like(logprobs, -1.0))
     if bool(ignored.any()):

@@ -1,4 +1,4 @@
-"""A network in torch: the weights of its architecture as parameters, its equations run by fast kernels.
+"""A network in torch: its weights are parameters, and fast kernels compute its equations.
 
 It knows ids, never text. State is an argument and a result; randomness is passed in.
 Shapes: B batch, T time, V vocabulary, E embedding, H the output size of a recurrent layer.
@@ -22,13 +22,13 @@ from charlm.model.operations import TorchOps
 from charlm.network import body, head
 from charlm.network.architecture import Architecture
 
-INITIAL_STATE_STD = 0.1  # of a random initial state: a tenth of what a state's parts can reach
+INITIAL_STATE_STD = 0.1  # a tenth of the range of a bounded state
 
 
 class TorchNetwork(nn.Module):
-    """A network that can be trained. Its parameters have the names of `Architecture.weights`.
+    """A trainable network. Its parameters have the names of `Architecture.weights`.
 
-    `dropout` is the share of units that are left out of what each layer and the head read, in training alone.
+    In training, `dropout` is the rate at which units are dropped from the inputs of each layer and of the head.
     """
 
     def __init__(self, architecture: Architecture, dropout: float = 0.0) -> None:
@@ -44,7 +44,7 @@ class TorchNetwork(nn.Module):
             module.register_parameter(own_name, nn.Parameter(torch.zeros(weight.size)))
 
     def initialise(self, generator: torch.Generator) -> None:
-        """Draw the weights that training starts with."""
+        """Draw the weights that training starts from."""
         self.load_state_dict(draw_weights(self.architecture, generator))
 
     @property
@@ -61,11 +61,11 @@ class TorchNetwork(nn.Module):
         return {name: np.array(weight.detach().cpu().numpy(), order="C") for name, weight in self.named_parameters()}
 
     def load_arrays(self, arrays: Mapping[str, NDArray[Any]]) -> None:
-        """Put NumPy arrays into the weights."""
+        """Set the weights from NumPy arrays by name."""
         self.load_state_dict({name: torch.from_numpy(np.array(array)) for name, array in arrays.items()})
 
     def initial_state(self, batch_size: int, generator: torch.Generator | None = None) -> NetworkState:
-        """The state before the first token. A random one is drawn only with a generator, as in training."""
+        """The state before the first token. A random one is drawn only with a generator, in training."""
         state = body.initial_state(self.architecture, self.weights, batch_size, TorchOps)
         if self.architecture.initial_state != "random" or generator is None:
             return state
@@ -74,7 +74,7 @@ class TorchNetwork(nn.Module):
         )
 
     def keep_bounds(self) -> None:
-        """Put weights back between the bounds that their cell sets, after an update."""
+        """Clamp the weights to the bounds of their cell, after an update."""
         weights = self.weights
         with torch.no_grad():
             for layer in range(self.architecture.num_layers):
@@ -84,7 +84,7 @@ class TorchNetwork(nn.Module):
     def hidden(
         self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """ids (T, B) -> what the head reads (T, B, H), and the new state. There is dropout only with a generator."""
+        """ids (T, B) -> the input of the head (T, B, H) and the new state. Dropout needs a generator."""
         architecture, weights = self.architecture, self.weights
         layers = [
             partial(self._run_layer, weights=layer_weights)
@@ -95,7 +95,7 @@ class TorchNetwork(nn.Module):
         return body.run_layers(embedded, state, layers, architecture.residual, drop)
 
     def logits(self, hidden: Tensor) -> Tensor:
-        """What `hidden` gave (..., H) -> logits (..., V)."""
+        """The output of `hidden` (..., H) -> logits (..., V)."""
         return head.logits(hidden, self.weights, TorchOps)  # type: ignore[no-any-return]
 
     def forward(self, ids: Tensor, state: NetworkState) -> tuple[Tensor, NetworkState]:
@@ -106,7 +106,7 @@ class TorchNetwork(nn.Module):
     def total_nats(
         self, inputs: Tensor, targets: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
-        """-log p of the targets (B, T), summed over all that are not IGNORED, and the new state."""
+        """inputs, targets (B, T) -> -log p in nats, summed over the targets that are not IGNORED, and the new state."""
         hidden, new_state = self.hidden(inputs.T, state, dropout_generator)
         weights = self.weights
         features, output_layer = head.features(hidden, weights, TorchOps), head.output_layer(weights)

@@ -1,4 +1,4 @@
-"""The operations of a cell's equation in torch, plain or with each weight's gradient gathered over the time steps."""
+"""The operations of a cell's equation in torch: plain, or with each weight's gradient gathered over all time steps."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -10,12 +10,12 @@ from torch.autograd.function import once_differentiable
 
 from charlm.cells.cell import Array
 
-SMALL = 2**16  # numbers; a matrix of fewer gains nothing by autocast's type, nor by being packed
-MIN_PACKED_PRODUCTS = 12  # products; packing a matrix takes about as long as it saves in so many
+SMALL = 2**16  # numbers; smaller matrices gain nothing from autocast's type or from packing
+MIN_PACKED_PRODUCTS = 12  # packing a matrix takes about as long as it saves in this many products
 
 
 class TorchOps:
-    """The operations of `cells/` in torch. Under autocast products are taken in its type and widened at once."""
+    """The operations of `cells.cell.Ops` in torch. Under autocast, products are computed in its type, then widened."""
 
     sigmoid = staticmethod(torch.sigmoid)
     tanh = staticmethod(torch.tanh)
@@ -45,7 +45,7 @@ class TorchOps:
 
 
 class GatheringOps(TorchOps):
-    """The same for the steps of one pass through time, with weights from `shared_by_steps`."""
+    """The operations in torch for the steps of one pass through time, with weights from `shared_by_steps`."""
 
     @staticmethod
     def linear(x: Array, weight: Any, bias: Array | None = None) -> Array:
@@ -58,47 +58,49 @@ class GatheringOps(TorchOps):
 
 
 def shared_by_steps(weight: Tensor, num_steps: int, batch_size: int) -> Any:
-    """A weight as the steps of one pass see it, so that little is left to do for its gradient at each of them.
+    """A weight in the form that `GatheringOps` takes, which leaves little work for its gradient at each step.
 
-    A vector is widened to the batch: its gradient is summed over the batch once, after the last step.
+    A matrix becomes a GatheredWeight. A vector is expanded to the batch, so that its gradient is summed over the batch
+    only once, after the last step.
     """
     return weight.expand(batch_size, -1) if weight.ndim == 1 else GatheredWeight(weight, num_steps, batch_size)
 
 
 class GatheredWeight:
-    """A matrix for the products of one pass through time, one a step, whose gradient is one product over all of them.
+    """A matrix that is used once in each step of a pass through time, and whose gradient is one product over all steps.
 
-    Autograd alone takes a small product a step for it, reads and writes the whole gradient each time, and converts the
-    matrix to autocast's type at every step; here that is done once, as is the packing that oneDNN wants.
-    After a backward pass that was kept from the weight (`torch.autograd.grad` to the input alone), the next one must
-    come to at least the same steps.
+    Plain autograd would compute a small product for the gradient at each step, read and write the whole gradient each
+    time, and convert the matrix to autocast's type at each step. Here this is done once, and so is packing for oneDNN.
+    After a backward pass that did not reach the weight (`torch.autograd.grad` for the input alone), the next backward
+    pass must visit at least the same steps.
     """
 
     def __init__(self, weight: Tensor, num_steps: int, batch_size: int) -> None:
         kind = weight.device.type
-        narrow = torch.is_autocast_enabled(kind) and weight.numel() >= SMALL
-        self._dtype = torch.get_autocast_dtype(kind) if narrow else weight.dtype
+        use_autocast = torch.is_autocast_enabled(kind) and weight.numel() >= SMALL
+        self._dtype = torch.get_autocast_dtype(kind) if use_autocast else weight.dtype
         self._weight, self._num_steps, self._batch_size = weight, num_steps, batch_size
         self.steps = iter(range(num_steps))
 
     @cached_property
     def deferred(self) -> "_DeferredGradient | None":
+        """What the gradient is computed from; None if no gradients are wanted."""
         if not torch.is_grad_enabled():
             return None
         return _DeferredGradient(self._weight, self._dtype, self._num_steps, self._batch_size)
 
     @cached_property
     def matrix(self) -> Tensor:
-        """The weight in the products' type."""
+        """The weight in the type for products."""
         matrix: Tensor = _Gather.apply(self._weight, self._dtype, self.deferred)  # type: ignore[no-untyped-call]
         return matrix
 
     def multiply(self, x: Tensor, step: int) -> Tensor:
-        """x @ matrix.T, with x kept for the gradient."""
+        """x @ matrix.T; x is kept for the gradient."""
         return self._forward(x.to(self._dtype) if self.deferred is None else self.deferred.inputs[step].copy_(x))
 
     def multiply_back(self, gradient: Tensor, step: int) -> Tensor:
-        """The gradient of the input from that of the output, which is kept for the weight's."""
+        """The gradient of the input, from that of the output, which is kept for the weight's gradient."""
         assert self.deferred is not None
         self.deferred.visited.add(step)
         return self._backward(self.deferred.output_gradients[step].copy_(gradient))
@@ -113,7 +115,7 @@ class GatheredWeight:
 
 
 class _DeferredGradient:
-    """What a weight's gradient is made of: each step's input and its product's gradient, as they come."""
+    """Collects what a weight's gradient is computed from: each step's input, and the gradient of its product."""
 
     def __init__(self, weight: Tensor, dtype: torch.dtype, num_steps: int, batch_size: int) -> None:
         outputs, inputs = weight.shape
@@ -123,7 +125,7 @@ class _DeferredGradient:
         self.visited: set[int] = set()
 
     def gradient(self) -> Tensor:
-        """Of the weight; steps that the backward pass did not visit add nothing to it."""
+        """The weight's gradient. Steps that the backward pass did not visit add nothing to it."""
         for step in set(range(len(self.inputs))) - self.visited:
             self.output_gradients[step].zero_()
         self.visited.clear()
@@ -131,7 +133,7 @@ class _DeferredGradient:
 
 
 class _Gather(torch.autograd.Function):
-    """The weight in the products' type; on the way back, which autograd takes after all products, its gradient."""
+    """Converts the weight to the type for products. Its backward, called after all products', gives the gradient."""
 
     @staticmethod
     def forward(ctx: Any, weight: Tensor, dtype: torch.dtype, deferred: _DeferredGradient | None) -> Tensor:
@@ -146,7 +148,7 @@ class _Gather(torch.autograd.Function):
 
 
 class _Product(torch.autograd.Function):
-    """x (B, I) times one matrix (O, I) transposed, or several in a row, whose weights' gradients are deferred."""
+    """x (B, I) times one transposed matrix (O, I), or several in turn; the weights' gradients are deferred."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weights: tuple[GatheredWeight, ...], *matrices: Tensor) -> Tensor:
@@ -161,7 +163,7 @@ class _Product(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor | None, ...]:
-        assert ctx.saved_tensors  # torch raises here if a matrix was changed since
+        assert ctx.saved_tensors  # reading them raises an error if a matrix has been changed
         gradient = output_gradient
         for weight in reversed(ctx.weights):
             gradient = weight.multiply_back(gradient, ctx.step)
@@ -169,19 +171,19 @@ class _Product(torch.autograd.Function):
 
 
 def _multiplication(matrix: Tensor, num_products: int) -> Callable[[Tensor], Tensor]:
-    """x -> x @ matrix.T for many x (B, I) of few rows."""
-    worthwhile = matrix.device.type == "cpu" and num_products >= MIN_PACKED_PRODUCTS and matrix.numel() >= SMALL
-    if worthwhile and _can_pack(matrix.dtype, matrix.shape):
+    """The function x -> x @ matrix.T, as fast as possible for `num_products` small x (B, I)."""
+    is_worthwhile = matrix.device.type == "cpu" and num_products >= MIN_PACKED_PRODUCTS and matrix.numel() >= SMALL
+    if is_worthwhile and _can_pack(matrix.dtype, matrix.shape):
         return _packed_multiplication(matrix)
     transposed = matrix.T
     return lambda x: x @ transposed
 
 
 def _packed_multiplication(matrix: Tensor) -> Callable[[Tensor], Tensor]:
-    """By oneDNN, whose products with few rows pack their matrix each time unless they are given it packed.
+    """The function x -> x @ matrix.T by oneDNN, with the matrix packed once instead of at every product.
 
-    In float32, 32 x 512 by 512 x 2048 on two cores, that halves a product's time; in bfloat16 it saves a fifth. torch
-    has these operations for its own compiler: `_can_pack` finds out whether they are there.
+    For 32 x 512 by 512 x 2048 on two cores this halves the time in float32, and saves a fifth in bfloat16. torch has
+    these operations for its own compiler; `_can_pack` finds out whether they exist.
     """
     operations = torch.ops.mkldnn
     packed = operations._reorder_linear_weight(matrix.contiguous())
@@ -190,7 +192,7 @@ def _packed_multiplication(matrix: Tensor) -> Callable[[Tensor], Tensor]:
 
 @cache
 def _can_pack(dtype: torch.dtype, size: torch.Size) -> bool:
-    """Whether this torch on this machine multiplies by a packed matrix of this size, and rightly."""
+    """Whether this torch, on this machine, multiplies correctly by a packed matrix of this size."""
     if dtype == torch.float64:
         return False
     generator = torch.Generator().manual_seed(1)
@@ -199,6 +201,6 @@ def _can_pack(dtype: torch.dtype, size: torch.Size) -> bool:
     expected, tolerance = (x @ matrix.T).float(), 1e-2 if dtype == torch.bfloat16 else 1e-4
     try:
         found = _packed_multiplication(matrix)(x).float()
-    except Exception:  # not there, or not for this machine: torch says so in many ways
+    except Exception:  # missing, or not supported here: torch raises many kinds of errors
         return False
     return bool((found - expected).norm() <= tolerance * expected.norm())

@@ -1,4 +1,4 @@
-"""A network in torch that gives probabilities: NumPy in, NumPy out, no gradient."""
+"""A network in torch as a predictor: NumPy arrays in and out, no gradients."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,13 +11,13 @@ from charlm.cells.cell import NetworkState
 from charlm.model.network import TorchNetwork
 from charlm.network.architecture import Architecture
 
-LOGITS_AT_ONCE = 2**24  # numbers of the softmax in memory at a time: 64 MB in float32
+LOGITS_AT_ONCE = 2**24  # numbers in memory: 64 MB in float32
 
 
 class TorchPredictor:
     """A `scoring.predictor.Predictor` for large batches and GPUs. Shapes: B batch, T time, V vocabulary.
 
-    It computes in float32, or with products in bfloat16. It follows the network while that is trained further.
+    It computes in float32, or with products in bfloat16, and always uses the current weights of the network.
     """
 
     can_run_in_segments = True
@@ -44,33 +44,34 @@ class TorchPredictor:
     ) -> tuple[NDArray[np.float64], NetworkState]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding: the numbers at their places mean nothing.
+        Targets below 0 are padding; the results for them are meaningless.
         """
         with self._autocast():
             hidden, state = self._network.hidden(self._tensor(inputs), state)
             flat, wanted = hidden.flatten(0, 1), self._tensor(targets).flatten()
             rows = max(1, LOGITS_AT_ONCE // self.vocab_size)
-            pieces = [self._pick(flat[i : i + rows], wanted[i : i + rows]) for i in range(0, len(flat), rows)]
+            pieces = [self._logprobs_of(flat[i : i + rows], wanted[i : i + rows]) for i in range(0, len(flat), rows)]
         logprobs = torch.cat(pieces).view(inputs.shape[1], inputs.shape[0]).T
-        return logprobs.cpu().double().numpy(), state  # in this order: not every device has float64
+        return logprobs.cpu().double().numpy(), state  # in this order, since some devices lack float64
 
     def select(self, state: NetworkState, rows: Sequence[int]) -> NetworkState:
-        """The state of some of the sequences, in this order; one may be taken several times."""
+        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
         return tuple(tuple(part[list(rows)] for part in parts) for parts in state)
 
     def join(self, states: Sequence[NetworkState]) -> NetworkState:
-        """The states of several batches as that of one batch."""
+        """The states of several batches joined into the state of one batch."""
         return tuple(tuple(map(torch.cat, zip(*layers, strict=True))) for layers in zip(*states, strict=True))
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._network.device.type, torch.bfloat16, enabled=self._bfloat16)
 
-    def _pick(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    def _logprobs_of(self, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        """hidden (N, H) and targets (N) -> log p of each target (N)."""
         logits = self._network.logits(hidden).float()
         return logits.gather(1, targets.clamp(min=0).unsqueeze(1)).squeeze(1) - logits.logsumexp(dim=1)
 
     def _tensor(self, ids: NDArray[Any]) -> torch.Tensor:
-        """ids (B, T) in NumPy -> (T, B) in torch"""
+        """ids (B, T) in NumPy -> (T, B) in torch, on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(ids.T).astype(np.int64)).to(self._network.device)
 
 

@@ -1,6 +1,6 @@
-"""What a network is: its kind, direction, cell, layers and sizes, and the weights that follow from them.
+"""The architecture of a network: its kind, direction, cell, layers and sizes, and the weights that follow from them.
 
-What exists in training alone, such as dropout, is no part of it. The equations are in `body.py` and `head.py`.
+What exists only in training, such as dropout, is not part of it. The equations are in `body.py` and `head.py`.
 """
 
 import dataclasses
@@ -20,7 +20,7 @@ MAX_TYPES = 1 << 24
 
 @dataclass(frozen=True)
 class Architecture:
-    """A network with every size decided; a size of 0 belongs to a part that this network does not have.
+    """A network with every size decided. A size of 0 means that the network does not have that part.
 
     Raises ValueError for a size out of range, or an unknown name.
     """
@@ -41,7 +41,7 @@ class Architecture:
     mogrifier_rounds: int = 0
     mogrifier_rank: int = 0
     kind: str = "language_model"
-    """What it is trained for; `lifecycle/kinds.py` knows the kinds."""
+    """What it is trained for, one of KINDS in `lifecycle/kinds.py`."""
     direction: str = "forward"
 
     def __post_init__(self) -> None:
@@ -59,12 +59,12 @@ class Architecture:
 
     @property
     def recurrent_cell(self) -> Cell:
-        """The equation of each recurrent layer."""
+        """The cell, which has the equation of each recurrent layer."""
         return CELLS[self.cell]
 
     @property
     def output_size(self) -> int:
-        """How many units each recurrent layer gives to what comes after it."""
+        """The output size H of each recurrent layer."""
         return self.recurrent_cell.output_size(self._sizes(self.embedding_size))
 
     def layers(self) -> Iterator[Sizes]:
@@ -73,8 +73,8 @@ class Architecture:
             yield self._sizes(self.output_size if layer else self.embedding_size)
 
     def weights(self) -> dict[str, NewWeight]:
-        """Every weight by name, in the order in which they are drawn: the contract between torch, NumPy and files."""
-        # Tied embeddings are output weights too: with rows of length 1 the logits start near zero.
+        """Every weight by name, in the order of drawing. Torch, NumPy and weights files share these names."""
+        # Tied embeddings are output weights too; with rows of length 1 the logits start near zero.
         start: Literal["normal", "normal_rows"] = "normal_rows" if self.tie_embeddings else "normal"
         weights = {"embedding.weight": NewWeight((self.vocab_size, self.embedding_size), start)}
         for layer, sizes in enumerate(self.layers()):
@@ -91,11 +91,11 @@ class Architecture:
 
     @property
     def state_units(self) -> int:
-        """How many numbers the state of one sequence has, all layers together."""
+        """How many numbers the state of one sequence has in all layers together."""
         return sum(sum(self.recurrent_cell.state_sizes(sizes).values()) for sizes in self.layers())
 
     def _head_weights(self) -> dict[str, NewWeight]:
-        """The output layer on top of the feed-forward layers, if any."""
+        """The weights of the head: the output layer, and feed-forward layers below it if there are any."""
         sizes = [self.output_size, *[self.head_size] * self.head_layers]
         head = {"head.bias": NewWeight((self.vocab_size,), "zero")}
         if self.tie_embeddings and self.embedding_size != sizes[-1]:
@@ -119,13 +119,13 @@ _NAMES: dict[str, tuple[str, ...]] = {
 
 
 def cell_sizes(cell: str, hidden_size: int, wanted: Mapping[str, int | None]) -> dict[str, Any]:
-    """The sizes that only this cell has, by their settings' names: as wanted, or what suits `hidden_size`."""
-    suitable = {
+    """The sizes that this cell has in addition, by setting: from `wanted`, or a default for `hidden_size`."""
+    defaults = {
         "proj_size": max(1, hidden_size // 2),
         "mogrifier_rounds": 5,
         "mogrifier_rank": max(1, hidden_size // 16),
     }
-    return {name: wanted.get(name) or suitable[name] for name in CELLS[cell].settings}
+    return {name: wanted.get(name) or defaults[name] for name in CELLS[cell].settings}
 
 
 def _check_size(field: "dataclasses.Field[int]", value: int) -> None:

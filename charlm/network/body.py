@@ -1,7 +1,7 @@
-"""The network above its cells: embedding, recurrent layers one over another, then the head. Written once, on `ops`.
+"""The network above its cells: embedding, stacked recurrent layers, then the head. Written once, with `ops`.
 
 Shapes: B batch, V vocabulary, E embedding, H the output size of a recurrent layer. Other leading dimensions than B,
-such as time, stay as they are.
+such as time, are kept.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from charlm.network import head
 from charlm.network.architecture import Architecture
 
 Layer = Callable[[Array, State], tuple[Array, State]]
-"""A recurrent layer: its input and its state -> its output and its new state; over one step, or over many at once."""
+"""A recurrent layer: its input and state -> its output and new state, for one step or for many at once."""
 
 
 def step(
@@ -20,7 +20,7 @@ def step(
 ) -> tuple[Array, NetworkState]:
     """The whole network on one token of each sequence: ids (B,) -> logits (B, V) and the new state.
 
-    This is the equation that every faster way to run a network is held against.
+    Tests compare every faster way to run a network with this equation.
     """
     layers = [
         partial(step_layer, weights=layer_weights, architecture=architecture, ops=ops)
@@ -32,7 +32,7 @@ def step(
 
 
 def step_layer(x: Array, state: State, weights: Weights, architecture: Architecture, ops: Ops) -> tuple[Array, State]:
-    """One step of one recurrent layer: x (B, its inputs) -> output (B, H) and the new state, whose first part it is."""
+    """One step of a recurrent layer: x (B, its inputs) -> output (B, H) and the new state, which begins with it."""
     cell = architecture.recurrent_cell
     new = cell.step(cell.project(x, weights, ops), state, weights, ops)
     return new[0], new
@@ -47,8 +47,8 @@ def run_layers(
 ) -> tuple[Array, NetworkState]:
     """Embeddings (..., E) through all recurrent layers -> the last one's output (..., H) and the new state.
 
-    With `residual`, each layer's input is added to its output where the sizes agree. `drop` is dropout, in training
-    alone, on what each layer and the head read.
+    With `residual`, each layer's input is added to its output where the sizes agree. `drop` is the dropout in training,
+    on the inputs of each layer and of the head.
     """
     new_state = []
     for layer, old in zip(layers, state, strict=True):
@@ -59,7 +59,7 @@ def run_layers(
 
 
 def initial_state(architecture: Architecture, weights: Weights, batch_size: int, ops: Ops) -> NetworkState:
-    """The state before the first token, each part (B, its size): zero, or what was learned."""
+    """The state before the first token, each part (B, its size): zero, or the learned initial state."""
 
     def initial(layer: int, part: str, size: int) -> Array:
         zeros, learned = ops.zeros((batch_size, size), weights["embedding.weight"]), f"layers.{layer}.initial_{part}"
@@ -72,7 +72,7 @@ def initial_state(architecture: Architecture, weights: Weights, batch_size: int,
 
 
 def weights_by_layer(weights: Weights, num_layers: int) -> list[Weights]:
-    """The weights of each recurrent layer, under the names that its cell knows."""
+    """The weights of each recurrent layer, by the names that its cell uses."""
     prefixes = [f"layers.{layer}." for layer in range(num_layers)]
     return [
         {name.removeprefix(prefix): weight for name, weight in weights.items() if name.startswith(prefix)}

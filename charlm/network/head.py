@@ -1,6 +1,6 @@
-"""From the last recurrent layer to the logits: feed-forward layers if any, then the output layer. Written on `ops`.
+"""From the last recurrent layer to the logits: feed-forward layers if any, then the output layer. Written with `ops`.
 
-Shapes: V vocabulary, H the output size of the recurrent layers; leading dimensions stay as they are.
+Shapes: V vocabulary, H the output size of the recurrent layers; leading dimensions are kept.
 """
 
 from itertools import count
@@ -14,7 +14,7 @@ def logits(hidden: Array, weights: Weights, ops: Ops) -> Array:
 
 
 def features(hidden: Array, weights: Weights, ops: Ops) -> Array:
-    """What the output layer reads: hidden (..., H) -> (..., its inputs)."""
+    """hidden (..., H) -> the input of the output layer (..., its size)."""
     for layer in count():
         if (weight := weights.get(f"head.layers.{layer}.weight")) is None:
             break
@@ -24,5 +24,5 @@ def features(hidden: Array, weights: Weights, ops: Ops) -> Array:
 
 
 def output_layer(weights: Weights) -> tuple[Array, Array]:
-    """The output layer's weight (V, its inputs) and bias (V); tied embeddings are that weight too."""
+    """The output layer's weight (V, its inputs), which is the embedding when these are tied, and its bias (V)."""
     return weights.get("head.weight", weights["embedding.weight"]), weights["head.bias"]

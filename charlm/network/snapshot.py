@@ -1,6 +1,6 @@
-"""What a saved state of training holds: the name and the size of each tensor, and how large its file can be.
+"""The tensors in a saved training state: the name and size of each, and how large the file can be.
 
-Beside these tensors a state has the position in the data and the random generators, which are small.
+A state also holds the position in the data and the random generators, which are small.
 """
 
 import math
@@ -14,22 +14,22 @@ Sizes = dict[str, tuple[int, ...]]
 
 NETWORK, OPTIMIZER, CARRIED = "network.", "optimizer.", "state."
 AVERAGES: dict[OptimizerName, tuple[str, ...]] = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ()}
-"""What an optimizer keeps of each weight, by torch's names."""
+"""The running averages that an optimizer keeps for each weight, by torch's names."""
 
 
 def is_decayed(name: str, num_dimensions: int) -> bool:
-    """Whether weight decay acts on a weight: on matrices, not on biases, initial states or the rows of embeddings."""
+    """Whether weight decay applies to a weight: to matrices, but not to biases, initial states and embeddings."""
     return num_dimensions == 2 and "embedding" not in name
 
 
 def network_sizes(weights: Mapping[str, tuple[int, ...]]) -> Sizes:
-    """The weights themselves."""
+    """The names and sizes of the network's weights in a saved state."""
     return {NETWORK + name: size for name, size in weights.items()}
 
 
 def optimizer_sizes(weights: Mapping[str, tuple[int, ...]], optimizer: OptimizerName) -> Sizes:
-    """What the optimizer keeps once it has taken a step, by the number that torch gives to each weight."""
-    ordered = sorted(weights.items(), key=lambda named: not is_decayed(named[0], len(named[1])))
+    """Names and sizes of the optimizer's tensors after its first step; the weights are numbered, decayed ones first."""
+    ordered = sorted(weights.items(), key=lambda item: not is_decayed(item[0], len(item[1])))
     sizes = {
         f"{OPTIMIZER}{number}.{kind}": size for number, (_, size) in enumerate(ordered) for kind in AVERAGES[optimizer]
     }
@@ -37,7 +37,7 @@ def optimizer_sizes(weights: Mapping[str, tuple[int, ...]], optimizer: Optimizer
 
 
 def carried_sizes(architecture: Architecture, batch_size: int) -> Sizes:
-    """The state that is carried from one batch to the next."""
+    """The names and sizes of the state that is carried from one batch to the next."""
     cell = architecture.recurrent_cell
     return {
         f"{CARRIED}{layer}.{part}": (batch_size, size)
@@ -47,12 +47,12 @@ def carried_sizes(architecture: Architecture, batch_size: int) -> Sizes:
 
 
 def state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size: int) -> int:
-    """The bytes of all these tensors."""
+    """The size in bytes of all tensors of a state, with the carried state of `batch_size` sequences."""
     weights = {name: weight.size for name, weight in architecture.weights().items()}
     sizes = network_sizes(weights) | optimizer_sizes(weights, optimizer) | carried_sizes(architecture, batch_size)
     return FLOAT32_BYTES * sum(map(math.prod, sizes.values()))
 
 
 def max_state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size: int) -> int:
-    """The size that the file of a state cannot exceed."""
+    """The largest size in bytes that the file of a state can have."""
     return state_bytes(architecture, optimizer, batch_size) + MAX_HEADER_BYTES

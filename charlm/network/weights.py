@@ -1,4 +1,4 @@
-"""Whether arrays from a file are the weights of a network, and how large such a file can be."""
+"""Check arrays from a weights file against an architecture; how large such a file can be."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,11 +7,11 @@ from charlm.errors import RunError
 from charlm.network.architecture import Architecture
 
 FLOAT32_BYTES = 4
-MAX_HEADER_BYTES = 1 << 24  # of a weights file: all that is not an array
+MAX_HEADER_BYTES = 1 << 24  # of a weights file: everything except its arrays
 
 
 def check_weights(architecture: Architecture, tensors: Mapping[str, Any], where: str) -> None:
-    """Raise RunError, naming the file `where`, unless these are all weights of this network, and no others."""
+    """Raise RunError, naming the file `where`, unless these are exactly the weights of this network."""
     expected = {name: weight.size for name, weight in architecture.weights().items()}
     for name in sorted(tensors.keys() ^ expected.keys()):
         raise _wrong(f"{name[:100]} is {'missing' if name in expected else 'not one of them'}", where)
@@ -32,7 +32,7 @@ def check_finite(tensors: Mapping[str, Any], where: str) -> None:
 
 
 def max_weight_bytes(architecture: Architecture) -> int:
-    """The size that a file of these weights, and nothing else, cannot exceed."""
+    """The largest size in bytes that a file with only these weights can have."""
     return FLOAT32_BYTES * architecture.num_params + MAX_HEADER_BYTES
 
 

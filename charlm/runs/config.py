@@ -1,4 +1,4 @@
-"""A run's config.json, every value of it checked: what is built or shown rests on this, never on the raw JSON."""
+"""A run's config.json with every value checked. Whatever is built or shown uses this, never the raw JSON."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -13,12 +13,12 @@ from charlm.settings import LENGTHS, CorpusSettings, TextSettings, TrainingSetti
 from charlm.system.records import Count, ShortText, read_record
 
 DECIDED = ("bptt", "batch_size", "learning_rate", "dropout")
-"""Settings that are decided before they are written."""
+"""Settings that a user may leave open, but that always have a value in config.json."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CorpusFacts:
-    """What the run was trained on; the checksums are empty in runs of older versions."""
+    """Sizes and checksums of the text that a run was trained on. In runs of older versions the checksums are empty."""
 
     name: ShortText
     unit: Unit
@@ -32,12 +32,16 @@ class CorpusFacts:
     seal: ShortText = ""
     """sha256 of corpus/MANIFEST.json."""
     split: ValidSplit = "end"
-    """What was kept for validation."""
+    """Which part of the text was kept for validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig:
-    """config.json. `command` is the command line, `init_from` where the weights began, where the run says so."""
+    """The content of config.json.
+
+    `command` is the command line of the training, and `init_from` the run whose weights it started from; both are None
+    where config.json does not have them.
+    """
 
     run_id: ShortText
     charlm: ShortText
@@ -52,57 +56,58 @@ class RunConfig:
     init_from: dict[str, Any] | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """What config.json holds, but for its format."""
+        """The content of config.json, without its format number."""
         values = {name: value for name, value in dataclasses.asdict(self).items() if name not in _RENAMED}
         text = {**dataclasses.asdict(self.text), **dataclasses.asdict(self.reading)}
         return {**values, "text": text, "model": dataclasses.asdict(self.architecture)}
 
     @property
     def max_state_bytes(self) -> int:
-        """The size that a saved state of its training cannot exceed; lines of one token are the most sequences."""
+        """The largest size of a saved training state. A batch has the most sequences when each line is one token."""
         max_sequences = (self.training.batch_size or 1) * (self.training.bptt or 1)
         return max_state_bytes(self.architecture, self.training.optimizer, max_sequences)
 
 
-_RENAMED = ("architecture", "text", "reading")  # in config.json: model, and text, which holds how it was read, too
+# config.json calls the architecture "model", and has the settings of text and reading together in "text".
+_RENAMED = ("architecture", "text", "reading")
 
 
 def read_config(run: RunDirectory) -> RunConfig:
-    """The run's configuration. Raises RunError naming config.json for what is missing, or of a wrong type or range."""
+    """The run's configuration. Raises RunError for a value that is missing, out of range or of the wrong type."""
     try:
-        config = read_record(RunConfig, _in_todays_form(run.config))
+        config = read_record(RunConfig, _with_current_names(run.config))
         for settings in (config.text, config.reading, config.training):
             check(settings)
         _check_training(config.training)
     except (ValueError, UsageError) as error:
-        raise run.damaged(CONFIG, f"has what charlm never wrote: {str(error)[:200]}") from error
+        raise run.damaged(CONFIG, f"has a value that charlm never writes: {str(error)[:200]}") from error
     return config
 
 
 def was_trained(run: RunDirectory, config: RunConfig) -> bool:
-    """Whether a step has been saved: from then on there is a best, too. Raises RunError when the state is damaged."""
+    """Whether a training step was saved; such a run also has `best`. Raises RunError when the state is damaged."""
     return run.has(LAST) and run.load(LAST, config.max_state_bytes).step > 0
 
 
-def _in_todays_form(config: Mapping[str, Any]) -> dict[str, Any]:
-    """config.json of any format with today's names. Raises ValueError for a part that is missing."""
+def _with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The values of a config.json of any format, under their current names. Raises ValueError for a missing part."""
     model, text, training = (_part(config, name) for name in ("model", "text", "training"))
-    if config["format"] < 5:  # dropout was a part of the network then
+    if config["format"] < 5:  # there, dropout belonged to the model
         training["dropout"] = model.pop("dropout", None)
     text.setdefault("unit", _part(config, "corpus").get("unit"))
-    text["line_ends"] = text.get("line_ends") or "keep"  # runs before format 4 kept them, without saying so
+    text["line_ends"] = text.get("line_ends") or "keep"  # before format 4 they were always kept
     return {**config, "architecture": model, "text": text, "reading": text, "training": training}
 
 
 def _part(config: Mapping[str, Any], name: str) -> dict[str, Any]:
     part = config.get(name)
     if not isinstance(part, dict):
-        raise ValueError(f"{name} is missing" if part is None else f"{name} is no object")
+        raise ValueError(f"{name} is missing" if part is None else f"{name} is not an object")
     return dict(part)
 
 
 def _check_training(training: TrainingSettings) -> None:
-    """Raise ValueError or UsageError for settings that cannot have been written together."""
+    """Raise ValueError or UsageError for settings that charlm never writes together."""
     for name in DECIDED:
         if getattr(training, name) is None:
             raise ValueError(f"training.{name} is missing")

@@ -1,28 +1,30 @@
-"""Where a new run goes, and what it may replace there: nothing that a person could miss."""
+"""Where a new run goes, and what it may replace there: never a file that somebody could miss."""
 
 import os
 from pathlib import Path
 
 from charlm.errors import ResourceError, UsageError
 from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RUNS
+from charlm.runs.lock import HOLDER, LOCK
 from charlm.runs.log import METRICS
 from charlm.system.files import TEMPORARY
 
-TOKENIZER = {"tokenizer.json", "tokenizer.model"}
-WEIGHTS = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL)}
-OF_A_RUN = {CONFIG, MANIFEST, METRICS, ".lock", ".lock.holder", *TOKENIZER, *WEIGHTS}
-OF_A_CORPUS = {MANIFEST, "train.ids", "valid.ids", "test.ids", *TOKENIZER}
+TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model"}
+WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL)}
+RUN_FILES = {CONFIG, MANIFEST, METRICS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
+CORPUS_FILES = {MANIFEST, "train.ids", "valid.ids", "test.ids", *TOKENIZER_FILES}
 
 
 def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
-    """Where a new run goes: the path given, or runs/<corpus name>, -2, -3 ...
+    """The folder for a new run: the given path or name; without one runs/CORPUS, or runs/CORPUS-2, -3 ...
 
-    Raises UsageError when it is taken: unless with `force` by a run, damaged or not, that nothing else is kept in.
+    Raises UsageError when the path is taken. With `force` it may be taken by a run, even a damaged one, as long as its
+    folder holds no other files.
     """
     if name is None:
         return _free_path(corpus_name)
     path = Path(name) if os.sep in name else RUNS / name
-    _refuse_containing_folders(path, name)
+    _refuse_parent_folders(path, name)
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
         refuse_what_is_there(path, force)
     return path
@@ -36,18 +38,18 @@ def _free_path(corpus_name: str) -> Path:
     return free
 
 
-def _refuse_containing_folders(path: Path, name: str) -> None:
-    """A run takes the whole of its folder, so that may not be one that others live in: `--run ..` is a slip."""
-    place, runs, here = (Path(os.path.realpath(one)) for one in (path, RUNS, Path()))
-    if place in {runs, *runs.parents, here, *here.parents}:
+def _refuse_parent_folders(path: Path, name: str) -> None:
+    """Raise UsageError for a folder that must hold more than one run, such as that of `--run ..`, which is a slip."""
+    folder, runs, working = (Path(os.path.realpath(given)) for given in (path, RUNS, Path()))
+    if folder in {runs, *runs.parents, working, *working.parents}:
         what = f"--run {name!r} is no place for a run: it is {RUNS}/, the working directory, or above it"
-        raise UsageError(what, str(place), f"give a name, and the run will be {RUNS}/NAME")
+        raise UsageError(what, str(folder), f"give a name, and the run will be {RUNS}/NAME")
 
 
 def refuse_what_is_there(path: Path, force: bool) -> None:
-    """Raise UsageError unless a run is there, and nothing else, and it may be replaced."""
-    taken = "there is something at this place already"
-    if not path.is_dir() or not any(os.path.lexists(path / one) for one in (CONFIG, MANIFEST)):
+    """Raise UsageError unless `path` is the folder of a run without other files in it, and `force` is given."""
+    taken = "this path is taken already"
+    if not path.is_dir() or not any(os.path.lexists(path / name) for name in (CONFIG, MANIFEST)):
         raise UsageError(taken, str(path), "choose another name")
     if not force:
         raise UsageError(taken, str(path), "--resume goes on with it, --force replaces it")
@@ -57,17 +59,18 @@ def refuse_what_is_there(path: Path, force: bool) -> None:
 
 
 def _first_foreign(path: Path) -> Path | None:
-    """The first thing in a run's folder that charlm did not put there. Links count by their name: none is followed."""
-    for one in sorted(path.iterdir()):
-        if one.name == CORPUS and not one.is_symlink() and one.is_dir():
-            foreign = next((inner for inner in sorted(one.iterdir()) if not _is_file_of(OF_A_CORPUS, inner)), None)
+    """The first path in a run's folder that charlm does not write, or None. Links are judged by name, not followed."""
+    for entry in sorted(path.iterdir()):
+        if entry.name == CORPUS and entry.is_dir() and not entry.is_symlink():
+            foreign = [inner for inner in sorted(entry.iterdir()) if not _is_file_in(inner, CORPUS_FILES)]
         else:
-            foreign = None if _is_file_of(OF_A_RUN, one) else one
-        if foreign is not None:
-            return foreign
+            foreign = [] if _is_file_in(entry, RUN_FILES) else [entry]
+        if foreign:
+            return foreign[0]
     return None
 
 
-def _is_file_of(names: set[str], path: Path) -> bool:
-    known = path.name in names or TEMPORARY.fullmatch(path.name) is not None
-    return known and (path.is_symlink() or not path.is_dir())
+def _is_file_in(path: Path, names: set[str]) -> bool:
+    """Whether a path is a file, or a link, that has one of these names or that of a temporary file of charlm's."""
+    is_known = path.name in names or TEMPORARY.fullmatch(path.name) is not None
+    return is_known and (path.is_symlink() or not path.is_dir())

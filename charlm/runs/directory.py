@@ -1,12 +1,12 @@
-"""A trained model on disk: paths, JSON, checksums. It knows no tokenizer and no tensor's meaning.
+"""A run's folder on disk: paths, JSON, checksums. What the tokenizer and the tensors mean is not known here.
 
 runs/stories/
-    config.json, tokenizer.json [tokenizer.model]   written once; MANIFEST.json has their sizes and checksums
-    best.safetensors                                the weights that the model is used with
-    last.safetensors, previous.safetensors          the newest state of training, and the one before it
-    initial.safetensors                             the weights that it began with, where they are another run's
-    metrics.jsonl                                   a line an event, append-only
-    corpus/                                         the text as ids; only training needs it
+    config.json, tokenizer.json [tokenizer.model]   written once; their sizes and checksums are in MANIFEST.json
+    best.safetensors                                the weights used for sampling and scoring
+    last.safetensors, previous.safetensors          the newest training state, and the one before it
+    initial.safetensors                             the starting weights, when they come from another run
+    metrics.jsonl                                   one event per line, append-only
+    corpus/                                         the text as ids, needed only for training
 """
 
 import os
@@ -24,28 +24,28 @@ from charlm.system.folders import make_folder
 from charlm.system.json_files import MAX_JSON, parse_json, write_json
 
 RUNS = Path("runs")
-FORMAT, OLDEST_FORMAT = 5, 1  # docs/run-directory.md says what each has
+FORMAT, OLDEST_FORMAT = 5, 1  # docs/run-directory.md describes each format
 CONFIG, MANIFEST, CORPUS = "config.json", "MANIFEST.json", "corpus"
 BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
-MAX_SEALED = 1 << 29  # bytes of all files that the manifest names
-MAX_FILES = 64  # that a manifest names
-MAX_WEIGHTS = 1 << 36  # bytes of a weights file
+MAX_SEALED = 1 << 29  # bytes, of all files in the manifest together
+MAX_FILES = 64  # in the manifest
+MAX_WEIGHTS = 1 << 36  # bytes, of a weights file
 
 Stamp = tuple[int, int]
-"""When a file was written, and its number in the file system."""
+"""A file's modification time in nanoseconds and its inode number."""
 
 
 class RunDirectory:
-    """One run's folder. Every read checks what it reads; every write is atomic.
+    """One run's folder. Whatever is read from it is checked, and every write is atomic.
 
-    The folder itself may be a link; what it holds may not, nor be a pipe or a device: RunError names such a file.
+    The folder itself may be a symbolic link. A link, pipe or device inside it raises a RunError naming it.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self._config: dict[str, Any] | None = None
         self.sealed: frozenset[str] = frozenset()
-        """The files that the manifest vouches for, once `config` has been read."""
+        """Names of the files whose checksums were found right. Filled when `config` is first read."""
         self._last_is_bad = False
 
     @property
@@ -54,7 +54,7 @@ class RunDirectory:
 
     @classmethod
     def create(cls, path: Path, config: Mapping[str, Any], files: Mapping[str, bytes]) -> "RunDirectory":
-        """Make the folder with its configuration and the tokenizer's files, sealed by the manifest."""
+        """Make the folder with config.json, the tokenizer's `files` (name to content) and their manifest."""
         make_folder(path)
         write_json(path / CONFIG, {"format": FORMAT, **config})
         for name, data in files.items():
@@ -65,7 +65,7 @@ class RunDirectory:
 
     @property
     def config(self) -> dict[str, Any]:
-        """config.json as it stands, once the manifest has vouched for it and its format is known. Raises RunError."""
+        """The content of config.json. Raises RunError for a wrong checksum or an unknown format."""
         if self._config is None:
             self._check_manifest()
             config = self._read_json(CONFIG)
@@ -75,21 +75,22 @@ class RunDirectory:
 
     @property
     def corpus(self) -> Path:
-        """The folder of the ids, which need not be there. Raises RunError when it is a link."""
+        """The path of the corpus folder, which may be missing. Raises RunError when it is a link."""
         path = self.path / CORPUS
         if path.is_symlink():
             raise self.damaged(CORPUS, "is a link")
         return path
 
     def has(self, kind: str) -> bool:
+        """Whether the run has weights of this kind: BEST, LAST, PREVIOUS or INITIAL."""
         return os.path.lexists(self._weights_path(kind))
 
     def weights_bytes(self) -> int:
-        """What all weights files take now."""
+        """The size of all weights files together, in bytes."""
         return sum(path.lstat().st_size for path in self.path.glob("*.safetensors"))
 
     def stamp(self, kind: str) -> Stamp | None:
-        """What is another one whenever this weights file is; None where there is none."""
+        """A value that changes whenever this weights file is replaced; None if there is no such file."""
         with suppress(FileNotFoundError):
             found = self._weights_path(kind).lstat()
             return found.st_mtime_ns, found.st_ino
@@ -97,15 +98,15 @@ class RunDirectory:
 
     @property
     def saved_at(self) -> datetime | None:
-        """When it was saved last, by what its weights say; when it was begun, where they do not; None for neither."""
-        found = [one for kind in (BEST, LAST) if (one := saved_at(self._weights_path(kind)))]
-        return max(found, default=self._created())
+        """When `best` or `last` was saved, as written there; else the time of creation; None if neither is known."""
+        times = [time for kind in (BEST, LAST) if (time := saved_at(self._weights_path(kind)))]
+        return max(times, default=self._created())
 
     def save(self, kind: str, weights: Weights, at: datetime | None = None) -> None:
-        """Write one weights file; the moment (`at`, or now) and the arrays' sha256 go with them.
+        """Write one weights file, with the time of saving (`at`, or now) and a checksum.
 
-        Before a new `last`, what the log holds is made durable, and the one that was there becomes `previous`.
-        Raises ResourceError; the newest whole state is then still there.
+        Before a new `last` is written, the log is flushed to disk and the old `last` becomes `previous`.
+        Raises ResourceError; the newest undamaged state is kept then.
         """
         data = packed(weights, self.config["run_id"], at or datetime.now(UTC))
         if kind == LAST:
@@ -113,7 +114,7 @@ class RunDirectory:
         write_atomically(self._weights_path(kind), data)
 
     def load(self, kind: str, max_bytes: int = MAX_WEIGHTS) -> Weights:
-        """Read one weights file. Raises RunError when it is missing, torn, altered, of another run, or too large."""
+        """Read one weights file. Raises RunError when it is missing, damaged, too large, or from another run."""
         name = self._weights_path(kind).name
         data = self._read(name, min(max_bytes, MAX_WEIGHTS))
         try:
@@ -122,10 +123,11 @@ class RunDirectory:
             raise self.damaged(name, str(error)) from error
 
     def load_newest(self, max_bytes: int = MAX_WEIGHTS) -> tuple[Weights, str]:
-        """The newest state of training that is whole, and a sentence when that is not `last`.
+        """The newest undamaged training state, and a note that is empty when this is `last`.
 
-        When `last` is missing, damaged or larger than `max_bytes`, `previous` is taken, and the sentence says what was
-        wrong. Nothing is written: who goes on training calls `recover`. Raises RunError when neither is whole.
+        When `last` is missing, damaged or larger than `max_bytes`, `previous` is read, and the note says what was
+        wrong. Nothing is written; the next `save` of `last` repairs the run, or `recover` does it at once.
+        Raises RunError when neither can be read.
         """
         try:
             return self.load(LAST, max_bytes), ""
@@ -137,16 +139,16 @@ class RunDirectory:
             return newest, f"{error.what}; previous.safetensors is taken, of step {newest.step:,}"
 
     def recover(self) -> None:
-        """Make `last` the good `previous` again, in one step; only for the holder of the lock.
+        """Replace a damaged `last` by the good `previous`, in one step. The caller must hold the run's lock.
 
-        `save` does it by itself when `load_newest` fell back: else the damaged `last` would replace the good
-        `previous`. Raises ResourceError.
+        `save` calls this after `load_newest` had to read `previous`, which the damaged `last` would otherwise replace.
+        Raises ResourceError.
         """
         put_link(self._weights_path(PREVIOUS), self._weights_path(LAST))
         self._last_is_bad = False
 
     def damaged(self, name: str, why: str) -> RunError:
-        """The error about one of the run's files, for those who know what has to be in it."""
+        """A RunError about one of the run's files; `why` goes on after its name, as in "config.json is cut short"."""
         return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
 
     def _created(self) -> datetime | None:
@@ -155,8 +157,7 @@ class RunDirectory:
         return None
 
     def _before_saving_last(self) -> None:
-        """What `last` will say of the log is durable before it says so; the state before it is kept."""
-        self.log.sync()
+        self.log.sync()  # first: `last` says how long the log is
         if self._last_is_bad:
             self.recover()
         elif self.has(LAST):
@@ -165,7 +166,7 @@ class RunDirectory:
     def _check_manifest(self) -> None:
         manifest = {CONFIG: None, **self._read_json(MANIFEST)}
         if len(manifest) > MAX_FILES or not all(map(is_plain_name, manifest)):
-            raise self.damaged(MANIFEST, "names what is no file of a run")
+            raise self.damaged(MANIFEST, "names something that is not a file of a run")
         room = MAX_SEALED
         for name, expected in manifest.items():
             data = self._read(name, room)
@@ -177,7 +178,7 @@ class RunDirectory:
     def _check_format(self, config: Mapping[str, Any]) -> None:
         version = config.get("format")
         if type(version) is not int or version < OLDEST_FORMAT:
-            raise self.damaged(CONFIG, f"has a format that no charlm writes: {_brief(version)}")
+            raise self.damaged(CONFIG, f"has a format that charlm never writes: {_brief(version)}")
         if version > FORMAT:
             what = f"this run was written by charlm {_brief(config.get('charlm'))} in format {_brief(version)}"
             raise RunError(f"{what}; this charlm reads up to {FORMAT}", str(self.path / CONFIG), "use a newer charlm")
@@ -195,7 +196,7 @@ class RunDirectory:
 
     def _read_json(self, name: str) -> dict[str, Any]:
         data = self._read(name, MAX_JSON)
-        if not data.endswith(b"\n"):  # without which JSON can be whole
+        if not data.endswith(b"\n"):  # JSON can be complete without it
             raise self.damaged(name, "is cut short")
         try:
             value = parse_json(data)
@@ -207,12 +208,12 @@ class RunDirectory:
 
 
 def is_plain_name(name: str) -> bool:
-    """Whether this names a file in a folder, and cannot lead out of it."""
+    """Whether this is the name of a file inside a folder, not a path that could lead out of it."""
     return bool(name) and name not in (".", "..") and not set(name) & {"/", "\\", "\0"} and name.isprintable()
 
 
 def unchecked_config(path: Path) -> dict[str, Any]:
-    """config.json as it stands, for finding a run; {} where it cannot be read. Who uses the run has it checked."""
+    """The unchecked content of config.json, only for finding runs; {} if it cannot be read."""
     with suppress(OSError, ValueError):
         config = parse_json(read_file(path / CONFIG, MAX_JSON))
         return config if isinstance(config, dict) else {}
@@ -220,6 +221,6 @@ def unchecked_config(path: Path) -> dict[str, Any]:
 
 
 def _brief(value: object) -> str:
-    """A value from a file, for a message."""
+    """A value from a file, shortened for a message."""
     text = str(value) if not isinstance(value, int) or abs(value) < 10**18 else "a huge number"
     return text if len(text) <= 100 else text[:97] + "..."

@@ -1,4 +1,4 @@
-"""Which runs there are, and which one answers where none is named."""
+"""Which runs exist, and which of them is used when none is named."""
 
 import os
 from collections.abc import Iterator
@@ -10,7 +10,10 @@ from charlm.runs.directory import BEST, CONFIG, RUNS, RunDirectory, unchecked_co
 
 
 def find_run(name: str | None, *, saved: bool = True) -> Path:
-    """The folder of the run `name` (a path, or a name under runs/), or the first of `list_runs`. Raises RunError."""
+    """The folder of the run `name` (a path, or a name under runs/); without a name, the run saved last.
+
+    Without `saved`, runs that have not saved anything yet count too. Raises RunError when there is no such run.
+    """
     if name is None:
         found = list_runs(saved=saved)
         if not found:
@@ -24,10 +27,10 @@ def find_run(name: str | None, *, saved: bool = True) -> Path:
 
 
 def list_runs(*, saved: bool = True) -> list[Path]:
-    """All usable runs under runs/, the one saved last first; hidden folders are drafts, and no runs yet.
+    """All usable runs under runs/, the run saved last first. Hidden folders are left out: they are unfinished drafts.
 
-    What counts is the moment that is written inside; of those of one moment, copies, the first by name comes first.
-    Without `saved` those that have saved nothing are there, too, and first is the one that began or saved last.
+    The order follows the time written in the weights files; copies of a run have equal times and are sorted by name.
+    Without `saved`, runs that have not saved anything yet are listed too, ordered by the time when they were created.
     """
     found = [RunDirectory(path) for path in sorted(RUNS.glob("[!.]*")) if _has_config(path)]
     found = [run for run in found if run.has(BEST) or not saved]
@@ -36,7 +39,7 @@ def list_runs(*, saved: bool = True) -> list[Path]:
 
 
 def about_copies(path: Path) -> Iterator[str]:
-    """What is to be said of a run that answers without being named: others under runs/ can be the same, by their id."""
+    """Notes for a run that was chosen without being named: which other folders under runs/ hold a copy of it."""
     run_id = unchecked_config(path).get("run_id")
     for other in sorted(list_runs()):
         if other != path and run_id and unchecked_config(other).get("run_id") == run_id:
@@ -44,5 +47,5 @@ def about_copies(path: Path) -> Iterator[str]:
 
 
 def _has_config(path: Path) -> bool:
-    """Whether there is a config.json, of whatever kind; reading it finds out."""
+    """Whether there is a config.json; that it can be read is checked later."""
     return os.path.lexists(path / CONFIG)

@@ -1,4 +1,4 @@
-"""One writer a run."""
+"""The lock of a run's folder: only one process at a time may write there."""
 
 import os
 import socket
@@ -11,16 +11,16 @@ from charlm.system.files import cannot_write, read_file, write_atomically
 from charlm.system.folders import sweep
 
 LOCK = ".lock"
-HOLDER = f"{LOCK}.holder"  # who holds it, for people; what a dead process left there is overwritten by the next one
+HOLDER = f"{LOCK}.holder"  # names the process, for messages; a leftover of a dead one is overwritten
 MAX_HOLDER = 1000  # bytes
 
 
 @contextmanager
 def writing(folder: Path) -> Iterator[None]:
-    """Hold the run's lock, and first remove what a writer left behind that was killed. Readers never wait.
+    """Hold the run's lock during the block, and remove the temporary files of a killed writer. Readers never wait.
 
-    The system lets go of the lock when its process dies, however that is.
-    Raises UsageError naming the process that holds it already, and ResourceError when the place cannot be written.
+    The operating system releases the lock when the process dies, however it dies.
+    Raises UsageError naming the process that holds the lock, and ResourceError when the folder cannot be written.
     """
     from filelock import FileLock, Timeout
 
@@ -28,20 +28,19 @@ def writing(folder: Path) -> Iterator[None]:
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UsageError(
-            "this run is being trained already", f"{folder}, by {_holder(folder)}", "wait for it, or end it"
-        ) from None
+        where = f"{folder}, by {_holder(folder)}"
+        raise UsageError("this run is being trained already", where, "wait for it, or end it") from None
     except OSError as error:
         raise cannot_write(folder / LOCK, error) from error
-    place = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # the folder may have another name when the block ends
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)  # the folder may have been renamed when the block ends
     try:
         sweep(folder)
         write_atomically(folder / HOLDER, f"process {os.getpid()} on {socket.gethostname()}".encode())
         yield
     finally:
         with suppress(OSError):
-            os.unlink(HOLDER, dir_fd=place)
-        os.close(place)
+            os.unlink(HOLDER, dir_fd=descriptor)
+        os.close(descriptor)
         lock.release()
 
 

@@ -1,4 +1,4 @@
-"""A run's log, metrics.jsonl: a line of JSON an event, appended whole; a saved state knows how long it was."""
+"""A run's log, metrics.jsonl: one event per line, as JSON. A saved state knows how long the log was then."""
 
 import hashlib
 import json
@@ -17,19 +17,19 @@ BLOCK = 1 << 20  # bytes read at a time
 
 
 class RunLog:
-    """The log in a run's folder, which need not be there yet. Errors are RunError; ResourceError where it writes."""
+    """The log in a run's folder; the file may be missing. Reading raises RunError, writing ResourceError."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
 
     def append(self, record: Mapping[str, Any]) -> None:
-        """One line more, whole or not at all."""
+        """Add one line, completely or not at all."""
         append_line(self.path, (json.dumps(record) + "\n").encode())
 
     def records(self) -> Iterator[dict[str, Any]]:
         """All complete lines; a last line cut short by a crash is ignored.
 
-        The error names the line when one is no JSON object.
+        Raises RunError, with the line's number, for a line that is not a JSON object.
         """
         if not os.path.lexists(self.path):
             return
@@ -47,7 +47,7 @@ class RunLog:
         return self.path.lstat().st_size if os.path.lexists(self.path) else 0
 
     def sha256(self, num_bytes: int) -> str:
-        """Checksum of the first bytes; "" where there are not so many."""
+        """sha256 of the first `num_bytes` bytes; "" if the log is shorter."""
         if self.num_bytes < num_bytes:
             return ""
         digest = hashlib.sha256()
@@ -59,9 +59,9 @@ class RunLog:
         return digest.hexdigest()
 
     def begins_as_saved(self, scalars: Mapping[str, Any]) -> bool:
-        """Whether it begins with the bytes that were there when a state with these scalars was saved.
+        """Whether the log still begins with the bytes that it had when a state with these scalars was saved.
 
-        True for a state of an older charlm, which did not say.
+        True for a state of an older charlm, which did not record that.
         """
         num_bytes, sha256 = scalars.get("metrics_length"), scalars.get("metrics_sha256")
         if sha256 is None or type(num_bytes) is not int or num_bytes < 0:
@@ -69,22 +69,23 @@ class RunLog:
         return bool(self.sha256(num_bytes) == sha256)
 
     def cut(self, num_bytes: int) -> None:
-        """Forget what was logged after the first bytes, and a line that is cut short."""
+        """Remove whatever was logged after the first `num_bytes` bytes, and a line that is cut short."""
         num_bytes = self._whole_lines(min(num_bytes, self.num_bytes))
         if self.num_bytes > num_bytes:
             truncate(self.path, num_bytes)
 
     def sync(self) -> None:
-        """Make durable what it has."""
+        """Flush the log to disk, so that it survives a power failure."""
         if self.num_bytes:
             sync_file(self.path)
 
     def damaged(self, why: str) -> RunError:
+        """A RunError about the log; `why` goes on after its name."""
         what = f"damaged run: {self.path.name} {why}"
         return RunError(what, str(self.path), "train again, or restore it from a copy")
 
     def _whole_lines(self, num_bytes: int) -> int:
-        """How many of the first bytes are whole lines."""
+        """How many of the first `num_bytes` bytes belong to complete lines."""
         if num_bytes == 0:
             return 0
         with self._open() as file:
@@ -109,7 +110,7 @@ class RunLog:
 
 
 def reason(error: OSError | ValueError) -> str:
-    """Why a file could not be read, as the end of a sentence that begins with its name."""
+    """Why a file could not be read, as the end of a sentence that begins with the file's name."""
     import errno
 
     if isinstance(error, OSError) and error.errno == errno.ELOOP:

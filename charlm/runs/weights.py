@@ -1,4 +1,4 @@
-"""A weights file: named arrays as safetensors, with charlm's own metadata and a checksum over all of it."""
+"""Weights files: named arrays as safetensors, with charlm's own metadata and a checksum over both."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ MAX_STEPS = 1 << 62
 
 @dataclass(frozen=True)
 class Weights:
-    """The content of a weights file: named arrays, the step they are of, and scalars that belong to them."""
+    """The content of a weights file: named arrays, the training step they come from, and further numbers."""
 
     tensors: Mapping[str, Any]
     step: int
@@ -27,7 +27,7 @@ class Weights:
 
 @dataclass(frozen=True, kw_only=True)
 class Metadata:
-    """What stands in the header, all of it as text. Older versions did not write `saved_at`."""
+    """Metadata in the header; safetensors allows only text there. Older versions did not write `saved_at`."""
 
     run_id: ShortText
     step: ShortText
@@ -37,7 +37,7 @@ class Metadata:
 
 
 def packed(weights: Weights, run_id: str, at: datetime) -> bytes:
-    """A weights file of this run, saved at this moment."""
+    """The bytes of a weights file of this run, saved at this time."""
     from safetensors.numpy import save
 
     tensors, scalars = dict(weights.tensors), json.dumps(weights.scalars)
@@ -47,7 +47,7 @@ def packed(weights: Weights, run_id: str, at: datetime) -> bytes:
 
 
 def unpacked(data: bytes, run_id: str) -> Weights:
-    """The content of a weights file of this run. Raises ValueError, which says what is wrong with it."""
+    """The content of a weights file of this run. Raises ValueError; its text goes on after the file's name."""
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -64,7 +64,7 @@ def unpacked(data: bytes, run_id: str) -> Weights:
     if metadata.run_id != run_id:
         raise ValueError("belongs to another run")
     if not isinstance(scalars, dict) or not 0 <= step <= MAX_STEPS:
-        raise ValueError("has scalars that charlm never wrote")
+        raise ValueError("has scalars that charlm never writes")
     return Weights(tensors, step, scalars)
 
 
@@ -74,12 +74,12 @@ def header_of(data: bytes) -> dict[str, Any]:
         raise ValueError("its header is too long")
     header = parse_json(data[8 : _data_start(data)])
     if not isinstance(header, dict):
-        raise ValueError("its header is no object")
+        raise ValueError("its header is not an object")
     return header
 
 
 def checksum(data: bytes) -> str:
-    """sha256 of a safetensors file: its header but for the checksum itself, in one spelling, and its arrays."""
+    """sha256 of a safetensors file: of its header without the checksum, as sorted JSON, and of its arrays."""
     header = header_of(data)
     header["__metadata__"] = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
     digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
@@ -88,9 +88,9 @@ def checksum(data: bytes) -> str:
 
 
 def saved_at(path: Path) -> datetime | None:
-    """When a weights file says that it was saved; None where it does not say, or is not there. Its arrays stay unread.
+    """The time of saving that is written in a weights file; None if it is not, or the file cannot be read.
 
-    Whether the file is whole is left to whoever loads it.
+    Only the header is read, and the checksum is not verified.
     """
     try:
         with open_file(path) as file:
@@ -102,18 +102,18 @@ def saved_at(path: Path) -> datetime | None:
 
 
 def moment(text: str) -> datetime:
-    """A moment as it is written into files. Raises ValueError and TypeError for what is none, or has no time zone."""
-    found = datetime.fromisoformat(text)
-    if found.tzinfo is None or not 1970 <= found.year < 9000:
-        raise ValueError("a time without its zone, or out of all time")
-    return found.astimezone(UTC)
+    """Parse a time as it is written into files. Raises ValueError or TypeError for anything else."""
+    time = datetime.fromisoformat(text)
+    if time.tzinfo is None or not 1970 <= time.year < 9000:
+        raise ValueError("a time without a time zone, or an impossible one")
+    return time.astimezone(UTC)
 
 
 def written(moment: datetime) -> str:
-    """A moment as text: UTC, with microseconds."""
+    """A time as text: UTC, with microseconds."""
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _data_start(data: bytes) -> int:
-    """Where the arrays start: behind 8 bytes of header length and the JSON header."""
+    """Offset of the arrays in bytes: after the header's length (8 bytes) and the JSON header."""
     return 8 + int.from_bytes(data[:8], "little")

@@ -1,9 +1,9 @@
-"""A context and a text as one: tokenized together, and only what ends in the text is counted.
+"""Join a context and a text: they are tokenized together, and only tokens that end in the text are counted.
 
-They are joined as they stand. Where there is no white space between them and the unit is words or subwords, one space
-is put there. In characters and bytes exactly the text's own are counted; in words and subwords every token that ends in
-it, so one that begins in the context is counted whole. In words log p(whole) is log p(context) + log p(text | context),
-the context scored without its end, for the space between two words belongs to the second one.
+With words and subwords, one space is inserted if there is no white space between the two. With characters and bytes,
+exactly those of the text are counted; with words and subwords, every token that ends in the text, even if it begins in
+the context. With words, log p(whole) = log p(context) + log p(text | context), where the context is scored without its
+end, because the space between two words belongs to the second word.
 """
 
 from dataclasses import dataclass, replace
@@ -14,35 +14,37 @@ from numpy.typing import NDArray
 from charlm.text.encoded import Encoded, Ids, Token
 from charlm.text.interface import Tokenizer
 
-WHOLE = ("char", "byte")  # units of which none ever reaches from one text into another
+WHOLE = ("char", "byte")  # units whose tokens never reach from the context into the text
 
 
 @dataclass(frozen=True)
 class Joined:
-    """`before` is read and counts nothing. `counted` is the text, its end too where that was asked for.
+    """A context and a text as ids. `before` is only read; `counted` is scored, with the text's end if asked for.
 
-    `tokens` are those of `counted`, where they had to be found one by one.
+    `tokens` are the tokens of `counted` if they had to be determined one by one; else it is empty.
     """
 
     before: Ids
     counted: Encoded
     tokens: list[Token]
     has_space: bool
-    """Whether one space was put between context and text."""
+    """Whether one space was inserted between context and text."""
 
     @property
     def whole(self) -> NDArray[np.int64]:
+        """The ids of context and text together."""
         return np.concatenate([self.before, self.counted.ids]).astype(np.int64)
 
 
 def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: bool = False) -> Joined:
-    """What is read and what is counted when a text is scored after its context.
+    """Join a context and a text for scoring: which ids are read, and which are counted.
 
-    Without `eos` the text may go on: for words, the space that ends it belongs to what follows and is no token yet.
+    With `eos` the text's end is counted too; without it the text may continue, so with words a final space is not a
+    token yet: it belongs to the next word. With `one_by_one` the tokens are determined even if the ids suffice.
     """
     has_space = is_space_missing(tokenizer, context, text)
     start, end = context + " " * has_space, "\n" * eos
-    own = tokenizer.encode_detailed(text + end)  # its characters and bytes are those of the text alone
+    own = tokenizer.encode_detailed(text + end)  # for the text's own characters and bytes
     is_apart = not start or (tokenizer.unit in WHOLE and tokenizer.lossless)
     if is_apart and not one_by_one and (eos or tokenizer.unit != "word"):
         return Joined(tokenizer.encode(start), own, [], has_space)
@@ -57,7 +59,7 @@ def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: b
 
 
 def is_space_missing(tokenizer: Tokenizer, context: str, text: str) -> bool:
-    """Whether context and text need a space between them to be two words."""
+    """Whether a space must be inserted between context and text to keep two words apart."""
     if tokenizer.unit in WHOLE or not context or not text:
         return False
     return not (context[-1].isspace() or text[0].isspace())

@@ -1,4 +1,4 @@
-"""From a run's folder to a language model: which tokenizer, and which predictor runs the network."""
+"""Load a language model from a run's folder, and choose the predictor that runs its network."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ from charlm.text.tokenizer import load_tokenizer
 
 @dataclass(frozen=True)
 class Trained:
-    """A network that was trained, and how it is to be run: all that a predictor is built from."""
+    """A trained network and how to run it: everything that a predictor is built from."""
 
     architecture: Architecture
     weights: Mapping[str, NDArray[Any]]
@@ -37,7 +37,7 @@ class Trained:
 
     @property
     def can_compile(self) -> bool:
-        """Whether the compiled code runs this network in this precision on this processor."""
+        """Whether the compiled code can run this network, in this precision, on this CPU."""
         return can_compile(self.architecture) and (self.precision == "float32" or has_bfloat16())
 
 
@@ -50,8 +50,8 @@ def load_model(
 ) -> LanguageModel:
     """The language model of a run, with its best weights. Raises RunError and UsageError.
 
-    The device is for scoring in batches; sentences and samples are computed by the processor. `engine` names one of
-    ENGINES for everything; without it the fastest one is taken for each.
+    `device` is for scoring in batches; single sentences and samples always run on the CPU. `engine` is one of ENGINES,
+    to use it for everything; without it each use gets the fastest one.
     """
     _check_choice("device", device, get_args(Device))
     _check_choice("precision", precision, get_args(Precision))
@@ -76,14 +76,14 @@ def load_model(
 
 
 def load_best(run: RunDirectory, architecture: Architecture) -> Weights:
-    """The weights that a run is used with. Raises RunError when they are not those of this architecture."""
+    """The best weights of a run. Raises RunError when they are missing, damaged or of another architecture."""
     best = run.load(BEST, max_weight_bytes(architecture))
     check_weights(architecture, best.tensors, str(run.path / f"{BEST}.safetensors"))
     return best
 
 
 def for_sentences(trained: Trained) -> Predictor:
-    """The network one token at a time. Raises UsageError."""
+    """A predictor for single sentences and samples, one token at a time. Raises UsageError."""
     if trained.can_compile:
         return ENGINES["compiled"](trained)
     if trained.precision == "bfloat16":
@@ -93,7 +93,7 @@ def for_sentences(trained: Trained) -> Predictor:
 
 
 def _for_batches(trained: Trained) -> Predictor:
-    """The network for batches: in torch on a GPU, or where there is no compiled code for it. Raises UsageError."""
+    """A predictor for batches: in torch on a GPU, or if no compiled code can run the network. Raises UsageError."""
     if trained.can_compile and find_device(trained.device) == "cpu":
         return ENGINES["compiled"](trained)
     return ENGINES["torch"](trained)
@@ -127,10 +127,11 @@ ENGINES: dict[str, Callable[[Trained], Predictor]] = {
 
 
 def _nothing_saved(run: RunDirectory, config: RunConfig) -> RunError:
+    """The error for a run without best weights: not trained yet, or damaged."""
     if was_trained(run, config):
         return run.damaged(f"{BEST}.safetensors", "is missing")
     to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
-    return RunError("nothing of this run was saved yet", str(run.path), to_do)
+    return RunError("this run has not saved anything yet", str(run.path), to_do)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

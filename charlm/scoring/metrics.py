@@ -1,4 +1,4 @@
-"""Sums and counts; each figure is divided only when it is read, and carries its unit in its name."""
+"""Sums and counts of scored text. A figure is divided only when it is read, and has its unit in its name."""
 
 from dataclasses import astuple, dataclass
 from math import exp, inf, log, nan
@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True)
 class Tally:
-    """What was scored. An `<eos>` that is scored counts as one token, one character and one byte.
+    """Sums over scored text. A scored `<eos>` counts as one token, one character and one byte.
 
-    `total_nats` is -log p of everything, unknown symbols with their spelling; `unknown_nats` is their share of it.
+    `total_nats` is -log p of everything, with the cost of spelling unknown symbols; `unknown_nats` is the part of it
+    that unknown symbols contribute. A ratio to a count of 0 is 0.
     """
 
     total_nats: float = 0.0
@@ -55,16 +56,17 @@ class Tally:
 
     @property
     def perplexity(self) -> float:
-        """exp of the nats per token, unknown symbols with their spelling."""
+        """exp of the nats per token, with the cost of spelling unknown symbols."""
         return perplexity(self.nats_per_token)
 
     @property
     def perplexity_without_unknown(self) -> float:
-        """The same over the known tokens alone, still conditioned on the unknown ones; nan where there are none."""
+        """Perplexity over the known tokens only, still conditioned on the unknown ones; nan if all are unknown."""
         return perplexity(self.nats_per_known_token)
 
     @property
     def nats_per_known_token(self) -> float:
+        """Nats per token over the known tokens only; nan if all are unknown."""
         if self.unknown and self.unknown == self.tokens:
             return nan
         return _ratio(self.total_nats - self.unknown_nats, self.tokens - self.unknown)
@@ -72,7 +74,7 @@ class Tally:
 
 @dataclass
 class Sums:
-    """Of the log-probabilities of a text's tokens, added up block by block."""
+    """Sums of the log-probabilities of a text's tokens, added up block by block."""
 
     logprob_nats: float = 0.0
     tokens: int = 0
@@ -80,6 +82,7 @@ class Sums:
     tokens_at_unk: int = 0
 
     def add(self, logprobs: NDArray[np.float64], ids: NDArray[Any], unk_id: int | None) -> None:
+        """Add some tokens: their log p in nats (N,) and their ids (N,)."""
         at_unk = ids == unk_id
         self.logprob_nats += float(logprobs.sum())
         self.tokens += len(ids)
@@ -89,14 +92,16 @@ class Sums:
     def unknown_nats(self, num_unknown: int) -> float:
         """-log p of the unknown symbols among the tokens that are `<unk>`.
 
-        A literal `<unk>` in a prepared text has the same id but is an ordinary type: the sum is shared out by number.
+        A literal `<unk>` in a text has the same id, but is not unknown, so the sum is divided in
+        proportion to their numbers.
         """
-        return (
-            -self.logprob_nats_at_unk * num_unknown / self.tokens_at_unk if num_unknown and self.tokens_at_unk else 0.0
-        )
+        if not (num_unknown and self.tokens_at_unk):
+            return 0.0
+        return -self.logprob_nats_at_unk * num_unknown / self.tokens_at_unk
 
 
 def perplexity(nats_per_token: float) -> float:
+    """exp of the nats per token; inf from 700 nats on, where exp would soon overflow."""
     return inf if nats_per_token >= 700 else exp(nats_per_token)
 
 

@@ -1,7 +1,7 @@
-"""The one protocol of whatever gives probabilities: a network in torch, in NumPy, in C, a mixture, an n-gram model.
+"""The protocol of everything that gives probabilities: a network in torch, NumPy or C, a mixture, an n-gram model.
 
-`LanguageModel`, scoring, sampling, the final measuring and the samples of a training know only this. Shapes: B batch,
-T time, V vocabulary. The state is an argument and a result; what it consists of is the predictor's own affair.
+`LanguageModel`, scoring, sampling, the final figures and the samples during training use only this protocol. The state
+is an argument and a result; only the predictor knows what it consists of. Shapes: B batch, T time, V vocabulary.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,9 +22,9 @@ class Predictor(Protocol):
 
     @property
     def can_run_in_segments(self) -> bool:
-        """Whether a long text may be cut into segments that run side by side, each warmed up on what is before it.
+        """Whether a long text may be cut into segments that run side by side, each warmed up on the text before it.
 
-        It may not where the state remembers the whole text, as that of a model which learns while it reads.
+        It may not if the state depends on the whole text, as in a model that learns while it reads.
         """
 
     def initial_state(self, batch_size: int = 1) -> Any:
@@ -36,14 +36,14 @@ class Predictor(Protocol):
     def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
-        Targets below 0 are padding: the numbers at their places mean nothing.
+        Targets below 0 are padding; the results for them are meaningless.
         """
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
-        """The state of some of the sequences, in this order; one may be taken several times."""
+        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
 
     def join(self, states: Sequence[Any]) -> Any:
-        """The states of several batches as that of one batch."""
+        """The states of several batches joined into the state of one batch."""
 
 
 class DeferredPredictor:
@@ -54,6 +54,7 @@ class DeferredPredictor:
 
     @cached_property
     def built(self) -> Predictor:
+        """The predictor itself."""
         return self._build()
 
     @property

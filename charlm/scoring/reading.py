@@ -1,4 +1,4 @@
-"""How a run's text was read, so that whatever is scored or continued is read in the same way."""
+"""How a run's text was read, so that texts and prompts for its model are read in the same way."""
 
 import dataclasses
 from pathlib import Path
@@ -14,34 +14,34 @@ from charlm.text.tokenizer import Tokenizer, text_from_argument
 
 
 class Reading:
-    """The line ends and the normal form of a run's text.
+    """The line ends and the Unicode normal form of a run's text.
 
-    Line ends are open (None) where the text had no CR: those of another text are then decided by what it has.
+    If the run's text had no CR, line ends are undecided (None): for another text they are then decided by its content.
     """
 
     def __init__(self, own: CorpusSettings, tokenizer: Tokenizer) -> None:
-        """`own` are the settings that the run's text was read with."""
-        is_open = own.line_ends == "keep" and not knows_carriage_return(tokenizer)
-        self.settings = dataclasses.replace(own, line_ends=None) if is_open else own
+        """`own` are the settings with which the run's text was read."""
+        is_undecided = own.line_ends == "keep" and not knows_carriage_return(tokenizer)
+        self.settings = dataclasses.replace(own, line_ends=None) if is_undecided else own
         self._tokenizer = tokenizer
 
     def of_file(self, settings: CorpusSettings | None = None) -> CorpusSettings:
-        """How a file is read, given its encoding."""
+        """Settings for reading a file: `settings`, such as its encoding, with the run's line ends and normal form."""
         own = self.settings
         return dataclasses.replace(settings or CorpusSettings(), line_ends=own.line_ends, normal_form=own.normal_form)
 
     def prepared(self, text: str) -> str:
-        """A sentence, context or prompt in the form of the run's text."""
+        """A sentence, context or prompt with the line ends and the normal form of the run's text."""
         return in_form(text_from_argument(text), self.settings)
 
     def about_form(self, text: str) -> str | None:
-        """A sentence on a text whose symbols are unknown only because accents are written in another way."""
+        """A note for a text with unknown symbols only because its accents are encoded in another way; else None."""
         form = fitting_form(self._tokenizer, self.prepared(text))
         return about_form(form) if form else None
 
 
 def reading_with_tokenizer(path: Path) -> CorpusSettings:
-    """How the text was read that a tokenizer is kept with: in a run's folder, or in a prepared one. Raises RunError."""
+    """How the text of a tokenizer was read; `path` is the folder of its run or prepared text. Raises RunError."""
     if (path / CONFIG).is_file():
         return read_config(RunDirectory(path)).reading
     if is_prepared(path):

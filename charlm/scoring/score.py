@@ -1,4 +1,4 @@
-"""The one place where a text gets its probability; validation calls it too.
+"""Compute the probability of a text. All scoring and validation goes through this module.
 
 A sequence is scored from the initial state with `<eos>` as first input. Shapes: B batch, T time.
 """
@@ -11,23 +11,23 @@ from numpy.typing import NDArray
 from charlm.scoring.predictor import Ids, Predictor
 
 TIME_CHUNK = 512  # time steps scored in one call
-BATCH_TOKENS = 2**14  # tokens, padding counted, scored in one call
-BATCH_SEQUENCES = 128
-PADDING = -1  # as a target
+BATCH_TOKENS = 2**14  # tokens scored in one call, with padding
+BATCH_SEQUENCES = 128  # sequences scored in one call
+PADDING = -1  # marks a target that is padding
 MAX_WHOLE_TOKENS = 2**14  # tokens; a longer sequence is cut into segments
 SEGMENTS = 32
 WARM_UP = 512  # tokens that a segment's state is warmed up on
-BLOCK = 2**20  # tokens of a stream that are in memory
+BLOCK = 2**20  # tokens of a stream that are held in memory
 
 
 def score_sequence(predictor: Predictor, ids: Ids, eos_id: int, before: Ids | None = None) -> NDArray[np.float64]:
     """log p in nats of each token of one sequence (T,), the state carried from the first to the last.
 
-    A sequence of over MAX_WHOLE_TOKENS tokens is cut into up to SEGMENTS of equal length that run side by side, each
-    entered with a state warmed up on the WARM_UP tokens before it; every token still has a proper conditional
-    probability, and the sum stays within 1e-4 nats a token of the strictly sequential one (tests hold it to that).
-    Where the predictor cannot run in segments, nothing is cut. With `before`, at most WARM_UP tokens, the sequence goes
-    on from there.
+    A sequence of more than MAX_WHOLE_TOKENS tokens is cut into up to SEGMENTS segments of equal length that run side by
+    side, each from a state that was warmed up on the WARM_UP tokens before it. Every token still has a proper
+    conditional probability, and the sum stays within 1e-4 nats per token of the strictly sequential one, which is
+    tested. If the predictor cannot run in segments, nothing is cut. With `before` (at most WARM_UP tokens), the
+    sequence continues these tokens, which are read but not scored.
     """
     before = ids[:0] if before is None else before
     text = np.concatenate([before, ids])
@@ -36,14 +36,14 @@ def score_sequence(predictor: Predictor, ids: Ids, eos_id: int, before: Ids | No
     starts = range(len(before), len(text), segment)
     warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
     scores = _score_padded(predictor, warmed, eos_id) if warmed else []
-    new = (found[min(start, WARM_UP) :] for found, start in zip(scores, starts, strict=True))
+    new = (logprobs[min(start, WARM_UP) :] for logprobs, start in zip(scores, starts, strict=True))
     return np.concatenate([np.empty(0), *new])
 
 
 def score_stream(predictor: Predictor, pieces: Iterable[Ids], eos_id: int) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
-    """One sequence that comes in pieces and may be of any length: BLOCK at a time, ids and the log p of each.
+    """Score one sequence of any length that comes in pieces: ids and log p in nats of each, about BLOCK at a time.
 
-    Where the predictor can run in segments, each block is warmed up on the WARM_UP tokens before it.
+    If the predictor can run in segments, each block is warmed up on the WARM_UP tokens before it.
     """
     if not predictor.can_run_in_segments:
         yield from _score_in_order(predictor, _blocks(pieces), eos_id)
@@ -57,7 +57,7 @@ def score_stream(predictor: Predictor, pieces: Iterable[Ids], eos_id: int) -> It
 def _score_in_order(
     predictor: Predictor, blocks: Iterable[Ids], eos_id: int
 ) -> Iterator[tuple[Ids, NDArray[np.float64]]]:
-    """Ids and the log p of each, the very state carried from block to block."""
+    """Score blocks of one sequence, with the exact state carried from block to block."""
     state, previous = predictor.initial_state(1), eos_id
     for ids in blocks:
         inputs, scores = np.concatenate([[previous], ids[:-1]]).astype(np.int64), []
@@ -70,7 +70,7 @@ def _score_in_order(
 
 
 def score_sequences(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
-    """log p in nats of each token of each sequence, each from the initial state, in batches of like length."""
+    """log p in nats of each token of each sequence, each from the initial state, in batches of similar length."""
     results: list[NDArray[np.float64]] = [np.empty(0)] * len(sequences)
     for batch in _batches([len(ids) for ids in sequences]):
         if len(sequences[batch[0]]) > MAX_WHOLE_TOKENS:
@@ -82,14 +82,13 @@ def score_sequences(predictor: Predictor, sequences: Sequence[Ids], eos_id: int)
 
 
 def split_lines(ids: Ids, eos_id: int) -> list[Ids]:
-    """A stream of ids cut after each `<eos>`; what follows the last one, if anything, is a line without."""
+    """Cut ids after each `<eos>`. If they do not end with one, the last line has none."""
     ends = np.flatnonzero(ids == eos_id) + 1
-    pieces = np.split(ids, ends)
-    return [piece for piece in pieces if len(piece)]
+    return [line for line in np.split(ids, ends) if len(line)]
 
 
 def _blocks(pieces: Iterable[Ids]) -> Iterator[Ids]:
-    """The same ids, BLOCK at a time or a few more."""
+    """Collect the ids of all pieces into blocks of at least BLOCK tokens, except for the last one."""
     pending: list[Ids] = []
     for piece in pieces:
         for start in range(0, len(piece), BLOCK):
@@ -102,7 +101,10 @@ def _blocks(pieces: Iterable[Ids]) -> Iterator[Ids]:
 
 
 def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
-    """Indices in groups of like length, longest first; each group at most BATCH_TOKENS with its padding."""
+    """Indices in groups of similar length, longest first; each group has at most BATCH_TOKENS tokens with padding.
+
+    Sequences of length 0 are left out.
+    """
     batch: list[int] = []
     for i in sorted((i for i, length in enumerate(lengths) if length), key=lambda i: -lengths[i]):
         if batch and (len(batch) == BATCH_SEQUENCES or lengths[batch[0]] * (len(batch) + 1) > BATCH_TOKENS):
@@ -114,6 +116,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 
 
 def _score_padded(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
+    """Score sequences as one padded batch, TIME_CHUNK steps at a time."""
     lengths = [len(ids) for ids in sequences]
     if max(lengths) == 0:
         return [np.empty(0) for _ in sequences]

@@ -1,4 +1,4 @@
-"""What a scored text comes to: its counts, and its tokens one by one."""
+"""The result of scoring a text: its sums and counts, and its single tokens."""
 
 import dataclasses
 from dataclasses import dataclass
@@ -9,16 +9,16 @@ from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.text.encoded import Token
 from charlm.text.interface import Tokenizer
 
-NOTHING = "␣"  # how the place between two spaces is shown
+EMPTY_WORD = "␣"  # shown for the empty word between two spaces
 
 
 @dataclass(frozen=True)
 class TokenScore:
-    """One token of a scored text; `rank` 1 is the likeliest. Its text is the tokenizer's symbol.
+    """One token of a scored text. `text` is the tokenizer's symbol, and `rank` 1 means the likeliest token.
 
-    For a symbol that the vocabulary lacks, `unknown` is what the text has there, and spelling it costs `spelling_nats`
-    besides. For people, `plain` is the symbol without marks of charlm's own, and `joins` says what those say: "no space
-    before".
+    For a symbol that is not in the vocabulary, `unknown` is the symbol in the text, and `spelling_nats` the additional
+    cost of spelling it. For display, `plain` is the symbol without charlm's own marks, and `joins` says in words what
+    these mean, such as "no space before".
     """
 
     id: int
@@ -34,23 +34,24 @@ class TokenScore:
 
     @classmethod
     def of(cls, tokenizer: Tokenizer, id: int, logprob_nats: float, rank: int) -> Self:
+        """The score of the token with this id; for an unknown one, `in_place_of` adds what the text has there."""
         plain, joins = tokenizer.plain(id)
         return cls(id, tokenizer.symbol(id), logprob_nats, rank, plain=plain, joins=joins)
 
     def in_place_of(self, token: Token) -> Self:
-        """The same, where the vocabulary lacks it with what the text has there."""
+        """This score with the symbol of `token` and the cost of spelling it, if it is not in the vocabulary."""
         if token.unknown is None:
             return self
         nats = spelling_nats(spelled_bytes(token.unknown))
-        return dataclasses.replace(self, unknown=token.unknown or NOTHING, spelling_nats=nats)
+        return dataclasses.replace(self, unknown=token.unknown or EMPTY_WORD, spelling_nats=nats)
 
 
 @dataclass(frozen=True)
 class Score:
-    """A text's probability with all its counts; `tokens_scored` only where they were asked for.
+    """The probability of a text with all counts; `tokens_scored` only if they were asked for.
 
-    `has_space` says that one space was put between the context and the text, which had none. What is no UTF-8 in a
-    byte model's text stands there in lone surrogates (U+DC80 to U+DCFF), from which `os.fsencode` makes the same bytes.
+    `has_space` says that one space was inserted between the context and the text. Bytes that are not UTF-8 in the text
+    of a byte model appear as lone surrogates (U+DC80 to U+DCFF), which `os.fsencode` turns back into these bytes.
     """
 
     text: str

@@ -1,26 +1,26 @@
-"""How many steps a training takes: given, or as many as fit into a time."""
+"""How many steps a training takes: a given number, or as many as fit into a given time."""
 
 from dataclasses import asdict, dataclass, field
 from typing import Annotated, Any
 
 from pydantic import Strict
 
-FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided ...
-CORRECTION = 0.4  # ... and of the time or the steps, whichever comes first, after which it is corrected, once
-OVERRUN, OVERRUN_SECONDS = 0.025, 2.5  # beyond the time, the larger of share and seconds: where nothing else is said
-SLOW_START_STEPS = 3  # steps that say nothing about the speed: memory is fetched, kernels are chosen
-MIN_PACE_STEPS = 10
+FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided
+CORRECTION = 0.4  # share of the time or the steps, whichever comes first, after which that number is corrected, once
+MAX_OVERRUN, MAX_OVERRUN_SECONDS = 0.025, 2.5  # share and seconds beyond the time, the larger one
+SLOW_START_STEPS = 3  # steps that are not timed: memory is allocated and kernels are chosen in them
+MIN_PACE_STEPS = 10  # steps that the speed is measured on
 
 Mark = Annotated[tuple[int, float], Strict(False)]
-"""A step, and the seconds of training up to it; in JSON a list."""
+"""A step, and the seconds of training up to it. JSON has it as a list."""
 
 
 @dataclass
 class StepBudget:
-    """Total steps: fixed, or planned from the speed seen so far, for some `seconds`, and at most `ceiling`.
+    """The number of steps: fixed as `total_steps`, or planned from the measured speed so that they take `seconds`.
 
-    Should the machine have become slower since, training ends after `max_seconds`, done or not. A length that is given
-    to a training that goes on counts from `since`.
+    A plan has at most `ceiling` steps. If the machine becomes slower afterwards, training ends after `max_seconds`,
+    even if the planned steps are not done. Time and ceiling count from `since`, where a new length was given.
     """
 
     total_steps: int | None = None
@@ -30,35 +30,35 @@ class StepBudget:
     decisions: int = 0
     since: Mark = (0, 0.0)
     marks: list[Mark] = field(default_factory=list)
-    """From where the pace counts."""
+    """The point from which the speed is measured; empty for `since`."""
 
     def plan(self) -> dict[str, Any]:
-        """All of it as JSON: with it a run that is taken up again keeps to its plan."""
+        """All fields for JSON, so that a resumed run keeps its plan."""
         return asdict(self)
 
     def begin_at(self, step: int, seconds: float) -> None:
-        """Count the time, and the most steps, from here."""
+        """Count time and ceiling from this step."""
         self.since = (step, seconds)
         self.ceiling = None if self.ceiling is None else step + self.ceiling
 
     def step_back(self, step: int, seconds: float) -> None:
-        """Training went back to a step: the pace counts anew, the plan holds."""
+        """Note that training went back to `step`: the speed is measured anew, the plan stays."""
         self.marks = [(step, seconds)]
 
     @property
     def ends_at(self) -> float | None:
-        """The seconds of training at which the time is over, where that is what ends it."""
+        """The seconds of training after which the time is over; None if a number of steps was given."""
         return None if self.seconds is None else self.since[1] + self.seconds
 
     @property
     def max_steps(self) -> int:
-        """Steps in all; before the first decision the most that they can be."""
+        """The total number of steps; before it has been decided, the ceiling."""
         steps = self.total_steps or self.ceiling
         assert steps is not None, "a training for some time has a ceiling"
         return steps
 
     def observe(self, step: int, seconds: float) -> bool:
-        """Take note of the time after a step; true when the plan has just changed."""
+        """Note the time after a step; decide or correct the number of steps if due. Returns whether it changed."""
         if self.seconds is None or self.decisions == 2:
             return False
         steps, spent = step - self.since[0], seconds - self.since[1]
@@ -75,18 +75,18 @@ class StepBudget:
         return True
 
     def is_overrun(self, seconds: float) -> bool:
-        """Whether training has to end, done or not: the machine has become slower since the plan was made."""
+        """Whether training must end before its planned steps are done, because the machine has become slower."""
         if self.seconds is None:
             return False
-        most = self.seconds + max(OVERRUN * self.seconds, OVERRUN_SECONDS)
-        return seconds - self.since[1] > (self.max_seconds or most)
+        default = self.seconds + max(MAX_OVERRUN * self.seconds, MAX_OVERRUN_SECONDS)
+        return seconds - self.since[1] > (self.max_seconds or default)
 
     def is_at_ceiling(self, step: int) -> bool:
-        """Whether a training for some time ends there because more steps would learn the text by heart."""
+        """Whether a training with a time limit ends at `step` because it has read the text often enough."""
         return self.seconds is not None and self.ceiling is not None and step >= self.ceiling
 
     def _is_due(self, steps: int, share_of_time: float) -> bool:
-        """Whether it is time for the first decision, or for the correction."""
+        """Whether the first decision, or the correction, is due."""
         if self.decisions == 0:
             return share_of_time >= FIRST_DECISION
         share_of_steps = steps / max(1, self.max_steps - self.since[0])

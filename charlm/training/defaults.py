@@ -1,4 +1,4 @@
-"""What charlm chooses where nothing was said: by the text, the machine and the length asked for, never by the clock."""
+"""Defaults that depend on the text, the machine and the length of training, and never on the clock."""
 
 import dataclasses
 import math
@@ -10,16 +10,16 @@ from charlm.settings import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.system.machine import Machine
 
 DEFAULT_TIME = "5m"
-MAX_PASSES = 80  # over the text, where --time would allow more
+MAX_PASSES = 80  # over the text, even if --time allows more
 LEARNING_RATES = {"adamw": 0.006, "sgd": 1.0}
-WORD_LEARNING_RATE = 0.004  # AdamW's, where a token is a word or a piece of one
+WORD_LEARNING_RATE = 0.004  # of AdamW, when tokens are words or subwords
 
-# Up to so many tokens of text: hidden size and embedding size. A large network learns a small text by heart.
+# Largest number of tokens: (hidden size, embedding size). On a small text, a large network would overfit.
 CHARACTER_SIZES = {60_000: (256, 64), 300_000: (384, 96), 2_000_000: (512, 128), math.inf: (640, 128)}
 WORD_SIZES = {60_000: (128, 128), 300_000: (256, 256), 2_000_000: (512, 256), math.inf: (640, 256)}
 
-# Tokens of a window, and how many windows side by side, by mode and whether a token is a character. In sentence mode
-# most lines are whole in one window.
+# (Mode, whether tokens are characters): (tokens per window, sequences side by side). In sentence mode most lines fit
+# into one window.
 WINDOWS = {
     ("stream", True): (64, 32),
     ("stream", False): (35, 32),
@@ -27,17 +27,17 @@ WINDOWS = {
     ("sentence", False): (64, 32),
 }
 
-# Arithmetic that one processor thread, or a GPU, typically gets done in training; only dropout depends on it.
+# (Device, bfloat16): typical arithmetic per second of a processor thread or a GPU. Only dropout depends on it.
 FLOPS = {("cpu", True): 9e10, ("cpu", False): 5e10, ("cuda", True): 2e13, ("cuda", False): 1e13, ("mps", False): 2e12}
 
 
 def decide_architecture(
     model: ModelSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine
 ) -> Architecture:
-    """The network: what was asked for, and for the rest what suits `num_tokens` of training text."""
+    """The network with all sizes decided: those given, and for the others what suits `num_tokens` of training text."""
     characters = is_character(unit)
     sizes = CHARACTER_SIZES if characters else WORD_SIZES
-    hidden_size, embedding_size = next(size for most, size in sizes.items() if num_tokens <= most)
+    hidden_size, embedding_size = next(size for max_tokens, size in sizes.items() if num_tokens <= max_tokens)
     if not machine.bfloat16 and num_tokens > 300_000:  # half the speed: a smaller network sees more text
         hidden_size = hidden_size * 3 // 4
     return Architecture(
@@ -56,12 +56,15 @@ def decide_architecture(
 
 
 def suitable_layers(cell: str) -> int:
-    """One; three for a cell without a recurrent matrix, whose units see each other's states only from a layer above."""
+    """The default number of layers: 1, or 3 for a cell without a recurrent matrix.
+
+    The units of such a cell do not see each other's states; only a further layer combines them.
+    """
     return 1 if "weight_hh" in CELLS[cell].weights(Sizes(1, 1)) else 3
 
 
 def suitable_dropout(passes: float, characters: bool) -> float:
-    """More the oftener the text is read: 0.1 for every doubling, a doubling later for characters; at most a half."""
+    """Default dropout: 0.1 per doubling of the passes over the text, one doubling less for characters; at most 0.5."""
     doublings = math.log2(max(1.0, passes)) - (1.0 if characters else 0.0)
     return round(min(0.5, max(0.0, 0.1 * doublings)), 2)
 
@@ -69,15 +72,15 @@ def suitable_dropout(passes: float, characters: bool) -> float:
 def expected_passes(
     architecture: Architecture, training: TrainingSettings, unit: Unit, num_tokens: int, machine: Machine
 ) -> float:
-    """How often the text will be read, about; from --time by what such a machine typically does."""
+    """About how often the text will be read. For --time this is estimated from the typical speed of such a machine."""
     if training.epochs is not None:
         return training.epochs
     if training.steps is not None:
         length, streams = WINDOWS[training.mode, is_character(unit)]
         return training.steps * (training.bptt or length) * (training.batch_size or streams) / num_tokens
     threads = machine.threads if machine.device == "cpu" else 1
-    looked_up = 0 if architecture.tie_embeddings else architecture.vocab_size * architecture.embedding_size
-    flops_per_token = 6 * (architecture.num_params - looked_up)
+    num_looked_up = 0 if architecture.tie_embeddings else architecture.vocab_size * architecture.embedding_size
+    flops_per_token = 6 * (architecture.num_params - num_looked_up)
     tokens_per_second = FLOPS[machine.device, machine.bfloat16] * threads / flops_per_token
     return min(float(MAX_PASSES), seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
 
@@ -85,7 +88,7 @@ def expected_passes(
 def decide_training(
     training: TrainingSettings, architecture: Architecture, unit: Unit, num_tokens: int, machine: Machine
 ) -> tuple[TrainingSettings, list[str]]:
-    """Every number of the training decided, and notes on what had to differ from what was asked for."""
+    """The settings with every value decided, and notes on values that had to differ from what was asked for."""
     notes, characters = [], is_character(unit)
     length, streams = WINDOWS[training.mode, characters]
     bptt = training.bptt or length
@@ -114,4 +117,5 @@ def decide_training(
 
 
 def is_character(unit: Unit) -> bool:
+    """Whether tokens of this unit are about as small as characters."""
     return unit in ("char", "byte")

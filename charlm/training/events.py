@@ -1,11 +1,11 @@
-"""What happened in a training. Everything that an event reports is done, and saved, when it is handed out."""
+"""What happens in a training. When an event is yielded, what it reports is already done and saved."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
 class StepDone:
-    """One update. The loss is the window's own, with dropout; the gradient's norm is that before clipping."""
+    """One update. The loss is that of the batch, with dropout; the gradient norm is measured before clipping."""
 
     step: int
     total_steps: int
@@ -17,7 +17,7 @@ class StepDone:
 
 @dataclass(frozen=True)
 class Skipped:
-    """A step whose loss or gradient is not finite: nothing was applied."""
+    """A step whose loss or gradient is not finite: the weights were not changed."""
 
     step: int
     nats_per_token: float
@@ -26,7 +26,7 @@ class Skipped:
 
 @dataclass(frozen=True)
 class RolledBack:
-    """Training goes on from the last good state, at the step given, with a lower learning rate."""
+    """Training continues from the last good state, at `step`, with a lower learning rate."""
 
     step: int
     diverged_at: int
@@ -35,7 +35,7 @@ class RolledBack:
 
 @dataclass(frozen=True)
 class BatchSplit:
-    """Memory was short: each batch is worked on in so many parts from now on, for the same updates."""
+    """Memory was short: from now on each batch is computed in `micro_batches` parts, for the same updates."""
 
     step: int
     micro_batches: int
@@ -67,7 +67,7 @@ class Saved:
 
 @dataclass(frozen=True)
 class Planned:
-    """The number of steps that `--time` comes to was decided, or corrected."""
+    """The number of steps that fit into `--time` was decided or corrected."""
 
     step: int
     total_steps: int
@@ -75,7 +75,7 @@ class Planned:
 
 @dataclass(frozen=True)
 class Finished:
-    """The loop has ended: after all its steps, for lack of improvement, or by a signal."""
+    """Training has ended: after all its steps or its time, for lack of improvement, or by a signal."""
 
     step: int
     seconds: float

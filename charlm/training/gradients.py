@@ -1,4 +1,4 @@
-"""The gradients of one batch, computed as a whole or, where memory is short, a few sequences at a time."""
+"""Compute the gradients of one batch, all at once or, when memory is short, a few sequences at a time."""
 
 from collections.abc import Callable
 
@@ -17,16 +17,16 @@ def add_gradients(
     micro_batches: int,
     fault: Callable[[str, float], float],
 ) -> tuple[float, NetworkState | None]:
-    """Add a batch's gradient to that of the parameters; its loss in nats per target, and the state to carry on.
+    """Add a batch's gradients to those of the parameters. Returns its loss in nats per target and the new state.
 
-    The batch is divided into `micro_batches` parts. The sum of their gradients is that of the whole, but for rounding
-    and for what is drawn: dropout and random initial states. Raises what torch raises when it is out of memory;
-    gradients are then in part there, and generators and `carried` as they were.
+    The batch is divided into `micro_batches` parts. The sum of their gradients equals that of the whole batch, except
+    for rounding and random draws (dropout and initial states). When torch runs out of memory its error is raised; the
+    gradients are then incomplete, and the generators and `carried` unchanged. `fault` is `trainer.Fault`, for tests.
     """
-    drawn = {name: generator.get_state() for name, generator in generators.items()}
+    before = {name: generator.get_state() for name, generator in generators.items()}
 
     def add(examples: Examples, carried: NetworkState | None) -> tuple[float, NetworkState | None]:
-        """Add the gradient of some examples; their nats in all, and the state after them."""
+        """Add the gradients of some examples. Returns their total loss in nats and the state after them."""
         total, states = 0.0, list[NetworkState | None]()
         if carried and len(carried[0][0]) != len(examples):
             carried = None
@@ -46,13 +46,13 @@ def add_gradients(
         nats += sum(add(examples, None)[0] for examples in batch.others)
     except Exception:
         for name, generator in generators.items():
-            generator.set_state(drawn[name])
+            generator.set_state(before[name])
         raise
     return nats / batch.num_targets, new_carried
 
 
 def rows_of(batch_size: int, micro_batches: int) -> list[slice]:
-    """The rows of each part of a batch."""
+    """The rows of each part when a batch is divided into at most `micro_batches` parts."""
     size = -(-batch_size // micro_batches)
     return [slice(start, start + size) for start in range(0, batch_size, size)]
 
@@ -66,7 +66,7 @@ def _detached(state: NetworkState | None) -> NetworkState | None:
 
 
 def _joined(states: list[NetworkState | None]) -> NetworkState | None:
-    """The states of the parts of a batch as that of the batch."""
+    """The state of a batch from the states of its parts."""
     if len(states) == 1 or states[0] is None:
         return states[0]
     return tuple(tuple(map(torch.cat, zip(*layers, strict=True))) for layers in zip(*states, strict=True))

@@ -1,4 +1,4 @@
-"""Whoever keeps a training: the trainer calls it to save, to log and to go back. It never depends on who listens."""
+"""What the trainer calls to save, to log and to go back to a saved state, whether or not anybody reads its events."""
 
 import copy
 import dataclasses
@@ -9,26 +9,26 @@ from charlm.training.state import TrainingState
 
 
 class Keeper(Protocol):
-    """Where the states of a training are kept. All may raise ResourceError."""
+    """Where a trainer saves its states and its log. All methods may raise ResourceError."""
 
     def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
-        """Keep a state as the newest one; `finished` says how training came to its end, where it did.
+        """Save a state as the newest one; `finished` says how training ended, if it did.
 
-        False where that could not be done at the end, and the best weights are a model all the same.
+        Returns False if the final state could not be saved, but the best weights are there and can be used.
         """
 
     def save_best(self, state: TrainingState) -> None:
-        """Keep the weights, whose check was the best so far."""
+        """Save the weights of a state as the best so far."""
 
     def newest(self) -> TrainingState | None:
-        """The state that was saved last; what was logged since is forgotten."""
+        """The state that was saved last, None if there is none; whatever was logged since is removed."""
 
     def log(self, event: Event, seconds: float) -> None:
-        """Note what happened, after so many seconds of training."""
+        """Log an event that happened after `seconds` of training."""
 
 
 class MemoryKeeper:
-    """Keeps the newest and the best state in memory: for a trial, and for tests."""
+    """A Keeper that holds the newest and the best state in memory, for trials and tests."""
 
     def __init__(self) -> None:
         self.last: TrainingState | None = None
@@ -50,6 +50,6 @@ class MemoryKeeper:
 
 
 def _copied(state: TrainingState) -> TrainingState:
-    """A state that training does not change any more."""
+    """A copy of a state, which further training does not change."""
     tensors = {name: tensor.detach().clone() for name, tensor in state.tensors.items()}
     return TrainingState(tensors, dataclasses.replace(state.progress), copy.deepcopy(state.budget))

@@ -31,7 +31,7 @@ POSITION = "windows.pass_and_step"
 
 
 class LanguageModelObjective:
-    """A `training.objective.Objective`: windows of a text, and -log p of their tokens. See `corpus/windows.py`."""
+    """A `training.objective.Objective`: the loss is -log p of the tokens in windows of a text (`corpus/windows.py`)."""
 
     network: TorchNetwork
 
@@ -40,6 +40,8 @@ class LanguageModelObjective:
     ) -> None:
         self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
         self._corpus, self._settings, self._windows = corpus, settings, windows_of(corpus, settings)
+        # Opened now, since the run's folder can be renamed during training.
+        self._valid_ids = corpus.valid.ids[1:] if corpus.valid else None
         self.check_tokens = CHECK_TOKENS
         self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
         state_sizes = architecture.recurrent_cell.state_sizes
@@ -47,7 +49,7 @@ class LanguageModelObjective:
 
     @property
     def predictor(self) -> TorchPredictor:
-        """What gives the network's probabilities, in float32, as it is now."""
+        """The current network as a predictor, in float32."""
         return TorchPredictor(self.network)
 
     @property
@@ -69,7 +71,7 @@ class LanguageModelObjective:
     def loss(
         self, examples: Window, state: NetworkState | None, generators: Generators
     ) -> tuple[Tensor, int, NetworkState]:
-        """-log p of a window's targets in nats, their number, and the state after it."""
+        """-log p of a window's targets in nats, summed; the number of targets; the state after the window."""
         inputs, targets, reset = map(self._tensor, (examples.inputs, examples.targets, examples.reset))
         start = self.network.initial_state(len(inputs), generators.get("initial_state"))
         if state is not None:
@@ -88,21 +90,21 @@ class LanguageModelObjective:
 
     @property
     def has_check(self) -> bool:
-        return self._corpus.valid is not None
+        return self._valid_ids is not None
 
     def check(self) -> float:
-        """Nats per token of a slice of the validation part, in the precision of the training."""
+        """Nats per token on a slice of the validation part, in the precision of the training."""
         predictor = TorchPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
         return mean_nats(predictor, self._check_pieces, self._corpus.tokenizer.eos_id)
 
     @cached_property
     def _check_pieces(self) -> list[NDArray[Any]]:
-        valid, eos_id = self._corpus.valid, self._corpus.tokenizer.eos_id
-        assert valid is not None
-        return check_pieces(valid.ids[1:], eos_id, self._settings.mode == "sentence", self.check_tokens)
+        assert self._valid_ids is not None
+        eos_id, line_by_line = self._corpus.tokenizer.eos_id, self._settings.mode == "sentence"
+        return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens)
 
     def sample(self) -> str:
-        """New text; empty where the state grew without bound, which it may not have in training's windows."""
+        """A short sample of text; empty if the state diverges, which is possible beyond the length of a window."""
         tokenizer, trained = self._corpus.tokenizer, Trained(self.network.architecture, self.network.arrays())
         lm, length = LanguageModel(tokenizer, for_sentences(trained)), SAMPLE_TOKENS[tokenizer.unit]
         with suppress(DivergedError):
@@ -114,7 +116,7 @@ class LanguageModelObjective:
 
 
 def windows_of(corpus: PreparedCorpus, settings: TrainingSettings) -> Windows:
-    """The windows of the part to train on."""
+    """The windows of the training part."""
     ids, tokenizer = corpus.train.ids, corpus.tokenizer
     assert settings.batch_size is not None
     assert settings.bptt is not None
@@ -124,16 +126,16 @@ def windows_of(corpus: PreparedCorpus, settings: TrainingSettings) -> Windows:
 
 
 def at_start_of_pass(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A saved state whose windows were laid in another way, put to the start of its pass; no state is carried there.
+    """A saved state's tensors, moved to the start of its pass and without carried state.
 
-    Raises KeyError for one that does not say which pass that is.
+    This is for states whose text was cut into other windows. Raises KeyError for a state without a position.
     """
     kept = {name: value for name, value in tensors.items() if not name.startswith(("windows.", "state."))}
     return {**kept, POSITION: torch.stack([tensors[POSITION][0], torch.tensor(0)])}
 
 
 def _reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:
-    """`initial` for the sequences where `reset` (B,) is true, the old state, cut from its graph, elsewhere."""
+    """The state (B, size) with `initial` where `reset` (B,) is true, and the detached old state elsewhere."""
     where = reset.unsqueeze(-1)
     return tuple(
         tuple(torch.where(where, start, old.detach().to(start.dtype)) for old, start in zip(*parts, strict=True))

@@ -1,4 +1,4 @@
-"""What a training takes, in memory and on disk, counted from the architecture before anything is allocated."""
+"""How much memory and disk space a training needs, computed from its sizes before anything is allocated."""
 
 from collections.abc import Callable
 
@@ -16,14 +16,14 @@ TORCH_BYTES = 250 * 2**20  # torch itself, once imported
 
 
 def fixed_bytes(architecture: Architecture, training: TrainingSettings) -> int:
-    """Weights, gradients and what the optimizer keeps."""
+    """Memory in bytes for weights, gradients and the optimizer's averages."""
     return FLOAT32_BYTES * (2 + len(AVERAGES[training.optimizer])) * architecture.num_params
 
 
 def window_bytes(architecture: Architecture, machine: Machine, num_tokens: int) -> int:
-    """What so many tokens keep for the backward pass.
+    """Memory in bytes that `num_tokens` tokens, computed at once, need until the backward pass.
 
-    How many numbers a unit keeps was measured: the peak of two steps of 2,048 tokens with 1,024 units.
+    How many numbers are kept per unit was measured, as the peak of two steps of 2,048 tokens with 1,024 units.
     """
     gates = len(architecture.recurrent_cell.gates)
     is_unrolled = kernel_for(architecture.cell, machine.device, architecture.hidden_size) is unroll_gathered
@@ -40,10 +40,10 @@ def fitting_micro_batches(
     machine: Machine,
     free_memory: Callable[[str], int | None] = free_memory,
 ) -> int:
-    """In how many parts each batch has to be worked on: 1, unless memory is short. Raises ResourceError.
+    """In how many parts each batch must be computed: 1, unless memory is short.
 
-    `free_memory` tells how many bytes are free on a device, where the system says so. Then nothing is left to chance:
-    the system would end a process that takes too much.
+    `free_memory` gives the free bytes on a device, or None if that is unknown. Where it is known, it is respected in
+    advance, since the system may kill a process that takes more. Raises ResourceError if not even one sequence fits.
     """
     assert training.batch_size is not None
     assert training.bptt is not None
@@ -66,6 +66,6 @@ def fitting_micro_batches(
 
 
 def disk_bytes(architecture: Architecture, training: TrainingSettings) -> int:
-    """The files of weights when they are largest: best, last, previous, and the one that is being written."""
+    """Disk space in bytes for all weights files at their largest: best, last, previous, and one being written."""
     state = state_bytes(architecture, training.optimizer, training.batch_size or 1)
     return 3 * state + FLOAT32_BYTES * architecture.num_params

@@ -1,4 +1,4 @@
-"""What can be trained: an objective makes batches and says what each one costs. `Trainer` knows no more than this.
+"""What can be trained: an objective makes batches and computes the loss of each. `Trainer` knows only this protocol.
 
 Shapes: B batch; every part of a carried state is (B, its size).
 """
@@ -13,11 +13,11 @@ from torch import Tensor, nn
 from charlm.cells.cell import NetworkState
 
 Generators = Mapping[str, torch.Generator]
-"""The sources of randomness of a training, by what each is for."""
+"""The random generators of a training, by what each is used for."""
 
 
 class Examples(Protocol):
-    """Sequences that are computed side by side."""
+    """Sequences that are computed together, side by side."""
 
     def __len__(self) -> int: ...
 
@@ -27,10 +27,11 @@ class Examples(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """What one update is computed from.
+    """The examples for one update.
 
-    `examples` go on with the state that the batch before left behind; `others` start anew and leave no state.
-    `num_targets` counts what the loss is a sum over; `num_seen` leaves out what other batches of the pass have, too.
+    `examples` continue from the state carried over from the previous batch; `others` start from an initial state and
+    leave no state behind. `num_targets` is the number of targets in the loss. `num_seen` counts only those that no
+    other batch of the same pass has.
     """
 
     examples: Examples
@@ -40,59 +41,60 @@ class Batch:
 
 
 class Objective(Protocol):
-    """A network with its training data, and what it is trained for."""
+    """A network, its training data, and the loss that it is trained with."""
 
     @property
     def network(self) -> nn.Module:
-        """Its parameters are what is trained."""
+        """The network whose parameters are trained."""
 
     @property
-    def batches_per_pass(self) -> int: ...
+    def batches_per_pass(self) -> int:
+        """The number of batches in one pass over the training data."""
 
     @property
     def targets_per_batch(self) -> float:
-        """The mean. Every batch's loss is divided by it, whatever it holds, so each target has the same weight."""
+        """The mean number of targets. Every batch's loss is divided by it, so that all targets have the same weight."""
 
     @property
     def generators(self) -> tuple[str, ...]:
-        """What `loss` needs randomness for. Each use has a generator of its own."""
+        """The names of the random generators that `loss` uses, one for each purpose."""
 
     @property
     def state_sizes(self) -> tuple[tuple[int, ...], ...]:
-        """The sizes of the parts of each layer's carried state; empty where no state is carried."""
+        """For each layer, the sizes of the parts of its carried state; empty if no state is carried."""
 
     def initialise(self, generator: torch.Generator) -> None:
         """Draw the weights that training starts with."""
 
     def next_batch(self) -> Batch:
-        """The batch at the current position, which moves on."""
+        """The batch at the current position; moves the position to the next batch."""
 
     def loss(
         self, examples: Any, state: NetworkState | None, generators: Generators
     ) -> tuple[Tensor, int, NetworkState | None]:
-        """The nats of some Examples in all, as a differentiable number, how many targets that is, and the new state.
+        """The total loss of some Examples in nats, as a differentiable scalar; the number of targets; the new state.
 
-        A `state` of None is that of a beginning.
+        With a `state` of None the examples start from an initial state.
         """
 
     def after_update(self) -> None:
-        """Called after each update of the weights, as to keep them within bounds."""
+        """Called after each update of the weights, for example to clamp them to a range."""
 
     def position(self) -> dict[str, Tensor]:
-        """Where in the data the next batch is, as tensors that a saved state holds, by name."""
+        """The position in the training data, as named tensors for a saved state."""
 
     def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
-        """Go to a position that `position` gave. Raises ValueError for one that the data does not have."""
+        """Go to a position from `position`. Raises ValueError if the data has no such position."""
 
     check_tokens: int
-    """How many targets a quick check has, at most; set before training begins, and the same throughout."""
+    """The largest number of targets in a quick check. Set before training starts, and not changed afterwards."""
 
     @property
     def has_check(self) -> bool:
-        """Whether there is a validation part to check the network on."""
+        """Whether there is a validation part for quick checks."""
 
     def check(self) -> float:
-        """A quick check on the validation part, in nats per target: lower is better."""
+        """The loss of a quick check on the validation part, in nats per target; lower is better."""
 
     def sample(self) -> str:
-        """A short sample of what the network does now, for people; empty where it has none to give."""
+        """A short sample of the network's output, for people to read; empty if there is none."""

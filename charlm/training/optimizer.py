@@ -1,4 +1,4 @@
-"""Optimizers, clipping, and their state as named tensors."""
+"""Optimizers, gradient clipping, and the optimizer's state as named tensors."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -36,7 +36,7 @@ def set_learning_rate(optimizer: Optimizer, learning_rate: float) -> None:
 
 
 def clip(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Tensor:
-    """Clip gradients by their common norm, or each component; return the norm that they had."""
+    """Clip gradients by their total norm, or each component (`clip_value`). Returns the total norm before clipping."""
     parameters = list(parameters)
     if settings.clip_value is not None:
         norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
@@ -47,7 +47,7 @@ def clip(parameters: Iterable[nn.Parameter], settings: TrainingSettings) -> Tens
 
 
 def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
-    """The optimizer's state as tensors named by parameter number and kind."""
+    """The optimizer's state as tensors, named PARAMETER_NUMBER.KIND such as "0.exp_avg"."""
     state: dict[int, dict[str, Any]] = optimizer.state_dict()["state"]
     return {
         f"{number}.{kind}": value
@@ -58,6 +58,7 @@ def optimizer_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
 
 
 def restore_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    """Put tensors from `optimizer_tensors` back into an optimizer of the same network."""
     state: dict[int, dict[str, Any]] = {}
     for name, value in tensors.items():
         number, kind = name.split(".", 1)

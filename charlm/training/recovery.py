@@ -1,16 +1,17 @@
-"""When training diverges: steps without a finite gradient are skipped, a few in a row lead back to the last good state.
+"""When training diverges: limits on skipped steps and rollbacks, and the error at the end.
 
-There it goes on with half the learning rate; when that has not helped a few times, training ends with an error.
+A step without a finite loss and gradient is skipped. After MAX_SKIPPED in a row training goes back to the newest saved
+state and continues with half the learning rate; after MAX_ROLLBACKS of these it ends with an error.
 """
 
 from charlm.errors import DivergedError
 
 MAX_SKIPPED = 5  # steps in a row
-MAX_ROLLBACKS = 3  # in a training
+MAX_ROLLBACKS = 3  # per training
 
 
 def diverged(step: int, learning_rate: float, rollbacks: int) -> DivergedError:
-    """The error that ends a training; `learning_rate` is the one that the run was given."""
+    """The error that ends a diverged training; `learning_rate` is the run's setting."""
     tried = f", after {rollbacks} times back with half the learning rate" if rollbacks else ""
     return DivergedError(
         f"training diverged: the loss, a gradient or a weight is not finite{tried}",

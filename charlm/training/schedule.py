@@ -1,17 +1,18 @@
-"""The learning rate over time."""
+"""The schedule of the learning rate."""
 
 MAX_DEFAULT_WARMUP_STEPS = 50  # steps
 
 
 def default_warmup(total_steps: int) -> int:
-    """A tenth of a short training, so that its learning rate falls too."""
+    """The default number of warm-up steps: MAX_DEFAULT_WARMUP_STEPS, but at most a tenth of all steps."""
     return min(MAX_DEFAULT_WARMUP_STEPS, total_steps // 10)
 
 
 def learning_rate_factor(step: int, total_steps: int, warmup_steps: int) -> float:
-    """Linear from 0 to 1 in the warm-up, then linear to 0 at `total_steps`. The first step is step 0.
+    """The factor (0 to 1) on the learning rate at a step, counted from 0.
 
-    Straight decay to zero: Bergsma et al. 2025, arXiv 2502.15938.
+    It rises linearly to 1 during the warm-up, then falls linearly to 0 at `total_steps` (linear decay to zero:
+    Bergsma et al. 2025, arXiv 2502.15938).
     """
     if step < warmup_steps:
         return (step + 1) / (warmup_steps + 1)

@@ -1,4 +1,4 @@
-"""A state of training: all that the next step depends on. A state that does not fit is refused, not tried."""
+"""The state of a training: everything that its next step depends on. A state is checked before it is restored."""
 
 import math
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from charlm.training.optimizer import Optimizer, optimizer_tensors, restore_opti
 
 @dataclass
 class Progress:
-    """How far a training has come: all of it that is a number."""
+    """How far a training has come: the numbers in its state."""
 
     step: int = 0
     tokens_seen: int = 0
@@ -34,7 +34,7 @@ class Progress:
 
 @dataclass(frozen=True)
 class TrainingState:
-    """What is saved, and gone back to: `tensors` as `collect` names them, progress, and how many steps are planned."""
+    """What is saved and restored: tensors named as by `collect`, progress, and the plan for the number of steps."""
 
     tensors: dict[str, Tensor]
     progress: Progress
@@ -44,7 +44,7 @@ class TrainingState:
 def collect(
     objective: Objective, optimizer: Optimizer, generators: Generators, carried: NetworkState | None
 ) -> dict[str, Tensor]:
-    """Weights, the optimizer's averages, the position in the data, random generators and the state carried over."""
+    """All tensors of a training by name: weights, optimizer, position in the data, random generators, carried state."""
     tensors = {NETWORK + name: value for name, value in objective.network.state_dict().items()}
     tensors |= {OPTIMIZER + name: value for name, value in optimizer_tensors(optimizer).items()}
     tensors |= _position(objective, generators)
@@ -60,7 +60,7 @@ def put_back(
     optimizer_name: OptimizerName,
     generators: Generators,
 ) -> NetworkState | None:
-    """Put collected tensors back where they were; the state that was carried over.
+    """Restore tensors from `collect`, and return the carried state.
 
     Raises ValueError for tensors that are not those of such a training.
     """
@@ -83,14 +83,15 @@ def put_back(
 
 
 def _position(objective: Objective, generators: Generators) -> dict[str, Tensor]:
-    """Where the training is: a state always has these, of just these sizes and types."""
-    return objective.position() | {f"{name}_generator": one.get_state() for name, one in generators.items()}
+    """The tensors for the position in the data and the random generators, which every state has."""
+    states = {f"{name}_generator": generator.get_state() for name, generator in generators.items()}
+    return objective.position() | states
 
 
 def _check(
     tensors: Mapping[str, Tensor], objective: Objective, optimizer: OptimizerName, position: Mapping[str, Tensor]
 ) -> None:
-    """Raise ValueError unless these are the tensors of such a training, in size and type."""
+    """Raise ValueError unless these are all tensors of such a training, with the right sizes and types."""
     weights = {name: tuple(value.shape) for name, value in objective.network.state_dict().items()}
     trained = {name: tuple(value.shape) for name, value in trained_weights(objective.network).items()}
     needed, averages = network_sizes(weights), optimizer_sizes(trained, optimizer)
@@ -100,18 +101,19 @@ def _check(
             fits = value.shape == position[name].shape and value.dtype == position[name].dtype
         else:
             size = {**needed, **averages, **carried}.get(name)
-            found = () if size == () and value.numel() == 1 else tuple(value.shape)  # older charlm made numbers (1,)
-            fits = found == size and value.dtype == torch.float32
+            shape = () if size == () and value.numel() == 1 else tuple(value.shape)  # old formats saved numbers as (1,)
+            fits = shape == size and value.dtype == torch.float32
         if not fits:
             raise ValueError(f"has a tensor {name!r} of {value.dtype}, {list(value.shape)}, that does not belong to it")
-    # Before the first step there are no averages, and no state is carried: all of them are there, or none.
-    together = [set(sizes) for sizes in (averages, carried) if sizes.keys() & tensors.keys()]
-    missing = set(needed).union(position, *together) - tensors.keys()
+    # Optimizer averages and carried state do not exist before the first step; otherwise each must be complete.
+    present = [sizes for sizes in (averages, carried) if sizes.keys() & tensors.keys()]
+    missing = set(needed).union(position, *present) - tensors.keys()
     if missing:
         raise ValueError(f"lacks the tensor {min(missing)!r}")
 
 
 def _carried_sizes(tensors: Mapping[str, Tensor], objective: Objective) -> Sizes:
+    """The sizes that the carried state must have, for the batch size of its first tensor."""
     first = tensors.get(f"{CARRIED}0.0")
     batch_size = len(first) if first is not None and first.ndim else 0
     return {
@@ -122,4 +124,5 @@ def _carried_sizes(tensors: Mapping[str, Tensor], objective: Objective) -> Sizes
 
 
 def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of the name."""
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}

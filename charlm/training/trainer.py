@@ -1,4 +1,4 @@
-"""An objective -> a better network: the only training loop, a generator of events. It knows no text and no folder."""
+"""The only training loop: it trains the network of any objective and yields events. It knows no text and no folder."""
 
 import dataclasses
 import math
@@ -36,22 +36,22 @@ from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
 from charlm.training.state import Progress, TrainingState, collect, put_back
 
-NUM_EVALUATIONS = 20  # in a training, unless told otherwise; and as many saved states
+NUM_EVALUATIONS = 20  # per training by default; as many states are saved
 MAX_INTERVAL_STEPS = 1000  # between evaluations, and between saved states
 NUM_SAMPLES = 5
-MIN_SAMPLE_STEPS, MAX_SAMPLE_STEPS = 20, 10_000  # between samples: a training that is over at once has none
+MIN_SAMPLE_STEPS, MAX_SAMPLE_STEPS = 20, 10_000  # between samples, so a very short training has none
 
 Fault = Callable[[str, float], float]
-"""What a test puts in place of a number: called with its name; it may raise, too.
+"""A hook for tests: given a number's name and value, it returns the value to use, or raises an error.
 
-The names: "rows" of a part of a batch, "loss" and "gradient_norm" of a batch, "check" on the validation part."""
+The names are "rows" (of a part of a batch), "loss" and "gradient_norm" (of a batch) and "check" (on validation)."""
 
 
 class Trainer:
-    """One network in training, from its first step or from a state that it was put back to.
+    """Trains one network, from its first step or from a restored state.
 
-    Whatever an event reports has been done, saved and logged by the keeper before the event is handed out. Whoever
-    leaves the loop early ends the training as a signal does: its newest state is saved.
+    When an event is yielded, what it reports is done, and saved and logged by the keeper. A caller that leaves the loop
+    early ends the training as a signal does: its newest state is saved.
     """
 
     def __init__(
@@ -65,42 +65,42 @@ class Trainer:
         fault: Fault = lambda name, number: number,
     ) -> None:
         self.objective, self.settings, self.budget, self._keeper = objective, settings, budget, keeper
-        self._beginning, self._micro_batches = objective.position(), micro_batches
+        self._start_position, self._micro_batches = objective.position(), micro_batches
         self._clock, self._fault = clock, fault
         self._device = next(objective.network.parameters()).device
         self._restart()
 
     def _restart(self) -> None:
-        """Put all but the weights to where a training begins."""
+        """Set everything except the weights to the start of a training."""
         self.progress = Progress(micro_batches=self._micro_batches)
-        self.objective.restore_position(self._beginning)
+        self.objective.restore_position(self._start_position)
         self._optimizer: Optimizer = make_optimizer(self.objective.network, self.settings)
         seed = self.settings.seed
         self._generators = {name: torch.Generator(self._device).manual_seed(seed) for name in self.objective.generators}
         self._carried: NetworkState | None = None
 
     def state(self) -> TrainingState:
-        """All that the next step depends on."""
+        """Everything that the next step depends on."""
         tensors = collect(self.objective, self._optimizer, self._generators, self._carried)
         return TrainingState(tensors, self.progress, self.budget)
 
     def restore(self, state: TrainingState) -> None:
-        """Go on from a state. Raises ValueError for one that is not of such a training."""
+        """Continue from a state. Raises ValueError if it does not belong to such a training."""
         self._restart()
         tensors, optimizer = state.tensors, self.settings.optimizer
         self._carried = put_back(tensors, self.objective, self._optimizer, optimizer, self._generators)
         self.progress, self.budget = dataclasses.replace(state.progress), state.budget
 
     def events(self, stop: StopRequest) -> Generator[Event, None, None]:
-        """Train until the steps are done, patience is at its end, or `stop` has caught a signal.
+        """Train until the steps or the time are used up, patience has run out, or `stop` has caught a signal.
 
-        Raises DivergedError when training diverges and going back to saved states has not helped, and ResourceError
-        when there is no memory for a single sequence.
+        Raises DivergedError when training diverges although it went back to saved states, and ResourceError when
+        memory is too small for a single sequence.
         """
         try:
             while not self._is_over(stop):
                 yield from self._train(stop)
-                if not self._is_sound():
+                if not self._state_is_finite():
                     yield self._roll_back()
             if self.objective.has_check and self.progress.evaluated_at != self.progress.step:
                 yield from self._evaluate(stop)
@@ -111,10 +111,10 @@ class Trainer:
         yield from self._finish(stop)
 
     def _train(self, stop: StopRequest) -> Iterator[Event]:
-        """Step after step, with what is due between them."""
+        """Take steps until training is over, each followed by what is due after it."""
         began = self._clock() - self.progress.seconds
-        if self._evaluation_is_due():  # a signal broke it off
-            yield from self._settle(stop)
+        if self._evaluation_is_due():  # it was interrupted by a signal
+            yield from self._after_step(stop)
         while not self._is_over(stop):
             yield from self._step()
             self.progress.seconds = self._clock() - began
@@ -124,11 +124,11 @@ class Trainer:
             is_planned = self.budget.observe(self.progress.step, self.progress.seconds)
             if is_planned:
                 yield self._logged(Planned(self.progress.step, self.budget.max_steps))
-            yield from self._settle(stop, save=is_planned)
+            yield from self._after_step(stop, save=is_planned)
             self.progress.seconds = self._clock() - began
 
     def _step(self) -> Iterator[Event]:
-        """One batch: its gradients, in as many parts as memory asks for, and the update."""
+        """Process one batch: compute its gradients, in as many parts as memory requires, and update the weights."""
         batch, progress = self.objective.next_batch(), self.progress
         while True:
             self._optimizer.zero_grad(set_to_none=True)
@@ -159,7 +159,7 @@ class Trainer:
         return add_gradients(self.objective, batch, self._carried, self._generators, precision, parts, self._fault)
 
     def _split_batch(self, batch_size: int) -> None:
-        """Twice as many parts a batch. Raises ResourceError where each is a single sequence already."""
+        """Double the parts of a batch. Raises ResourceError if each part is a single sequence already."""
         self._optimizer.zero_grad(set_to_none=True)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
@@ -182,8 +182,8 @@ class Trainer:
         self._optimizer.step()
         self.objective.after_update()
 
-    def _settle(self, stop: StopRequest, save: bool = False) -> Iterator[Event]:
-        """What is due at this step; saving comes last, so that a saved step has nothing left to do."""
+    def _after_step(self, stop: StopRequest, save: bool = False) -> Iterator[Event]:
+        """Evaluate, sample and save when due. Saving comes last, so a saved state has nothing else left to do."""
         if self._evaluation_is_due():
             yield from self._evaluate(stop)
             if self._evaluation_is_due():
@@ -191,15 +191,15 @@ class Trainer:
         if self._is_due(self.settings.sample_every or self._sample_interval()) and (text := self.objective.sample()):
             yield self._logged(Sampled(self.progress.step, text))
         if self.progress.skipped_in_a_row:
-            return  # whether this state is a good one to go back to is not known yet
-        if save or self._is_due(self.settings.save_every or self._share(NUM_EVALUATIONS)):
-            if not self._is_sound():
+            return  # training may be diverging: do not save a state that may have to be rolled back
+        if save or self._is_due(self.settings.save_every or self._default_interval()):
+            if not self._state_is_finite():
                 yield self._roll_back()
             elif self._keeper.save(self.state()):
                 yield Saved(self.progress.step)
 
     def _evaluate(self, stop: StopRequest) -> Iterator[Event]:
-        """Nothing comes of it when a signal breaks it off, or memory is short; after --resume it is done again."""
+        """Evaluate the network. If a signal interrupts this or memory runs out, it is done again after --resume."""
         try:
             with stop.breaking_off():
                 nats = self._fault("check", self.objective.check())
@@ -223,19 +223,19 @@ class Trainer:
     def _roll_back(self) -> RolledBack:
         """Go back to the newest saved state with half the learning rate, and save that at once.
 
-        Raises DivergedError when there is no such state, or it has been tried often enough.
+        Raises DivergedError when there is no saved state, or after MAX_ROLLBACKS.
         """
         before, saved = self.progress, self._keeper.newest()
         if before.rollbacks == MAX_ROLLBACKS or saved is None:
             assert self.settings.learning_rate is not None
             raise diverged(before.step, self.settings.learning_rate, before.rollbacks)
-        budget = self.budget  # the plan holds, whatever it was when the state was saved
+        budget = self.budget  # the current plan stays, not the one in the saved state
         self.restore(saved)
         self.progress = dataclasses.replace(
             self.progress,
             rollbacks=before.rollbacks + 1,
             learning_rate_scale=before.learning_rate_scale / 2,
-            best_nats_per_token=before.best_nats_per_token,  # of the best that is kept
+            best_nats_per_token=before.best_nats_per_token,  # of the saved best weights
             seconds=before.seconds,
             micro_batches=before.micro_batches,
         )
@@ -247,31 +247,36 @@ class Trainer:
         return event
 
     def _finish(self, stop: StopRequest) -> list[Event]:
-        """Save the end, before its line in the log, which a run that goes on does not have; what happened then."""
-        happened: list[Event] = [] if self._is_sound() else [self._roll_back()]
+        """Save the final state and log the end. Returns the last events.
+
+        Saving comes first: when the run is resumed, the log is cut to the length in the state, without this end.
+        """
+        events: list[Event] = [] if self._state_is_finite() else [self._roll_back()]
         progress = self.progress
         finished = Finished(progress.step, progress.seconds, self._reason(stop), stop.signal)
         if self._keeper.save(self.state(), finished):
             self._logged(finished)
-            happened.append(Saved(progress.step))
-        return [*happened, finished]
+            events.append(Saved(progress.step))
+        return [*events, finished]
 
     def _logged(self, event: Event) -> Event:
         self._keeper.log(event, self.progress.seconds)
         return event
 
-    def _is_sound(self) -> bool:
-        """Whether every number that would be saved is finite."""
+    def _state_is_finite(self) -> bool:
+        """Whether every number in the state is finite."""
         return all(_is_finite(tensor) for tensor in self.state().tensors.values())
 
     def _evaluation_is_due(self) -> bool:
-        every = self.settings.eval_every or self._share(NUM_EVALUATIONS)
+        every = self.settings.eval_every or self._default_interval()
         return self.objective.has_check and self._is_due(every) and self.progress.evaluated_at != self.progress.step
 
-    def _share(self, times: int) -> int:
-        return max(1, min(MAX_INTERVAL_STEPS, self.budget.max_steps // times))
+    def _default_interval(self) -> int:
+        """Steps between evaluations, and between saved states."""
+        return max(1, min(MAX_INTERVAL_STEPS, self.budget.max_steps // NUM_EVALUATIONS))
 
     def _sample_interval(self) -> int:
+        """Steps between samples."""
         return max(MIN_SAMPLE_STEPS, min(MAX_SAMPLE_STEPS, self.budget.max_steps // NUM_SAMPLES))
 
     def _is_due(self, every: int) -> bool:
@@ -285,6 +290,7 @@ class Trainer:
         return 0 < self.settings.patience <= self.progress.evaluations_without_improvement
 
     def _reason(self, stop: StopRequest) -> str:
+        """Why training ends, in words."""
         if stop.signal is not None:
             return "interrupted"
         if self._is_out_of_patience():
