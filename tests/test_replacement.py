@@ -14,6 +14,7 @@ from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
 from charlm.system.interrupts import StopRequest
 from charlm.training.events import Evaluated, StepDone
+from tests.conftest import TINY
 from tests.test_training import Start, finish, interrupt_after, start, stop
 
 __all__ = ["start", "stop"]  # fixtures
@@ -189,7 +190,7 @@ def test_an_old_run_that_is_gone_meanwhile(old: Path, start: Start, instead: str
         assert RunDirectory(old).load(LAST).step == 24
         return
     finish(start(steps=3))
-    with pytest.raises(UsageError, match="another run has come"):
+    with pytest.raises(UsageError, match="another run was put at this path"):
         list(events)
     assert RunDirectory(old).load(LAST).step == 3
 
@@ -219,3 +220,13 @@ events = session.events()
 next(events)
 os.kill(os.getpid(), signal.SIGKILL)
 """
+
+
+def test_a_time_limit_and_force_may_save_before_the_first_check(corpus: Path, tmp_path: Path) -> None:
+    """The plan is saved, so the new run takes the old one's place, while the validation part is still to be read."""
+    settings = {**TINY, "time": "3s"}
+    run = str(tmp_path / "run")
+    charlm.train(corpus, run=run, steps=2, **TINY)
+    result = charlm.train(corpus, run=run, force=True, **settings)
+    assert result.valid is not None
+    assert result.steps > 2

@@ -97,7 +97,7 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
 
 
 def inherited_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
-    """The weights of another run that this one started from, by name. Raises RunError if they are missing or damaged."""
+    """The weights of another run that this one started from. Raises RunError if they are missing or damaged."""
     architecture = config.architecture
     tensors = run.load(INITIAL, max_weight_bytes(architecture)).tensors
     check_weights(architecture, tensors, str(run.path / f"{INITIAL}.safetensors"))

@@ -113,7 +113,7 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
     objective.network.load_arrays(best.tensors)
     predictor, corpus, progress = objective.predictor, outcome.corpus, outcome.progress
     by_line, eos_id, unk_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
-    to_measure, share = ToMeasure.of(corpus, by_line), 1.0
+    to_measure, share = ToMeasure.from_corpus(corpus, by_line), 1.0
     if outcome.limit is not None:
         seconds = outcome.limit.for_measuring(time.perf_counter())
         share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id)

@@ -109,8 +109,10 @@ def read_state(weights: Weights, training: TrainingSettings, where: Path) -> Sav
     """The state in `weights`, read from the file `where` (`last` or `previous`). Raises RunError naming the file."""
     with refusing(str(where)):
         values = dict(weights.scalars)
-        if "plan" not in values:  # format 1
-            values["plan"] = {name: values.get(name) for name in ("total_steps", "decisions")}
+        plan = dict(values.get("plan") or {name: values.get(name) for name in ("total_steps", "decisions")})
+        if "most_seconds" in plan:  # its name in formats up to 4
+            plan["max_seconds"] = plan.pop("most_seconds")
+        values["plan"] = plan
         scalars = read_record(Scalars, values)
         if not 0 < scalars.check_tokens <= CHECK_TOKENS:
             scalars = dataclasses.replace(scalars, check_tokens=CHECK_TOKENS)

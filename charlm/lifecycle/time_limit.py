@@ -84,7 +84,7 @@ class ToMeasure:
     lines: tuple[int, ...]
 
     @classmethod
-    def of(cls, corpus: PreparedCorpus, line_by_line: bool) -> "ToMeasure":
+    def from_corpus(cls, corpus: PreparedCorpus, line_by_line: bool) -> "ToMeasure":
         """The parts to measure after a training, which was line by line or on a stream."""
         valid, test = (part.num_tokens if part else 0 for part in (corpus.valid, corpus.test))
         own = (train_tokens(corpus), test)  # measured as the training was; validation in both ways
@@ -118,7 +118,7 @@ def limit_of(
     """
     if training.steps is not None or training.epochs is not None:
         return None
-    wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.of(corpus, training.mode == "sentence")
+    wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.from_corpus(corpus, training.mode == "sentence")
     sample = (objective.predictor, corpus.train.ids[1:], corpus.tokenizer.eos_id)
     pace = _seconds_per_token(*sample, SEGMENTS)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))

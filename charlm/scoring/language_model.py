@@ -126,7 +126,7 @@ class LanguageModel:
 
     def _likeliest(self, logprobs: NDArray[np.float64], count: int) -> tuple[TokenScore, ...]:
         found = enumerate(likeliest(logprobs, count), 1)
-        return tuple(TokenScore.of(self.tokenizer, id, logprob, rank) for rank, (id, logprob) in found)
+        return tuple(TokenScore.from_id(self.tokenizer, id, logprob, rank) for rank, (id, logprob) in found)
 
     def sample(
         self,
@@ -260,7 +260,7 @@ class LanguageModel:
         for id in ids.tolist():
             logits, state = self.predictor.step(np.array([previous]), state)
             logprobs, rank = log_softmax(logits[0]), 1 + int((logits[0] > logits[0][id]).sum())
-            scored = TokenScore.of(self.tokenizer, id, float(logprobs[id]), rank)
+            scored = TokenScore.from_id(self.tokenizer, id, float(logprobs[id]), rank)
             yield dataclasses.replace(scored, alternatives=self._likeliest(logprobs, alternatives))
             previous = id
 

@@ -33,7 +33,7 @@ class TokenScore:
     """The likeliest tokens in its place, as many as were asked for; it may be one of them itself."""
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, id: int, logprob_nats: float, rank: int) -> Self:
+    def from_id(cls, tokenizer: Tokenizer, id: int, logprob_nats: float, rank: int) -> Self:
         """The score of the token with this id; for an unknown one, `in_place_of` adds what the text has there."""
         plain, joins = tokenizer.plain(id)
         return cls(id, tokenizer.symbol(id), logprob_nats, rank, plain=plain, joins=joins)
