@@ -123,3 +123,16 @@ def test_a_run_of_charlm_0_1_is_read_scored_and_gone_on_with(corpus: Path, tmp_p
 def test_a_size_may_come_with_its_cell(corpus: Path, tmp_path: Path) -> None:
     settings: dict[str, Any] = {**TINY, "steps": 2, "cell": "lstm_projected", "proj_size": 5, "num_layers": 2}
     assert architecture_of(charlm.train(corpus, run=str(tmp_path / "run"), **settings).run).output_size == 5
+
+
+@pytest.mark.parametrize("cell", ["gru", "rnn_tanh", "mingru", "lstm_peephole"])
+def test_compiled_code_is_refused_for_a_cell_that_it_does_not_know(cell: str, corpus: Path, tmp_path: Path) -> None:
+    run = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, **{**TINY, "steps": 2}).run
+    with pytest.raises(UsageError, match=f"compiled.*{cell}"):
+        charlm.load(run, engine="compiled").predictor.initial_state()
+
+
+def test_bfloat16_is_refused_where_the_engine_has_none(corpus: Path, tmp_path: Path) -> None:
+    run = charlm.train(corpus, run=str(tmp_path / "run"), **{**TINY, "steps": 2}).run
+    with pytest.raises(UsageError, match="bfloat16"):
+        charlm.load(run, precision="bfloat16", engine="numpy").predictor.initial_state()

@@ -158,7 +158,7 @@ def test_a_run_before_its_first_saved_state_says_so(trained: Charlm) -> None:
     for kind in ("last", "previous"):
         Path(f"runs/corpus/{kind}.safetensors").unlink(missing_ok=True)
     outcome = trained("score", "x", "--run", "corpus")
-    assert (outcome.code, "saved yet" in outcome.err) == (4, True)
+    assert (outcome.code, "has not saved anything yet" in outcome.err) == (4, True)
 
 
 def test_out_of_memory_has_its_exit_code(trained: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -245,6 +245,14 @@ def test_other_cells_run_in_numpy(cell: str) -> None:
 
 
 @built
+@pytest.mark.parametrize("cell", ["gru", "rnn_tanh"])
+def test_the_weights_of_another_cell_are_refused(cell: str) -> None:
+    architecture = network(cell=cell)
+    with pytest.raises(ValueError, match=cell):
+        CompiledPredictor(architecture, weights(architecture))
+
+
+@built
 def test_an_lstm_runs_compiled() -> None:
     architecture = network()
     assert type(for_sentences(Trained(architecture, weights(architecture)))) is CompiledPredictor

@@ -25,11 +25,11 @@ from charlm.training.budget import StepBudget
 from charlm.training.defaults import decide_training
 from charlm.training.events import BatchSplit, Event, RolledBack, Sampled, Skipped, StepDone
 from charlm.training.gradients import add_gradients, rows_of
-from charlm.training.keeper import MemoryKeeper
 from charlm.training.language_model import LanguageModelObjective
 from charlm.training.memory import disk_bytes, fitting_micro_batches, fixed_bytes, window_bytes
 from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED
 from charlm.training.trainer import Fault, Trainer
+from tests.sessions import MemoryKeeper
 from tests.test_training import MACHINE, TINY, Start, finish, network_now, start, stop, tensors
 
 __all__ = ["start", "stop"]  # fixtures

@@ -170,7 +170,7 @@ def test_what_there_is_no_time_for_is_not_measured_and_that_is_said(
     charlm: Charlm, mode: str, quick: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     Path("long.txt").write_text(english(4000))
-    monkeypatch.setattr(time_limit, "_pace", lambda *arguments: 1e-9 if quick else 1e-3)
+    monkeypatch.setattr(time_limit, "_seconds_per_token", lambda *arguments: 1e-9 if quick else 1e-3)
     sizes = ("--hidden-size", "8", "--batch-size", "8", "--bptt", "16", "--mode", mode, "--threads", "1")
     outcome = charlm("train", "long.txt", "--time", "2s", "--json", *sizes)
     last = records(outcome)[-1]
@@ -188,10 +188,10 @@ def test_how_much_is_to_be_measured(start: Start, monkeypatch: pytest.MonkeyPatc
     prepared = start(valid_fraction=0.2).corpus
     valid = prepared.valid
     assert valid is not None
-    assert ToMeasure.of(prepared, line_by_line=False) == ToMeasure(
+    assert ToMeasure.from_corpus(prepared, line_by_line=False) == ToMeasure(
         (valid.num_tokens, valid.num_tokens, 0), (valid.num_tokens,)
     )
-    by_line = ToMeasure.of(prepared, line_by_line=True)
+    by_line = ToMeasure.from_corpus(prepared, line_by_line=True)
     assert (by_line.num_tokens, len(by_line.lines)) == (3 * valid.num_tokens, 3)
     assert by_line.share_within(1e9, Counting(), prepared.train.ids[1:], EOS) == 1.0
     assert by_line.share_within(1e-9, Counting(), prepared.train.ids[1:], EOS) < 0.1

@@ -110,7 +110,7 @@ def stopped_by(stop: StopRequest, instruments: Instruments | None = None) -> Ins
 def fake_clock(monkeypatch: pytest.MonkeyPatch) -> Instruments:
     """A clock that advances when it is read: a training's pace is then the same each time, for its sums are exact."""
     ticks = itertools.count()
-    monkeypatch.setattr(time_limit, "_pace", lambda *_: 0.0)  # measuring at the end takes no time
+    monkeypatch.setattr(time_limit, "_seconds_per_token", lambda *_: 1.0)  # measuring gets the most that it may
     return Instruments(clock=lambda: next(ticks) / 128)
 
 
@@ -121,14 +121,15 @@ def finish(training: Session) -> Session:
 
 
 class Killed(BaseException):
-    """Ends a training within this process as `kill -9` does from outside: nothing more is saved."""
+    """Nothing catches it."""
 
 
 def kill(events: Generator[Event, None, None]) -> None:
-    assert events.gi_frame is not None
-    in_the_loop = events.gi_frame.f_locals["events"]  # the trainer's, which would save when it is closed
-    with suppress(Killed):
-        in_the_loop.throw(Killed())
+    """End a training within this process as `kill -9` does from outside: nothing more is saved."""
+    frame = events.gi_frame
+    if frame is not None and "events" in frame.f_locals:
+        with suppress(Killed):
+            frame.f_locals["events"].throw(Killed())  # the trainer's own, which would save if they were closed
     events.close()
 
 
@@ -228,6 +229,7 @@ def test_an_estimate_is_made_without_a_trace(corpus: Path, tmp_path: Path, monke
         assert (found.steps, found.tokens_per_step) == (24, 13 * 5)
         assert found.passes == pytest.approx(24 * 13 * 5 / training.corpus.train.num_tokens)
         assert 0 < found.seconds < 60
+        assert not any(map(training.run.has, (BEST, LAST)))  # which for a large model would take a while, and room
     assert list(tmp_path.iterdir()) == []
 
 
@@ -509,6 +511,21 @@ def test_time_is_kept_to_and_the_plan_is_stored_with_the_run(start: Start, monke
     assert 1.2 < progress.seconds < 1.6
 
 
+@pytest.mark.parametrize("step", [3, 14])  # where the pace begins to count, and where the number of steps is decided
+def test_who_leaves_a_training_for_some_time_changes_no_plan(
+    start: Start, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timed: dict[str, Any] = {"steps": None, "time": "1.5s", "eval_every": None, "save_every": None}
+    straight = finish(start("straight", instruments=fake_clock(monkeypatch), **timed))
+    instruments = fake_clock(monkeypatch)
+    events = start("left", instruments=instruments, **timed).events()
+    next(event for event in events if isinstance(event, StepDone) and event.step == step)
+    events.close()
+    resumed = finish(start("left", instruments=instruments, resume=True))
+    assert resumed.trainer.budget == straight.trainer.budget
+    assert tensors(resumed, LAST) == tensors(straight, LAST)
+
+
 def test_epochs_are_passes_over_the_text(start: Start) -> None:
     training = start(steps=None, epochs=1.5)
     per_pass = training.trainer.objective.batches_per_pass
@@ -712,6 +729,17 @@ def test_a_run_that_exists_is_refused_and_replaced_by_force(start: Start) -> Non
     replaced = finish(start(steps=3, force=True)).run
     assert replaced.path == first.path
     assert replaced.config["run_id"] != first.config["run_id"]
+
+
+@pytest.mark.parametrize(("save_every", "eval_every"), [(5, 7), (7, 5)])
+def test_a_run_goes_on_being_checked_and_measured_after_it_replaced_another(
+    start: Start, save_every: int, eval_every: int
+) -> None:
+    finish(start(steps=3))
+    training = start(force=True, save_every=save_every, eval_every=eval_every)
+    checks = [event.step for event in training.events() if isinstance(event, Evaluated)]
+    assert checks == [*range(eval_every, 24, eval_every), 24]
+    assert training.measure().valid_tokens_measured == training.run.config["corpus"]["valid_tokens"]
 
 
 def test_force_with_a_bad_text_leaves_the_old_run_alone(start: Start, tmp_path: Path) -> None:

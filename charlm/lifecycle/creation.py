@@ -75,7 +75,7 @@ def draft_session(request: TrainRequest, instruments: Instruments) -> Iterator[S
 def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> Opening:
     """Prepare the text, decide all settings and write the folder of a new run. Raises a CharlmError."""
     settings, machine = request.settings, find_machine(request.settings.training)
-    base = Base.opened(request.init_from, settings.given_of(ModelSettings, TextSettings)) if request.init_from else None
+    base = _base(request)
     corpus = _prepare(request, folder / CORPUS, base)
     unit, num_tokens, vocab_size = corpus.tokenizer.unit, corpus.train.num_tokens, corpus.tokenizer.vocab_size
     training = dataclasses.replace(settings.training, mode=corpus.division.mode or settings.training.mode)
@@ -102,6 +102,13 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
         began=request.began,
         notes=[*corpus.notes, *notes, *_notes(request, corpus, architecture), *about_micro_batches(micro_batches)],
     )
+
+
+def _base(request: TrainRequest) -> Base | None:
+    """The run that the new one starts from, if it was asked for."""
+    if request.init_from is None:
+        return None
+    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.kind)
 
 
 def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architecture) -> Iterator[str]:

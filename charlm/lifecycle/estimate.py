@@ -7,7 +7,9 @@ from charlm.lifecycle.session import Session
 from charlm.system.interrupts import StopRequest
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import StepDone
+from charlm.training.keeper import NoKeeper
 from charlm.training.memory import TORCH_BYTES, fixed_bytes, window_bytes
+from charlm.training.trainer import Trainer
 
 TRIAL_STEPS = 6  # steps; the first one is not timed
 
@@ -29,8 +31,10 @@ class Estimate:
 
 
 def estimate(session: Session) -> Estimate:
-    """Estimate a training from a few steps of it. The session cannot be used for training afterwards."""
-    trainer, times, num_tokens = session.trainer, [], 0
+    """Estimate a training from a few steps of it, which are not saved. The session cannot be used afterwards."""
+    own = session.trainer
+    trainer = Trainer(own.objective, session.training, own.budget, NoKeeper(), own.progress.micro_batches)
+    times, num_tokens = [], 0
     for event in trainer.events(StopRequest()):
         if isinstance(event, StepDone):
             times.append(time.perf_counter())

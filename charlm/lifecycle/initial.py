@@ -35,7 +35,7 @@ class Base:
     best: Weights
 
     @classmethod
-    def opened(cls, name: str, given: Mapping[str, Any]) -> "Base":
+    def opened(cls, name: str, given: Mapping[str, Any], kind: str) -> "Base":
         """Open the run `name`.
 
         `given` are the text and model settings that the new run was asked for. They must equal those of this run,
@@ -43,6 +43,7 @@ class Base:
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
+        config.check_kind(kind, run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         for setting, value in given.items():
             if setting not in ("vocab_size", "min_count") and own[setting] != value:

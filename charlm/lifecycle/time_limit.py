@@ -118,7 +118,10 @@ def limit_of(
     """
     if training.steps is not None or training.epochs is not None:
         return None
-    wanted, to_measure = seconds(training.time or DEFAULT_TIME), ToMeasure.from_corpus(corpus, training.mode == "sentence")
+    wanted, to_measure = (
+        seconds(training.time or DEFAULT_TIME),
+        ToMeasure.from_corpus(corpus, training.mode == "sentence"),
+    )
     sample = (objective.predictor, corpus.train.ids[1:], corpus.tokenizer.eos_id)
     pace = _seconds_per_token(*sample, SEGMENTS)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))

@@ -14,7 +14,6 @@ from charlm.cells import CELLS
 from charlm.cells.cell import Cell, NewWeight, Sizes
 from charlm.settings import InitialState, ModelSettings, range_of
 
-MAX_PARAMS = 1 << 32
 MAX_TYPES = 1 << 24
 
 
@@ -54,8 +53,6 @@ class Architecture:
         missing = [name for name in self.recurrent_cell.settings if not getattr(self, name)]
         if missing or (self.head_layers and not self.head_size):
             raise ValueError(f"{(missing or ['head_size'])[0]} is missing")
-        if self.num_params > MAX_PARAMS:
-            raise ValueError(f"more than {MAX_PARAMS:,} parameters")
 
     @property
     def recurrent_cell(self) -> Cell:

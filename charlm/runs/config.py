@@ -3,15 +3,17 @@
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
-from charlm.errors import UsageError
+from charlm.errors import RunError, UsageError
 from charlm.network.architecture import Architecture
 from charlm.network.snapshot import max_state_bytes
 from charlm.runs.directory import CONFIG, LAST, RunDirectory
 from charlm.settings import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
 from charlm.system.records import Count, ShortText, read_record
 
+MAX_PARAMS = 1 << 32
 DECIDED = ("bptt", "batch_size", "learning_rate", "dropout")
 """Settings that a user may leave open, but that always have a value in config.json."""
 
@@ -67,8 +69,15 @@ class RunConfig:
         max_sequences = (self.training.batch_size or 1) * (self.training.bptt or 1)
         return max_state_bytes(self.architecture, self.training.optimizer, max_sequences)
 
+    # config.json calls the architecture "model", and has the settings of text and reading together in "text".
+    def check_kind(self, kind: str, run: Path) -> None:
+        """Raise RunError, naming the run, unless its network is of this kind."""
+        own_kind = self.architecture.kind
+        if own_kind != kind:
+            what = f"this run is a {own_kind[:40]}, not a {kind}".replace("_", " ")
+            raise RunError(what, str(run), "choose another run, or use a newer charlm")
 
-# config.json calls the architecture "model", and has the settings of text and reading together in "text".
+
 _RENAMED = ("architecture", "text", "reading")
 
 
@@ -79,6 +88,8 @@ def read_config(run: RunDirectory) -> RunConfig:
         for settings in (config.text, config.reading, config.training):
             check(settings)
         _check_training(config.training)
+        if config.architecture.num_params > MAX_PARAMS:
+            raise ValueError(f"model has more than {MAX_PARAMS:,} parameters")
     except (ValueError, UsageError) as error:
         raise run.damaged(CONFIG, f"has a value that charlm never writes: {str(error)[:200]}") from error
     return config

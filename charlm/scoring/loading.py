@@ -60,6 +60,7 @@ def load_model(
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
     config = read_config(run)
+    config.check_kind("language_model", run.path)
     tokenizer = load_tokenizer(run.path)
     if tokenizer.vocab_size != config.architecture.vocab_size:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.path))

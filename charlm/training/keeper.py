@@ -1,7 +1,5 @@
 """What the trainer calls to save, to log and to go back to a saved state, whether or not anybody reads its events."""
 
-import copy
-import dataclasses
 from typing import Protocol
 
 from charlm.training.events import Event, Finished
@@ -27,29 +25,15 @@ class Keeper(Protocol):
         """Log an event that happened after `seconds` of training."""
 
 
-class MemoryKeeper:
-    """A Keeper that holds the newest and the best state in memory, for trials and tests."""
-
-    def __init__(self) -> None:
-        self.last: TrainingState | None = None
-        self.best: TrainingState | None = None
-        self.events: list[Event] = []
+class NoKeeper:
+    """Keeps nothing: for a few steps on trial, after which the training is thrown away."""
 
     def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
-        self.last = _copied(state)
         return True
 
-    def save_best(self, state: TrainingState) -> None:
-        self.best = _copied(state)
+    def save_best(self, state: TrainingState) -> None: ...
 
     def newest(self) -> TrainingState | None:
-        return self.last and _copied(self.last)
+        return None
 
-    def log(self, event: Event, seconds: float) -> None:
-        self.events.append(event)
-
-
-def _copied(state: TrainingState) -> TrainingState:
-    """A copy of a state, which further training does not change."""
-    tensors = {name: tensor.detach().clone() for name, tensor in state.tensors.items()}
-    return TrainingState(tensors, dataclasses.replace(state.progress), copy.deepcopy(state.budget))
+    def log(self, event: Event, seconds: float) -> None: ...

@@ -19,6 +19,8 @@ from charlm.errors import DivergedError
 from charlm.model.network import TorchNetwork
 from charlm.model.predictor import TorchPredictor
 from charlm.network.architecture import Architecture
+from charlm.sampling.generate import Ending
+from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import Trained, for_sentences
 from charlm.settings import TrainingSettings
@@ -104,12 +106,14 @@ class LanguageModelObjective:
         return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens)
 
     def sample(self) -> str:
-        """A short sample of text; empty if the state diverges, which is possible beyond the length of a window."""
+        """A short sample of text; it ends early if the state diverges, which it can beyond the length of a window."""
         tokenizer, trained = self._corpus.tokenizer, Trained(self.network.architecture, self.network.arrays())
-        lm, length = LanguageModel(tokenizer, for_sentences(trained)), SAMPLE_TOKENS[tokenizer.unit]
+        lm, ending = LanguageModel(tokenizer, for_sentences(trained)), Ending(length=SAMPLE_TOKENS[tokenizer.unit])
+        tokens = lm.sample_tokens("", Strategy(temperature=SAMPLE_TEMPERATURE), ending, seed=self._settings.seed)
+        texts: list[str] = []
         with suppress(DivergedError):
-            return lm.sample(temperature=SAMPLE_TEMPERATURE, length=length, seed=self._settings.seed).text
-        return ""
+            texts.extend(token.text for token in tokens)
+        return "".join(texts)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(array).to(self.network.device)

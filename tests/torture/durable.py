@@ -115,7 +115,7 @@ def _replacing(shop: Workshop, fault: Callable[[Path], Observer]) -> Iterator[st
     A draft that nobody ever locked, or half of which is gone, may stay for a minute: it is made older than that.
     """
     home, mark = shop.copy(shop.reference()), shop.home().with_suffix(".mark")
-    command = shop.command("--force", steps=SHORT_RUN)
+    command = shop.command("--force", "--eval-every", "5", steps=SHORT_RUN)  # it takes its place before the first check
     outcome = run(home, *command, setup=lambda: watch(home, fault(mark)))
     if not mark.exists():
         raise Missed

@@ -19,8 +19,9 @@ HUNG = -1000
 IMPORTED = (
     "charlm.cli.app",
     "charlm.api",
-    "charlm.lifecycle.session",
-    "charlm.lifecycle.results",
+    "charlm.lifecycle.creation",
+    "charlm.lifecycle.resuming",
+    "charlm.scoring.loading",
     "charlm.cli.progress",
     "safetensors.numpy",
     "filelock",
