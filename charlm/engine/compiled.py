@@ -88,6 +88,8 @@ class CompiledPredictor:
     def __init__(
         self, architecture: Architecture, weights: Mapping[str, Array], bfloat16: bool = False, threads: int = 1
     ) -> None:
+        if architecture.cell != "lstm":
+            raise ValueError(f"the compiled code is for the cell lstm, not {architecture.cell}")
         for name, weight in architecture.weights().items():
             if weights[name].shape != weight.size:
                 raise ValueError(f"{name} is {weights[name].shape}, not {weight.size}")

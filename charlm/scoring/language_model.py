@@ -7,7 +7,7 @@ import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, partial
+from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,8 @@ class LanguageModel:
 
     `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
     are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads.
-    A model can be used by several threads, copied, and pickled.
+    A model can be used by several threads, copied, and sent to other processes. Raises ValueError where tokenizer and
+    predictor differ in size.
     """
 
     def __init__(
@@ -53,6 +54,8 @@ class LanguageModel:
         path: Path = Path(),
         threads: int = 1,
     ) -> None:
+        if predictor.vocab_size != tokenizer.vocab_size:
+            raise ValueError(f"a tokenizer of {tokenizer.vocab_size} types, a predictor of {predictor.vocab_size}")
         self.tokenizer, self.predictor = tokenizer, predictor
         self.batch_predictor = batch_predictor or predictor
         self.reading = reading or Reading(CorpusSettings(line_ends="keep"), tokenizer)
@@ -200,7 +203,7 @@ class LanguageModel:
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
         groups = (wanted[first : first + size] for first in range(0, len(wanted), size))
         randomness, stopping, ending = _randomness(seed), threading.Event(), self.as_read(ending)
-        start_of = cache(partial(self._start, allow_unk=allow_unk))
+        start_of = lru_cache(TEXTS_AT_ONCE)(partial(self._start, allow_unk=allow_unk))
 
         def write(group: list[tuple[str, int]]) -> list[Sample]:
             tokens_of: list[list[SampledToken]] = [[] for _ in group]

@@ -105,11 +105,16 @@ def _deferred(build: Callable[[Trained], Predictor], trained: Trained) -> Predic
 
 
 def _compiled(trained: Trained) -> Predictor:
+    if not trained.can_compile:
+        what = f"the engine compiled cannot run {trained.architecture.cell} in {trained.precision} here"
+        raise UsageError(what, str(trained.run), "choose the engine numpy or torch")
     bfloat16 = trained.precision == "bfloat16"
     return CompiledPredictor(trained.architecture, trained.weights, bfloat16, trained.threads)
 
 
 def _numpy(trained: Trained) -> Predictor:
+    if trained.precision == "bfloat16":
+        raise UsageError("the engine numpy has no bfloat16", str(trained.run), "choose the engine compiled or torch")
     return StepPredictor(trained.architecture, trained.weights)
 
 
