@@ -68,10 +68,10 @@ class RunKeeper:
         if progress.best_nats_per_token > self.best_nats:
             return
         scalars = finite({"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen})
-        tensors = arrays_of(state.tensors)
-        network = {name.removeprefix(NETWORK): array for name, array in tensors.items() if name.startswith(NETWORK)}
+        tensors = state.tensors
+        network = {name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)}
         with self._forgiving_at_the_end():
-            self.run.save(BEST, Weights(network, progress.step, scalars))
+            self.run.save(BEST, Weights(arrays_of(network), progress.step, scalars))
             self.best_nats = progress.best_nats_per_token
             if self.replacement:
                 self._move(self.replacement.take_place())

@@ -96,6 +96,7 @@ class SavedState:
         numbers = {name: math.inf if value is None else value for name, value in self.scalars.progress.items()}
         if "evaluated_at" not in numbers:  # formats 1 and 2 saved a state only after its evaluation
             numbers["evaluated_at"] = self.step
+            numbers.pop("best_step", None)
         progress = read_record(Progress, numbers)
         if progress.step != self.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
             raise ValueError("has a training state that contradicts itself")

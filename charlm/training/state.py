@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from charlm.training.optimizer import Optimizer, optimizer_tensors, restore_opti
 @dataclass
 class Progress:
     """How far a training has come: the numbers in its state."""
+
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid"}
 
     step: int = 0
     tokens_seen: int = 0

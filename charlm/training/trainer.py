@@ -97,17 +97,23 @@ class Trainer:
         Raises DivergedError when training diverges although it went back to saved states, and ResourceError when
         memory is too small for a single sequence.
         """
+        events = self._until_finished(stop)
         try:
-            while not self._is_over(stop):
-                yield from self._train(stop)
-                if not self._state_is_finite():
-                    yield self._roll_back()
-            if self.objective.has_check and self.progress.evaluated_at != self.progress.step:
-                yield from self._evaluate(stop)
+            for event in events:  # noqa: UP028 - `yield from` would close these events too
+                yield event
         except GeneratorExit:
             stop.signal = stop.signal or signal.SIGINT
-            self._finish(stop)
+            for _ in events:  # the rest of this step, and the end
+                pass
             raise
+
+    def _until_finished(self, stop: StopRequest) -> Iterator[Event]:
+        while not self._is_over(stop):
+            yield from self._train(stop)
+            if not self._state_is_finite():
+                yield self._roll_back()
+        if self.objective.has_check and self.progress.evaluated_at != self.progress.step:
+            yield from self._evaluate(stop)
         yield from self._finish(stop)
 
     def _train(self, stop: StopRequest) -> Iterator[Event]:
