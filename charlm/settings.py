@@ -82,7 +82,7 @@ class CorpusSettings:
 
     valid_fraction: float = setting(
         0.1,
-        "Fraction kept for validation: the end of the text; mode sentence: random lines.",
+        "Fraction kept for validation: the end of the text; by sentence: lines from all over it.",
         low=0.0,
         high=0.9,
         panel="Text",
@@ -90,7 +90,9 @@ class CorpusSettings:
     encoding: str = setting("utf-8", "Encoding of the text.", panel="Text")
     encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that cannot be decoded.", panel="Text")
     line_ends: LineEnds | None = setting(
-        None, "lf: turn CRLF and CR into newlines (default if nearly all lines end with them).", panel="Text"
+        None,
+        "lf: turn CRLF and CR into newlines (default if nearly all lines end in CRLF, or all in CR).",
+        panel="Text",
     )
     normal_form: NormalForm = setting(
         "keep", "Unicode: a letter and its accent become one character (nfc) or two (nfd).", panel="Text"
@@ -108,7 +110,7 @@ class ModelSettings:
     hidden_size: int | None = setting(None, "Units in each recurrent layer.", low=1, high=65536, panel="Model")
     embedding_size: int | None = setting(None, "Size of a token's vector.", low=1, high=65536, panel="Model")
     tie_embeddings: bool | None = setting(
-        None, "Share the embeddings with the output layer (default for words).", panel="Model"
+        None, "Share the embeddings with the output layer (default for words and subwords).", panel="Model"
     )
     initial_state: InitialState = setting(
         "zero", "State at the start of a sentence; random: in training only.", panel="Model"
@@ -155,14 +157,14 @@ class TrainingSettings:
     )
     batch_size: int | None = setting(
         None,
-        "Parallel streams; in mode sentence a batch has batch-size * bptt tokens.",
+        "Streams read side by side; by sentence, up to batch-size * bptt tokens in a batch.",
         low=1,
         high=65536,
         panel="Training",
     )
     dropout: float | None = setting(
         None,
-        "On embeddings and on each recurrent layer's output; one mask for all steps.",
+        "On embeddings and each layer's output; one mask for all time steps (default: more for small texts).",
         low=0.0,
         high=0.95,
         panel="Training",
@@ -170,7 +172,7 @@ class TrainingSettings:
     optimizer: OptimizerName = setting("adamw", "The optimizer.", panel="Training")
     learning_rate: float | None = setting(None, "Highest learning rate.", low=1e-8, high=1e4, panel="Training")
     weight_decay: float = setting(
-        0.01, "AdamW: weight decay of the weight matrices.", low=0.0, high=10.0, panel="Training"
+        0.01, "AdamW: weight decay of the matrices, not of embeddings and biases.", low=0.0, high=10.0, panel="Training"
     )
     warmup_steps: int | None = setting(
         None, "Steps until the learning rate is highest.", low=0, high=10**9, panel="Training"
@@ -189,7 +191,7 @@ class TrainingSettings:
         None, "Train for this long: 90s, 5m, 1h (default 5m); at most 80 passes.", panel="Length"
     )
     patience: int = setting(
-        8, "Stop after this many evaluations without improvement (0: never).", low=0, panel="Length"
+        8, "Stop after this many evaluations in a row without improvement (0: never).", low=0, panel="Length"
     )
     eval_every: int | None = setting(None, "Steps between evaluations.", low=1, panel="Length")
     sample_every: int | None = setting(None, "Steps between short samples.", low=1, panel="Length")

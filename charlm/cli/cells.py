@@ -31,8 +31,12 @@ def register(app: typer.Typer) -> None:
 
 def cells_cli(
     cells: Annotated[list[str] | None, typer.Argument(help="Names of cells (default: all).")] = None,
-    hidden_size: Annotated[int, typer.Option(min=1, max=MAX_SIZE, help="Units, to count the parameters.")] = 512,
-    input_size: Annotated[int, typer.Option(min=1, max=MAX_SIZE, help="Input size, to count the parameters.")] = 128,
+    hidden_size: Annotated[
+        int, typer.Option(min=1, max=MAX_SIZE, help="Units of the layer whose parameters are counted.")
+    ] = 512,
+    input_size: Annotated[
+        int, typer.Option(min=1, max=MAX_SIZE, help="Input size of the layer whose parameters are counted.")
+    ] = 128,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per cell.")] = False,
 ) -> None:
     """List the recurrent cells: equation, parameters of one layer, source."""

@@ -50,22 +50,24 @@ def sample_cli(
     argmax: Annotated[bool, typer.Option("--argmax", help="Always take the most likely token.")] = False,
     top_k: Annotated[int | None, typer.Option(help="Choose among the k most likely tokens only.")] = None,
     top_p: Annotated[
-        float | None, typer.Option(help="Choose among the most likely tokens that together have probability p.")
+        float | None,
+        typer.Option(help="Choose among the fewest most likely tokens whose probabilities add up to this number."),
     ] = None,
     min_p: Annotated[
-        float | None, typer.Option(help="Only tokens at least p times as likely as the most likely one.")
+        float | None,
+        typer.Option(help="Choose among tokens at least this many times as likely as the most likely one (0 to 1)."),
     ] = None,
     repetition_penalty: Annotated[
         float, typer.Option(help="Above 1: tokens that the text already has get less likely.")
     ] = 1.0,
     prompt: Annotated[str, typer.Option(help="Text to continue; - is standard input.")] = "",
     length: Annotated[
-        int | None, typer.Option(help="Number of tokens (default 500; with --until-eos at most 5,000).")
+        int | None, typer.Option(help="Number of tokens (default 500, or at most 5,000 with --until-eos).")
     ] = None,
     until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
     stop: Annotated[
         list[str] | None,
-        typer.Option(help=r"Stop before this text, such as \n; may be repeated, the first that comes counts."),
+        typer.Option(help=r"End before this text, such as \n; can be given several times, the first to occur counts."),
     ] = None,
     escapes: Annotated[
         bool | None,
@@ -75,7 +77,9 @@ def sample_cli(
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 1,
     seed: Annotated[int | None, typer.Option(min=0, help="The same seed gives the same text.")] = None,
-    allow_unk: Annotated[bool, typer.Option("--allow-unk", help="Allow <unk> in the text.")] = False,
+    allow_unk: Annotated[
+        bool, typer.Option("--allow-unk", help="Let the model write <unk>, its token for unknown symbols.")
+    ] = False,
     echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt before the text.")] = True,
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
     threads: Annotated[

@@ -80,7 +80,7 @@ def score_cli(
         typer.Option(help="A file with one sentence per line; - is standard input, answered line by line."),
     ] = None,
     stream: Annotated[
-        str | None, typer.Option(help="A file that is read as one running text; shows the total only.")
+        str | None, typer.Option(help="Score this file as one running text; shows the total only.")
     ] = None,
     context: Annotated[
         str, typer.Option(help="Text before the sentence, which is not counted; - is standard input.")
@@ -88,8 +88,13 @@ def score_cli(
     next_tokens: Annotated[
         int | None, typer.Option("--next", min=1, help="Show the N most likely tokens after --context.")
     ] = None,
-    per_token: Annotated[bool, typer.Option("--per-token", help="Show the probability of each token.")] = False,
-    eos: Annotated[bool, typer.Option("--eos/--no-eos", help="Count the end of the sentence.")] = True,
+    per_token: Annotated[
+        bool, typer.Option("--per-token", help="Show the probability of each token of the sentences.")
+    ] = False,
+    eos: Annotated[
+        bool,
+        typer.Option("--eos/--no-eos", help="Count the end of the sentence as a token (the default), or leave it out."),
+    ] = True,
     escapes: Annotated[
         bool, typer.Option("--escapes/--no-escapes", help=r"Interpret \n, \t and \\ in sentences and context.")
     ] = False,
@@ -97,7 +102,9 @@ def score_cli(
     encoding_errors: Annotated[
         EncodingErrors, typer.Option(help="What to do with bytes that cannot be decoded.")
     ] = "strict",
-    device: Annotated[Device, typer.Option(help="Where to score files.")] = "auto",
+    device: Annotated[
+        Device, typer.Option(help="Device for --file and --stream; single sentences use the processor.")
+    ] = "auto",
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
     threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per sentence.")] = False,

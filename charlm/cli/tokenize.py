@@ -71,7 +71,8 @@ def tokenize_cli(
     ] = None,
     force: Annotated[bool, typer.Option("--force", help="Write into folders that are not empty.")] = False,
     mode: Annotated[
-        Mode | None, typer.Option(help="How the model will be trained; sentence: validation gets random lines.")
+        Mode | None,
+        typer.Option(help="How the model will be trained; sentence: validation gets lines from all over the text."),
     ] = None,
     valid: Annotated[Path | None, typer.Option(help="A text to validate on, instead of a part of the corpus.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on after training.")] = None,

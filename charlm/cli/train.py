@@ -71,7 +71,12 @@ def train_cli(
     ] = None,
     include: Annotated[list[str] | None, typer.Option(help=INCLUDE, rich_help_panel="Text")] = None,
     exclude: Annotated[list[str] | None, typer.Option(help=EXCLUDE, rich_help_panel="Text")] = None,
-    run: Annotated[str | None, typer.Option(help="Folder of the model (default: runs/<corpus name>).")] = None,
+    run: Annotated[
+        str | None,
+        typer.Option(
+            help="Name or folder of the run (default: runs/<corpus name>); with --resume, the run to continue."
+        ),
+    ] = None,
     valid: Annotated[Path | None, typer.Option(help="A text to validate on, instead of a part of the corpus.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on, once, after training.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Use this tokenizer: a run, or a tokenizer file.")] = None,
@@ -80,8 +85,12 @@ def train_cli(
     init_from: Annotated[
         str | None, typer.Option(help="Start from the weights and the vocabulary of this run; new symbols are added.")
     ] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue a run from where it was saved last.")] = False,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing run.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue a run from its newest saved state; it needs no corpus.")
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Replace an existing run once the new one can be used.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show parameters, memory and time without training.")
     ] = False,
