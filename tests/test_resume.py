@@ -15,13 +15,14 @@ import torch
 import charlm
 from charlm.cells import CELLS
 from charlm.corpus.prepare import prepare
-from charlm.errors import RunError, UsageError
+from charlm.errors import ResourceError, RunError, UsageError
 from charlm.lifecycle.session import Instruments, Session
 from charlm.lifecycle.verification import verify
 from charlm.model.network import TorchNetwork
 from charlm.network.snapshot import CARRIED, NETWORK, OPTIMIZER
 from charlm.runs.directory import BEST, LAST, PREVIOUS, RunDirectory
 from charlm.runs.lock import writing
+from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
 from charlm.settings import CorpusSettings, TextSettings, flag
 from charlm.system.interrupts import Interrupted, StopRequest
@@ -772,6 +773,22 @@ def test_a_rollback_after_a_fall_back_to_previous(start: Start) -> None:
     spoiled = Instruments(fault=lambda name, number: math.nan if name == "loss" and next(losses) < 5 else number)
     resumed = finish(start(resume=True, steps=20, instruments=spoiled))
     assert (resumed.trainer.progress.step, resumed.trainer.progress.rollbacks) == (20, 1)
+
+
+def test_what_could_not_be_written_at_the_end_is_made_up_for(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Here the line in the log about the last check: once, as where room was made a moment later."""
+    straight, append, failed = finish(start("straight")), RunLog.append, list[str]()
+
+    def append_but_once(log: RunLog, record: dict[str, Any]) -> None:
+        if (record["event"], record["step"]) == ("Evaluated", 24) and not failed:
+            failed.append("once")
+            raise ResourceError("no room")
+        append(log, record)
+
+    monkeypatch.setattr(RunLog, "append", append_but_once)
+    training = finish(start("failed"))
+    assert training.unsaved
+    assert_same(straight, finish(start("failed", resume=True)))
 
 
 def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:

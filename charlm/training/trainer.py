@@ -30,7 +30,7 @@ from charlm.training.events import (
 )
 from charlm.training.gradients import add_gradients, rows_of
 from charlm.training.keeper import Keeper
-from charlm.training.objective import Batch, Objective
+from charlm.training.objective import Objective
 from charlm.training.optimizer import Optimizer, clip, make_optimizer, set_learning_rate
 from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
@@ -139,7 +139,15 @@ class Trainer:
         while True:
             self._optimizer.zero_grad(set_to_none=True)
             try:
-                nats, carried = self._add_gradients(batch)
+                nats, carried = add_gradients(
+                    self.objective,
+                    batch,
+                    self._carried,
+                    self._generators,
+                    self.settings.precision,
+                    progress.micro_batches,
+                    self._fault,
+                )
                 break
             except Exception as error:
                 if not is_out_of_memory(error):
@@ -159,10 +167,6 @@ class Trainer:
         else:
             self._carried, progress.skipped_in_a_row = None, progress.skipped_in_a_row + 1
             yield self._logged(Skipped(progress.step, nats, norm))
-
-    def _add_gradients(self, batch: Batch) -> tuple[float, NetworkState | None]:
-        parts, precision = self.progress.micro_batches, self.settings.precision
-        return add_gradients(self.objective, batch, self._carried, self._generators, precision, parts, self._fault)
 
     def _split_batch(self, batch_size: int) -> None:
         """Double the parts of a batch. Raises ResourceError if each part is a single sequence already."""
