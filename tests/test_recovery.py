@@ -133,6 +133,15 @@ def test_a_state_that_is_not_finite_is_not_carried_on(letters: PreparedCorpus) -
 # Back to the last good state
 
 
+def test_the_log_says_how_a_training_diverged_that_is_given_up(start: Start, what: str) -> None:
+    training = start(instruments=Instruments(fault=spoiling(what, set(range(13, 100)))))
+    with pytest.raises(DivergedError):
+        finish(training)
+    events = [record["event"] for record in training.run.log.records()]
+    assert events.count("RolledBack") == MAX_ROLLBACKS
+    assert events.count("Skipped") == MAX_SKIPPED  # those since the last time
+
+
 def test_training_goes_back_to_the_last_good_state_with_half_the_learning_rate(start: Start, what: str) -> None:
     training = start(instruments=Instruments(fault=spoiling(what, set(range(13, 13 + MAX_SKIPPED)))))
     events, at_ten, after = [], {}, {}

@@ -51,6 +51,8 @@ class RunKeeper:
 
     def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
         """Save a state as `last`; also as `best` while there is none, or where there is no validation part."""
+        if self.unsaved:  # a later state would count what was not written as done, and --resume would not do it again
+            return False
         is_interrupted = finished is not None and finished.signal is not None
         if self.replacement and is_interrupted:
             self.spared = self.replacement.path

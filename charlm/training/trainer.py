@@ -235,8 +235,10 @@ class Trainer:
 
         Raises DivergedError when there is no saved state, or after MAX_ROLLBACKS.
         """
-        before, saved = self.progress, self._keeper.newest()
-        if before.rollbacks == MAX_ROLLBACKS or saved is None:
+        before = self.progress
+        # After the last rollback the state is not asked for, which would cut the log to it.
+        saved = self._keeper.newest() if before.rollbacks < MAX_ROLLBACKS else None
+        if saved is None:
             assert self.settings.learning_rate is not None
             raise diverged(before.step, self.settings.learning_rate, before.rollbacks)
         budget = self.budget  # the current plan stays, not the one in the saved state
