@@ -6,17 +6,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from charlm.corpus.gathering import Texts
-from charlm.lifecycle.request import Settings, TrainRequest
 from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
 from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Precision, gather
+from charlm.settings import Device, Precision
 
 if TYPE_CHECKING:
+    from charlm.lifecycle.request import TrainRequest
     from charlm.lifecycle.results import TrainResult
     from charlm.lifecycle.session import Instruments, Session
 
@@ -59,6 +58,10 @@ def train(
     KeyboardInterrupt when a signal ended training, after saving.
     """
     began = time.perf_counter()
+    from charlm.corpus.gathering import Texts
+    from charlm.lifecycle.request import Settings, TrainRequest
+    from charlm.settings import gather
+
     paths = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
     request = TrainRequest(
         texts=Texts(tuple(map(str, paths)), tuple(include), tuple(exclude)) if paths else None,
@@ -80,7 +83,7 @@ def train(
     return session.measure()
 
 
-def start_training(request: TrainRequest, instruments: "Instruments | None" = None) -> "Session":
+def start_training(request: "TrainRequest", instruments: "Instruments | None" = None) -> "Session":
     """A training, of a new run or a resumed one, that is ready for its first step. Raises a CharlmError.
 
     Iterate over its `events()` to train; then `measure()` gives the result.
@@ -93,7 +96,7 @@ def start_training(request: TrainRequest, instruments: "Instruments | None" = No
 
 
 @contextmanager
-def draft_training(request: TrainRequest, instruments: "Instruments | None" = None) -> "Iterator[Session]":
+def draft_training(request: "TrainRequest", instruments: "Instruments | None" = None) -> "Iterator[Session]":
     """A training in a temporary folder, ready for its first step, to see what it takes; deleted after the block."""
     from charlm.lifecycle.creation import draft_session
     from charlm.lifecycle.session import Instruments

@@ -7,16 +7,17 @@ import json
 from functools import cache
 from typing import Annotated, Any, TypeVar
 
-from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from annotated_types import Ge, Le, MaxLen
+from pydantic import TypeAdapter, ValidationError
 
 from charlm.settings import without_jargon
 
 MAX_COUNT = (1 << 62) - 1  # of anything that is counted
 MAX_TEXT = 4096  # characters of a name or a description
-NO_OTHER_FIELDS = ConfigDict(extra="forbid")  # as `__pydantic_config__` of a dataclass: unknown fields are refused
+NO_OTHER_FIELDS: Any = {"extra": "forbid"}  # as `__pydantic_config__` of a dataclass: unknown fields are refused
 
-Count = Annotated[int, Field(ge=0, le=MAX_COUNT)]
-ShortText = Annotated[str, Field(max_length=MAX_TEXT)]
+Count = Annotated[int, Ge(0), Le(MAX_COUNT)]
+ShortText = Annotated[str, MaxLen(MAX_TEXT)]
 Record = TypeVar("Record")
 
 
