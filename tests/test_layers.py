@@ -85,7 +85,7 @@ def test_text_scoring_and_sampling_know_no_torch() -> None:
 
 def test_every_dependency_is_declared() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    declared = {re.split(r"[^a-zA-Z0-9-]", name)[0] for name in project["dependencies"]}
+    declared = {re.split(r"[^a-zA-Z0-9-]", name)[0].replace("-", "_") for name in project["dependencies"]}
     extras = {
         re.split(r"[^a-zA-Z0-9-]", n)[0] for names in project.get("optional-dependencies", {}).values() for n in names
     }
