@@ -86,11 +86,6 @@ class Architecture:
     def num_params(self) -> int:
         return sum(math.prod(weight.size) for weight in self.weights().values())
 
-    @property
-    def state_units(self) -> int:
-        """How many numbers the state of one sequence has in all layers together."""
-        return sum(sum(self.recurrent_cell.state_sizes(sizes).values()) for sizes in self.layers())
-
     def _head_weights(self) -> dict[str, NewWeight]:
         """The weights of the head: the output layer, and feed-forward layers below it if there are any."""
         sizes = [self.output_size, *[self.head_size] * self.head_layers]
