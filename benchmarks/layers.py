@@ -17,6 +17,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("__init__",),
     ("api",),
     ("lifecycle",),
+    ("inspection",),
     ("training",),
     ("scoring",),
     ("sampling",),
