@@ -12,7 +12,7 @@ from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Precision
+from charlm.settings import Device, Direction, Precision
 
 if TYPE_CHECKING:
     from charlm.lifecycle.request import TrainRequest
@@ -26,15 +26,18 @@ def load(
     precision: Precision = "float32",
     threads: int | None = None,
     engine: str | None = None,
+    direction: Direction | None = None,
 ) -> LanguageModel:
     """Load the model of a run: a path, a name under runs/, or None for the run saved last.
 
+    `direction` ("forward" or "backward") picks one of a pair, the forward one by default.
     `device` is for scoring in batches; single sentences and samples always run on the CPU. Precision "bfloat16" is
     faster, with probabilities that differ by some thousandths of a nat. Several texts are scored with `threads`
     threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
     to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
-    return load_model(RunDirectory(find_run(None if run is None else str(run))), device, precision, threads, engine)
+    path = find_run(None if run is None else str(run))
+    return load_model(RunDirectory(path), device, precision, threads, engine, direction)
 
 
 def train(

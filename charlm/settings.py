@@ -42,6 +42,9 @@ Cell = Literal[
     "minlstm",
 ]
 InitialState = Literal["zero", "learned", "random"]
+OneDirection = Literal["forward", "backward"]
+Direction = Literal["forward", "backward", "both"]
+ObjectiveName = Literal["causal", "cloze"]
 Mode = Literal["stream", "sentence"]
 ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: random lines of the text
 OptimizerName = Literal["adamw", "sgd"]
@@ -101,8 +104,18 @@ class CorpusSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelSettings:
-    """The network's architecture."""
+    """The network's architecture, and what it is trained to predict."""
 
+    objective: ObjectiveName = setting(
+        "causal",
+        "causal: predict each next token; cloze: predict masked tokens from both sides.",
+        panel="Model",
+    )
+    direction: Direction = setting(
+        "forward",
+        "Read each text from its start, from its end (backward), or train a pair of models (both).",
+        panel="Model",
+    )
     cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` shows the equations.", panel="Model")
     num_layers: int | None = setting(
         None, "Number of recurrent layers (default 1; indrnn, mingru, minlstm: 3).", low=1, high=64, panel="Model"

@@ -164,6 +164,10 @@ def perplexity(nats_per_token: float, digits: int) -> str:
 def describe(architecture: "Architecture") -> str:
     """A network's architecture in words."""
     parts = [f"{architecture.cell} {architecture.num_layers} x {architecture.hidden_size}"]
+    if architecture.is_pair:
+        parts.append("a pair: one reads forward, one backward")
+    elif architecture.direction == "backward":
+        parts.append("reads backward")
     if architecture.proj_size:
         parts.append(f"projected to {architecture.proj_size}")
     if architecture.mogrifier_rounds:

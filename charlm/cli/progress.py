@@ -27,7 +27,7 @@ def following(session: Session, json: bool, quiet: bool) -> Iterator[Show]:
     """Yield a function that shows each event of the training, in the way that suits the terminal and the options."""
     figures = Figures(session)
     if json:
-        yield _show_as_json
+        yield lambda event: _show_as_json(event, session)
     elif quiet:
         yield lambda event: None
     elif err.is_terminal and not err.is_dumb_terminal:
@@ -61,44 +61,61 @@ class Figures:
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
-        progress, corpus = session.trainer.progress, session.corpus
-        self._trainer, self._clock, self._began = session.trainer, clock, clock()
+        corpus, trainers = session.corpus, session.trainers.values()
+        self._session, self._clock, self._began = session, clock, clock()
         self._train, self._valid = corpus.train.header, (corpus.valid or corpus.train).header
-        self._first_tokens, self._first_step = progress.tokens_seen, progress.step
-        self._limit = session.trainer.budget.ends_at
-        self._loss: float | None = None  # nats per token, smoothed
-        self._valid_loss: float | None = None
-        self.step, self.total_steps = progress.step, 0
+        self._first_tokens = sum(trainer.progress.tokens_seen for trainer in trainers)
+        self._first_step = self.all_steps
+        limits = [trainer.budget.ends_at for trainer in trainers]
+        self._limit = None if None in limits else sum(filter(None, limits))
+        self._losses: dict[str, float] = {}  # nats per token by direction, smoothed
+        self._valid_losses: dict[str, float] = {}
+        self.step, self.total_steps = session.trainer.progress.step, 0
 
     def take(self, event: Event) -> None:
         """Update the figures."""
+        direction = self._session.direction
         if isinstance(event, StepDone):
-            new = event.nats_per_token
-            self._loss = new if self._loss is None else LOSS_SMOOTHING * self._loss + (1 - LOSS_SMOOTHING) * new
+            before, new = self._losses.get(direction), event.nats_per_token
+            smoothed = new if before is None else LOSS_SMOOTHING * before + (1 - LOSS_SMOOTHING) * new
+            self._losses[direction] = smoothed
             self.step, self.total_steps = event.step, event.total_steps
         if isinstance(event, Evaluated):
-            self._valid_loss = event.nats_per_token
+            self._valid_losses[direction] = event.nats_per_token
+
+    @property
+    def which(self) -> str:
+        """Of a pair, the direction of the network whose turn it is, with a space behind it; else empty."""
+        return f"{self._session.direction} " if len(self._session.trainers) > 1 else ""
+
+    @property
+    def all_steps(self) -> int:
+        """The steps that were done, of a pair those of both networks."""
+        return sum(trainer.progress.step for trainer in self._session.trainers.values())
 
     @property
     def planned_steps(self) -> int | None:
         """The number of all steps; None while it is not known yet how many steps --time allows."""
-        return self.total_steps if self._trainer.budget.total_steps else None
+        return self.total_steps if self._session.trainer.budget.total_steps else None
 
     @property
     def seconds_left(self) -> float:
-        """The estimated time that training still takes."""
-        spent = self._clock() - self._began
-        left = spent / max(1, self.step - self._first_step) * (self.total_steps - self.step)
-        return left if self._limit is None else max(0.0, min(left, self._limit - self._trainer.progress.seconds))
+        """The estimated time that training still takes, of a pair for both networks."""
+        spent, trainers = self._clock() - self._began, self._session.trainers.values()
+        left = spent / max(1, self.all_steps - self._first_step) * (len(trainers) * self.total_steps - self.all_steps)
+        trained = sum(trainer.progress.seconds for trainer in trainers)
+        return left if self._limit is None else max(0.0, min(left, self._limit - trained))
 
     def line(self, columns: int) -> str:
         """The figures in one line that fits, with the least important ones left out if need be."""
-        spent = max(1e-9, self._clock() - self._began)
-        speed = (self._trainer.progress.tokens_seen - self._first_tokens) / spent
-        step, left = f"step {self.step:,}", f"{_minutes(self.seconds_left)} left"
+        spent, trainers = max(1e-9, self._clock() - self._began), self._session.trainers.values()
+        speed = (sum(trainer.progress.tokens_seen for trainer in trainers) - self._first_tokens) / spent
+        step, left = f"{self.which}step {self.step:,}", f"{_minutes(self.seconds_left)} left"
         total = f"/{self.planned_steps:,}" if self.planned_steps else ""
-        loss = f"{_nats_per_char(self._loss or 0.0, self._train):.3f} nats/char"
-        valid = "" if self._valid_loss is None else f"valid {_nats_per_char(self._valid_loss, self._valid):.3f}"
+        direction = self._session.direction
+        loss = f"{_nats_per_char(self._losses.get(direction, 0.0), self._train):.3f} nats/char"
+        valid_loss = self._valid_losses.get(direction)
+        valid = "" if valid_loss is None else f"valid {_nats_per_char(valid_loss, self._valid):.3f}"
         choices = (
             (step + total, loss, valid, f"{speed:,.0f} tokens/s", left),
             (step + total, loss, valid, left),
@@ -120,24 +137,24 @@ def _show_on_bar(event: Event, figures: Figures, bar: Progress, task: TaskID) ->
     if isinstance(event, StepDone):
         line = figures.line(err.width - MIN_BAR_COLUMNS)
         bar.update(task, completed=event.step, total=figures.planned_steps, description=line)
-    show_what_happened(event)
+    show_what_happened(event, figures.which)
 
 
 def _show_as_lines(event: Event, figures: Figures, is_due: Callable[[], bool]) -> None:
     figures.take(event)
-    show_what_happened(event)
+    show_what_happened(event, figures.which)
     if isinstance(event, StepDone) and is_due():
         err.print(figures.line(err.width))
 
 
-def show_what_happened(event: Event) -> None:
-    """Print a sample, or a problem that training has dealt with."""
+def show_what_happened(event: Event, which: str = "") -> None:
+    """Print a sample, or a problem that training has dealt with. Of a pair, `which` network it is comes first."""
     if isinstance(event, Sampled):
-        err.print(f"[dim]--- sample at step {event.step:,}[/]")
+        err.print(f"[dim]--- {which}sample at step {event.step:,}[/]")
         err.print(Text(visible(event.text)), soft_wrap=False)  # which wraps at words
         err.print("[dim]---[/]")
     elif message := happened(event):
-        err.print(f"[yellow]{escape(message)}[/]")
+        err.print(f"[yellow]{which}{escape(message)}[/]")
 
 
 def happened(event: Event) -> str:
@@ -153,9 +170,10 @@ def happened(event: Event) -> str:
     return ""
 
 
-def _show_as_json(event: Event) -> None:
+def _show_as_json(event: Event, session: Session) -> None:
     if isinstance(event, Evaluated):
-        write_json({"event": "evaluated", **dataclasses.asdict(event)})
+        direction = {"direction": session.direction} if len(session.trainers) > 1 else {}
+        write_json({"event": "evaluated", **dataclasses.asdict(event), **direction})
     elif message := happened(event):
         err.print(escape(message))
 

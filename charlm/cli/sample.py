@@ -3,7 +3,9 @@
 import secrets
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +14,7 @@ from charlm.cli.console import out, say, say_which, text_fields, visible, write_
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.errors import UsageError
-from charlm.settings import Precision
+from charlm.settings import OneDirection, Precision
 from charlm.system.machine import one_thread_for_numpy
 
 if TYPE_CHECKING:
@@ -31,6 +33,8 @@ charlm sample --prompt "Once upon a time" --top-p 0.9 --length 300
 charlm sample --until-eos --num-samples 5 --seed 1
 
 charlm sample --stop "." --stop "\\n" --json
+
+charlm sample --suffix "and they lived happily ever after." --until-eos
 
 echo "Once upon a time" | charlm sample --prompt -"""
 
@@ -61,6 +65,13 @@ def sample_cli(
         float, typer.Option(help="Above 1: tokens that the text already has get less likely.")
     ] = 1.0,
     prompt: Annotated[str, typer.Option(help="Text to continue; - is standard input.")] = "",
+    suffix: Annotated[
+        str, typer.Option(help="Text to write towards, with a model that reads backward; - is standard input.")
+    ] = "",
+    direction: Annotated[
+        OneDirection | None,
+        typer.Option(help="Of a pair of models, the one that reads forward (the default) or, with --suffix, backward."),
+    ] = None,
     length: Annotated[
         int | None, typer.Option(help="Number of tokens (default 500, or at most 5,000 with --until-eos).")
     ] = None,
@@ -72,7 +83,8 @@ def sample_cli(
     escapes: Annotated[
         bool | None,
         typer.Option(
-            "--escapes/--no-escapes", help=r"Interpret \n, \t and \\ in --prompt and --stop (default: in --stop only)."
+            "--escapes/--no-escapes",
+            help=r"Interpret \n, \t and \\ in --prompt, --suffix and --stop (default: in --stop only).",
         ),
     ] = None,
     num_samples: Annotated[int, typer.Option(min=1, help="Number of samples.")] = 1,
@@ -80,7 +92,9 @@ def sample_cli(
     allow_unk: Annotated[
         bool, typer.Option("--allow-unk", help="Let the model write <unk>, its token for unknown symbols.")
     ] = False,
-    echo: Annotated[bool, typer.Option("--echo/--no-echo", help="Print the prompt before the text.")] = True,
+    echo: Annotated[
+        bool, typer.Option("--echo/--no-echo", help="Print the prompt before the text, or the suffix after it.")
+    ] = True,
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
     threads: Annotated[
         int | None, typer.Option(min=1, help="Number of processor threads (default: 1 for one sample, else all).")
@@ -114,46 +128,50 @@ def sample_cli(
         length = MAX_LINE_LENGTH if until_eos else DEFAULT_LENGTH
     ending = Ending(length=length, until_eos=until_eos, stop=stops)
     seed = secrets.randbits(32) if seed is None else seed
-    lm = load(run, precision=precision, threads=threads)
+    if prompt and (suffix or direction == "backward"):
+        what = "--prompt is what a text begins with, and a backward model writes what stands before a text"
+        raise UsageError(what, to_do="give the text that follows: --suffix TEXT")
+    lm = load(run, precision=precision, threads=threads, direction="backward" if suffix else direction)
     if run is None and not quiet:
         say_which(lm.path)
-    prompt = typed_text(prompt, "--prompt", escapes is True)
-    _warn_of_unknown(lm, prompt)
+    prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)
+    given = lm.given(prompt, suffix)
+    _warn_of_unknown(lm, given)
     _warn_of_impossible_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:  # token by token, so that the text can be read while it is written
-        samples = [lm.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk)]
+        samples = [lm.sample_tokens(given, strategy, ending, seed=seed, allow_unk=allow_unk)]
     else:
-        finished = lm.sample_many(prompt, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
+        finished = lm.sample_many(given, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
         samples = (sample.per_token for sample in finished)
     for number, tokens in enumerate(samples):
         if json:
-            _write_json_sample(lm, collect(prompt, tokens), per_token, {"seed": seed, "number": number})
+            sample = replace(collect(prompt, tokens), suffix=suffix)
+            _write_json_sample(lm, sample, per_token, {"seed": seed, "number": number})
             continue
-        _print_sample(tokens, prompt if echo else "", until_eos, raw)
+        _print_sample(tokens, *(prompt, suffix) if echo else ("", ""), until_eos, raw)
         if number < num_samples - 1 and not until_eos:
             write_text("\n")  # an empty line between samples of several lines
 
 
-def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool, raw: bool) -> None:
-    """Print the prompt and the tokens as they come. On a terminal the text is made safe to print and wrapped."""
+def _print_sample(tokens: "Iterable[SampledToken]", prompt: str, suffix: str, end_line: bool, raw: bool) -> None:
+    """Print prompt, tokens as they come, and suffix. On a terminal the text is made safe to print and wrapped."""
     if sys.stdout.isatty() and not raw:
         wrapped = WrappedText(partial(write_text, flush=True), lambda: out.width)
-        for text in map(visible, _texts(tokens, prompt, end_line)):
+        for text in map(visible, _texts(tokens, prompt, suffix, end_line)):
             wrapped.write(text)
         wrapped.finish()
     else:
-        for text in _texts(tokens, prompt, end_line):
+        for text in _texts(tokens, prompt, suffix, end_line):
             write_text(text, flush=out.is_terminal)
 
 
-def _texts(tokens: "Iterable[SampledToken]", prompt: str, end_line: bool) -> Iterator[str]:
-    """The prompt, the texts of the tokens, and a line end if one is missing."""
-    yield prompt
-    last = prompt
-    for token in tokens:
-        yield token.text
-        last = token.text or last
+def _texts(tokens: "Iterable[SampledToken]", prompt: str, suffix: str, end_line: bool) -> Iterator[str]:
+    """The prompt, the texts of the tokens, the suffix, and a line end if one is missing."""
+    last = ""
+    for text in chain([prompt], (token.text for token in tokens), [suffix]):
+        yield text
+        last = text or last
     if end_line or not last.endswith("\n"):
         yield "\n"
 
@@ -163,6 +181,7 @@ def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, o
     record = {
         **text_fields("text", sample.text),
         **text_fields("prompt", sample.prompt),
+        **(text_fields("suffix", sample.suffix) if lm.direction == "backward" else {}),
         "ids": sample.ids,
         "logprob_nats": sample.logprob_nats,
         "stopped_by": sample.stopped_by,

@@ -21,7 +21,7 @@ from charlm.cli.score_tables import (
 )
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.errors import UsageError
-from charlm.settings import CorpusSettings, Device, EncodingErrors, Precision
+from charlm.settings import CorpusSettings, Device, EncodingErrors, OneDirection, Precision
 from charlm.system.machine import one_thread_for_numpy
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ charlm score "The cat sat." --per-token
 charlm score --context "The cats " --next 10
 
 charlm score "Wer bist du?" "Who are you?" --run german --run english
+
+charlm score "The cat sat." --direction backward --per-token
 
 charlm score --file sentences.txt --json
 
@@ -81,6 +83,10 @@ def score_cli(
     ] = None,
     stream: Annotated[
         str | None, typer.Option(help="Score this file as one running text; shows the total only.")
+    ] = None,
+    direction: Annotated[
+        OneDirection | None,
+        typer.Option(help="Of a pair of models, the one that reads forward (the default) or backward."),
     ] = None,
     context: Annotated[
         str, typer.Option(help="Text before the sentence, which is not counted; - is standard input.")
@@ -128,7 +134,7 @@ def score_cli(
     if context == "-" and "-" in (file or ()):
         raise UsageError("standard input cannot be both context and sentences", to_do="give one of them otherwise")
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
-    models = _load_all(run, device, precision, threads, quiet)
+    models = _load_all(run, direction, device, precision, threads, quiet)
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
         likeliest = models[0].next_tokens(asked.context, next_tokens)
@@ -142,12 +148,17 @@ def score_cli(
 
 
 def _load_all(
-    runs: list[str] | None, device: Device, precision: Precision, threads: int | None, quiet: bool
+    runs: list[str] | None,
+    direction: OneDirection | None,
+    device: Device,
+    precision: Precision,
+    threads: int | None,
+    quiet: bool,
 ) -> "list[LanguageModel]":
     """The models of these runs, each once; without any, that of the run saved last."""
     from charlm.api import load
 
-    loaded = [load(run, device, precision, threads) for run in runs or (None,)]
+    loaded = [load(run, device, precision, threads, direction=direction) for run in runs or (None,)]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
     if not runs and not quiet:
         say_which(models[0].path)
@@ -171,6 +182,8 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], asked:
     flat = [score for by_run in scores for score in by_run]
     if any(score.has_space for score in flat):
         say(SPACE_ADDED, asked.quiet)
+    if asked.per_token and any(lm.direction == "backward" for lm in models):
+        say("each token is conditioned on what follows it; <eos> stands for the start of the text", asked.quiet)
     if any(is_numbers(score.text) and score.tally.unknown for score in flat):
         say("numbers are scored as text; charlm takes no ids of tokens", asked.quiet)
     if asked.json:

@@ -40,7 +40,7 @@ def write_next(tokens: "Sequence[TokenScore]") -> None:
 
 
 def _source(lm: "LanguageModel", file: str) -> dict[str, str]:
-    return {"run": str(lm.path), **({"file": file} if file else {})}
+    return {"run": str(lm.path), "direction": lm.direction, **({"file": file} if file else {})}
 
 
 def _score_record(score: "Score") -> dict[str, Any]:

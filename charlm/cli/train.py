@@ -251,7 +251,15 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
 
 
 def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
-    """The measurements by name, first the one in which the text is read as in training."""
+    """The measurements by name, first the one in which the text is read as in training; of a pair, forward first."""
+    own = _measured_of_network(result)
+    if result.backward is None:
+        return own
+    backward = {f"{name}, backward": tally for name, tally in _measured_of_network(result.backward).items()}
+    return {f"{name}, forward": tally for name, tally in own.items()} | backward
+
+
+def _measured_of_network(result: "TrainResult") -> "dict[str, Tally | None]":
     streamed, cold = ("validation, streamed", result.valid_streamed), ("validation, cold", result.valid_cold)
     if result.mode == "sentence":  # such a model has never seen a running text
         return dict([cold, streamed, ("test, cold", result.test)])

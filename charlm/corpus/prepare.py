@@ -54,6 +54,12 @@ class PreparedCorpus:
     """sha256 of the folder's MANIFEST.json, which covers the whole folder; empty in folders of older versions."""
     division: Division = Division()
 
+    def backward(self) -> "PreparedCorpus":
+        """The same corpus with each of its parts read from its end."""
+        train, valid, test = (part and replace(part, is_backward=True) for part in (self.train, self.valid, self.test))
+        assert train is not None
+        return replace(self, train=train, valid=valid, test=test)
+
 
 def prepare(
     corpus: Path | str | Texts,

@@ -13,6 +13,7 @@ from typing import BinaryIO, Literal, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.corpus.direction import turned
 from charlm.errors import RunError
 from charlm.settings import CorpusSettings, LineEnds, NormalForm
 from charlm.system.files import open_file, replacing
@@ -66,6 +67,8 @@ class IdsFile:
 
     path: Path
     header: Header
+    is_backward: bool = False
+    """Whether `ids` are read from the end of the text, as `corpus/direction.py` says."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -85,7 +88,8 @@ class IdsFile:
     def ids(self) -> StoredIds:
         """All ids (count,), including the leading `<eos>`, mapped from the disk."""
         with _open(self.path) as file:
-            return np.memmap(file, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
+            ids = np.memmap(file, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
+        return turned(ids) if self.is_backward else ids
 
     @property
     def num_tokens(self) -> int:

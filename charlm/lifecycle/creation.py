@@ -83,16 +83,16 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
         architecture, training = base.architecture_for(vocab_size), base.training_for(training)
     else:
         architecture = decide_architecture(settings.model, unit, vocab_size, num_tokens, machine)
-    architecture = dataclasses.replace(architecture, kind=request.kind)
     training, notes = decide_training(training, architecture, unit, num_tokens, machine)
     micro_batches = fitting_micro_batches(architecture, training, machine, instruments.free_memory)
     check_space(folder, disk_bytes(architecture, training))
     config = _config(request, corpus, architecture, training, base)
     run = RunDirectory.create(folder, config.as_json(), corpus.tokenizer.files())
     if base:
-        run.save(INITIAL, base.weights_for(vocab_size))
+        for prefix, weights in base.weights_for(vocab_size).items():
+            run.save(prefix + INITIAL, weights)
         num_new = vocab_size - base.config.architecture.vocab_size
-        notes.append(f"starts from the weights of {base.run.path}, step {base.best.step:,}; {num_new:,} new symbols")
+        notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}; {num_new:,} new symbols")
     return Opening(
         run=run,
         config=config,
@@ -108,7 +108,7 @@ def _base(request: TrainRequest) -> Base | None:
     """The run that the new one starts from, if it was asked for."""
     if request.init_from is None:
         return None
-    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.kind)
+    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings))
 
 
 def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architecture) -> Iterator[str]:

@@ -18,7 +18,8 @@ TRIAL_STEPS = 6  # steps; the first one is not timed
 class Estimate:
     """What a training would take. Speed is measured on a few steps, memory is computed from the sizes.
 
-    `passes` is how often the text would be read; `seconds` is for the steps alone.
+    `passes` is how often the text would be read; `seconds` is for the steps alone. Of a pair, `steps` and `passes` are
+    those of each network.
     """
 
     num_params: int
@@ -32,7 +33,7 @@ class Estimate:
 
 def estimate(session: Session) -> Estimate:
     """Estimate a training from a few steps of it, which are not saved. The session cannot be used afterwards."""
-    own = session.trainer
+    own, num_networks = session.trainer, len(session.trainers)
     trainer = Trainer(own.objective, session.training, own.budget, NoKeeper(), own.progress.micro_batches)
     times, num_tokens = [], 0
     for event in trainer.events(StopRequest()):
@@ -51,6 +52,6 @@ def estimate(session: Session) -> Estimate:
         steps=steps,
         tokens_per_step=num_tokens,
         tokens_per_second=num_tokens / seconds_per_step if seconds_per_step else 0.0,
-        seconds=steps * seconds_per_step,
+        seconds=num_networks * steps * seconds_per_step,
         passes=MAX_PASSES if steps == budget.ceiling else steps * num_tokens / session.corpus.train.num_tokens,
     )

@@ -32,10 +32,11 @@ class Base:
     run: RunDirectory
     config: RunConfig
     tokenizer: Tokenizer
-    best: Weights
+    best: Mapping[str, Weights]
+    """The best weights of each network, by the prefixes of `Architecture.networks`."""
 
     @classmethod
-    def opened(cls, name: str, given: Mapping[str, Any], kind: str) -> "Base":
+    def opened(cls, name: str, given: Mapping[str, Any]) -> "Base":
         """Open the run `name`.
 
         `given` are the text and model settings that the new run was asked for. They must equal those of this run,
@@ -43,8 +44,8 @@ class Base:
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
-        config.check_kind(kind, run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
+        own["objective"] = config.architecture.objective
         for setting, value in given.items():
             if setting not in ("vocab_size", "min_count") and own[setting] != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
@@ -52,7 +53,8 @@ class Base:
         tokenizer = load_tokenizer(run.path)
         if tokenizer.vocab_size != config.architecture.vocab_size:
             raise run.damaged("tokenizer.json", "does not suit the network")
-        return cls(run, config, tokenizer, load_best(run, config.architecture))
+        best = {prefix: load_best(run, network, prefix) for prefix, network in config.architecture.networks.items()}
+        return cls(run, config, tokenizer, best)
 
     def text_settings(self, given: Mapping[str, Any]) -> TextSettings:
         """The text settings of this run, with the vocabulary's limits from `given` or from the defaults."""
@@ -69,13 +71,19 @@ class Base:
         dropout = self.config.training.dropout if training.dropout is None else training.dropout
         return dataclasses.replace(training, dropout=dropout)
 
-    def weights_for(self, vocab_size: int) -> Weights:
-        """The best weights of this run, grown to a vocabulary of `vocab_size` symbols, as weights of step 0."""
-        return Weights(grown(self.best.tensors, vocab_size, self.tokenizer.unk_id), 0, {})
+    def weights_for(self, vocab_size: int) -> dict[str, Weights]:
+        """The best weights of each network, grown to a vocabulary of `vocab_size` symbols, as weights of step 0."""
+        unk_id = self.tokenizer.unk_id
+        return {prefix: Weights(grown(best.tensors, vocab_size, unk_id), 0, {}) for prefix, best in self.best.items()}
+
+    @property
+    def step(self) -> int:
+        """The step of its best weights."""
+        return self.best[""].step
 
     def described(self) -> dict[str, Any]:
         """What the new run's config.json says about this run."""
-        return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.best.step}
+        return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.step}
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:
@@ -97,9 +105,12 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
     return result
 
 
-def inherited_weights(run: RunDirectory, config: RunConfig) -> dict[str, torch.Tensor]:
-    """The weights of another run that this one started from. Raises RunError if they are missing or damaged."""
-    architecture = config.architecture
-    tensors = run.load(INITIAL, max_weight_bytes(architecture)).tensors
-    check_weights(architecture, tensors, str(run.path / f"{INITIAL}.safetensors"))
+def inherited_weights(run: RunDirectory, config: RunConfig, prefix: str) -> dict[str, torch.Tensor]:
+    """The weights of another run that a network of this one started from; `prefix` is of `Architecture.networks`.
+
+    Raises RunError if they are missing or damaged.
+    """
+    architecture = config.architecture.networks[prefix]
+    tensors = run.load(prefix + INITIAL, max_weight_bytes(architecture)).tensors
+    check_weights(architecture, tensors, str(run.path / f"{prefix}{INITIAL}.safetensors"))
     return {name: torch.from_numpy(np.array(value)) for name, value in tensors.items()}

@@ -2,25 +2,27 @@
 
 import dataclasses
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from charlm.errors import ResourceError
 from charlm.lifecycle.replacement import Replacement
 from charlm.lifecycle.saved_state import GIVEN_ANEW, arrays_of, finite, read_state, weights_of
+from charlm.network.architecture import BACKWARD
 from charlm.network.snapshot import NETWORK
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.training.events import Event, Finished, StepDone
 from charlm.training.state import TrainingState
+from charlm.training.trainer import Trainer
 
 LOG_EVERY = 10  # steps
 
 
 class RunKeeper:
-    """A `training.keeper.Keeper` that saves into a run's folder.
+    """Saves a training, of one network or a pair, into a run's folder. Networks go by their prefix, "" or "backward_".
 
     A run that replaces an old one (`--force`) stays hidden until its first `best` is saved, and gets its name then.
     """
@@ -34,8 +36,12 @@ class RunKeeper:
             "device": device,
             "check_tokens": check_tokens,
         }
-        self._has_check, self._is_done = has_check, False
-        self.best_nats = math.inf
+        self._has_check = has_check
+        self.trainers: dict[str, Trainer] = {}
+        """The trainer of each network; a saved state holds those of all."""
+        self._ended: dict[str, str] = {}
+        """Why the training of a network ended, for those whose last step is done."""
+        self.best_nats: dict[str, float] = {}
         """Nats per token of the best weights on disk; worse weights never replace them."""
         self.replacement: Replacement | None = None
         """Set while the run is hidden, until it has replaced the old run."""
@@ -44,60 +50,91 @@ class RunKeeper:
         self.unsaved: ResourceError | None = None
         """Why the final state could not be saved, if it could not. The best weights are intact nevertheless."""
 
-    def begin(self, state: TrainingState, log_bytes: int) -> None:
+    def begin(self, log_bytes: int) -> None:
         """Cut the log to `log_bytes` bytes and save the first state, to go back to; this also tests for disk space."""
         self.run.log.cut(log_bytes)
-        self._save_last(state)
+        self._save_last(self._states())
 
-    def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
-        """Save a state as `last`; also as `best` while there is none, or where there is no validation part."""
+    def save(self, prefix: str, state: TrainingState, finished: Finished | None) -> bool:
+        """Save a network's state, with those of the others, as `last`.
+
+        The weights are saved as `best`, too, while there is no such file, or where there is no validation part.
+        Returns False if the final state could not be saved, but the best weights are there and can be used.
+        """
         if self.unsaved:  # a later state would count what was not written as done, and --resume would not do it again
             return False
         is_interrupted = finished is not None and finished.signal is not None
         if self.replacement and is_interrupted:
             self.spared = self.replacement.path
             self._move(self.replacement.stay_beside())
-        self._is_done = not is_interrupted and (finished is not None or state.progress.step >= state.budget.max_steps)
+        if finished is not None and not is_interrupted:
+            self._ended[prefix] = finished.reason
+        elif not is_interrupted and state.progress.step >= state.budget.max_steps:
+            self._ended[prefix] = ""
+        else:
+            self._ended.pop(prefix, None)
+        states = {**self._states(), prefix: state}
         with self._forgiving_at_the_end():
-            self._save_last(state, finished.reason if finished and not is_interrupted else "")
-            if not self._has_check or not self.run.has(BEST):
-                self.save_best(state)
+            self._save_last(states)
+            for each in states:
+                if not self.run.has(each + BEST) or (each == prefix and not self._has_check):
+                    self.save_best(each, states[each])
         return self.unsaved is None
 
-    def save_best(self, state: TrainingState) -> None:
+    def save_best(self, prefix: str, state: TrainingState) -> None:
         """Save the weights as `best`, unless those on disk are better; the first time, replace the old run."""
         progress = state.progress
-        if progress.best_nats_per_token > self.best_nats:
+        if progress.best_nats_per_token > self.best_nats.get(prefix, math.inf):
             return
         scalars = finite({"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen})
         tensors = state.tensors
         network = {name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)}
         with self._forgiving_at_the_end():
-            self.run.save(BEST, Weights(arrays_of(network), progress.step, scalars))
-            self.best_nats = progress.best_nats_per_token
-            if self.replacement:
+            self.run.save(prefix + BEST, Weights(arrays_of(network), progress.step, scalars))
+            self.best_nats[prefix] = progress.best_nats_per_token
+            if self.replacement and self._has_all_best():
                 self._move(self.replacement.take_place())
 
-    def newest(self) -> TrainingState:
-        """The state in `last`. The log is cut to its length at that time."""
+    def newest(self, prefix: str) -> TrainingState:
+        """A network's state in `last`. The log is cut to its length at that time."""
         saved = read_state(self.run.load(LAST), self._training, self.run.path / f"{LAST}.safetensors")
         self.run.log.cut(saved.scalars.metrics_length)
-        return saved.state()
+        return saved.states()[prefix]
 
-    def log(self, event: Event, seconds: float) -> None:
-        """Add an event to metrics.jsonl; of the steps, only the first and every LOG_EVERY-th."""
+    def log(self, prefix: str, event: Event, seconds: float) -> None:
+        """Add an event to metrics.jsonl; of the steps, only the first and every LOG_EVERY-th.
+
+        In the log of a pair, each event says the direction in which its network reads.
+        """
         if isinstance(event, StepDone):
-            self._is_done = event.step >= event.total_steps
+            if event.step >= event.total_steps:
+                self._ended[prefix] = ""
+            else:
+                self._ended.pop(prefix, None)
             if event.step % LOG_EVERY and event.step != 1:
                 return
         record = {"event": type(event).__name__, **finite(dataclasses.asdict(event))}
+        if len(self.trainers) > 1:
+            record["direction"] = direction_of(prefix)
         with self._forgiving_at_the_end():
             self.run.log.append({**record, "seconds": round(seconds, 3)})
 
-    def _save_last(self, state: TrainingState, ended: str = "") -> None:
+    def _states(self) -> dict[str, TrainingState]:
+        return {prefix: trainer.state() for prefix, trainer in self.trainers.items()}
+
+    def _save_last(self, states: Mapping[str, TrainingState]) -> None:
         num_bytes = self.run.log.num_bytes
         log = {"metrics_length": num_bytes, "metrics_sha256": self.run.log.sha256(num_bytes)}
-        self.run.save(LAST, weights_of(state, **self._facts, ended=ended, **log))
+        ended = next(iter(self._ended.values())) if self._is_done and all(self._ended.values()) else ""
+        self.run.save(LAST, weights_of(states, **self._facts, ended=ended, **log))
+
+    @property
+    def _is_done(self) -> bool:
+        """Whether the last step of each network is done."""
+        return self._ended.keys() == self.trainers.keys()
+
+    def _has_all_best(self) -> bool:
+        return all(self.run.has(prefix + BEST) for prefix in self.trainers)
 
     def _move(self, path: Path) -> None:
         """Note that the run's folder has moved to `path` and is not hidden any more."""
@@ -109,6 +146,32 @@ class RunKeeper:
         try:
             yield
         except ResourceError as error:
-            if not self._is_done or not self.run.has(BEST) or self.replacement:
+            if not self._is_done or not self._has_all_best() or self.replacement:
                 raise
             self.unsaved = error
+            return None
+
+
+@dataclasses.dataclass(frozen=True)
+class NetworkKeeper:
+    """A `training.keeper.Keeper` for one network of a run, by its prefix."""
+
+    run: RunKeeper
+    prefix: str
+
+    def save(self, state: TrainingState, finished: Finished | None = None) -> bool:
+        return self.run.save(self.prefix, state, finished)
+
+    def save_best(self, state: TrainingState) -> None:
+        self.run.save_best(self.prefix, state)
+
+    def newest(self) -> TrainingState:
+        return self.run.newest(self.prefix)
+
+    def log(self, event: Event, seconds: float) -> None:
+        self.run.log(self.prefix, event, seconds)
+
+
+def direction_of(prefix: str) -> str:
+    """The direction of a network of a pair, from its prefix."""
+    return "backward" if prefix == BACKWARD else "forward"

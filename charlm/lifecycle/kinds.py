@@ -8,6 +8,7 @@ from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import RunError
 from charlm.lifecycle.results import Outcome, TrainResult, measure
 from charlm.lifecycle.time_limit import TimeLimit, limit_of
+from charlm.network.architecture import Architecture
 from charlm.runs.config import RunConfig
 from charlm.settings import TrainingSettings
 from charlm.training.language_model import LanguageModelObjective
@@ -18,17 +19,18 @@ from charlm.training.objective import Objective
 class Kind:
     """What a training needs to know about a kind of network."""
 
-    objective: Callable[[RunConfig, PreparedCorpus, str], Objective]
-    """Builds the network of a run on a device, with its training data."""
-    limit: Callable[[Any, PreparedCorpus, TrainingSettings, float], TimeLimit | None] = limit_of
-    """Takes objective, corpus, settings and the command's start; returns its time limit, if it has one."""
+    objective: Callable[[RunConfig, Architecture, PreparedCorpus, str], Objective]
+    """Builds one of a run's networks on a device, with its training data."""
+    limit: Callable[[Any, PreparedCorpus, TrainingSettings, float, int], TimeLimit | None] = limit_of
+    """Takes objective, corpus, settings, the command's start and how many networks take turns; returns its time limit,
+    if it has one."""
     measure: Callable[[Outcome, Callable[[float], None]], TrainResult] = measure
     """Computes the final figures; calls its second argument with the share that is done (0 to 1)."""
 
 
 KINDS: dict[str, Kind] = {
     "language_model": Kind(
-        lambda config, corpus, device: LanguageModelObjective(config.architecture, corpus, config.training, device)
+        lambda config, network, corpus, device: LanguageModelObjective(network, corpus, config.training, device)
     )
 }
 

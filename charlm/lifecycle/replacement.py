@@ -90,7 +90,7 @@ def moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
     """A corpus whose folder was renamed to `folder`."""
 
     def at(part: IdsFile) -> IdsFile:
-        return IdsFile(folder / part.path.name, part.header)
+        return dataclasses.replace(part, path=folder / part.path.name)
 
     valid, test = corpus.valid and at(corpus.valid), corpus.test and at(corpus.test)
     return dataclasses.replace(corpus, folder=folder, train=at(corpus.train), valid=valid, test=test)

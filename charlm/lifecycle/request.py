@@ -64,8 +64,6 @@ class TrainRequest:
     force: bool = False
     command: str | None = None
     settings: Settings = Settings()
-    kind: str = "language_model"
-    """The kind of network, one of KINDS in `lifecycle/kinds.py`."""
     began: float = field(default_factory=time.perf_counter)
     """When the command began, by `time.perf_counter`; `--time` counts from there."""
 
@@ -117,6 +115,9 @@ def check_request(request: TrainRequest) -> None:
 def _check_model(settings: Settings) -> None:
     """Raise UsageError for a size of a part that this network does not have."""
     model, given = settings.model, settings.given
+    if model.objective == "cloze" and "direction" in given:
+        what = "--direction does nothing with --objective cloze, whose network reads in both directions"
+        raise UsageError(what, to_do="leave it out")
     for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
         if name not in CELLS[model.cell].settings:
             cells = ", ".join(other for other, cell in CELLS.items() if name in cell.settings)

@@ -2,15 +2,17 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
+from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, Watched, train_tokens
-from charlm.runs.directory import RunDirectory
+from charlm.network.architecture import BACKWARD
+from charlm.runs.directory import CORPUS, RunDirectory
 from charlm.runs.lock import writing
 from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Tally
@@ -56,6 +58,9 @@ class TrainResult:
     """Cold in sentence mode, else streamed."""
     valid_tokens: int
     valid_tokens_measured: int
+    backward: "TrainResult | None" = None
+    """The result of the backward network of a pair. All other figures are those of the forward one, but the times,
+    `tokens_seen` and `num_params`, which are those of both."""
     unsaved: ResourceError | None = None
 
     @property
@@ -82,7 +87,16 @@ class TrainResult:
             "best_step": self.best_step,
             "valid_tokens": self.valid_tokens,
             "valid_tokens_measured": self.valid_tokens_measured,
+            **(self.backward._as_backward() if self.backward else {}),
         }
+
+    def _as_backward(self) -> dict[str, object]:
+        """The figures of the backward network of a pair."""
+        named = ("train_", "valid_", "test_", "best_")
+        own = {name: value for name, value in self.as_json().items() if name.startswith(named)}
+        for name in ("valid_tokens", "valid_tokens_measured"):
+            del own[name]
+        return {name.replace("_", "_backward_", 1): value for name, value in own.items()}
 
 
 @dataclass(frozen=True)
@@ -90,9 +104,9 @@ class Outcome:
     """A training that has ended, before its final figures are measured."""
 
     run: RunDirectory
-    corpus: PreparedCorpus
-    objective: Any
-    progress: Progress
+    objectives: Mapping[str, Any]
+    """The objective of each network, by the prefixes of `Architecture.networks`."""
+    progress: Mapping[str, Progress]
     training: TrainingSettings
     finished: Finished
     limit: TimeLimit | None
@@ -107,15 +121,32 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
     With a time limit for the command, only as much is measured as there is time for. The result is also logged, unless
     another process holds the run's lock.
     """
-    objective: LanguageModelObjective = outcome.objective
-    architecture = objective.network.architecture
-    best = load_best(outcome.run, architecture)
+    measured = {prefix: _measure_network(outcome, prefix, show) for prefix in outcome.objectives}
+    result, progress = measured[""], outcome.progress.values()
+    if backward := measured.get(BACKWARD):
+        result = dataclasses.replace(
+            result,
+            backward=backward,
+            num_params=result.num_params + backward.num_params,
+            tokens_seen=sum(each.tokens_seen for each in progress),
+            training_seconds=sum(each.seconds for each in progress),
+            valid_tokens_measured=min(result.valid_tokens_measured, backward.valid_tokens_measured),
+        )
+    return logged(outcome, result)
+
+
+def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None]) -> TrainResult:
+    """The result of one network: its best weights, measured."""
+    objective: LanguageModelObjective = outcome.objectives[prefix]
+    architecture, progress = objective.network.architecture, outcome.progress[prefix]
+    best = load_best(outcome.run, architecture, prefix)
     objective.network.load_arrays(best.tensors)
-    predictor, corpus, progress = objective.predictor, outcome.corpus, outcome.progress
+    predictor, corpus = objective.predictor, moved(objective.corpus, outcome.run.path / CORPUS)
     by_line, eos_id, unk_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     to_measure, share = ToMeasure.from_corpus(corpus, by_line), 1.0
     if outcome.limit is not None:
-        seconds = outcome.limit.for_measuring(time.perf_counter())
+        left = list(outcome.objectives)[list(outcome.objectives).index(prefix) :]
+        seconds = outcome.limit.for_measuring(time.perf_counter()) / len(left)
         share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id)
     watched = Watched(predictor, int(share * to_measure.num_tokens), show)
     train_nats = _train_nats(watched, corpus, share, by_line)
@@ -123,7 +154,7 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
     streamed = tally_streamed(watched, running, eos_id, unk_id, share) if running else (None, 0)
     cold = tally_cold(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
     tally = tally_cold if by_line else tally_streamed
-    result = TrainResult(
+    return TrainResult(
         run=str(outcome.run.path),
         steps=progress.step,
         tokens_seen=progress.tokens_seen,
@@ -141,7 +172,6 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
         valid_tokens_measured=cold[1] if by_line else streamed[1],
         unsaved=outcome.unsaved,
     )
-    return logged(outcome, result)
 
 
 def logged(outcome: Outcome, result: TrainResult) -> TrainResult:

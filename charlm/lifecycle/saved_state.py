@@ -15,6 +15,8 @@ from torch import Tensor
 
 from charlm.corpus.windows import LAYOUT
 from charlm.errors import RunError, UsageError
+from charlm.network.architecture import BACKWARD
+from charlm.network.snapshot import of_network
 from charlm.runs.weights import Weights
 from charlm.settings import LENGTHS, TrainingSettings, check, seconds
 from charlm.system.records import Count, ShortText, read_record
@@ -30,6 +32,14 @@ GENERATOR = "dropout_generator"
 
 
 @dataclass(frozen=True, kw_only=True)
+class SecondNetwork:
+    """Progress and plan of the second network of a pair, at a time between two of its steps."""
+
+    progress: dict[str, Any]
+    plan: StepBudget
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scalars:
     """What a saved state holds in addition to its tensors. Fields with a default are missing in older formats."""
 
@@ -37,6 +47,8 @@ class Scalars:
     metrics_length: Count
     """Length of the log in bytes when the state was saved."""
     plan: StepBudget
+    backward: SecondNetwork | None = None
+    """Progress and plan of the second network of a pair."""
     length: dict[str, Any] = field(default_factory=dict)
     """The values of the settings in GIVEN_ANEW."""
     device: ShortText | None = None
@@ -68,16 +80,19 @@ class SavedState:
         """Whether its position is still valid: up to format 3 the text was cut into windows by another rule."""
         return self.scalars.layout == LAYOUT
 
-    def state(self, micro_batches: int = 1) -> TrainingState:
-        """The state to continue from: at the start of its pass if the text is now cut into other windows.
+    def states(self, micro_batches: int = 1) -> dict[str, TrainingState]:
+        """The state of each network to continue from, by the prefixes of `Architecture.networks`.
 
-        Each batch is computed in at least `micro_batches` parts, as free memory requires. Raises RunError.
+        It is at the start of its pass if the text is now cut into other windows. Each batch is computed in at least
+        `micro_batches` parts, as free memory requires. Raises RunError.
         """
         with refusing(self.where):
-            tensors = {name: torch.from_numpy(np.array(value)) for name, value in self.weights.tensors.items()}
-            if not self.has_todays_windows:
-                tensors = at_start_of_pass(tensors)
-            return TrainingState(tensors, self._progress(micro_batches), self.scalars.plan)
+            states = {"": self._state("", self.scalars.progress, self.scalars.plan, micro_batches)}
+            if (second := self.scalars.backward) is not None:
+                states[BACKWARD] = self._state(BACKWARD, second.progress, second.plan, micro_batches)
+            if states[""].progress.step != self.step:
+                raise ValueError("has a training state that contradicts itself")
+            return states
 
     def is_of_another_device(self, device: str, fresh: TrainingState) -> bool:
         """Whether it was saved on another kind of device than `device`.
@@ -92,13 +107,21 @@ class SavedState:
             return False  # not the state of a generator; refused later
         return len(generator) != len(fresh.tensors[GENERATOR])
 
-    def _progress(self, micro_batches: int) -> Progress:
-        numbers = {name: math.inf if value is None else value for name, value in self.scalars.progress.items()}
+    def _state(self, prefix: str, progress: Mapping[str, Any], plan: StepBudget, micro_batches: int) -> TrainingState:
+        """The state of one network."""
+        arrays = of_network(self.weights.tensors, prefix)
+        tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
+        if not self.has_todays_windows:
+            tensors = at_start_of_pass(tensors)
+        return TrainingState(tensors, self._progress(progress, micro_batches), plan)
+
+    def _progress(self, stored: Mapping[str, Any], micro_batches: int) -> Progress:
+        numbers = {name: math.inf if value is None else value for name, value in stored.items()}
         if "evaluated_at" not in numbers:  # formats 1 and 2 saved a state only after its evaluation
             numbers["evaluated_at"] = self.step
             numbers.pop("best_step", None)
         progress = read_record(Progress, numbers)
-        if progress.step != self.step or min(progress.step, progress.tokens_seen, progress.seconds) < 0:
+        if min(progress.step, progress.tokens_seen, progress.seconds) < 0:
             raise ValueError("has a training state that contradicts itself")
         if not (1 <= progress.micro_batches <= MAX_MICRO_BATCHES and 0 < progress.learning_rate_scale <= 1):
             raise ValueError("has a training state that is impossible")
@@ -136,10 +159,17 @@ def _settings_given_anew(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in values}
 
 
-def weights_of(state: TrainingState, **facts: Any) -> Weights:
-    """A training state as the content of a weights file; `facts` are the remaining fields of Scalars."""
-    scalars = {"progress": finite(dataclasses.asdict(state.progress)), "plan": state.budget.plan(), **facts}
-    return Weights(arrays_of(state.tensors), state.progress.step, scalars | {"layout": LAYOUT})
+def weights_of(states: Mapping[str, TrainingState], **facts: Any) -> Weights:
+    """The states of all networks as the content of a weights file; `facts` are the remaining fields of Scalars."""
+    tensors = {prefix + name: value for prefix, state in states.items() for name, value in state.tensors.items()}
+    of_each = {
+        prefix: {"progress": finite(dataclasses.asdict(state.progress)), "plan": state.budget.plan()}
+        for prefix, state in states.items()
+    }
+    scalars = {**of_each[""], **facts, "layout": LAYOUT}
+    if BACKWARD in of_each:
+        scalars["backward"] = of_each[BACKWARD]
+    return Weights(arrays_of(tensors), states[""].progress.step, scalars)
 
 
 def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:

@@ -2,7 +2,7 @@
 
 import math
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from contextlib import AbstractContextManager, closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,24 +12,25 @@ import torch
 from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.lifecycle.initial import inherited_weights
-from charlm.lifecycle.keeping import RunKeeper
+from charlm.lifecycle.keeping import NetworkKeeper, RunKeeper
 from charlm.lifecycle.kinds import kind_of
-from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.results import Outcome, TrainResult
 from charlm.lifecycle.saved_state import SavedState, refusing, with_generators_of
 from charlm.lifecycle.time_limit import TimeLimit, budget_of
 from charlm.network.architecture import Architecture
 from charlm.network.weights import max_weight_bytes
 from charlm.runs.config import RunConfig
-from charlm.runs.directory import BEST, CORPUS, LAST, RunDirectory, Stamp
+from charlm.runs.directory import BEST, LAST, RunDirectory, Stamp
 from charlm.runs.lock import writing
-from charlm.settings import TrainingSettings
+from charlm.settings import Direction, TrainingSettings
 from charlm.system.interrupts import StopRequest, catching_signals
 from charlm.system.machine import Machine
 from charlm.system.memory import free_memory, keep_freed_memory
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.events import Event, Finished
+from charlm.training.objective import Objective
 from charlm.training.trainer import Fault, Trainer
+from charlm.training.turns import Stopwatch, in_turns
 
 
 @dataclass(frozen=True)
@@ -74,7 +75,10 @@ class Session:
     config: RunConfig
     training: TrainingSettings
     machine: Machine
-    trainer: Trainer
+    trainers: dict[str, Trainer]
+    """The trainer of each network, by the prefixes of `Architecture.networks`: one, or two for a pair."""
+    watches: dict[str, Stopwatch]
+    """The clocks of trainers that take turns."""
     keeper: RunKeeper
     limit: TimeLimit | None
     began: float
@@ -83,8 +87,20 @@ class Session:
     """Length of the log, in bytes, at the state it starts from; the rest is cut off."""
     newest: Stamp | None
     instruments: Instruments
+    turn: str = ""
+    """The network that is being trained now."""
     finished: Finished | None = None
     """How training ended; None before."""
+
+    @property
+    def trainer(self) -> Trainer:
+        """The trainer of the network whose turn it is."""
+        return self.trainers[self.turn]
+
+    @property
+    def direction(self) -> Direction:
+        """The direction in which the network reads whose turn it is."""
+        return self.architecture.networks[self.turn].direction
 
     @property
     def architecture(self) -> Architecture:
@@ -116,9 +132,9 @@ class Session:
         self._refuse_another_run()  # before locking, so as not to block a process whose run replaced this one
         with self._locked(), self.instruments.catching_signals() as stop:
             self._refuse_another_run()
-            self.keeper.begin(self.trainer.state(), self.log_bytes)
-            with closing(self.trainer.events(stop)) as events:
-                for event in events:
+            self.keeper.begin(self.log_bytes)
+            with closing(in_turns(self.trainers, self.watches, stop)) as events:
+                for self.turn, event in events:
                     if isinstance(event, Finished):
                         self.finished = event
                     else:
@@ -131,9 +147,8 @@ class Session:
         assert self.finished is not None
         outcome = Outcome(
             run=self.run,
-            corpus=moved(self.corpus, self.run.path / CORPUS),
-            objective=self.trainer.objective,
-            progress=self.trainer.progress,
+            objectives={prefix: trainer.objective for prefix, trainer in self.trainers.items()},
+            progress={prefix: trainer.progress for prefix, trainer in self.trainers.items()},
             training=self.training,
             finished=self.finished,
             limit=self.limit,
@@ -158,29 +173,33 @@ class Session:
 def open_session(opening: Opening, instruments: Instruments) -> Session:
     """A training at its first step or at its saved state. Raises RunError for a damaged run."""
     run, config, machine = opening.run, opening.config, opening.machine
-    training, saved = opening.training, opening.saved
+    training, saved, networks = opening.training, opening.saved, config.architecture.networks
     if machine.device == "cpu":
         keep_freed_memory()
     corpus, kind = _corpus(run, config), kind_of(config, str(run.path))
-    objective = kind.objective(config, corpus, machine.device)
-    if saved is None and config.init_from is None:
-        objective.initialise(torch.Generator().manual_seed(training.seed))
-    elif saved is None:
-        objective.network.load_state_dict(inherited_weights(run, config))
-    limit = kind.limit(objective, corpus, training, opening.began)
-    objective.check_tokens = saved.scalars.check_tokens if saved else limit.check_tokens if limit else CHECK_TOKENS
-    keeper = RunKeeper(run, training, machine.device, objective.check_tokens, objective.has_check)
+    objectives = {
+        prefix: kind.objective(config, network, corpus, machine.device) for prefix, network in networks.items()
+    }
+    if saved is None:
+        _set_initial_weights(objectives, opening)
+    first, *_ = objectives.values()
+    limit = kind.limit(first, corpus, training, opening.began, len(objectives))
+    check_tokens = saved.scalars.check_tokens if saved else limit.check_tokens if limit else CHECK_TOKENS
+    keeper = RunKeeper(run, training, machine.device, check_tokens, first.has_check)
+    clocks = {prefix: Stopwatch(instruments.clock) for prefix in objectives} if len(objectives) > 1 else {}
     notes = list(opening.notes)
     now = instruments.clock()  # only now: everything above takes time
-    trainer = Trainer(
-        objective,
-        training,
-        budget_of(training, objective.batches_per_pass, limit, now),
-        keeper,
-        opening.micro_batches,
-        instruments.clock,
-        instruments.fault,
-    )
+    for prefix, objective in objectives.items():
+        objective.check_tokens = check_tokens
+        keeper.trainers[prefix] = Trainer(
+            objective,
+            training,
+            budget_of(training, objective.batches_per_pass, limit, now, len(objectives)),
+            NetworkKeeper(keeper, prefix),
+            opening.micro_batches,
+            clocks.get(prefix, instruments.clock),
+            instruments.fault,
+        )
     if limit and (saved is None or opening.replan):
         notes += limit.about_reading(now)
     session = Session(
@@ -189,7 +208,8 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
         config=config,
         training=training,
         machine=machine,
-        trainer=trainer,
+        trainers=keeper.trainers,
+        watches=clocks,
         keeper=keeper,
         limit=limit,
         began=opening.began,
@@ -203,41 +223,52 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
     return session
 
 
+def _set_initial_weights(objectives: Mapping[str, Objective], opening: Opening) -> None:
+    """Draw the weights that training starts from, or take those of the run that it starts from."""
+    for prefix, objective in objectives.items():
+        if opening.config.init_from is None:
+            objective.initialise(torch.Generator().manual_seed(opening.training.seed))
+        else:
+            objective.network.load_state_dict(inherited_weights(opening.run, opening.config, prefix))
+
+
 def _go_on(session: Session, saved: SavedState, opening: Opening) -> None:
     """Put a session at its saved state. Raises RunError when that state does not belong to this training."""
-    trainer, fresh, device = session.trainer, session.trainer.state(), session.machine.device
-    state = saved.state(opening.micro_batches)
-    if saved.is_of_another_device(device, fresh):
-        state = with_generators_of(state, fresh)
+    device, states = session.machine.device, saved.states(opening.micro_batches)
+    if states.keys() != session.trainers.keys():
+        raise session.run.damaged(Path(saved.where).name, "does not have a state for each network")
+    is_of_another_device = saved.is_of_another_device(device, session.trainer.state())
+    if is_of_another_device:
         there = f"on {saved.scalars.device[:20]}" if saved.scalars.device else "on another device"
         what_follows = "random numbers are drawn anew, so the result is not what it would have been there"
         session.notes.append(f"this run was saved {there} and goes on on {device}: {what_follows}")
-    fresh_budget = trainer.budget
-    with refusing(saved.where):
-        trainer.restore(state)
-    if opening.replan:
-        trainer.budget = fresh_budget
-        trainer.budget.begin_at(saved.step, trainer.progress.seconds)
-    elif trainer.budget.seconds is None:  # plans of older versions had no time and no ceiling
-        trainer.budget.seconds, trainer.budget.ceiling = fresh_budget.seconds, fresh_budget.ceiling
-    if opening.is_patient:
-        trainer.progress.evaluations_without_improvement = 0
+    for prefix, trainer in session.trainers.items():
+        fresh, fresh_budget = trainer.state(), trainer.budget
+        with refusing(saved.where):
+            trainer.restore(with_generators_of(states[prefix], fresh) if is_of_another_device else states[prefix])
+        if opening.replan:
+            trainer.budget = fresh_budget
+            trainer.budget.begin_at(trainer.progress.step, trainer.progress.seconds)
+        elif trainer.budget.seconds is None:  # plans of older versions had no time and no ceiling
+            trainer.budget.seconds, trainer.budget.ceiling = fresh_budget.seconds, fresh_budget.ceiling
+        if opening.is_patient:
+            trainer.progress.evaluations_without_improvement = 0
+        _read_best(session, prefix)
     session.log_bytes = saved.scalars.metrics_length
-    _read_best(session)
 
 
-def _read_best(session: Session) -> None:
-    """Note how good the best weights on disk are. Raises RunError now, not at the end, if they are damaged.
+def _read_best(session: Session, prefix: str) -> None:
+    """Note how good a network's best weights on disk are. Raises RunError now, not at the end, if they are damaged.
 
     After a crash they can be from a later step than the state. Since training may not reach their quality again, the
     keeper must not replace them by worse ones.
     """
-    if not session.run.has(BEST):
-        session.trainer.progress.best_nats_per_token = math.inf
+    if not session.run.has(prefix + BEST):
+        session.trainers[prefix].progress.best_nats_per_token = math.inf
         return
-    nats = session.run.load(BEST, max_weight_bytes(session.architecture)).scalars.get("nats_per_token")
-    if type(nats) is float:
-        session.keeper.best_nats = nats
+    best = session.run.load(prefix + BEST, max_weight_bytes(session.architecture))
+    if type(nats := best.scalars.get("nats_per_token")) is float:
+        session.keeper.best_nats[prefix] = nats
 
 
 def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:

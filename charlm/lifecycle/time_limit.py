@@ -110,11 +110,15 @@ class ToMeasure:
 
 
 def limit_of(
-    objective: LanguageModelObjective, corpus: PreparedCorpus, training: TrainingSettings, began: float
+    objective: LanguageModelObjective,
+    corpus: PreparedCorpus,
+    training: TrainingSettings,
+    began: float,
+    num_networks: int = 1,
 ) -> TimeLimit | None:
     """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length.
 
-    The time that the final figures will take is kept free.
+    The time that the final figures of all networks will take is kept free.
     """
     if training.steps is not None or training.epochs is not None:
         return None
@@ -126,14 +130,20 @@ def limit_of(
     pace = _seconds_per_token(*sample, SEGMENTS)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
     measuring = to_measure.seconds(*sample) + check_tokens * pace  # the last check comes after the last step
-    return TimeLimit(began, wanted, min(measuring, MAX_MEASURING * wanted), check_tokens)
+    return TimeLimit(began, wanted, min(num_networks * measuring, MAX_MEASURING * wanted), check_tokens)
 
 
-def budget_of(training: TrainingSettings, batches_per_pass: int, limit: TimeLimit | None, now: float) -> StepBudget:
-    """The steps of a training: as many as `--steps` or `--epochs` says, or as fit into its share of the time."""
+def budget_of(
+    training: TrainingSettings, batches_per_pass: int, limit: TimeLimit | None, now: float, num_networks: int = 1
+) -> StepBudget:
+    """The steps of a training: as many as `--steps` or `--epochs` says, or as fit into its share of the time.
+
+    Networks that take turns have equal shares.
+    """
     if limit is not None:
         ceiling = MAX_PASSES * batches_per_pass
-        return StepBudget(None, limit.for_training(now), ceiling, limit.max_for_training(now))
+        share = 1 / num_networks
+        return StepBudget(None, share * limit.for_training(now), ceiling, share * limit.max_for_training(now))
     if training.steps is not None:
         return StepBudget(total_steps=training.steps)
     assert training.epochs is not None

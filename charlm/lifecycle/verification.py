@@ -8,7 +8,8 @@ from typing import Any
 
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
-from charlm.network.snapshot import NETWORK
+from charlm.network.architecture import BACKWARD, Architecture
+from charlm.network.snapshot import NETWORK, of_network
 from charlm.network.weights import check_finite, check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
@@ -49,9 +50,12 @@ class _Verification:
         self._check(MANIFEST, self._manifest)
         self._check(CONFIG, self._settings)
         self._check("tokenizer.json", self._tokenizer)
-        kinds = [INITIAL] if self.run.has(INITIAL) or self._needs_initial() else []
-        for kind in (*kinds, BEST, LAST, PREVIOUS):
-            self._check(f"{kind}.safetensors", partial(self._weights, kind))
+        networks = self.config.architecture.networks if self.config else {"": None}
+        initial = [prefix + INITIAL for prefix in networks if self.run.has(prefix + INITIAL) or self._needs_initial()]
+        for name in (*initial, *(prefix + BEST for prefix in networks)):
+            self._check(f"{name}.safetensors", partial(self._network, name))
+        for name in (LAST, PREVIOUS):
+            self._check(f"{name}.safetensors", partial(self._state, name))
         self._check(METRICS, self._log)
         self._check(f"{CORPUS}/", self._corpus)
 
@@ -80,23 +84,41 @@ class _Verification:
         self.tokenizer = tokenizer
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
-    def _weights(self, kind: str) -> str:
-        if not self.run.has(kind):
-            return self._missing_weights(kind)
-        config, is_network = self._sound_config(), kind in (BEST, INITIAL)
-        where = str(self.run.path / f"{kind}.safetensors")
-        saved = self.run.load(kind, max_weight_bytes(config.architecture) if is_network else config.max_state_bytes)
-        network = saved.tensors.items() if is_network else _network_weights(saved.tensors)
-        check_weights(config.architecture, dict(network), where)
-        check_finite(saved.tensors, where)
-        if kind == LAST:
+    def _network(self, name: str) -> str:
+        """Check a file with the weights of one network."""
+        if not self.run.has(name):
+            return self._missing_weights(name)
+        prefix = BACKWARD if name.startswith(BACKWARD) else ""
+        architecture = self._sound_config().architecture.networks[prefix]
+        saved = self.run.load(name, max_weight_bytes(architecture))
+        self._check_weights(architecture, saved.tensors, name)
+        return f"step {saved.step:,}, {len(saved.tensors)} tensors"
+
+    def _state(self, name: str) -> str:
+        """Check a file with a training state."""
+        if not self.run.has(name):
+            return self._missing_weights(name)
+        config = self._sound_config()
+        saved = self.run.load(name, config.max_state_bytes)
+        for prefix, architecture in config.architecture.networks.items():
+            self._check_weights(architecture, dict(_network_weights(of_network(saved.tensors, prefix))), name)
+        check_finite(saved.tensors, self._where(name))
+        if name == LAST:
             self.last = saved
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
 
-    def _missing_weights(self, kind: str) -> str:
+    def _check_weights(self, architecture: Architecture, tensors: Mapping[str, Any], name: str) -> None:
+        check_weights(architecture, tensors, self._where(name))
+        check_finite(tensors, self._where(name))
+
+    def _where(self, name: str) -> str:
+        return str(self.run.path / f"{name}.safetensors")
+
+    def _missing_weights(self, name: str) -> str:
         """Why a file of weights may be missing. Raises RunError when it may not."""
+        kind = name.removeprefix(BACKWARD)
         if kind == INITIAL or (kind == BEST and self._was_trained()) or (kind == LAST and self.run.has(PREVIOUS)):
-            raise self.run.damaged(f"{kind}.safetensors", "is missing")
+            raise self.run.damaged(f"{name}.safetensors", "is missing")
         return "not there: nothing was saved yet" if kind == BEST else NEEDED_TO_RESUME_ONLY
 
     def _was_trained(self) -> bool:

@@ -12,9 +12,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Cell, NewWeight, Sizes
-from charlm.settings import InitialState, ModelSettings, range_of
+from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, range_of
 
 MAX_TYPES = 1 << 24
+KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
+"""The kind of network that is trained with each objective."""
+BACKWARD = "backward_"  # the names of files and tensors of the second network of a pair begin with this
 
 
 @dataclass(frozen=True)
@@ -41,7 +44,9 @@ class Architecture:
     mogrifier_rank: int = 0
     kind: str = "language_model"
     """What it is trained for, one of KINDS in `lifecycle/kinds.py`."""
-    direction: str = "forward"
+    direction: Direction = "forward"
+    """In which order it reads. A language model of "both" is a pair of networks, one for each direction (`networks`);
+    a cloze network of "both" is one network, each of whose layers reads in both."""
 
     def __post_init__(self) -> None:
         for name, allowed in _NAMES.items():
@@ -53,6 +58,24 @@ class Architecture:
         missing = [name for name in self.recurrent_cell.settings if not getattr(self, name)]
         if missing or (self.head_layers and not self.head_size):
             raise ValueError(f"{(missing or ['head_size'])[0]} is missing")
+
+    @property
+    def objective(self) -> str:
+        """The objective that it is trained with; for a kind that this charlm does not know, that kind."""
+        return {kind: objective for objective, kind in KINDS.items()}.get(self.kind, self.kind)
+
+    @property
+    def is_pair(self) -> bool:
+        """Whether these are two language models, one for each direction."""
+        return self.kind == "language_model" and self.direction == "both"
+
+    @property
+    def networks(self) -> "dict[str, Architecture]":
+        """The networks of a run, by what the names of their files and tensors begin with: one, or a pair."""
+        if not self.is_pair:
+            return {"": self}
+        forward, backward = (dataclasses.replace(self, direction=each) for each in ("forward", "backward"))
+        return {"": forward, BACKWARD: backward}
 
     @property
     def recurrent_cell(self) -> Cell:
@@ -70,7 +93,10 @@ class Architecture:
             yield self._sizes(self.output_size if layer else self.embedding_size)
 
     def weights(self) -> dict[str, NewWeight]:
-        """Every weight by name, in the order of drawing. Torch, NumPy and weights files share these names."""
+        """Every weight of one network by name, in the order of drawing.
+
+        Torch, NumPy and weights files share the names.
+        """
         # Tied embeddings are output weights too; with rows of length 1 the logits start near zero.
         start: Literal["normal", "normal_rows"] = "normal_rows" if self.tie_embeddings else "normal"
         weights = {"embedding.weight": NewWeight((self.vocab_size, self.embedding_size), start)}
@@ -84,7 +110,9 @@ class Architecture:
 
     @property
     def num_params(self) -> int:
-        return sum(math.prod(weight.size) for weight in self.weights().values())
+        """The number of weights, for a pair those of both networks."""
+        networks = self.networks.values()
+        return sum(math.prod(weight.size) for network in networks for weight in network.weights().values())
 
     def _head_weights(self) -> dict[str, NewWeight]:
         """The weights of the head: the output layer, and feed-forward layers below it if there are any."""
@@ -104,7 +132,7 @@ class Architecture:
 
 
 _NAMES: dict[str, tuple[str, ...]] = {
-    "direction": ("forward",),
+    "direction": get_args(Direction),
     "cell": tuple(CELLS),
     "initial_state": get_args(InitialState),
 }

@@ -5,12 +5,14 @@ A state also holds the position in the data and the random generators, which are
 
 import math
 from collections.abc import Mapping
+from typing import TypeVar
 
-from charlm.network.architecture import Architecture
+from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.weights import FLOAT32_BYTES, MAX_HEADER_BYTES
 from charlm.settings import OptimizerName
 
 Sizes = dict[str, tuple[int, ...]]
+Tensor = TypeVar("Tensor")
 
 NETWORK, OPTIMIZER, CARRIED = "network.", "optimizer.", "state."
 AVERAGES: dict[OptimizerName, tuple[str, ...]] = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ()}
@@ -48,9 +50,21 @@ def carried_sizes(architecture: Architecture, batch_size: int) -> Sizes:
 
 def state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size: int) -> int:
     """The size in bytes of all tensors of a state, with the carried state of `batch_size` sequences."""
-    weights = {name: weight.size for name, weight in architecture.weights().items()}
-    sizes = network_sizes(weights) | optimizer_sizes(weights, optimizer) | carried_sizes(architecture, batch_size)
-    return FLOAT32_BYTES * sum(map(math.prod, sizes.values()))
+    total = 0
+    for network in architecture.networks.values():
+        weights = {name: weight.size for name, weight in network.weights().items()}
+        sizes = network_sizes(weights) | optimizer_sizes(weights, optimizer) | carried_sizes(network, batch_size)
+        total += sum(map(math.prod, sizes.values()))
+    return FLOAT32_BYTES * total
+
+
+def of_network(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """From a state's tensors those of one network, without the prefix that `Architecture.networks` gives it."""
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(BACKWARD) == (prefix == BACKWARD)
+    }
 
 
 def max_state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size: int) -> int:

@@ -4,13 +4,14 @@ import os
 from pathlib import Path
 
 from charlm.errors import ResourceError, UsageError
+from charlm.network.architecture import BACKWARD
 from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RUNS
 from charlm.runs.lock import HOLDER, LOCK
 from charlm.runs.log import METRICS
 from charlm.system.files import TEMPORARY
 
 TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model"}
-WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL)}
+WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL, BACKWARD + BEST, BACKWARD + INITIAL)}
 RUN_FILES = {CONFIG, MANIFEST, METRICS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
 CORPUS_FILES = {MANIFEST, "train.ids", "valid.ids", "test.ids", *TOKENIZER_FILES}
 

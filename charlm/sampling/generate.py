@@ -52,6 +52,22 @@ class Position:
     after: "Mapping[int, Position]"
 
 
+class InProgress(Protocol):
+    """A text that is being sampled; `TextInProgress` is one."""
+
+    number: int
+    rng: np.random.Generator
+    seen: set[int]
+    stopped_by: StoppedBy | None
+
+    @property
+    def position(self) -> Position | None:
+        """The position in the end of a prompt that is still being read."""
+
+    def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> "SampledToken | None":
+        """Take the next token. Returns None if it is no part of the sample."""
+
+
 @dataclass(frozen=True)
 class SampledToken:
     """A sampled id, its log-probability in nats under the model at temperature 1, and the text that is now certain."""
@@ -66,7 +82,7 @@ class SampledToken:
 
 @dataclass(frozen=True)
 class Sample:
-    """New text that continues `prompt`. `text` does not include the prompt.
+    """New text that continues `prompt`, or one that a backward model wrote before `suffix`; `text` includes neither.
 
     `ids` and `logprob_nats` are those of all tokens that end in the new text, including one that begins in the prompt.
     Tokens that end in the prompt are not among them and do not count towards the length.
@@ -78,6 +94,7 @@ class Sample:
     logprob_nats: float
     stopped_by: str
     per_token: list[SampledToken]
+    suffix: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,7 +182,7 @@ def prime(network: Steps, start: NDArray[Any]) -> tuple[NDArray[Any], Any]:
 def generate(
     network: Steps,
     primed: Sequence[tuple[NDArray[Any], Any]],
-    texts: Sequence[TextInProgress],
+    texts: Sequence[InProgress],
     strategy: Strategy,
     forbidden: int | None = None,
     num_alternatives: int = 0,
@@ -183,7 +200,8 @@ def generate(
         logprobs = log_softmax(logits)
         alternatives = [likeliest(row, num_alternatives) for row in logprobs]
         of_chosen = logprobs[np.arange(len(texts)), chosen].tolist()
-        tokens = list(map(TextInProgress.add, texts, chosen.tolist(), of_chosen, alternatives))
+        found = zip(texts, chosen.tolist(), of_chosen, alternatives, strict=True)
+        tokens = [text.add(id, logprob, others) for text, id, logprob, others in found]
         yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
         rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
         if len(rows) < len(texts):
@@ -192,7 +210,7 @@ def generate(
             logits, state = network.step(chosen, state)
 
 
-def _allowed(logits: NDArray[Any], texts: Sequence[TextInProgress], forbidden: int | None) -> NDArray[np.float64]:
+def _allowed(logits: NDArray[Any], texts: Sequence[InProgress], forbidden: int | None) -> NDArray[np.float64]:
     """The logits (B, V), with -inf for what may not be sampled."""
     allowed = logits.astype(np.float64)
     if forbidden is not None:

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.errors import DivergedError, UsageError
+from charlm.errors import DivergedError, RunError, UsageError
 from charlm.probability import log_softmax
+from charlm.sampling.backward import write_before
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, likeliest, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
 from charlm.sampling.strategies import Strategy
@@ -27,7 +28,7 @@ from charlm.scoring.reading import Reading
 from charlm.scoring.score import score_sequence, score_sequences, score_stream
 from charlm.scoring.scores import Score, TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
-from charlm.settings import CorpusSettings
+from charlm.settings import CorpusSettings, Direction
 from charlm.text.interface import check_is_text
 from charlm.text.octets import to_text
 from charlm.text.tokenizer import Tokenizer
@@ -40,7 +41,8 @@ class LanguageModel:
     """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor will do as well.
 
     `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
-    are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads.
+    are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads. With the
+    `direction` "backward" the predictor reads each text from its end (`corpus/direction.py`).
     A model can be used by several threads, copied, and sent to other processes. Raises ValueError where tokenizer and
     predictor differ in size.
     """
@@ -53,13 +55,14 @@ class LanguageModel:
         reading: Reading | None = None,
         path: Path = Path(),
         threads: int = 1,
+        direction: Direction = "forward",
     ) -> None:
         if predictor.vocab_size != tokenizer.vocab_size:
             raise ValueError(f"a tokenizer of {tokenizer.vocab_size} types, a predictor of {predictor.vocab_size}")
         self.tokenizer, self.predictor = tokenizer, predictor
         self.batch_predictor = batch_predictor or predictor
         self.reading = reading or Reading(CorpusSettings(line_ends="keep"), tokenizer)
-        self.path, self._threads = path, threads
+        self.path, self._threads, self.direction = path, threads, direction
 
     def score(
         self,
@@ -75,27 +78,35 @@ class LanguageModel:
         A context is read before the text and counts nothing itself; `scoring/joining.py` says how the two are joined. A
         newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8. With `per_token` each token's
         probability is there, too, and the `alternatives` likeliest tokens in its place.
+
+        A backward model takes no context. Each of its tokens is conditioned on those that follow it, and `<eos>`, which
+        then stands for the start of the text and is the first of the tokens, on the whole text.
         """
-        joined = join(self.tokenizer, self._read(context), self._read(text), eos, per_token)
-        whole = joined.whole
+        joined = self._joined(context, text, eos, per_token)
+        order = self._reading_order(len(joined.whole), eos)
         if per_token:
-            tokens = tuple(self._step_through(whole, alternatives))[len(joined.before) :]
+            read = list(self._step_through(joined.whole[order], alternatives))
+            tokens = [read[n] for n in order.tolist()][len(joined.before) :]
             logprobs = np.array([token.logprob_nats for token in tokens])
-            return self._score(text, joined, logprobs, tuple(map(TokenScore.in_place_of, tokens, joined.tokens)))
-        logprobs = score_sequence(self.predictor, whole, self.tokenizer.eos_id)[len(joined.before) :]
-        return self._score(text, joined, logprobs)
+            named = list(map(TokenScore.in_place_of, tokens, joined.tokens))
+            if self.direction == "backward" and eos:
+                named.insert(0, named.pop())
+            return self._score(text, joined, logprobs, tuple(named))
+        logprobs = score_sequence(self.predictor, joined.whole[order], self.tokenizer.eos_id)
+        return self._score(text, joined, logprobs[order][len(joined.before) :])
 
     def score_lines(
         self, lines: Iterable[str | bytes], *, context: str | bytes = "", eos: bool = True
     ) -> Iterator[Score]:
         """Score many texts, in batches."""
-        before, remaining = self._read(context), iter(lines)
+        remaining = iter(lines)
         while batch := list(islice(remaining, LINES_AT_ONCE)):
-            joined_lines = [join(self.tokenizer, before, self._read(line), eos) for line in batch]
-            wholes = [joined.whole for joined in joined_lines]
+            joined_lines = [self._joined(context, line, eos) for line in batch]
+            orders = [self._reading_order(len(joined.whole), eos) for joined in joined_lines]
+            wholes = [joined.whole[order] for joined, order in zip(joined_lines, orders, strict=True)]
             scores = score_sequences(self.batch_predictor, wholes, self.tokenizer.eos_id)
-            for line, joined, logprobs in zip(batch, joined_lines, scores, strict=True):
-                yield self._score(line, joined, logprobs[len(joined.before) :])
+            for line, joined, logprobs, order in zip(batch, joined_lines, scores, orders, strict=True):
+                yield self._score(line, joined, logprobs[order][len(joined.before) :])
 
     def score_stream(
         self, source: str | Path, settings: CorpusSettings | None = None, notes: list[str] | None = None
@@ -116,13 +127,21 @@ class LanguageModel:
                 spelled += sum(map(spelled_bytes, piece.unknown))
                 yield piece.ids
 
-        sums = Sums()
-        for ids, logprobs in score_stream(self.batch_predictor, ids_of_pieces(), self.tokenizer.eos_id):
+        sums, pieces = Sums(), ids_of_pieces()
+        if self.direction == "backward":  # it can begin only when the end has been read
+            ids = np.concatenate([np.empty(0, np.uint32), *pieces]).astype(np.int64)
+            has_end = len(ids) > 0 and ids[-1] == self.tokenizer.eos_id
+            pieces = iter([ids[self._reading_order(len(ids), has_end)]])
+        for ids, logprobs in score_stream(self.batch_predictor, pieces, self.tokenizer.eos_id):
             sums.add(logprobs, ids, self.tokenizer.unk_id)
         return self._tally(sums, counts, spelled)
 
     def next_tokens(self, context: str | bytes = "", count: int = 10) -> list[TokenScore]:
-        """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one."""
+        """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one.
+
+        Raises UsageError for a backward model.
+        """
+        self._refuse_backward("the next tokens", "ask a forward model")
         before = self.tokenizer.encode_open(self._read(context))
         logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
         return list(self._likeliest(log_softmax(logits[0]), count))
@@ -135,6 +154,7 @@ class LanguageModel:
         self,
         prompt: str | bytes = "",
         *,
+        suffix: str | bytes = "",
         temperature: float = 1.0,
         top_k: int | None = None,
         top_p: float | None = None,
@@ -149,7 +169,8 @@ class LanguageModel:
     ) -> Sample:
         """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
 
-        Of several stop texts the first that comes ends it.
+        Of several stop texts the first that comes ends it. A backward model takes a `suffix` in place of a prompt, and
+        writes the text before it, up to the start of a line with `until_eos`, or from the end of a stop text on.
         The prompt stays as it is, and its last token may go on: `The ol` may become `The old`. A byte model's text has
         what is no UTF-8 in lone surrogates, as `Score` has it.
         """
@@ -157,15 +178,22 @@ class LanguageModel:
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
         )
         ending = Ending(length=length, until_eos=until_eos, stop=stop)
-        prompt = self._as_text(prompt)
-        return collect(
-            prompt,
-            self.sample_tokens(prompt, strategy, ending, seed=seed, allow_unk=allow_unk, alternatives=alternatives),
-        )
+        given = self.given(self._as_text(prompt), self._as_text(suffix))
+        samples = self.sample_many(given, strategy, ending, seed=seed, allow_unk=allow_unk, alternatives=alternatives)
+        return next(iter(samples))
+
+    def given(self, prompt: str, suffix: str) -> str:
+        """The text to continue: the prompt, or for a backward model the suffix. Raises UsageError or RunError."""
+        if prompt:
+            self._refuse_backward("--prompt", "give the text that follows: --suffix TEXT")
+        if suffix and self.direction != "backward":
+            what = "--suffix needs a model that reads from the end; this run has none"
+            raise RunError(what, str(self.path), "train one: charlm train --direction backward, or both")
+        return prompt or suffix
 
     def sample_tokens(
         self,
-        prompt: str | bytes,
+        given: str | bytes,
         strategy: Strategy,
         ending: Ending,
         *,
@@ -176,16 +204,21 @@ class LanguageModel:
     ) -> Iterator[SampledToken]:
         """The tokens of sample `number`, as they come; each number has its own randomness, whatever came before.
 
-        Each token has the `alternatives` likeliest ids in its place.
+        `given` is the prompt, or for a backward model the suffix; its tokens come when all of them are written. Each
+        token has the `alternatives` likeliest ids in its place.
         """
-        rng = np.random.default_rng([_randomness(seed), number])
-        start, ending = self._start(prompt, allow_unk), self.as_read(ending)
-        for tokens in go_on(self.predictor, [start], strategy, ending, [rng], alternatives):
+        rngs, ending = [np.random.default_rng([_randomness(seed), number])], self.as_read(ending)
+        if self.direction == "backward":
+            (sample,) = self._write_before([self._as_text(given)], strategy, ending, rngs, allow_unk, alternatives)
+            yield from sample.per_token
+            return
+        start = self._start(given, allow_unk)
+        for tokens in go_on(self.predictor, [start], strategy, ending, rngs, alternatives):
             yield from tokens.values()
 
     def sample_many(
         self,
-        prompts: str | bytes | Sequence[str | bytes],
+        given: str | bytes | Sequence[str | bytes],
         strategy: Strategy,
         ending: Ending,
         count: int = 1,
@@ -196,9 +229,9 @@ class LanguageModel:
     ) -> Iterator[Sample]:
         """For each prompt samples 0 to count - 1, in this order, the same as one by one but many side by side.
 
-        Up to TEXTS_AT_ONCE are sampled together in each thread.
+        For a backward model these are suffixes. Up to TEXTS_AT_ONCE are sampled together in each thread.
         """
-        texts = [prompts] if isinstance(prompts, (str, bytes)) else prompts
+        texts = [given] if isinstance(given, (str, bytes)) else given
         wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
         groups = (wanted[first : first + size] for first in range(0, len(wanted), size))
@@ -206,8 +239,11 @@ class LanguageModel:
         start_of = lru_cache(TEXTS_AT_ONCE)(partial(self._start, allow_unk=allow_unk))
 
         def write(group: list[tuple[str, int]]) -> list[Sample]:
-            tokens_of: list[list[SampledToken]] = [[] for _ in group]
             rngs = [np.random.default_rng([randomness, number]) for _, number in group]
+            if self.direction == "backward":
+                suffixes = [suffix for suffix, _ in group]
+                return self._write_before(suffixes, strategy, ending, rngs, allow_unk, alternatives)
+            tokens_of: list[list[SampledToken]] = [[] for _ in group]
             starts = [start_of(prompt) for prompt, _ in group]
             for tokens in go_on(self.predictor, starts, strategy, ending, rngs, alternatives):
                 if stopping.is_set():
@@ -227,14 +263,29 @@ class LanguageModel:
                 stopping.set()  # nobody waits for the rest
                 pool.shutdown(cancel_futures=True)
 
+    def _write_before(
+        self,
+        suffixes: list[str],
+        strategy: Strategy,
+        ending: Ending,
+        rngs: list[np.random.Generator],
+        allow_unk: bool,
+        alternatives: int,
+    ) -> list[Sample]:
+        """Texts that end in these suffixes, each with its own generator."""
+        forbidden, texts = None if allow_unk else self.tokenizer.unk_id, [self._read(suffix) for suffix in suffixes]
+        samples = write_before(self.predictor, self.tokenizer, texts, strategy, ending, rngs, forbidden, alternatives)
+        return [dataclasses.replace(sample, suffix=suffix) for sample, suffix in zip(samples, suffixes, strict=True)]
+
     def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
         """What a text has that the vocabulary lacks."""
         return self.tokenizer.encode_detailed(self._read(text)).unknown
 
     def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
         """What a prompt has that the vocabulary lacks; its last token may go on as a known one."""
-        if not self.unknown_in(prompt):
-            return ()
+        unknown = self.unknown_in(prompt)
+        if not unknown or self.direction == "backward":
+            return unknown
         return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
 
     def _as_text(self, text: str | bytes) -> str:
@@ -253,6 +304,28 @@ class LanguageModel:
     def as_read(self, ending: Ending) -> Ending:
         """An ending whose stop texts are in the form of the run's text, as prompts are."""
         return dataclasses.replace(ending, stop=[self._read(text) or text for text in stop_texts(ending.stop)])
+
+    def _joined(self, context: str | bytes, text: str | bytes, eos: bool, one_by_one: bool = False) -> Joined:
+        """A context and a text as ids. Raises UsageError for a context where the model reads backward."""
+        if context:
+            self._refuse_backward("--context", "score the whole text, or ask a forward model")
+        return join(self.tokenizer, self._read(context), self._read(text), eos, one_by_one)
+
+    def _refuse_backward(self, what: str, to_do: str) -> None:
+        if self.direction == "backward":
+            raise UsageError(
+                f"this model reads from the end, and does not know what stands before: no {what}", to_do=to_do
+            )
+
+    def _reading_order(self, count: int, has_end: bool) -> NDArray[np.int64]:
+        """The order (count,) in which tokens are read; taking an array in this order twice gives it back.
+
+        A text that `has_end` ends with an `<eos>`, which also stands for its start where it is read backward.
+        """
+        order = np.arange(count)
+        if self.direction == "backward":
+            order[: count - has_end] = order[: count - has_end][::-1].copy()
+        return order
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
         return start_after(self.tokenizer, self.predictor, self._read(prompt), allow_unk)

@@ -19,7 +19,7 @@ from charlm.runs.weights import Weights
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.predictor import DeferredPredictor, Predictor
 from charlm.scoring.reading import Reading
-from charlm.settings import Device, Precision
+from charlm.settings import Device, Direction, Precision
 from charlm.system.machine import cores, find_device, may_have_gpu
 from charlm.text.tokenizer import load_tokenizer
 
@@ -47,10 +47,12 @@ def load_model(
     precision: Precision = "float32",
     threads: int | None = None,
     engine: str | None = None,
+    direction: Direction | None = None,
 ) -> LanguageModel:
     """The language model of a run, with its best weights. Raises RunError and UsageError.
 
-    `device` is for scoring in batches; single sentences and samples always run on the CPU. `engine` is one of ENGINES,
+    `direction` picks a network of a pair, the forward one by default. `device` is for scoring in batches; single
+    sentences and samples always run on the CPU. `engine` is one of ENGINES,
     to use it for everything; without it each use gets the fastest one.
     """
     _check_choice("device", device, get_args(Device))
@@ -66,20 +68,39 @@ def load_model(
         raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
     if not run.has(BEST):
         raise _nothing_saved(run, config)
-    best = load_best(run, config.architecture)
-    trained = Trained(config.architecture, best.tensors, run.path, device, precision, threads or cores())
+    prefix, architecture = _network(config.architecture, direction, run)
+    best = load_best(run, architecture, prefix)
+    trained = Trained(architecture, best.tensors, run.path, device, precision, threads or cores())
     predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
     has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     is_best = engine is not None or (trained.can_compile and has_no_gpu)
     batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
     reading = Reading(config.reading, tokenizer)
-    return LanguageModel(tokenizer, predictor, batch_predictor, reading, run.path, trained.threads)
+    return LanguageModel(
+        tokenizer, predictor, batch_predictor, reading, run.path, trained.threads, architecture.direction
+    )
 
 
-def load_best(run: RunDirectory, architecture: Architecture) -> Weights:
-    """The best weights of a run. Raises RunError when they are missing, damaged or of another architecture."""
-    best = run.load(BEST, max_weight_bytes(architecture))
-    check_weights(architecture, best.tensors, str(run.path / f"{BEST}.safetensors"))
+def _network(whole: Architecture, direction: Direction | None, run: RunDirectory) -> tuple[str, Architecture]:
+    """The network of a run that reads in this direction, and its prefix. Raises RunError if there is none."""
+    networks = whole.networks
+    if direction is None:
+        return next(iter(networks.items()))
+    for prefix, network in networks.items():
+        if network.direction == direction:
+            return prefix, network
+    own = next(iter(networks.values())).direction
+    what = f"this run reads {own}, and has no {direction} model"
+    raise RunError(what, str(run.path), f"train one: charlm train --direction {direction}, or both")
+
+
+def load_best(run: RunDirectory, architecture: Architecture, prefix: str = "") -> Weights:
+    """The best weights of a run's network, whose files begin with `prefix` (see `Architecture.networks`).
+
+    Raises RunError when they are missing, damaged or of another architecture.
+    """
+    best = run.load(prefix + BEST, max_weight_bytes(architecture))
+    check_weights(architecture, best.tensors, str(run.path / f"{prefix}{BEST}.safetensors"))
     return best
 
 

@@ -5,7 +5,7 @@ import math
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Sizes
-from charlm.network.architecture import Architecture, cell_sizes
+from charlm.network.architecture import KINDS, Architecture, cell_sizes
 from charlm.settings import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.system.machine import Machine
 
@@ -41,6 +41,8 @@ def decide_architecture(
     if not machine.bfloat16 and num_tokens > 300_000:  # half the speed: a smaller network sees more text
         hidden_size = hidden_size * 3 // 4
     return Architecture(
+        kind=KINDS[model.objective],
+        direction="both" if model.objective == "cloze" else model.direction,
         cell=model.cell,
         num_layers=model.num_layers or suitable_layers(model.cell),
         hidden_size=model.hidden_size or hidden_size,
@@ -79,8 +81,9 @@ def expected_passes(
         length, streams = WINDOWS[training.mode, is_character(unit)]
         return training.steps * (training.bptt or length) * (training.batch_size or streams) / num_tokens
     threads = machine.threads if machine.device == "cpu" else 1
+    networks = len(architecture.networks)  # which share the time
     num_looked_up = 0 if architecture.tie_embeddings else architecture.vocab_size * architecture.embedding_size
-    flops_per_token = 6 * (architecture.num_params - num_looked_up)
+    flops_per_token = 6 * (architecture.num_params - networks * num_looked_up)
     tokens_per_second = FLOPS[machine.device, machine.bfloat16] * threads / flops_per_token
     return min(float(MAX_PASSES), seconds(training.time or DEFAULT_TIME) * tokens_per_second / num_tokens)
 

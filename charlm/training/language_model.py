@@ -33,15 +33,21 @@ POSITION = "windows.pass_and_step"
 
 
 class LanguageModelObjective:
-    """A `training.objective.Objective`: the loss is -log p of the tokens in windows of a text (`corpus/windows.py`)."""
+    """A `training.objective.Objective`: the loss is -log p of the tokens in windows of a text (`corpus/windows.py`).
+
+    The network of a backward model gets the windows of the text read from its end.
+    """
 
     network: TorchNetwork
+    corpus: PreparedCorpus
+    """The text in the direction in which the network reads it."""
 
     def __init__(
         self, architecture: Architecture, corpus: PreparedCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
         self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
-        self._corpus, self._settings, self._windows = corpus, settings, windows_of(corpus, settings)
+        corpus = corpus.backward() if architecture.direction == "backward" else corpus
+        self.corpus, self._settings, self._windows = corpus, settings, windows_of(corpus, settings)
         # Opened now, since the run's folder can be renamed during training.
         self._valid_ids = corpus.valid.ids[1:] if corpus.valid else None
         self.check_tokens = CHECK_TOKENS
@@ -97,18 +103,20 @@ class LanguageModelObjective:
     def check(self) -> float:
         """Nats per token on a slice of the validation part, in the precision of the training."""
         predictor = TorchPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
-        return mean_nats(predictor, self._check_pieces, self._corpus.tokenizer.eos_id)
+        return mean_nats(predictor, self._check_pieces, self.corpus.tokenizer.eos_id)
 
     @cached_property
     def _check_pieces(self) -> list[NDArray[Any]]:
         assert self._valid_ids is not None
-        eos_id, line_by_line = self._corpus.tokenizer.eos_id, self._settings.mode == "sentence"
+        eos_id, line_by_line = self.corpus.tokenizer.eos_id, self._settings.mode == "sentence"
         return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens)
 
     def sample(self) -> str:
         """A short sample of text; it ends early if the state diverges, which it can beyond the length of a window."""
-        tokenizer, trained = self._corpus.tokenizer, Trained(self.network.architecture, self.network.arrays())
-        lm, ending = LanguageModel(tokenizer, for_sentences(trained)), Ending(length=SAMPLE_TOKENS[tokenizer.unit])
+        tokenizer, architecture = self.corpus.tokenizer, self.network.architecture
+        predictor = for_sentences(Trained(architecture, self.network.arrays()))
+        lm = LanguageModel(tokenizer, predictor, direction=architecture.direction)
+        ending = Ending(length=SAMPLE_TOKENS[tokenizer.unit])
         tokens = lm.sample_tokens("", Strategy(temperature=SAMPLE_TEMPERATURE), ending, seed=self._settings.seed)
         texts: list[str] = []
         with suppress(DivergedError):
