@@ -18,6 +18,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("api",),
     ("lifecycle",),
     ("inspection",),
+    ("tasks",),
     ("training",),
     ("scoring",),
     ("sampling",),

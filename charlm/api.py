@@ -12,12 +12,14 @@ from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Direction, Precision
+from charlm.settings import Device, Direction, FillBy, Precision
 
 if TYPE_CHECKING:
     from charlm.lifecycle.request import TrainRequest
-    from charlm.lifecycle.results import TrainResult
+    from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Instruments, Session
+    from charlm.scoring.cloze import ClozeModel
+    from charlm.tasks.fill import Filler, Filling
 
 
 def load(
@@ -40,6 +42,44 @@ def load(
     return load_model(RunDirectory(path), device, precision, threads, engine, direction)
 
 
+def load_cloze(run: str | Path | None = None) -> "ClozeModel":
+    """Load the cloze network of a run, which gives pseudo-log-likelihoods. Raises RunError."""
+    from charlm.scoring.loading import load_cloze_model
+
+    return load_cloze_model(RunDirectory(find_run(None if run is None else str(run))))
+
+
+def load_filler(
+    run: str | Path | None = None, by: FillBy | None = None, threads: int | None = None
+) -> "tuple[Filler, FillBy, Path]":
+    """What fills blanks with a run: by its forward or backward model, the mean of both, or its cloze network.
+
+    Without `by`, the best that the run has. Also returned: what it goes by, and the run's folder. Raises RunError if
+    the run lacks the model.
+    """
+    from charlm.tasks.filling import load_filler
+
+    return load_filler(RunDirectory(find_run(None if run is None else str(run))), by, threads)
+
+
+def fill(
+    text: str,
+    run: str | Path | None = None,
+    *,
+    by: FillBy | None = None,
+    candidates: Sequence[str] | None = None,
+    length: int = 20,
+    top: int = 10,
+) -> "list[Filling]":
+    """The best fillings of the blanks (`___`) in a text, as `charlm fill` ranks them, the best first.
+
+    Raises UsageError for a text without a blank and for an unknown candidate, RunError if the run lacks the model.
+    """
+    from charlm.tasks.fill import fill
+
+    return fill(load_filler(run, by)[0], text, candidates, length, top)
+
+
 def train(
     corpus: str | Path | Sequence[str | Path] | None = None,
     *,
@@ -53,12 +93,12 @@ def train(
     resume: bool = False,
     force: bool = False,
     **settings: Any,
-) -> "TrainResult":
+) -> "Result":
     """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
 
     Several texts, or the files of a folder or an archive, are read as one; `include` and `exclude` are patterns for
-    their names. `time` limits the whole call. Raises a CharlmError where `charlm train` would fail, and
-    KeyboardInterrupt when a signal ended training, after saving.
+    their names. `time` limits the whole call. The result is a TrainResult, of a cloze network a ClozeResult. Raises a
+    CharlmError where `charlm train` would fail, and KeyboardInterrupt when a signal ended training, after saving.
     """
     began = time.perf_counter()
     from charlm.corpus.gathering import Texts

@@ -45,6 +45,7 @@ InitialState = Literal["zero", "learned", "random"]
 OneDirection = Literal["forward", "backward"]
 Direction = Literal["forward", "backward", "both"]
 ObjectiveName = Literal["causal", "cloze"]
+FillBy = Literal["forward", "backward", "mean", "cloze"]
 Mode = Literal["stream", "sentence"]
 ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: random lines of the text
 OptimizerName = Literal["adamw", "sgd"]

@@ -127,9 +127,10 @@ class Killed(BaseException):
 def kill(events: Generator[Event, None, None]) -> None:
     """End a training within this process as `kill -9` does from outside: nothing more is saved."""
     frame = events.gi_frame
-    if frame is not None and "events" in frame.f_locals:
+    turns = frame.f_locals["events"].gi_frame if frame is not None and "events" in frame.f_locals else None
+    for trainer_events in turns.f_locals["events"].values() if turns is not None else ():
         with suppress(Killed):
-            frame.f_locals["events"].throw(Killed())  # the trainer's own, which would save if they were closed
+            trainer_events.throw(Killed())  # they would save if they were closed
     events.close()
 
 

@@ -47,6 +47,12 @@ class Ops(Protocol):
     def standardise(self, x: Array) -> Array:
         """(x - mean) / sqrt(variance + 1e-5), both over the last dimension."""
 
+    def reverse(self, x: Array, lengths: Array) -> Array:
+        """Each sequence (B of them) of x (T, B, ...) from its end to its start; padding stays where it is."""
+
+    def side_by_side(self, x: Array, y: Array) -> Array:
+        """Two arrays put together along the last dimension."""
+
     def split(self, x: Array, parts: int) -> tuple[Array, ...]:
         """Equal parts along the last dimension."""
 

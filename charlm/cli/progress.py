@@ -57,7 +57,7 @@ class Figures:
     """The newest figures of a training.
 
     Losses are in nats per character and include the spelling of unknown symbols, so that they can be compared with the
-    final figures.
+    final figures. Those of a cloze network are in nats per masked token.
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
@@ -65,12 +65,21 @@ class Figures:
         self._session, self._clock, self._began = session, clock, clock()
         self._train, self._valid = corpus.train.header, (corpus.valid or corpus.train).header
         self._first_tokens = sum(trainer.progress.tokens_seen for trainer in trainers)
-        self._first_step = self.all_steps
         limits = [trainer.budget.ends_at for trainer in trainers]
         self._limit = None if None in limits else sum(filter(None, limits))
         self._losses: dict[str, float] = {}  # nats per token by direction, smoothed
         self._valid_losses: dict[str, float] = {}
         self.step, self.total_steps = session.trainer.progress.step, 0
+        self._first_step = self.all_steps
+
+    @property
+    def _unit(self) -> str:
+        return "nats/masked token" if self._session.architecture.kind == "cloze" else "nats/char"
+
+    def _shown(self, nats_per_target: float, part: Header) -> float:
+        """A loss in the unit that is shown."""
+        is_cloze = self._session.architecture.kind == "cloze"
+        return nats_per_target if is_cloze else _nats_per_char(nats_per_target, part)
 
     def take(self, event: Event) -> None:
         """Update the figures."""
@@ -91,7 +100,8 @@ class Figures:
     @property
     def all_steps(self) -> int:
         """The steps that were done, of a pair those of both networks."""
-        return sum(trainer.progress.step for trainer in self._session.trainers.values())
+        others = (trainer for name, trainer in self._session.trainers.items() if name != self._session.turn)
+        return self.step + sum(trainer.progress.step for trainer in others)
 
     @property
     def planned_steps(self) -> int | None:
@@ -113,9 +123,9 @@ class Figures:
         step, left = f"{self.which}step {self.step:,}", f"{_minutes(self.seconds_left)} left"
         total = f"/{self.planned_steps:,}" if self.planned_steps else ""
         direction = self._session.direction
-        loss = f"{_nats_per_char(self._losses.get(direction, 0.0), self._train):.3f} nats/char"
+        loss = f"{self._shown(self._losses.get(direction, 0.0), self._train):.3f} {self._unit}"
         valid_loss = self._valid_losses.get(direction)
-        valid = "" if valid_loss is None else f"valid {_nats_per_char(valid_loss, self._valid):.3f}"
+        valid = "" if valid_loss is None else f"valid {self._shown(valid_loss, self._valid):.3f}"
         choices = (
             (step + total, loss, valid, f"{speed:,.0f} tokens/s", left),
             (step + total, loss, valid, left),

@@ -9,6 +9,7 @@ import typer
 
 from charlm.cli.console import NOT_UTF_8, say, say_which
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
+from charlm.cli.score_pseudo import show_pseudo_scores
 from charlm.cli.score_tables import (
     short_names,
     show_figures,
@@ -40,6 +41,8 @@ charlm score --context "The cats " --next 10
 charlm score "Wer bist du?" "Who are you?" --run german --run english
 
 charlm score "The cat sat." --direction backward --per-token
+
+charlm score "The cat sat." --pseudo --run cloze-run
 
 charlm score --file sentences.txt --json
 
@@ -94,6 +97,10 @@ def score_cli(
     next_tokens: Annotated[
         int | None, typer.Option("--next", min=1, help="Show the N most likely tokens after --context.")
     ] = None,
+    pseudo: Annotated[
+        bool,
+        typer.Option("--pseudo", help="Pseudo-log-likelihood by a cloze network: each token given all the others."),
+    ] = False,
     per_token: Annotated[
         bool, typer.Option("--per-token", help="Show the probability of each token of the sentences.")
     ] = False,
@@ -134,6 +141,10 @@ def score_cli(
     if context == "-" and "-" in (file or ()):
         raise UsageError("standard input cannot be both context and sentences", to_do="give one of them otherwise")
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
+    if pseudo:
+        _refuse_with_pseudo(stream, next_tokens, context, per_token, direction, not eos)
+        show_pseudo_scores(run, sentences, file, settings, escapes, json, quiet)
+        return
     models = _load_all(run, direction, device, precision, threads, quiet)
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
@@ -145,6 +156,14 @@ def score_cli(
         _score_files(models, file, settings, asked)
     else:
         _score_sentences(models, sentences or [], asked)
+
+
+def _refuse_with_pseudo(*given: object) -> None:
+    """Raise UsageError for an option that says nothing to a cloze network."""
+    options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos")
+    for option, value in zip(options, given, strict=True):
+        if value:
+            raise UsageError(f"{option} does nothing with --pseudo", to_do="leave one of them out")
 
 
 def _load_all(

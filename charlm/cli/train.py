@@ -5,16 +5,15 @@ import shlex
 import signal
 import sys
 import time
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.table import Table
 
-from charlm.cli.console import describe, literal, on_closed_pipe, out, perplexity, say, show_command, write_json
+from charlm.cli.console import describe, on_closed_pipe, out, say, show_command, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
+from charlm.cli.train_result import show_cloze_result, show_result
 from charlm.errors import UsageError
 from charlm.settings import (
     CorpusSettings,
@@ -29,12 +28,10 @@ from charlm.settings import (
 if TYPE_CHECKING:
     from charlm.lifecycle.estimate import Estimate
     from charlm.lifecycle.request import TrainRequest
-    from charlm.lifecycle.results import TrainResult
+    from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Session
-    from charlm.scoring.metrics import Tally
     from charlm.training.events import Finished
 
-MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets no figures per token
 EXAMPLES = """[bold]The result[/]
 
 streamed: the validation text is read as one, and the state is carried from line to line.
@@ -175,7 +172,7 @@ def _train(session: "Session", json: bool, quiet: bool) -> "Finished":
     return session.finished
 
 
-def _measure(session: "Session", json: bool, quiet: bool) -> "TrainResult":
+def _measure(session: "Session", json: bool, quiet: bool) -> "Result":
     """Measure the best weights, with progress on stderr."""
     from charlm.cli.progress import measuring
 
@@ -193,77 +190,28 @@ def _show_how_to_go_on(session: "Session") -> None:
     show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
 
 
-def _conclude(result: "TrainResult", json: bool, quiet: bool) -> None:
+def _conclude(result: "Result", json: bool, quiet: bool) -> None:
     """Show the result and what to do next. Raises ResourceError if the end of the training could not be saved."""
+    from charlm.lifecycle.cloze import ClozeResult
+    from charlm.lifecycle.results import TrainResult
+
     if json:
         write_json(result.as_json())
-    else:
-        _show_result(result)
-    if result.valid_tokens_measured < result.valid_tokens:
-        measured = f"{result.valid_tokens_measured:,} of {result.valid_tokens:,} validation tokens were measured"
-        spread = "in pieces or lines spread evenly over the text; the other parts were measured in the same way"
-        say(f"to keep to the time, {measured}, {spread}", quiet)
+    elif isinstance(result, ClozeResult):
+        show_cloze_result(result)
+    elif isinstance(result, TrainResult):
+        show_result(result)
+    if note := result.about_measuring:
+        say(f"to keep to the time, {note}; the other parts were measured in the same way", quiet)
     if result.unsaved is not None:
         say("the best weights are whole and ready to use, but the end of this training could not be saved:")
         raise result.unsaved
     if not (json or quiet):
-        run = shlex.quote(result.run)
-        show_command(f"charlm sample --run {run} --temp 0.8", "next: ")
-        show_command(f'charlm score --run {run} "a sentence"', "      ")
-
-
-def _show_result(result: "TrainResult") -> None:
-    """Print the table of what was measured, and what it means."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
-    per_token = ("nats/token", "bits/token") if out.width >= MIN_COLUMNS_FOR_ALL else ()
-    for heading in ("", "nats/char", "bits/char", *per_token, "perplexity"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
-    for name, tally in measured.items():
-        figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
-        shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
-        table.add_row(name, *shown, perplexity(tally.nats_per_token, 2))
-        if tally.unknown:
-            known = perplexity(tally.nats_per_known_token, 2)
-            table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
-    out.print(table, soft_wrap=False)
-    if result.valid is None:
-        out.print(
-            f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
-        )
-    for line in _explained(result, list(measured)):
-        out.print(line, soft_wrap=False)
-    took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
-    seen = f"{result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
-    out.print(f"{result.num_params:,} parameters, {seen}", soft_wrap=False)
-
-
-def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
-    """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
-    if measured:
-        yield f"Look at nats/char of {measured[0]}: lower is better."
-    meanings = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
-    if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
-        yield "; ".join(needed)
-    is_older = result.valid is not None and result.best_step < result.steps
-    weights = f" Kept: step {result.best_step:,} of {result.steps:,}, the best in validation." if is_older else ""
-    yield f"{result.ended[0].upper()}{result.ended[1:]}.{weights}"
-
-
-def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
-    """The measurements by name, first the one in which the text is read as in training; of a pair, forward first."""
-    own = _measured_of_network(result)
-    if result.backward is None:
-        return own
-    backward = {f"{name}, backward": tally for name, tally in _measured_of_network(result.backward).items()}
-    return {f"{name}, forward": tally for name, tally in own.items()} | backward
-
-
-def _measured_of_network(result: "TrainResult") -> "dict[str, Tally | None]":
-    streamed, cold = ("validation, streamed", result.valid_streamed), ("validation, cold", result.valid_cold)
-    if result.mode == "sentence":  # such a model has never seen a running text
-        return dict([cold, streamed, ("test, cold", result.test)])
-    return dict([streamed, cold, ("test, streamed", result.test)])
+        run, is_cloze = shlex.quote(result.run), isinstance(result, ClozeResult)
+        first = f'fill --run {run} "a sentence with a ___"' if is_cloze else f"sample --run {run} --temp 0.8"
+        second = f'score --pseudo --run {run} "a sentence"' if is_cloze else f'score --run {run} "a sentence"'
+        show_command(f"charlm {first}", "next: ")
+        show_command(f"charlm {second}", "      ")
 
 
 def _show_estimate(session: "Session", expected: "Estimate") -> None:

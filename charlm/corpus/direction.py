@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 
 def turned(ids: NDArray[Any]) -> NDArray[Any]:
-    """Ids that begin with `<eos>`, read from their end. Applied twice, it gives the ids back.
+    """Ids that begin with `<eos>`, read from their end; the result begins with `<eos>`, too.
 
     If the text is finished, so that an `<eos>` is also the last id, this is the reversed array itself, a view. An
     unfinished text is copied: its last token comes right after the first `<eos>`, and no `<eos>` follows its first one.

@@ -145,14 +145,14 @@ class StreamWindows:
             positions = np.array([self._lines.place(self._line_order.item(turn)) for turn in turns])
             line_starts = replace(self._window(positions, self._start_tokens, is_first=True), is_repeated=True)
             window = replace(window, beside=line_starts)
-        self._pass, self._step = _next_position(self._pass, self._step, self.windows_per_pass)
+        self._pass, self._step = next_position(self._pass, self._step, self.windows_per_pass)
         return window
 
     def position(self) -> dict[str, NDArray[np.int64]]:
         return {"pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass, self._step = _pass_and_step(position, self.windows_per_pass)
+        self._pass, self._step = pass_and_step(position, self.windows_per_pass)
 
     def _line_starts_before(self, number: int) -> int:
         """How many line starts were beside the windows before the one with this number, counted over all passes."""
@@ -260,7 +260,7 @@ class SentenceWindows:
         window = self._window(planned.lines, planned.offset, planned.width)
         if len(planned.short):
             window = replace(window, beside=self._window(planned.short, 0, planned.short.longest))
-        self._pass, self._step = _next_position(self._pass, self._step, len(self._plan))
+        self._pass, self._step = next_position(self._pass, self._step, len(self._plan))
         if self._step == 0:
             self._plan = self._plan_pass()
         return window
@@ -269,9 +269,9 @@ class SentenceWindows:
         return {"pass_and_step": np.array([self._pass, self._step])}
 
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
-        self._pass = _pass_and_step(position)[0]
+        self._pass = pass_and_step(position)[0]
         self._plan = self._plan_pass()
-        self._step = _pass_and_step(position, len(self._plan))[1]
+        self._step = pass_and_step(position, len(self._plan))[1]
 
     def _plan_pass(self) -> list[_PlannedWindow]:
         """The windows of one pass, in random order; windows that continue the same lines stay together."""
@@ -335,12 +335,12 @@ def _with_first_cut(lines: _Lines, at: int) -> _Lines:
     return _Lines(np.insert(others.start, rows, pieces.start), np.insert(others.length, rows, pieces.length))
 
 
-def _next_position(pass_number: int, step: int, num_steps: int) -> tuple[int, int]:
+def next_position(pass_number: int, step: int, num_steps: int) -> tuple[int, int]:
     """The pass and step that follow, in passes of `num_steps` steps."""
     return (pass_number, step + 1) if step + 1 < num_steps else (pass_number + 1, 0)
 
 
-def _pass_and_step(position: dict[str, NDArray[np.int64]], num_steps: int | None = None) -> tuple[int, int]:
+def pass_and_step(position: dict[str, NDArray[np.int64]], num_steps: int | None = None) -> tuple[int, int]:
     """The pass and step of a position. Raises ValueError if the text has no such position."""
     pass_number, step = (int(number) for number in position["pass_and_step"])
     if min(pass_number, step) < 0 or (num_steps is not None and step >= num_steps):

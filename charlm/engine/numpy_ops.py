@@ -47,6 +47,15 @@ class NumpyOps:
         return centred / np.sqrt((centred * centred).mean(axis=-1, keepdims=True) + 1e-5)
 
     @staticmethod
+    def reverse(x: Array, lengths: Array) -> Array:
+        time = np.arange(len(x))[:, None]
+        return x[np.where(time < lengths, lengths - 1 - time, time), np.arange(x.shape[1])]
+
+    @staticmethod
+    def side_by_side(x: Array, y: Array) -> Array:
+        return np.concatenate([x, y], axis=-1)
+
+    @staticmethod
     def split(x: Array, parts: int) -> tuple[Array, ...]:
         size = x.shape[-1] // parts
         return tuple(x[..., start : start + size] for start in range(0, parts * size, size))

@@ -78,7 +78,7 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
     base = _base(request)
     corpus = _prepare(request, folder / CORPUS, base)
     unit, num_tokens, vocab_size = corpus.tokenizer.unit, corpus.train.num_tokens, corpus.tokenizer.vocab_size
-    training = dataclasses.replace(settings.training, mode=corpus.division.mode or settings.training.mode)
+    training = dataclasses.replace(settings.training, mode=corpus.division.mode or request.mode)
     if base:
         architecture, training = base.architecture_for(vocab_size), base.training_for(training)
     else:
@@ -91,7 +91,7 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
     if base:
         for prefix, weights in base.weights_for(vocab_size).items():
             run.save(prefix + INITIAL, weights)
-        num_new = vocab_size - base.config.architecture.vocab_size
+        num_new = vocab_size - base.config.architecture.num_outputs
         notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}; {num_new:,} new symbols")
     return Opening(
         run=run,
@@ -128,8 +128,7 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
     assert request.texts is not None
     if request.prepared:
         return _copy_prepared(request, request.prepared, folder, base)
-    settings, others = request.settings, (request.valid, request.test)
-    mode = settings.training.mode
+    settings, others, mode = request.settings, (request.valid, request.test), request.mode
     if base:
         text = base.text_settings(settings.given_of(TextSettings))
         reading = taken_over(settings.reading, base.config.reading, settings.given)
@@ -138,16 +137,19 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
     if request.tokenizer:
         tokenizer = load_tokenizer(request.tokenizer)
         reading = taken_over(reading, reading_with_tokenizer(request.tokenizer), settings.given)
-    return prepare(request.texts, folder, settings.text, reading, *others, tokenizer, mode=mode)
+    text = settings.text
+    if request.is_cloze and text.vocab_size is not None:
+        text = dataclasses.replace(text, vocab_size=text.vocab_size - 1)  # <mask> is one more symbol
+    return prepare(request.texts, folder, text, reading, *others, tokenizer, mode=mode)
 
 
 def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
     """Copy a text prepared by `charlm tokenize -o`. Raises UsageError if its mode or tokenizer does not fit."""
-    prepared, mode = open_prepared(prepared_folder), request.settings.training.mode
+    prepared, mode = open_prepared(prepared_folder), request.mode
     own_mode = prepared.division.mode
-    if own_mode and "mode" in request.settings.given and own_mode != mode:
+    if own_mode and own_mode != mode and ("mode" in request.settings.given or request.is_cloze):
         what = f"this text was prepared and divided for --mode {own_mode}, not for --mode {mode}"
-        to_do = f"leave --mode out, or make it again: charlm tokenize --mode {mode}"
+        to_do = f"make it again: charlm tokenize --mode {mode}"
         raise UsageError(what, str(prepared_folder), to_do)
     if base and prepared.tokenizer.sha256() != base.tokenizer.sha256():
         what = "this text was prepared with another tokenizer than that of the run to begin from"

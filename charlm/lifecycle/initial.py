@@ -51,7 +51,7 @@ class Base:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
         tokenizer = load_tokenizer(run.path)
-        if tokenizer.vocab_size != config.architecture.vocab_size:
+        if tokenizer.vocab_size != config.architecture.num_outputs:
             raise run.damaged("tokenizer.json", "does not suit the network")
         best = {prefix: load_best(run, network, prefix) for prefix, network in config.architecture.networks.items()}
         return cls(run, config, tokenizer, best)
@@ -62,9 +62,10 @@ class Base:
         limits = {name: given.get(name, getattr(default, name)) for name in ("vocab_size", "min_count")}
         return dataclasses.replace(self.config.text, **limits)
 
-    def architecture_for(self, vocab_size: int) -> Architecture:
-        """The network of this run, with a vocabulary of another size."""
-        return dataclasses.replace(self.config.architecture, vocab_size=vocab_size)
+    def architecture_for(self, num_outputs: int) -> Architecture:
+        """The network of this run, with another number of symbols to predict."""
+        own = self.config.architecture
+        return dataclasses.replace(own, vocab_size=own.vocab_size - own.num_outputs + num_outputs)
 
     def training_for(self, training: TrainingSettings) -> TrainingSettings:
         """The settings of the new training; without an explicit dropout it takes the dropout of this run."""
@@ -101,7 +102,8 @@ def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDA
         if name in weights:
             row = weights[name][unk_id] - (math.log(num_new) if name == "head.bias" else 0.0)
             new = np.broadcast_to(row, (num_new, *weights[name].shape[1:]))
-            result[name] = np.concatenate([weights[name], new]).astype(weights[name].dtype)
+            known, others = np.split(weights[name], [vocab_size - num_new])  # the row of <mask>, if any, stays the last
+            result[name] = np.concatenate([known, new, others]).astype(weights[name].dtype)
     return result
 
 

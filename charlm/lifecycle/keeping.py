@@ -5,6 +5,7 @@ import math
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from charlm.errors import ResourceError
 from charlm.lifecycle.replacement import Replacement
@@ -41,6 +42,7 @@ class RunKeeper:
         """The trainer of each network; a saved state holds those of all."""
         self._ended: dict[str, str] = {}
         """Why the training of a network ended, for those whose last step is done."""
+        self._ends: list[dict[str, Any]] = []
         self.best_nats: dict[str, float] = {}
         """Nats per token of the best weights on disk; worse weights never replace them."""
         self.replacement: Replacement | None = None
@@ -114,10 +116,24 @@ class RunKeeper:
             if event.step % LOG_EVERY and event.step != 1:
                 return
         record = {"event": type(event).__name__, **finite(dataclasses.asdict(event))}
+        record["seconds"] = round(seconds, 3)
         if len(self.trainers) > 1:
             record["direction"] = direction_of(prefix)
+            if isinstance(event, Finished):
+                self._ends.append(record)
+                return
         with self._forgiving_at_the_end():
-            self.run.log.append({**record, "seconds": round(seconds, 3)})
+            self.run.log.append(record)
+
+    def end(self) -> None:
+        """Log how the trainings of a pair ended.
+
+        That comes after both of them were saved, since a resumed training cuts the log to its length at that time.
+        """
+        with self._forgiving_at_the_end():
+            for record in self._ends:
+                self.run.log.append(record)
+        self._ends.clear()
 
     def _states(self) -> dict[str, TrainingState]:
         return {prefix: trainer.state() for prefix, trainer in self.trainers.items()}

@@ -6,11 +6,13 @@ from typing import Any
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import RunError
-from charlm.lifecycle.results import Outcome, TrainResult, measure
+from charlm.lifecycle import cloze
+from charlm.lifecycle.results import Outcome, Result, measure
 from charlm.lifecycle.time_limit import TimeLimit, limit_of
 from charlm.network.architecture import Architecture
 from charlm.runs.config import RunConfig
 from charlm.settings import TrainingSettings
+from charlm.training.cloze import ClozeObjective
 from charlm.training.language_model import LanguageModelObjective
 from charlm.training.objective import Objective
 
@@ -24,14 +26,19 @@ class Kind:
     limit: Callable[[Any, PreparedCorpus, TrainingSettings, float, int], TimeLimit | None] = limit_of
     """Takes objective, corpus, settings, the command's start and how many networks take turns; returns its time limit,
     if it has one."""
-    measure: Callable[[Outcome, Callable[[float], None]], TrainResult] = measure
+    measure: Callable[[Outcome, Callable[[float], None]], Result] = measure
     """Computes the final figures; calls its second argument with the share that is done (0 to 1)."""
 
 
 KINDS: dict[str, Kind] = {
     "language_model": Kind(
         lambda config, network, corpus, device: LanguageModelObjective(network, corpus, config.training, device)
-    )
+    ),
+    "cloze": Kind(
+        lambda config, network, corpus, device: ClozeObjective(network, corpus, config.training, device),
+        cloze.limit_of,
+        cloze.measure,
+    ),
 }
 
 

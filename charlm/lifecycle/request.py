@@ -12,7 +12,7 @@ from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared
 from charlm.errors import UsageError
-from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.settings import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
 
 MAX_NAME_LENGTH = 60  # characters; file names have at most 255 bytes, and a draft's name is longer
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
@@ -67,6 +67,15 @@ class TrainRequest:
     began: float = field(default_factory=time.perf_counter)
     """When the command began, by `time.perf_counter`; `--time` counts from there."""
 
+    @property
+    def mode(self) -> Mode:
+        """How the text is read in training. A cloze network reads each line on its own."""
+        return "sentence" if self.is_cloze else self.settings.training.mode
+
+    @property
+    def is_cloze(self) -> bool:
+        return self.settings.model.objective == "cloze"
+
     @cached_property
     def prepared(self) -> Path | None:
         """The folder of a text prepared by `charlm tokenize -o`; None for other texts."""
@@ -117,6 +126,9 @@ def _check_model(settings: Settings) -> None:
     model, given = settings.model, settings.given
     if model.objective == "cloze" and "direction" in given:
         what = "--direction does nothing with --objective cloze, whose network reads in both directions"
+        raise UsageError(what, to_do="leave it out")
+    if model.objective == "cloze" and given.get("mode") == "stream":
+        what = "--mode stream does nothing with --objective cloze, which reads each line on its own"
         raise UsageError(what, to_do="leave it out")
     for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
         if name not in CELLS[model.cell].settings:

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
@@ -25,32 +25,63 @@ from charlm.training.language_model import LanguageModelObjective
 from charlm.training.state import Progress
 
 
-@dataclass(frozen=True)
-class TrainResult:
-    """How a training went, and how good its best weights are.
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """How a training went. Each kind of network has its own figures in addition.
+
+    `seconds` is the time of the whole command up to these figures, `training_seconds` that of training alone, with
+    earlier commands included when the run was resumed. `unsaved` says why the final state or these figures could not be
+    saved; the model is intact nevertheless.
+    """
+
+    run: str
+    steps: int
+    tokens_seen: int
+    seconds: float = 0.0
+    training_seconds: float
+    num_params: int
+    ended: str
+    """Why training ended, in words."""
+    best_step: int
+    """The step at which the best weights were saved."""
+    unsaved: ResourceError | None = None
+
+    @property
+    def about_measuring(self) -> str:
+        """How much was measured, in words, if time was too short to measure everything; else empty."""
+        return ""
+
+    def as_json(self) -> dict[str, object]:
+        """What is known for every kind of network, for scripts (`--json`) and the log."""
+        return {
+            "run": self.run,
+            "steps": self.steps,
+            "tokens_seen": self.tokens_seen,
+            "seconds": round(self.seconds, 3),
+            "training_seconds": round(self.training_seconds, 3),
+            "num_params": self.num_params,
+            "ended": self.ended,
+            "best_step": self.best_step,
+        }
+
+
+AnyResult = TypeVar("AnyResult", bound=Result)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainResult(Result):
+    """How the training of a language model went, and how good its best weights are.
 
     Streamed figures are for continuous text, with the state carried over from line to line; cold figures start each
     line from the initial state. There is no streamed figure when the validation lines were picked from all over the
     text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as many tokens of the
     training part as the validation part has; the cost of spelling unknown symbols is the training part's mean.
 
-    `seconds` is the time of the whole command up to these figures, `training_seconds` that of training alone, with
-    earlier commands included when the run was resumed. If `valid_tokens_measured` is below `valid_tokens`, time was too
-    short to measure everything: all figures are then estimates, from pieces or lines spread evenly over each part.
-    `unsaved` says why the final state or these figures could not be saved; the model is intact nevertheless.
+    If `valid_tokens_measured` is below `valid_tokens`, time was too short to measure everything: all figures are then
+    estimates, from pieces or lines spread evenly over each part.
     """
 
-    run: str
-    steps: int
-    tokens_seen: int
-    seconds: float
-    training_seconds: float
-    num_params: int
     mode: str
-    ended: str
-    """Why training ended, in words."""
-    best_step: int
-    """The step at which the best weights were saved."""
     train_nats_per_token: float
     valid_streamed: Tally | None
     valid_cold: Tally | None
@@ -61,7 +92,13 @@ class TrainResult:
     backward: "TrainResult | None" = None
     """The result of the backward network of a pair. All other figures are those of the forward one, but the times,
     `tokens_seen` and `num_params`, which are those of both."""
-    unsaved: ResourceError | None = None
+
+    @property
+    def about_measuring(self) -> str:
+        if self.valid_tokens_measured >= self.valid_tokens:
+            return ""
+        measured = f"{self.valid_tokens_measured:,} of {self.valid_tokens:,} validation tokens were measured"
+        return f"{measured}, in pieces or lines spread evenly over the text"
 
     @property
     def valid(self) -> Tally | None:
@@ -71,20 +108,13 @@ class TrainResult:
     def as_json(self) -> dict[str, object]:
         """The figures for scripts (`--json`) and the log. `valid_` and `test_` are streamed; in sentence mode, cold."""
         return {
-            "run": self.run,
-            "steps": self.steps,
-            "tokens_seen": self.tokens_seen,
-            "seconds": round(self.seconds, 3),
-            "training_seconds": round(self.training_seconds, 3),
+            **super().as_json(),
             "mode": self.mode,
             "train_nats_per_token": self.train_nats_per_token,
             "valid_nats_per_token": self.valid.nats_per_token if self.valid else None,
             "valid_nats_per_char": self.valid.nats_per_char if self.valid else None,
             "valid_cold_nats_per_char": self.valid_cold.nats_per_char if self.valid_cold else None,
             "test_nats_per_token": self.test.nats_per_token if self.test else None,
-            "num_params": self.num_params,
-            "ended": self.ended,
-            "best_step": self.best_step,
             "valid_tokens": self.valid_tokens,
             "valid_tokens_measured": self.valid_tokens_measured,
             **(self.backward._as_backward() if self.backward else {}),
@@ -158,7 +188,6 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
         run=str(outcome.run.path),
         steps=progress.step,
         tokens_seen=progress.tokens_seen,
-        seconds=0.0,
         training_seconds=progress.seconds,
         num_params=architecture.num_params,
         mode=outcome.training.mode,
@@ -174,7 +203,7 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
     )
 
 
-def logged(outcome: Outcome, result: TrainResult) -> TrainResult:
+def logged(outcome: Outcome, result: AnyResult) -> AnyResult:
     """The result with its `seconds`, after logging it. If the log cannot be written, `unsaved` says why."""
     result = dataclasses.replace(result, seconds=time.perf_counter() - outcome.began)
     try:

@@ -14,7 +14,7 @@ from charlm.errors import ResourceError, RunError, UsageError
 from charlm.lifecycle.initial import inherited_weights
 from charlm.lifecycle.keeping import NetworkKeeper, RunKeeper
 from charlm.lifecycle.kinds import kind_of
-from charlm.lifecycle.results import Outcome, TrainResult
+from charlm.lifecycle.results import Outcome, Result
 from charlm.lifecycle.saved_state import SavedState, refusing, with_generators_of
 from charlm.lifecycle.time_limit import TimeLimit, budget_of
 from charlm.network.architecture import Architecture
@@ -133,16 +133,19 @@ class Session:
         with self._locked(), self.instruments.catching_signals() as stop:
             self._refuse_another_run()
             self.keeper.begin(self.log_bytes)
-            with closing(in_turns(self.trainers, self.watches, stop)) as events:
-                for self.turn, event in events:
-                    if isinstance(event, Finished):
-                        self.finished = event
-                    else:
-                        yield event
+            try:
+                with closing(in_turns(self.trainers, self.watches, stop)) as events:
+                    for self.turn, event in events:
+                        if isinstance(event, Finished):
+                            self.finished = event
+                        else:
+                            yield event
+            finally:
+                self.keeper.end()
         assert self.finished is not None
         yield self.finished
 
-    def measure(self, show: Callable[[float], None] = lambda share: None) -> TrainResult:
+    def measure(self, show: Callable[[float], None] = lambda share: None) -> Result:
         """Measure the final figures after training; `show` is called with the share that is done (0 to 1)."""
         assert self.finished is not None
         outcome = Outcome(
@@ -282,6 +285,6 @@ def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
     training = config.training
     if (training.batch_size or 1) * (training.bptt or 1) > max(facts.train_tokens, 1):
         raise run.damaged("config.json", "has windows that are larger than its text")
-    if corpus.tokenizer.vocab_size != config.architecture.vocab_size:
+    if corpus.tokenizer.vocab_size != config.architecture.num_outputs:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.corpus), "restore it from a copy")
     return corpus

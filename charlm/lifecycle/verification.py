@@ -77,7 +77,7 @@ class _Verification:
     def _tokenizer(self) -> str:
         tokenizer = load_tokenizer(self.run.path)
         config = self._sound_config()
-        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.vocab_size):
+        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.num_outputs):
             raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
         if not tokenizer.files().keys() <= self.run.sealed:
             raise self.run.damaged("tokenizer.json", "is not in the manifest")

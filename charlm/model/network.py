@@ -75,11 +75,11 @@ class TorchNetwork(nn.Module):
 
     def keep_bounds(self) -> None:
         """Clamp the weights to the bounds of their cell, after an update."""
-        weights = self.weights
+        bounds = self.architecture.recurrent_cell.bounds
         with torch.no_grad():
-            for layer in range(self.architecture.num_layers):
-                for name, bound in self.architecture.recurrent_cell.bounds.items():
-                    weights[f"layers.{layer}.{name}"].clamp_(-bound, bound)
+            for name, weight in self.named_parameters():
+                if name.startswith("layers.") and (bound := bounds.get(name.rpartition(".")[2])) is not None:
+                    weight.clamp_(-bound, bound)
 
     def hidden(
         self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None

@@ -40,8 +40,36 @@ class TorchOps:
         return nn.functional.layer_norm(x, x.shape[-1:])
 
     @staticmethod
+    def reverse(x: Array, lengths: Array) -> Array:
+        time = torch.arange(len(x), device=x.device).unsqueeze(1)
+        index = torch.where(time < lengths, lengths - 1 - time, time)
+        return _Reversed.apply(x, index)  # type: ignore[no-untyped-call]
+
+    @staticmethod
+    def side_by_side(x: Array, y: Array) -> Array:
+        return torch.cat([x, y], dim=-1)
+
+    @staticmethod
     def split(x: Array, parts: int) -> tuple[Array, ...]:
         return tuple(x.chunk(parts, dim=-1))
+
+
+class _Reversed(torch.autograd.Function):
+    """x (T, B, ...) with the rows of each column in the order `index` (T, B), which undoes itself.
+
+    So the gradient is read in this order too, while autograd would add it up row by row.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, index: Tensor) -> Tensor:
+        ctx.save_for_backward(index)
+        return x[index, torch.arange(x.shape[1], device=x.device)]
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, output_gradient: Tensor) -> tuple[Tensor, None]:
+        (index,) = ctx.saved_tensors
+        return output_gradient[index, torch.arange(index.shape[1], device=index.device)], None
 
 
 class GatheringOps(TorchOps):

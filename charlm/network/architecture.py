@@ -17,6 +17,7 @@ from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveNam
 MAX_TYPES = 1 << 24
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
 """The kind of network that is trained with each objective."""
+RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions
 BACKWARD = "backward_"  # the names of files and tensors of the second network of a pair begin with this
 
 
@@ -55,6 +56,8 @@ class Architecture:
         for field in dataclasses.fields(self):
             if field.type is int:
                 _check_size(field, getattr(self, field.name))
+        if self.kind == "cloze" and self.direction != "both":
+            raise ValueError("a cloze network reads in both directions")
         missing = [name for name in self.recurrent_cell.settings if not getattr(self, name)]
         if missing or (self.head_layers and not self.head_size):
             raise ValueError(f"{(missing or ['head_size'])[0]} is missing")
@@ -68,6 +71,16 @@ class Architecture:
     def is_pair(self) -> bool:
         """Whether these are two language models, one for each direction."""
         return self.kind == "language_model" and self.direction == "both"
+
+    @property
+    def is_bidirectional(self) -> bool:
+        """Whether each layer of this network reads in both directions."""
+        return self.kind == "cloze"
+
+    @property
+    def num_outputs(self) -> int:
+        """The number of symbols that it can predict: all but `<mask>`, the last one, which a cloze network reads."""
+        return self.vocab_size - (self.kind == "cloze")
 
     @property
     def networks(self) -> "dict[str, Architecture]":
@@ -84,8 +97,9 @@ class Architecture:
 
     @property
     def output_size(self) -> int:
-        """The output size H of each recurrent layer."""
-        return self.recurrent_cell.output_size(self._sizes(self.embedding_size))
+        """The output size of each recurrent layer: H, or 2 H where it reads in both directions."""
+        size = self.recurrent_cell.output_size(self._sizes(self.embedding_size))
+        return 2 * size if self.is_bidirectional else size
 
     def layers(self) -> Iterator[Sizes]:
         """The sizes of each recurrent layer, the lowest first."""
@@ -101,12 +115,19 @@ class Architecture:
         start: Literal["normal", "normal_rows"] = "normal_rows" if self.tie_embeddings else "normal"
         weights = {"embedding.weight": NewWeight((self.vocab_size, self.embedding_size), start)}
         for layer, sizes in enumerate(self.layers()):
-            parts = self.recurrent_cell.weights(sizes)
-            if self.initial_state == "learned":
-                state_sizes = self.recurrent_cell.state_sizes(sizes)
-                parts |= {f"initial_{part}": NewWeight((size,), "zero") for part, size in state_sizes.items()}
-            weights |= {f"layers.{layer}.{name}": weight for name, weight in parts.items()}
+            for recurrence in RECURRENCES if self.is_bidirectional else ("",):
+                prefix = f"layers.{layer}.{recurrence}".rstrip(".") + "."
+                parts = self._recurrence_weights(sizes)
+                weights |= {prefix + name: weight for name, weight in parts.items()}
         return weights | self._head_weights()
+
+    def _recurrence_weights(self, sizes: Sizes) -> dict[str, NewWeight]:
+        """The weights of one recurrence: a layer's, or one of the two that it has where it reads in both directions."""
+        parts = self.recurrent_cell.weights(sizes)
+        if self.initial_state == "learned":
+            state_sizes = self.recurrent_cell.state_sizes(sizes)
+            parts |= {f"initial_{part}": NewWeight((size,), "zero") for part, size in state_sizes.items()}
+        return parts
 
     @property
     def num_params(self) -> int:
@@ -117,11 +138,11 @@ class Architecture:
     def _head_weights(self) -> dict[str, NewWeight]:
         """The weights of the head: the output layer, and feed-forward layers below it if there are any."""
         sizes = [self.output_size, *[self.head_size] * self.head_layers]
-        head = {"head.bias": NewWeight((self.vocab_size,), "zero")}
+        head = {"head.bias": NewWeight((self.num_outputs,), "zero")}
         if self.tie_embeddings and self.embedding_size != sizes[-1]:
             head["head.projection"] = NewWeight((self.embedding_size, sizes[-1]), "glorot")
         if not self.tie_embeddings:
-            head["head.weight"] = NewWeight((self.vocab_size, sizes[-1]), "glorot")
+            head["head.weight"] = NewWeight((self.num_outputs, sizes[-1]), "glorot")
         for layer, (num_inputs, num_outputs) in enumerate(pairwise(sizes)):
             head[f"head.layers.{layer}.weight"] = NewWeight((num_outputs, num_inputs), "glorot")
             head[f"head.layers.{layer}.bias"] = NewWeight((num_outputs,), "zero")

@@ -24,5 +24,9 @@ def features(hidden: Array, weights: Weights, ops: Ops) -> Array:
 
 
 def output_layer(weights: Weights) -> tuple[Array, Array]:
-    """The output layer's weight (V, its inputs), which is the embedding when these are tied, and its bias (V)."""
-    return weights.get("head.weight", weights["embedding.weight"]), weights["head.bias"]
+    """The output layer's weight (V, its inputs), which is the embedding when these are tied, and its bias (V).
+
+    The last row of a cloze network's embedding is that of `<mask>`, which is never an output.
+    """
+    weight, bias = weights.get("head.weight", weights["embedding.weight"]), weights["head.bias"]
+    return (weight if len(weight) == len(bias) else weight[: len(bias)]), bias

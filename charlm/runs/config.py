@@ -69,15 +69,25 @@ class RunConfig:
         max_sequences = (self.training.batch_size or 1) * (self.training.bptt or 1)
         return max_state_bytes(self.architecture, self.training.optimizer, max_sequences)
 
-    # config.json calls the architecture "model", and has the settings of text and reading together in "text".
     def check_kind(self, kind: str, run: Path) -> None:
-        """Raise RunError, naming the run, unless its network is of this kind."""
+        """Raise RunError, naming the run and the commands for it, unless its network is of this kind."""
         own_kind = self.architecture.kind
-        if own_kind != kind:
-            what = f"this run is a {own_kind[:40]}, not a {kind}".replace("_", " ")
-            raise RunError(what, str(run), "choose another run, or use a newer charlm")
+        if own_kind == kind:
+            return
+        what, commands = _KINDS.get(own_kind, (f"is a {own_kind[:40]}, which this charlm does not know", ()))
+        to_do = ", or ".join(f"charlm {command}".replace("RUN", run.name) for command in commands)
+        raise RunError(f"this run {what}", str(run), to_do or "choose another run, or use a newer charlm")
 
 
+_KINDS = {
+    "language_model": ("is a language model, not a cloze network", ("score --run RUN", "sample --run RUN")),
+    "cloze": (
+        "is a cloze network: it needs the whole sentence, so it gives no P(sentence) and writes no text",
+        ("fill --run RUN", "score --pseudo --run RUN"),
+    ),
+}
+"""What each kind of network is, as the end of a sentence, and the commands that use it."""
+# config.json calls the architecture "model", and has the settings of text and reading together in "text".
 _RENAMED = ("architecture", "text", "reading")
 
 

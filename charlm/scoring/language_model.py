@@ -83,7 +83,7 @@ class LanguageModel:
         then stands for the start of the text and is the first of the tokens, on the whole text.
         """
         joined = self._joined(context, text, eos, per_token)
-        order = self._reading_order(len(joined.whole), eos)
+        order = self.reading_order(len(joined.whole), eos)
         if per_token:
             read = list(self._step_through(joined.whole[order], alternatives))
             tokens = [read[n] for n in order.tolist()][len(joined.before) :]
@@ -102,7 +102,7 @@ class LanguageModel:
         remaining = iter(lines)
         while batch := list(islice(remaining, LINES_AT_ONCE)):
             joined_lines = [self._joined(context, line, eos) for line in batch]
-            orders = [self._reading_order(len(joined.whole), eos) for joined in joined_lines]
+            orders = [self.reading_order(len(joined.whole), eos) for joined in joined_lines]
             wholes = [joined.whole[order] for joined, order in zip(joined_lines, orders, strict=True)]
             scores = score_sequences(self.batch_predictor, wholes, self.tokenizer.eos_id)
             for line, joined, logprobs, order in zip(batch, joined_lines, scores, orders, strict=True):
@@ -131,7 +131,7 @@ class LanguageModel:
         if self.direction == "backward":  # it can begin only when the end has been read
             ids = np.concatenate([np.empty(0, np.uint32), *pieces]).astype(np.int64)
             has_end = len(ids) > 0 and ids[-1] == self.tokenizer.eos_id
-            pieces = iter([ids[self._reading_order(len(ids), has_end)]])
+            pieces = iter([ids[self.reading_order(len(ids), has_end)]])
         for ids, logprobs in score_stream(self.batch_predictor, pieces, self.tokenizer.eos_id):
             sums.add(logprobs, ids, self.tokenizer.unk_id)
         return self._tally(sums, counts, spelled)
@@ -277,6 +277,16 @@ class LanguageModel:
         samples = write_before(self.predictor, self.tokenizer, texts, strategy, ending, rngs, forbidden, alternatives)
         return [dataclasses.replace(sample, suffix=suffix) for sample, suffix in zip(samples, suffixes, strict=True)]
 
+    def reading_order(self, count: int, has_end: bool) -> NDArray[np.int64]:
+        """The order (count,) in which tokens are read; taking an array in this order twice gives it back.
+
+        A text that `has_end` ends with an `<eos>`, which also stands for its start where it is read backward.
+        """
+        order = np.arange(count)
+        if self.direction == "backward":
+            order[: count - has_end] = order[: count - has_end][::-1].copy()
+        return order
+
     def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
         """What a text has that the vocabulary lacks."""
         return self.tokenizer.encode_detailed(self._read(text)).unknown
@@ -316,16 +326,6 @@ class LanguageModel:
             raise UsageError(
                 f"this model reads from the end, and does not know what stands before: no {what}", to_do=to_do
             )
-
-    def _reading_order(self, count: int, has_end: bool) -> NDArray[np.int64]:
-        """The order (count,) in which tokens are read; taking an array in this order twice gives it back.
-
-        A text that `has_end` ends with an `<eos>`, which also stands for its start where it is read backward.
-        """
-        order = np.arange(count)
-        if self.direction == "backward":
-            order[: count - has_end] = order[: count - has_end][::-1].copy()
-        return order
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
         return start_after(self.tokenizer, self.predictor, self._read(prompt), allow_unk)

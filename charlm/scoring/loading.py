@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from numpy.typing import NDArray
 
+from charlm.engine.cloze import NumpyClozePredictor
 from charlm.engine.compiled import CompiledPredictor, can_compile, has_bfloat16
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import RunError, UsageError
@@ -16,12 +17,13 @@ from charlm.network.weights import check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.runs.weights import Weights
+from charlm.scoring.cloze import ClozeModel
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.predictor import DeferredPredictor, Predictor
 from charlm.scoring.reading import Reading
 from charlm.settings import Device, Direction, Precision
 from charlm.system.machine import cores, find_device, may_have_gpu
-from charlm.text.tokenizer import load_tokenizer
+from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -63,11 +65,7 @@ def load_model(
         raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
     config = read_config(run)
     config.check_kind("language_model", run.path)
-    tokenizer = load_tokenizer(run.path)
-    if tokenizer.vocab_size != config.architecture.vocab_size:
-        raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
-    if not run.has(BEST):
-        raise _nothing_saved(run, config)
+    tokenizer = _tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
     best = load_best(run, architecture, prefix)
     trained = Trained(architecture, best.tensors, run.path, device, precision, threads or cores())
@@ -79,6 +77,25 @@ def load_model(
     return LanguageModel(
         tokenizer, predictor, batch_predictor, reading, run.path, trained.threads, architecture.direction
     )
+
+
+def load_cloze_model(run: RunDirectory) -> ClozeModel:
+    """The cloze network of a run, with its best weights; it runs without torch. Raises RunError."""
+    config = read_config(run)
+    config.check_kind("cloze", run.path)
+    tokenizer = _tokenizer(run, config)
+    predictor = NumpyClozePredictor(config.architecture, load_best(run, config.architecture).tensors)
+    return ClozeModel(tokenizer, predictor, Reading(config.reading, tokenizer), run.path)
+
+
+def _tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
+    """The tokenizer of a run that has been trained. Raises RunError if the run cannot be used."""
+    tokenizer = load_tokenizer(run.path)
+    if tokenizer.vocab_size != config.architecture.num_outputs:
+        raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
+    if not run.has(BEST):
+        raise _nothing_saved(run, config)
+    return tokenizer
 
 
 def _network(whole: Architecture, direction: Direction | None, run: RunDirectory) -> tuple[str, Architecture]:

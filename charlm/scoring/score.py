@@ -4,6 +4,7 @@ A sequence is scored from the initial state with `<eos>` as first input. Shapes:
 """
 
 from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -81,6 +82,32 @@ def score_sequences(predictor: Predictor, sequences: Sequence[Ids], eos_id: int)
     return results
 
 
+def score_variants(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> NDArray[np.float64]:
+    """log p in nats of each of some sequences that begin alike (N,); what they all begin with is read only once."""
+    shared = _shared_beginning(sequences)
+    beginning = np.concatenate([[eos_id], sequences[0][:shared]]).astype(np.int64)
+    total, state = 0.0, predictor.initial_state(1)
+    for start in range(0, shared, TIME_CHUNK):
+        inputs, targets = beginning[start : start + TIME_CHUNK], beginning[start + 1 : start + 1 + TIME_CHUNK]
+        logprobs, state = predictor.logprobs(inputs[None, : len(targets)], targets[None], state)
+        total += float(logprobs.sum())
+    results, ends = np.full(len(sequences), total), [ids[shared:] for ids in sequences]
+    for batch in _batches([len(ids) for ids in ends]):
+        started = predictor.select(state, [0] * len(batch))
+        scores = _score_padded(predictor, [ends[n] for n in batch], int(beginning[-1]), started)
+        results[batch] += [logprobs.sum() for logprobs in scores]
+    return results
+
+
+def _shared_beginning(sequences: Sequence[Ids]) -> int:
+    """The number of tokens with which all of these sequences begin."""
+    first, shortest = sequences[0], min(map(len, sequences))
+    differs = np.zeros(shortest, bool)
+    for ids in sequences[1:]:
+        differs |= ids[:shortest] != first[:shortest]
+    return int(np.argmax(differs)) if differs.any() else shortest
+
+
 def split_lines(ids: Ids, eos_id: int) -> list[Ids]:
     """Cut ids after each `<eos>`. If they do not end with one, the last line has none."""
     ends = np.flatnonzero(ids == eos_id) + 1
@@ -115,17 +142,19 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _score_padded(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) -> list[NDArray[np.float64]]:
-    """Score sequences as one padded batch, TIME_CHUNK steps at a time."""
+def _score_padded(
+    predictor: Predictor, sequences: Sequence[Ids], first_input: int, state: Any = None
+) -> list[NDArray[np.float64]]:
+    """Score sequences as one padded batch, TIME_CHUNK steps at a time, from `state` or from the initial state."""
     lengths = [len(ids) for ids in sequences]
     if max(lengths) == 0:
         return [np.empty(0) for _ in sequences]
     targets = np.full((len(sequences), max(lengths)), PADDING, np.int64)
     for row, ids in zip(targets, sequences, strict=True):
         row[: len(ids)] = ids
-    inputs = np.where(targets == PADDING, eos_id, targets)
-    inputs = np.concatenate([np.full((len(sequences), 1), eos_id), inputs[:, :-1]], axis=1)
-    scores, state = [], predictor.initial_state(len(sequences))
+    inputs = np.where(targets == PADDING, first_input, targets)
+    inputs = np.concatenate([np.full((len(sequences), 1), first_input), inputs[:, :-1]], axis=1)
+    scores, state = [], predictor.initial_state(len(sequences)) if state is None else state
     for start in range(0, targets.shape[1], TIME_CHUNK):
         chunk = slice(start, start + TIME_CHUNK)
         logprobs, state = predictor.logprobs(inputs[:, chunk], targets[:, chunk], state)

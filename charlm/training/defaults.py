@@ -32,24 +32,28 @@ FLOPS = {("cpu", True): 9e10, ("cpu", False): 5e10, ("cuda", True): 2e13, ("cuda
 
 
 def decide_architecture(
-    model: ModelSettings, unit: Unit, vocab_size: int, num_tokens: int, machine: Machine
+    model: ModelSettings, unit: Unit, num_symbols: int, num_tokens: int, machine: Machine
 ) -> Architecture:
-    """The network with all sizes decided: those given, and for the others what suits `num_tokens` of training text."""
+    """The network with all sizes decided: those given, and for the others what suits `num_tokens` of training text.
+
+    `num_symbols` is the tokenizer's number of symbols.
+    """
     characters = is_character(unit)
     sizes = CHARACTER_SIZES if characters else WORD_SIZES
     hidden_size, embedding_size = next(size for max_tokens, size in sizes.items() if num_tokens <= max_tokens)
     if not machine.bfloat16 and num_tokens > 300_000:  # half the speed: a smaller network sees more text
         hidden_size = hidden_size * 3 // 4
+    is_cloze = model.objective == "cloze"
     return Architecture(
         kind=KINDS[model.objective],
-        direction="both" if model.objective == "cloze" else model.direction,
+        direction="both" if is_cloze else model.direction,
         cell=model.cell,
         num_layers=model.num_layers or suitable_layers(model.cell),
         hidden_size=model.hidden_size or hidden_size,
         embedding_size=model.embedding_size or embedding_size,
         tie_embeddings=not characters if model.tie_embeddings is None else model.tie_embeddings,
         initial_state=model.initial_state,
-        vocab_size=vocab_size,
+        vocab_size=num_symbols + is_cloze,  # with <mask>
         residual=model.residual,
         head_layers=model.head_layers,
         head_size=(model.head_size or model.hidden_size or hidden_size) if model.head_layers else 0,

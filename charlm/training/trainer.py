@@ -202,7 +202,7 @@ class Trainer:
             yield self._logged(Sampled(self.progress.step, text))
         if self.progress.skipped_in_a_row:
             return  # training may be diverging: do not save a state that may have to be rolled back
-        if save or self._is_due(self.settings.save_every or self._default_interval()):
+        if save or self._is_due(self.save_interval):
             if not self._state_is_finite():
                 yield self._roll_back()
             elif self._keeper.save(self.state()):
@@ -282,6 +282,11 @@ class Trainer:
     def _evaluation_is_due(self) -> bool:
         every = self.settings.eval_every or self._default_interval()
         return self.objective.has_check and self._is_due(every) and self.progress.evaluated_at != self.progress.step
+
+    @property
+    def save_interval(self) -> int:
+        """Steps between saved states."""
+        return self.settings.save_every or self._default_interval()
 
     def _default_interval(self) -> int:
         """Steps between evaluations, and between saved states."""

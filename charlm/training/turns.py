@@ -29,15 +29,15 @@ def in_turns(
 ) -> Generator[tuple[str, Event], None, None]:
     """Train all networks to their ends; yields each event with the name of its network.
 
-    It is always the turn of the network that has done the fewest steps, the first of these by name order of `trainers`.
-    A turn ends when the network's state is saved, so a saved state has nothing left to do for any of the networks, and
-    each of them is trained exactly as it would be alone. A caller that leaves the loop ends all trainings as a signal
-    does.
+    A turn ends when the network's state is saved, so that a saved state has nothing left to do for any of the networks.
+    Then it is the turn of the first one that has saved least often, which follows from their steps alone: a resumed
+    training goes on in the same order. Each network is trained exactly as it would be alone. A caller that leaves the
+    loop ends all trainings as a signal does.
     """
     events = {name: trainer.events(stop) for name, trainer in trainers.items()}
     try:
         while events:
-            name = min(events, key=lambda name: trainers[name].progress.step)
+            name = min(events, key=lambda name: trainers[name].progress.step // trainers[name].save_interval)
             while (event := _next(events[name], watches.get(name))) is not None:
                 yield name, event
                 if isinstance(event, Saved):

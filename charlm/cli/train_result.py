@@ -1,0 +1,96 @@
+"""What `charlm train` shows at the end: the figures of each kind of network."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+
+from charlm.cli.console import literal, out, perplexity
+
+if TYPE_CHECKING:
+    from charlm.lifecycle.cloze import ClozeResult
+    from charlm.lifecycle.results import Result, TrainResult
+    from charlm.scoring.metrics import Tally
+
+MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets no figures per token
+
+
+def show_result(result: "TrainResult") -> None:
+    """Print the table of what was measured, and what it means."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
+    per_token = ("nats/token", "bits/token") if out.width >= MIN_COLUMNS_FOR_ALL else ()
+    for heading in ("", "nats/char", "bits/char", *per_token, "perplexity"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
+    for name, tally in measured.items():
+        figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
+        shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
+        table.add_row(name, *shown, perplexity(tally.nats_per_token, 2))
+        if tally.unknown:
+            known = perplexity(tally.nats_per_known_token, 2)
+            table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
+    out.print(table, soft_wrap=False)
+    if result.valid is None:
+        out.print(
+            f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
+        )
+    for line in _explained(result, list(measured)):
+        out.print(line, soft_wrap=False)
+    out.print(what_it_took(result), soft_wrap=False)
+
+
+def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
+    """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
+    if measured:
+        yield f"Look at nats/char of {measured[0]}: lower is better."
+    meanings = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
+    if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
+        yield "; ".join(needed)
+    yield how_it_ended(result, has_valid=result.valid is not None)
+
+
+def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
+    """The measurements by name, first the one in which the text is read as in training; of a pair, forward first."""
+    own = _measured_of_network(result)
+    if result.backward is None:
+        return own
+    backward = {f"{name}, backward": tally for name, tally in _measured_of_network(result.backward).items()}
+    return {f"{name}, forward": tally for name, tally in own.items()} | backward
+
+
+def _measured_of_network(result: "TrainResult") -> "dict[str, Tally | None]":
+    streamed, cold = ("validation, streamed", result.valid_streamed), ("validation, cold", result.valid_cold)
+    if result.mode == "sentence":  # such a model has never seen a running text
+        return dict([cold, streamed, ("test, cold", result.test)])
+    return dict([streamed, cold, ("test, streamed", result.test)])
+
+
+def show_cloze_result(result: "ClozeResult") -> None:
+    """Print how well a cloze network finds masked tokens."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "nats/masked token", "perplexity", "found", "masked tokens"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in {"validation": result.valid, "test": result.test}.items():
+        if part:
+            nats, share = f"{part.nats_per_masked_token:.4f}", f"{part.accuracy:.1%}"
+            table.add_row(name, nats, perplexity(part.nats_per_masked_token, 2), share, f"{part.tokens:,}")
+    if table.row_count:
+        out.print(table, soft_wrap=False)
+        out.print("Look at nats/masked token of validation: lower is better. found: its first guess was right")
+    else:
+        out.print("no validation part")
+    out.print(how_it_ended(result, has_valid=result.valid is not None), soft_wrap=False)
+    out.print(what_it_took(result), soft_wrap=False)
+
+
+def how_it_ended(result: "Result", has_valid: bool) -> str:
+    """Why training ended, and which weights were kept."""
+    is_older = has_valid and result.best_step < result.steps
+    weights = f" Kept: step {result.best_step:,} of {result.steps:,}, the best in validation." if is_older else ""
+    return f"{result.ended[0].upper()}{result.ended[1:]}.{weights}"
+
+
+def what_it_took(result: "Result") -> str:
+    """The size of the network, the steps and the time."""
+    took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
+    return f"{result.num_params:,} parameters, {result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
