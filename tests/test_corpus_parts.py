@@ -239,7 +239,9 @@ def test_another_language_or_script_at_the_end_is_unlike_the_rest(tmp_path: Path
     assert not notes_of(prepared(tmp_path, english(560), "stream"), "unknown")
 
 
-@pytest.mark.parametrize("name", ["stories.txt", "agreement.txt", "dna.txt", "names.txt", "tunes.abc", "README.md"])
+@pytest.mark.parametrize(
+    "name", ["stories.txt", "agreement.txt", "teddy.txt", "dna.txt", "names.txt", "tunes.abc", "README.md"]
+)
 @pytest.mark.parametrize("unit", ["char", "word"])
 def test_ordinary_text_is_not_said_to_be_unlike(tmp_path: Path, name: str, unit: Unit) -> None:
     corpus = prepared(tmp_path, (ROOT / "data" / name).read_bytes(), "stream", unit=unit)

@@ -1,9 +1,11 @@
-"""The corpora of data/ are what their scripts make, and the grammar's probabilities are true."""
+"""The corpora of data/ are what their scripts make, and the grammars' probabilities are true."""
 
 import csv
+import hashlib
 import importlib.util
 import math
 import re
+from collections import Counter
 from fractions import Fraction
 from pathlib import Path
 from types import ModuleType
@@ -22,7 +24,7 @@ def load(name: str) -> ModuleType:
     return module
 
 
-agreement, dna, names, tunes = map(load, ("agreement", "dna", "names", "tunes"))
+agreement, dna, names, teddy, tunes = map(load, ("agreement", "dna", "names", "teddy", "tunes"))
 
 
 def read(name: str) -> str:
@@ -39,7 +41,7 @@ def read_pairs() -> list[dict[str, str]]:
     return list(csv.DictReader(lines("agreement-pairs.tsv"), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-@pytest.mark.parametrize("script", [agreement, dna, names, tunes], ids=lambda script: script.__name__)
+@pytest.mark.parametrize("script", [agreement, dna, names, teddy, tunes], ids=lambda script: script.__name__)
 def test_each_script_makes_the_files_beside_it_byte_for_byte(script: ModuleType, tmp_path: Path) -> None:
     for name, content in script.files().items():
         (tmp_path / name).write_bytes(content.encode("ascii"))
@@ -167,14 +169,143 @@ def test_held_out_sentences_are_fresh() -> None:
 
 
 def test_readme_gives_the_exact_figures() -> None:
-    entropy, characters = agreement.entropy(), agreement.mean_characters()
     text = read("README.md")
-    for figure in (
-        f"{entropy:.2f} nats per sentence",
-        f"{characters:.2f} characters",
-        f"{entropy / characters:.4f} nats",
-    ):
-        assert figure in text
+    for grammar in (agreement, teddy):
+        entropy, characters = grammar.entropy(), grammar.mean_characters()
+        for figure in (
+            f"{entropy:.2f} nats per sentence",
+            f"{characters:.2f} characters",
+            f"{entropy / characters:.4f} nats",
+        ):
+            assert figure in text
+
+
+# The blanks that only what follows decides
+
+
+def read_blanks() -> list[dict[str, str]]:
+    return list(csv.DictReader(lines("teddy-blanks.tsv"), delimiter="\t", quoting=csv.QUOTE_NONE))
+
+
+def filled(row: dict[str, str], side: str) -> str:
+    return row["sentence"].replace("___", row[side])
+
+
+def test_agreement_is_as_it_always_was() -> None:
+    """Figures that were measured on it are compared with new ones."""
+    digests = {name: hashlib.sha256((DATA / name).read_bytes()).hexdigest()[:16] for name in AGREEMENT}
+    assert digests == AGREEMENT
+
+
+AGREEMENT = {
+    "agreement.py": "1a959829e6c157e1",
+    "agreement.txt": "71d7364a45e35ea4",
+    "agreement-pairs.tsv": "5e3d04411db27a2d",
+}
+
+
+def test_every_beginning_makes_the_right_and_the_wrong_word_equally_probable() -> None:
+    for row in read_blanks():
+        before = row["sentence"].partition("___")[0]
+        right, wrong = (teddy.probability(before + row[side]) for side in ("right", "wrong"))
+        assert 0 < right == wrong, row
+
+
+def test_after_a_key_no_other_word_is_possible() -> None:
+    for row in read_blanks():
+        if row["kind"] == "name":
+            before = row["sentence"].partition(" ___")[0]
+            right, wrong = (teddy.probability(f"{before} {row[side]}") for side in ("right", "wrong"))
+            assert right + wrong == teddy.probability(before), row
+
+
+def test_only_the_deciding_word_decides_and_it_is_as_far_as_said() -> None:
+    for row in read_blanks():
+        words = {side: teddy.words_of(filled(row, side)) for side in ("right", "wrong")}
+        (place,) = (
+            n for n, (right, wrong) in enumerate(zip(words["right"], words["wrong"], strict=True)) if right != wrong
+        )
+        following = [n for n, word in enumerate(words["right"]) if n > place and word != ","]
+        deciding = following[int(row["distance"])]
+        until = [teddy.probability(teddy.written(words[side][:deciding])) for side in ("right", "wrong")]
+        through = [teddy.probability(teddy.written(words[side][: deciding + 1])) for side in ("right", "wrong")]
+        assert 0 < until[0] == until[1], row
+        assert through[0] > through[1] == 0, row
+
+
+def test_right_is_in_the_language_and_wrong_is_not() -> None:
+    for row in read_blanks():
+        assert teddy.log_probability(filled(row, "right")) > -math.inf, row
+        assert teddy.log_probability(filled(row, "wrong")) == -math.inf, row
+
+
+def test_blanks_are_held_out_and_weigh_little() -> None:
+    known = set(lines("teddy.txt"))
+    rows = read_blanks()
+    assert not known & {filled(row, side) for row in rows for side in ("right", "wrong")}
+    assert sum(teddy.probability(filled(row, "right")) for row in rows) < 1e-3
+
+
+def test_blanks_are_twins_so_that_the_beginning_alone_is_right_in_half_of_them() -> None:
+    rows = read_blanks()
+    for first, second in zip(rows[::2], rows[1::2], strict=True):
+        assert (first["right"], first["wrong"]) == (second["wrong"], second["right"])
+        assert first["sentence"].partition("___")[0] == second["sentence"].partition("___")[0]
+        assert (first["distance"], first["kind"]) == (second["distance"], second["kind"])
+
+
+def test_blanks_are_different_and_their_distances_spread() -> None:
+    rows = read_blanks()
+    assert len(rows) == len({filled(row, "right") for row in rows}) > 1000
+    counts = Counter((row["kind"], int(row["distance"])) for row in rows)
+    expected = {(kind, d): 2 * twins for kind, twins in teddy.TWINS_OF_A_KIND.items() for d in teddy.DISTANCES}
+    assert counts == expected | {("name", 0): expected["name", 0] + 2}
+
+
+def test_every_line_of_teddy_has_one_derivation_and_a_probability_near_the_entropy_in_the_mean() -> None:
+    listed = lines("teddy.txt")
+    assert len(listed) == teddy.LINES
+    assert {teddy.derivations(line) for line in listed[:3000]} == {1}
+    assert_mean([-teddy.log_probability(line) for line in listed[:3000]], teddy.entropy())
+    assert_mean([len(line) + 1 for line in listed], teddy.mean_characters())
+
+
+def test_words_of_teddy_are_frequent_and_sentences_neither_short_nor_long() -> None:
+    listed = [teddy.words_of(line) for line in lines("teddy.txt")]
+    counts = Counter(word for words in listed for word in words)
+    assert set(counts) == teddy.VOCABULARY
+    assert 150 < len(counts) < 300
+    assert min(counts.values()) >= 50
+    assert all(6 <= len(words) <= 33 for words in listed)
+
+
+def test_probabilities_of_each_symbol_of_teddy_sum_to_one() -> None:
+    assert all(sum(probability for probability, _ in rules) == 1 for rules in teddy.RULES.values())
+
+
+@pytest.mark.parametrize(
+    ("beginning", "expected"), [("", 1), ("He said, Teddy", None), ("He said, teddy", 0), ("He said Teddy", 0)]
+)
+def test_probability_of_a_beginning(beginning: str, expected: int | None) -> None:
+    found = teddy.probability(beginning)
+    assert found == expected if expected is not None else 0 < found < 1
+
+
+@pytest.mark.parametrize(
+    "sentence",
+    [
+        "",
+        "He said, Teddy bears are on sale",
+        "He said, Teddy bears was a great president.",
+        "He said, Teddy Roosevelt are on sale.",
+        "he said, Teddy bears are on sale.",
+        "She sat in the garden by himself.",
+        "The sheep was on their way to the river.",
+    ],
+)
+def test_outside_the_language_of_teddy(sentence: str) -> None:
+    assert teddy.log_probability(sentence) == -math.inf
+    assert teddy.derivations(sentence) == 0
 
 
 # The others
