@@ -35,7 +35,7 @@ from charlm.settings import ModelSettings, TextSettings, TrainingSettings
 from charlm.system.files import cannot_write
 from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
 from charlm.system.machine import find_machine
-from charlm.text.tokenizer import load_tokenizer
+from charlm.text.tokenizer import check_text_settings, load_tokenizer
 from charlm.training.defaults import decide_architecture, decide_training
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
@@ -137,10 +137,22 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
     if request.tokenizer:
         tokenizer = load_tokenizer(request.tokenizer)
         reading = taken_over(reading, reading_with_tokenizer(request.tokenizer), settings.given)
-    text = settings.text
-    if request.is_cloze and text.vocab_size is not None:
-        text = dataclasses.replace(text, vocab_size=text.vocab_size - 1)  # <mask> is one more symbol
+    text = _without_mask(settings.text) if request.is_cloze else settings.text
     return prepare(request.texts, folder, text, reading, *others, tokenizer, mode=mode)
+
+
+def _without_mask(text: TextSettings) -> TextSettings:
+    """The settings for the tokenizer of a cloze network: `<mask>`, which it does not know, counts in `--vocab-size`."""
+    check_text_settings(text)
+    if text.vocab_size is None:
+        return text
+    smaller = dataclasses.replace(text, vocab_size=text.vocab_size - 1)
+    try:
+        check_text_settings(smaller)
+    except UsageError as error:
+        what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
+        raise UsageError(what, to_do=f"{error.to_do}; <mask> is one more") from error
+    return smaller
 
 
 def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
