@@ -21,6 +21,7 @@ from charlm.tasks.fill_cloze import ClozeFiller
 from tests.conftest import TINY
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
+from tests.test_layers import RUN, loaded_by
 
 __all__ = ["charlm_command"]  # a fixture
 
@@ -256,6 +257,25 @@ def test_given_candidates_are_ranked_and_no_others(runs: Callable[..., Path], by
 
 
 # The command line
+
+
+@pytest.mark.parametrize(
+    ("trained_as", "arguments"),
+    [
+        ({"direction": "both"}, ["fill", "the ___ sees it ."]),
+        ({"direction": "both"}, ["sample", "--suffix", "sees it .", "--length", "9"]),
+        ({"direction": "both"}, ["score", "the cat", "--direction", "backward"]),
+        ({"objective": "cloze"}, ["fill", "the ___ sees it ."]),
+        ({"objective": "cloze"}, ["score", "--pseudo", "the cat"]),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_one_sentence_loads_no_torch(
+    runs: Callable[..., Path], trained_as: dict[str, str], arguments: list[str]
+) -> None:
+    printed, loaded = loaded_by(RUN, *arguments, "--run", str(runs("word", **trained_as)))
+    assert printed.strip()
+    assert "torch" not in loaded
 
 
 @pytest.fixture
