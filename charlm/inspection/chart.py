@@ -38,9 +38,10 @@ class Chart:
     starts_at_zero: bool = False
     """Whether the y axis begins at 0."""
 
-    def style_of(self, line: Line) -> int:
-        """The number of a line's colour and dashes."""
-        return self.lines.index(line) if line.style is None else line.style
+    @property
+    def styled_lines(self) -> list[tuple[int, Line]]:
+        """The lines, each with the number of its colour and dashes."""
+        return [(place if line.style is None else line.style, line) for place, line in enumerate(self.lines)]
 
 
 def pieces(line: Line, is_log_x: bool = False, is_log_y: bool = False) -> Iterator[list[tuple[float, float]]]:
