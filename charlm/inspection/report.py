@@ -86,7 +86,8 @@ def _best_check(history: History) -> str:
     """The best quick check during training."""
     checks = [check for curve in history.curves.values() for check in curve.checks]
     best = min(checks, key=lambda check: _or_inf(check.nats_per_token), default=None)
-    return f"{best.nats_per_token:.4f} nats/token at step {best.step:,}" if best else ""
+    spelling = "without the cost of spelling unknown symbols"
+    return f"{best.nats_per_token:.4f} nats/token at step {best.step:,} ({spelling})" if best else ""
 
 
 def _or_inf(value: float) -> float:
@@ -102,30 +103,32 @@ def _size(tokens: int, unit: str, characters: int = 0) -> str:
 
 def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
     """The rows of what was measured at the end; empty where there is no such figure."""
-    read, per_line = ("each line on its own", "") if is_by_line else ("read as one text", "each line on its own")
-    name = {False: "validation, streamed", True: "validation, cold"}
-    cold = figure(measured.get("valid_cold_nats_per_char"))
-    steps = (measured.get("steps"), measured.get("best_step"))
-    rows = {
-        name[is_by_line]: _per_char_and_token(measured, "valid", read),
-        "training text": _per_token(figure(measured.get("train_nats_per_token")), "without dropout"),
-        "test": _per_token(figure(measured.get("test_nats_per_token")), read),
-        "steps": f"{_count(steps[0])}, the best of them step {_count(steps[1])}" if _count(steps[0]) else "",
+    streamed, cold = ("read as one text", "each line on its own")
+    steps, best = _count(measured.get("steps")), _count(measured.get("best_step"))
+    cold_nats = math.nan if is_by_line else figure(measured.get("valid_cold_nats_per_char"))
+    how = cold if is_by_line else streamed
+    return {
+        f"validation, {'cold' if is_by_line else 'streamed'}": _per_char_and_token(measured, "valid", how),
+        **({} if is_by_line else {"validation, cold": _per_char(cold_nats, cold)}),
+        "test": _per_token(figure(measured.get("test_nats_per_token")), how),
+        "training text": _per_token(figure(measured.get("train_nats_per_token")), f"{how}, without dropout"),
+        "steps": f"{steps}, the best of them step {best}" if steps and best else steps,
         "tokens read in training": _count(measured.get("tokens_seen")),
         "time": _seconds(figure(measured.get("seconds")), figure(measured.get("training_seconds"))),
         "ended": str(measured.get("ended") or ""),
     }
-    if per_line and math.isfinite(cold):
-        rows[name[True]] = f"{cold:.4f} nats/char, {cold / math.log(2):.4f} bits/char ({per_line})"
-    return rows
 
 
 def _per_char_and_token(measured: Mapping[str, Any], part: str, how: str) -> str:
-    nats = figure(measured.get(f"{part}_nats_per_char"))
+    per_char = _per_char(figure(measured.get(f"{part}_nats_per_char")))
+    per_token = _per_token(figure(measured.get(f"{part}_nats_per_token")), how)
+    return ", ".join(filter(None, (per_char, per_token)))
+
+
+def _per_char(nats: float, how: str = "") -> str:
     if not math.isfinite(nats):
         return ""
-    per_token = figure(measured.get(f"{part}_nats_per_token"))
-    return f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char, {_per_token(per_token, how)}"
+    return f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char" + (f" ({how})" if how else "")
 
 
 def _per_token(nats: float, how: str) -> str:
@@ -178,7 +181,7 @@ def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig) -> Iterat
         return
     by_line = config.training.mode == "sentence" or config.corpus.split == "lines"
     most, least = extremes(find_passages(lm, _validation_part(lm, run), by_line), NUM_PASSAGES)
-    yield paragraph("The darker, the more surprising. Shades by surprisal, -log p of a token, in nats:", True)
+    yield paragraph("The stronger the colour, the more surprising. Surprisal is -log p of a token, in nats:", True)
     yield _legend()
     for title, passages in (("Most surprising", most), ("Least surprising", least)):
         if passages:
