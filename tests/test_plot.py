@@ -2,11 +2,16 @@
 
 import json
 import math
+import os
+import pty
 import re
 import signal
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,6 +32,7 @@ from charlm.inspection.page import charts_page
 from charlm.inspection.svg import to_svg, to_svg_of_all
 from charlm.inspection.terminal import to_text
 from charlm.inspection.writing import write_charts
+from charlm.runs.lock import HOLDER, is_held, writing
 from tests.logs import FINISHED, Record, a_run, check, step, write_log
 from tests.test_cli import Charlm, charlm, process, records
 from tests.test_layers import RUN, loaded_by
@@ -200,6 +206,15 @@ def test_a_long_line_keeps_its_peaks_and_its_gaps() -> None:
     assert 9.0 in thin.y
     assert any(map(math.isnan, thin.y))
     assert len(to_svg(Chart("", "step", "loss", (Line("", range(100_000), y),)))) < 50_000
+
+
+def test_a_long_noisy_line_is_drawn_as_means(tmp_path: Path) -> None:
+    chart = a_loss([step(n, 2.0 + n % 2) for n in range(1, 2001)], tmp_path / "run")
+    assert len(chart.lines[0].y) == 2000
+    thin = thinned(chart.lines[0], 1000)
+    assert len(thin.y) == 400
+    assert max(thin.y) - min(thin.y) < 0.5
+    assert "means of neighbouring steps" in chart.notes[0]
 
 
 # SVG and HTML
@@ -487,6 +502,47 @@ def test_following_ends_when_nobody_trains(tmp_path: Path) -> None:
     assert 20 < training.now < 40
 
 
+def test_who_holds_a_run_is_seen_without_asking_for_its_lock(tmp_path: Path) -> None:
+    assert not is_held(tmp_path)
+    with writing(tmp_path):
+        assert is_held(tmp_path)
+        note = (tmp_path / HOLDER).read_text()
+    assert not is_held(tmp_path)
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for left_behind, is_believed in (
+        (note.replace(str(os.getpid()), str(ended.pid)), False),
+        (f"process {ended.pid} on another machine", True),
+        (f"process {10**17} on {socket.gethostname()}", False),
+        ("nonsense", False),
+    ):
+        (tmp_path / HOLDER).write_text(left_behind)
+        assert is_held(tmp_path) == is_believed, left_behind
+
+
+@pytest.mark.parametrize("what", ["loss", "all"])
+def test_following_draws_on_a_terminal(a_place: Path, what: str) -> None:
+    a_run(Path("runs/a"), FALLING)
+    ours, theirs = pty.openpty()
+    command = [sys.executable, "-m", "charlm", "plot", "a", "--follow", "--what", what]
+    environment = {**os.environ, "COLUMNS": "60", "LINES": "40", "TERM": "xterm-256color"}
+    with subprocess.Popen(command, stdout=theirs, stderr=subprocess.PIPE, env=environment) as following:
+        os.close(theirs)
+        printed = b""
+        with suppress(OSError):  # which a terminal raises at its end
+            while block := os.read(ours, 4096):
+                printed += block
+        assert following.wait(timeout=60) == 0
+        assert following.stderr
+        assert b"all steps done" in following.stderr.read()
+    os.close(ours)
+    redrawn = re.sub(r"\x1b\[2K|\x1b\[1A", "\n", printed.decode())
+    text = re.sub(r"\x1b\[[\d;?]*[a-zA-Z]|\r", "", redrawn)
+    assert "Loss (nats per token)" in text
+    assert ("Speed" in text) == (what == "all")
+    assert max(map(cell_len, text.split("\n"))) <= 60
+
+
 @pytest.mark.parametrize("options", [[], ["--json"], ["-o", "F.svg"]], ids=" ".join)
 def test_following_prints_new_figures_line_by_line(charlm: Charlm, options: list[str]) -> None:
     a_run(Path("runs/a"), FALLING)
@@ -517,8 +573,6 @@ def test_following_a_real_training(charlm: Charlm) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_ends_following_quietly(charlm: Charlm, number: signal.Signals) -> None:
-    from charlm.runs.lock import writing
-
     a_run(Path("runs/a"), [step(1)])
     with writing(Path("runs/a")):  # as a training does
         following = process("plot", "a", "--follow", text=True)

@@ -142,7 +142,8 @@ class _Drawing:
         for tick, label in zip(self.x_axis.ticks, self.x_axis.labels, strict=True):
             x = self._x(tick)
             yield f'<path class="axis" d="M{x:.1f} {self.bottom}v5"/>'
-            yield _text(label, x, self.bottom + 19, anchor="middle")
+            inside = min(x, WIDTH - 2 - LETTER_WIDTH * len(label) / 2)
+            yield _text(label, inside, self.bottom + 19, anchor="middle")
         yield f'<path class="axis" fill="none" d="M{self.left:.1f} {self.top}V{self.bottom}H{self.right}"/>'
         yield _text(self.chart.x_label, (self.left + self.right) / 2, self.bottom + 37, anchor="middle")
         middle = (self.top + self.bottom) / 2
