@@ -1,5 +1,8 @@
 """`charlm plot`: curves of one or several trainings, on the terminal or in a file. Runs without torch."""
 
+import dataclasses
+import math
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -94,8 +97,6 @@ def _columns() -> int:
 
 def _is_ascii() -> bool:
     """Whether stdout cannot show braille: for its encoding, or as the console of Linux, which has no such letters."""
-    import os
-
     from charlm.inspection.terminal import ALL_CHARACTERS
 
     try:
@@ -113,8 +114,6 @@ def _as_json(chart: "Chart") -> dict[str, Any]:
 
 
 def _finite(values: Sequence[float]) -> list[float | None]:
-    import math
-
     return [value if math.isfinite(value) else None for value in values]
 
 
@@ -187,8 +186,6 @@ class _NewFigures:
             self._printed[curve.name] = points
 
     def _print(self, name: str, point: "Step | Check") -> None:
-        import dataclasses
-
         if self._json:
             figures = {key: _finite([value])[0] for key, value in dataclasses.asdict(point).items()}
             write_json({"run": name, "event": type(point).__name__.lower(), **figures})

@@ -36,11 +36,13 @@ def _styles() -> str:
         ".chart{font:12px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif}"
         ".chart .paper{fill:#fff}.chart text{fill:#222}.chart .title{font-size:15px;font-weight:600}"
         ".chart .grid{stroke:#ddd}.chart .axis{stroke:#666}.chart .level{stroke:#666;stroke-dasharray:4 3}"
+        ".chart .on-lines{stroke:#fff;stroke-width:4px;paint-order:stroke}"
         ".chart .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:butt}"
         ".chart .mark{fill:#fff;stroke:currentColor;stroke-width:1.6}.chart .dot{fill:currentColor;stroke:none}"
         f"{light}{dashes}"
         "@media (prefers-color-scheme:dark){.chart .paper{fill:#16181c}.chart text{fill:#ddd}"
-        f".chart .grid{{stroke:#363a42}}.chart .axis,.chart .level{{stroke:#999}}.chart .mark{{fill:#16181c}}{dark}}}"
+        ".chart .grid{stroke:#363a42}.chart .axis,.chart .level{stroke:#999}.chart .mark{fill:#16181c}"
+        f".chart .on-lines{{stroke:#16181c}}{dark}}}"
     )
 
 
@@ -155,7 +157,7 @@ class _Drawing:
             return
         y = self.bottom - place * PLOT_HEIGHT
         yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
-        yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, anchor="end")
+        yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
 
     def _line(self, style: int, line: Line) -> Iterator[str]:
         whole = list(pieces(line, self.chart.is_log_x, self.chart.is_log_y))
