@@ -202,6 +202,16 @@ def test_no_text_controls_a_terminal(text: str, width: int) -> None:
     assert max(map(cell_len, shown.split("\n"))) <= width
 
 
+@pytest.mark.parametrize("level", [0.5, 0.0, -1.0, 99.0, math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize("is_log", [False, True])
+def test_a_level_is_drawn_if_it_can_be(level: float, is_log: bool) -> None:
+    line = Line("a", [1, 2], [0.25, 0.75])
+    chart = Chart("t", "x", "y", (line,), is_log_y=is_log, thresholds=(("best", level),))
+    can_be = math.isfinite(level) and (level > 0 or not is_log)
+    assert ("best: " in to_svg(chart)) == can_be
+    assert ("╌╌╌" in to_text(chart, 60, 12).plain) == can_be
+
+
 def test_a_chart_without_points_is_empty_but_whole() -> None:
     chart = Chart("Loss", "step", "loss", (Line("a", [1], [math.nan]), Line("b", [], [])))
     assert "Loss" in to_text(chart, 60, 12).plain

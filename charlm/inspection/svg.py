@@ -1,5 +1,6 @@
 """Charts as SVG: one file that needs nothing else, on light and dark backgrounds and in print."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -119,10 +120,15 @@ class _Drawing:
         for entry in self.entries:
             yield from self._entry(entry)
         yield from self._axes()
-        for name, level in self.chart.thresholds:
-            yield from self._level(name, level)
+        levels = [
+            (name, level, y) for name, level in self.chart.thresholds if (y := self._y_of_level(level)) is not None
+        ]
+        for _, _, y in levels:
+            yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
         for style, line in self.chart.styled_lines:
             yield from self._line(style, thinned(line, MAX_POINTS))
+        for name, level, y in levels:
+            yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
         for place, note in enumerate(self.notes):
             yield _text(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
 
@@ -152,12 +158,11 @@ class _Drawing:
         turned = f'transform="rotate(-90 16 {middle:.1f})"'
         yield _text(self.chart.y_label, 16, middle, anchor="middle", more=turned)
 
-    def _level(self, name: str, level: float) -> Iterator[str]:
-        if not 0 <= (place := self.y_axis.place(level) if level > 0 or not self.y_axis.is_log else -1.0) <= 1:
-            return
-        y = self.bottom - place * PLOT_HEIGHT
-        yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
-        yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
+    def _y_of_level(self, level: float) -> float | None:
+        """Where a level lies, if it can be drawn."""
+        if not math.isfinite(level) or (self.y_axis.is_log and level <= 0):
+            return None
+        return self._y(level) if 0 <= self.y_axis.place(level) <= 1 else None
 
     def _line(self, style: int, line: Line) -> Iterator[str]:
         whole = list(pieces(line, self.chart.is_log_x, self.chart.is_log_y))

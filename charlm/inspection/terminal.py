@@ -1,5 +1,6 @@
 """Charts as text for a terminal: curves of braille dots, or of letters where a terminal has no braille."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -98,7 +99,7 @@ class _Drawing:
             self._letters(place, color, cells)
 
     def _level(self, level: float) -> None:
-        if self.y_axis.is_log and level <= 0:
+        if not math.isfinite(level) or (self.y_axis.is_log and level <= 0):
             return
         row = self._row(self.y_axis.place(level))
         if 0 <= row < self.num_rows:
