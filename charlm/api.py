@@ -15,6 +15,8 @@ from charlm.scoring.scores import TokenScore as TokenScore
 from charlm.settings import Device, Direction, FillBy, Precision
 
 if TYPE_CHECKING:
+    from charlm.inspection.chart import Chart
+    from charlm.inspection.curves import Over
     from charlm.lifecycle.request import TrainRequest
     from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Instruments, Session
@@ -146,3 +148,35 @@ def draft_training(request: "TrainRequest", instruments: "Instruments | None" = 
 
     with draft_session(request, instruments or Instruments()) as session:
         yield session
+
+
+def plot(
+    runs: str | Path | Sequence[str | Path],
+    path: str | Path | None = None,
+    *,
+    what: Sequence[str] = ("loss",),
+    over: "Over" = "steps",
+) -> "list[Chart]":
+    """Charts of what trainings have logged, which `charlm plot` draws; with `path` they are written there as well.
+
+    `what` has "loss", "learning-rate", "gradient-norm" or "speed", or "all". The path ends with .svg, .html or .png.
+    Raises UsageError for a wrong name, RunError for a run that is damaged or has logged nothing, and ResourceError.
+    """
+    from charlm.inspection import curves
+    from charlm.inspection.writing import check_form, write_charts
+
+    quantities = curves.chosen(what)
+    if path is not None:
+        check_form(Path(path))
+    found = [find_run(str(run)) for run in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    charts = curves.plot(found, quantities, over)
+    if path is not None:
+        write_charts(charts, Path(path), curves.title_of(found))
+    return charts
+
+
+def report(run: str | Path, path: str | Path) -> None:
+    """Write the page on a run that `charlm report` writes. Raises UsageError, RunError and ResourceError."""
+    from charlm.inspection.report import report
+
+    report(find_run(str(run)), Path(path))

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from charlm.cli.app import main
-from charlm.cli.console import literal, visible
+from charlm.cli.console import literal
 from charlm.errors import RunError
+from charlm.text.visible import visible
 from tests.conftest import TINY
 from tests.mutations import reseal
 
@@ -62,6 +63,8 @@ def test_what_steers_a_terminal_is_shown_by_its_escape() -> None:
         ("info",),
         ("info", "RUN"),
         ("verify", "RUN"),
+        ("plot", "RUN", "--what", "all"),
+        ("plot", "RUN", "--follow"),
         ("score", "--run", "RUN", MARKUP, STEERING),
         ("score", "--run", "RUN", "--per-token", STEERING + MARKUP),
         ("score", "--run", "RUN", "--next", "20"),
