@@ -7,10 +7,11 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, say_which, text_fields, visible, write_json
+from charlm.cli.console import out, say, say_which, text_fields, write_json
 from charlm.cli.typed import typed_text
 from charlm.settings import FillBy
 from charlm.system.machine import one_thread_for_numpy
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.tasks.fill import Filling

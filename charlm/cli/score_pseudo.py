@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, say_which, text_fields, visible, write_json
+from charlm.cli.console import out, say, say_which, text_fields, write_json
 from charlm.cli.typed import read_escapes
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.scoring.cloze import ClozeModel, PseudoScore
