@@ -21,7 +21,7 @@ from charlm.scoring.predictor import DeferredPredictor, Predictor
 from charlm.scoring.reading import Reading
 from charlm.settings import Device, Precision
 from charlm.system.machine import cores, find_device, may_have_gpu
-from charlm.text.tokenizer import load_tokenizer
+from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,18 @@ def load_model(
         _check_choice("engine", engine, tuple(ENGINES))
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
+    config, tokenizer, weights = open_model(run)
+    trained = Trained(config.architecture, weights, run.path, device, precision, threads or cores())
+    predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
+    has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
+    is_best = engine is not None or (trained.can_compile and has_no_gpu)
+    batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
+    reading = Reading(config.reading, tokenizer)
+    return LanguageModel(tokenizer, predictor, batch_predictor, reading, run.path, trained.threads)
+
+
+def open_model(run: RunDirectory) -> tuple[RunConfig, Tokenizer, Mapping[str, NDArray[Any]]]:
+    """The configuration, the tokenizer and the best weights of a language model. Raises RunError."""
     config = read_config(run)
     config.check_kind("language_model", run.path)
     tokenizer = load_tokenizer(run.path)
@@ -66,14 +78,7 @@ def load_model(
         raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
     if not run.has(BEST):
         raise _nothing_saved(run, config)
-    best = load_best(run, config.architecture)
-    trained = Trained(config.architecture, best.tensors, run.path, device, precision, threads or cores())
-    predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
-    has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
-    is_best = engine is not None or (trained.can_compile and has_no_gpu)
-    batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
-    reading = Reading(config.reading, tokenizer)
-    return LanguageModel(tokenizer, predictor, batch_predictor, reading, run.path, trained.threads)
+    return config, tokenizer, load_best(run, config.architecture).tensors
 
 
 def load_best(run: RunDirectory, architecture: Architecture) -> Weights:
