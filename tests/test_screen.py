@@ -20,9 +20,9 @@ from typer.testing import CliRunner
 
 import charlm
 from charlm.cli.app import app, main
-from charlm.cli.console import visible, visible_symbol
 from charlm.cli.progress import Figures
 from charlm.settings import SETTINGS
+from charlm.text.visible import visible, visible_symbol
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import Evaluated, Sampled, StepDone
 from tests.conftest import TINY, english

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from charlm.cli.app import main
-from charlm.cli.console import literal, visible
+from charlm.cli.console import literal
 from charlm.errors import RunError
+from charlm.text.visible import visible
 from tests.conftest import TINY
 from tests.mutations import reseal
 

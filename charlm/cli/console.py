@@ -6,7 +6,6 @@ import os
 import re
 import signal
 import sys
-import unicodedata
 from collections.abc import Iterator
 from contextlib import contextmanager
 from io import TextIOWrapper
@@ -18,6 +17,7 @@ from rich.markup import escape
 
 from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
 from charlm.system.memory import is_out_of_memory
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.network.architecture import Architecture
@@ -25,12 +25,6 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = 1
 SURROGATES = "surrogateescape"
 NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # lone surrogates, which stand for bytes that are not UTF-8
-CONTROLS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff"
-ZERO_WIDTH = r"\xad\u061c\u180e\u200b\u200e\u200f\u2060-\u2064\ufeff"  # without joiners: they shape their neighbours
-ESCAPED = re.compile(f"[{CONTROLS}{ZERO_WIDTH}]")
-BLANK = re.compile("[\u115f\u1160\u2800\u3164\uffa0]")  # to Unicode they are letters and signs, but they show nothing
-BLANK_MARKS = re.compile("[\u034f\u17b4\u17b5\u180b-\u180d\ufe00-\ufe0f\U000e0100-\U000e01ef]")
-DOTTED_CIRCLE = "\u25cc"
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # JSON allows them unescaped, but a terminal obeys them
 MAX_DECIMAL_PERPLEXITY = 1e6  # larger ones are written as powers of ten
 DEFAULT_COLUMNS = 160  # of a table that does not go to a terminal
@@ -110,46 +104,9 @@ def write_text(text: str, flush: bool = False) -> None:
         sys.stdout.flush()
 
 
-def visible(text: str) -> str:
-    """A text that is safe to print on a terminal, with escapes for what could control it and for what has no width.
-
-    Escaped are control characters except newline and tab, marks that change the direction of writing, the byte order
-    mark, soft hyphens, and lone surrogates.
-    """
-    return ESCAPED.sub(lambda found: _escape(found[0]), text)
-
-
 def literal(text: str) -> str:
     """A text that is safe to print on a rich console: as `visible` makes it, and with nothing that counts as markup."""
     return escape(visible(text))
-
-
-def visible_symbol(symbol: str) -> str:
-    """A token as all tables show it: quoted, with escapes, if something in it cannot be seen.
-
-    Spaces can be seen between other characters, but not at an end. A combining mark that has no character to combine
-    with is put on a dotted circle.
-    """
-    shown, follows_a_base = "", False
-    for character in symbol:
-        drawn = _drawn(character, follows_a_base)
-        shown, follows_a_base = shown + drawn, drawn.endswith(character) and character != " "
-    is_plain = shown == symbol and symbol == symbol.strip() and symbol != ""
-    return symbol if is_plain else f"'{shown}'"
-
-
-def _drawn(character: str, follows_a_base: bool) -> str:
-    if unicodedata.category(character) in ("Mn", "Me"):
-        if follows_a_base:
-            return character
-        return _escape(character) if BLANK_MARKS.match(character) else DOTTED_CIRCLE + character
-    return character if character.isprintable() and not BLANK.match(character) else _escape(character)
-
-
-def _escape(character: str) -> str:
-    r"""The escape of a character: \xe9 for a byte that is not UTF-8, the code point for all others."""
-    is_byte = "\udc80" <= character <= "\udcff"
-    return rf"\x{ord(character) - 0xDC00:02x}" if is_byte else character.encode("unicode_escape").decode("ascii")
 
 
 def perplexity(nats_per_token: float, digits: int) -> str:

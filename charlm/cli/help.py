@@ -34,6 +34,8 @@ VALUES_OF_OPTIONS = {
     "encoding": "NAME",
     "include": "PATTERN",
     "exclude": "PATTERN",
+    "output": "FILE",
+    "what": "NAME",
 }
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]

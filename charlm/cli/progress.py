@@ -9,10 +9,11 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
-from charlm.cli.console import err, visible, write_json
+from charlm.cli.console import err, write_json
 from charlm.corpus.store import Header
 from charlm.lifecycle.session import Session
 from charlm.scoring.spelling import spelling_nats
+from charlm.text.visible import visible
 from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sampled, Skipped, StepDone
 
 SECONDS_BETWEEN_LINES = 5.0

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import out, say, say_which, text_fields, visible, write_json, write_text
+from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.errors import UsageError
 from charlm.settings import Precision
 from charlm.system.machine import one_thread_for_numpy
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import literal, out, perplexity, say, visible, visible_symbol, write_text
+from charlm.cli.console import literal, out, perplexity, say, write_text
 from charlm.runs.finding import short_names as names_of
+from charlm.text.visible import visible, visible_symbol
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore

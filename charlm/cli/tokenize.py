@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from charlm.cli.console import out, say, text_fields, visible_symbol, write_json
+from charlm.cli.console import out, say, text_fields, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.errors import UsageError
 from charlm.settings import (
@@ -24,6 +24,7 @@ from charlm.settings import (
     gather,
     unknown_variables,
 )
+from charlm.text.visible import visible_symbol
 
 if TYPE_CHECKING:
     from charlm.corpus.prepare import PreparedCorpus

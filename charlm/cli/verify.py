@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.text import Text
 
-from charlm.cli.console import out, visible, write_json
+from charlm.cli.console import out, write_json
 from charlm.errors import RunError
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.lifecycle.verification import Checked

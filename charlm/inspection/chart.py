@@ -1,7 +1,10 @@
 """What a chart shows. It is drawn as SVG, HTML, PNG or text by the other modules of this folder."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+MAX_FIGURE = 1e300  # a larger number in a file is no measurement, and could not be subtracted from another one
 
 
 @dataclass(frozen=True)
@@ -12,6 +15,10 @@ class Line:
     x: Sequence[float]
     y: Sequence[float]
     is_points: bool = False
+    has_marks: bool = False
+    """Whether each point of the line has a mark."""
+    style: int | None = None
+    """The number of its colour and dashes, which several lines can share; None means its place in the chart."""
 
 
 @dataclass(frozen=True)
@@ -28,3 +35,50 @@ class Chart:
     """Named values of y, drawn as horizontal lines."""
     notes: tuple[str, ...] = ()
     """Sentences under the chart."""
+    starts_at_zero: bool = False
+    """Whether the y axis begins at 0."""
+
+    def style_of(self, line: Line) -> int:
+        """The number of a line's colour and dashes."""
+        return self.lines.index(line) if line.style is None else line.style
+
+
+def pieces(line: Line, is_log_x: bool = False, is_log_y: bool = False) -> Iterator[list[tuple[float, float]]]:
+    """The points of a line in pieces without a gap.
+
+    A gap is a point that cannot be drawn: it has a number that is not finite, or none that a logarithmic axis has.
+    """
+    piece: list[tuple[float, float]] = []
+    for x, y in zip(line.x, line.y, strict=True):
+        if _can_be_drawn(x, is_log_x) and _can_be_drawn(y, is_log_y):
+            piece.append((float(x), float(y)))
+        elif piece:
+            yield piece
+            piece = []
+    if piece:
+        yield piece
+
+
+def _can_be_drawn(value: float, is_log: bool) -> bool:
+    return math.isfinite(value) and abs(value) <= MAX_FIGURE and not (is_log and value <= 0)
+
+
+def thinned(line: Line, max_points: int) -> Line:
+    """A line with at most about `max_points` points: of each group of neighbours the lowest and the highest, and gaps.
+
+    So it looks the same where there are more points than can be told apart; a peak of one point stays.
+    """
+    if len(line.x) <= max_points:
+        return line
+    size = math.ceil(2 * len(line.x) / max_points)
+    kept = [place for start in range(0, len(line.x), size) for place in _extremes(line.y, start, size)]
+    return replace(line, x=[line.x[place] for place in kept], y=[line.y[place] for place in kept])
+
+
+def _extremes(values: Sequence[float], start: int, size: int) -> list[int]:
+    """The places of the lowest and the highest of some values, and of the first that is not finite, in order."""
+    places = range(start, min(start + size, len(values)))
+    finite = [place for place in places if math.isfinite(values[place])]
+    gap = [place for place in places if not math.isfinite(values[place])][:1]
+    ends = [min(finite, key=values.__getitem__), max(finite, key=values.__getitem__)] if finite else []
+    return sorted({*ends, *gap})

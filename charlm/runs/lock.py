@@ -1,6 +1,7 @@
 """The lock of a run's folder: only one process at a time may write there."""
 
 import os
+import re
 import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -42,6 +43,23 @@ def writing(folder: Path) -> Iterator[None]:
             os.unlink(HOLDER, dir_fd=descriptor)
         os.close(descriptor)
         lock.release()
+
+
+def is_held(folder: Path) -> bool:
+    """Whether a process trains this run, as far as can be seen without asking for the lock.
+
+    Of a process on another machine it is believed as long as its note is there, which a killed one leaves behind.
+    """
+    found = re.fullmatch(r"process (\d{1,18}) on (.*)", _holder(folder), re.DOTALL)
+    if not found or found[2] != socket.gethostname():
+        return bool(found)
+    try:
+        os.kill(int(found[1]), 0)  # sends nothing
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _holder(folder: Path) -> str:

@@ -1,0 +1,250 @@
+"""A report on a run: one page of HTML with its figures, curves, samples and passages, and how to make it again."""
+
+import dataclasses
+import math
+import shlex
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus.parts import VALID
+from charlm.corpus.store import IdsFile
+from charlm.errors import RunError
+from charlm.inspection.curves import QUANTITIES, charts_of, figure, read_history
+from charlm.inspection.page import figure as chart_figure
+from charlm.inspection.page import heading, paragraph, table, to_page, verbatim
+from charlm.inspection.passages import Passage, extremes, find_passages
+from charlm.inspection.svg import safe
+from charlm.inspection.writing import check_form
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import RunDirectory
+from charlm.sampling.generate import Ending
+from charlm.sampling.strategies import Strategy
+from charlm.scoring.language_model import LanguageModel
+from charlm.scoring.loading import load_model
+from charlm.scoring.metrics import perplexity
+from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, flag
+from charlm.system.files import write_atomically
+
+FORMS = (".html",)
+TEMPERATURES = (0.0, 0.5, 0.8, 1.0, 1.2)
+SEED = 1
+SAMPLE_TOKENS = {"char": 300, "byte": 300, "word": 80, "subword": 100}
+NUM_LINES = 5  # sampled at each temperature, of a model that was trained on single lines
+NUM_PASSAGES = 4  # of each kind
+SHADES = (0.1, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
+"""From how many nats on a piece of text has the next darker shade."""
+STYLES = """
+.passage { margin: .6rem 0 1rem }
+.passage span, .shades span { padding: 1px 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }
+.shades span { padding: 1px 6px; margin-right: 2px; white-space: nowrap; display: inline-block }
+""" + "\n".join(f".s{shade} {{ background: rgb(213 94 0 / {shade * 10}%) }}" for shade in range(1, len(SHADES) + 1))
+
+
+def report(run: Path, output: Path) -> None:
+    """Write a report on a run. Raises UsageError for another form than HTML, RunError and ResourceError."""
+    check_form(output, FORMS)
+    write_atomically(output, make_report(run).encode())
+
+
+def make_report(path: Path) -> str:
+    """The page itself. Raises RunError when the run is damaged, or has no weights yet."""
+    run = RunDirectory(path)
+    config, lm = read_config(run), load_model(run)
+    parts = [
+        *_figures(run, config),
+        *_curves(path),
+        *_samples(lm, config),
+        *_passages(lm, run, config),
+        *_settings(config),
+        *_how_to_make_it_again(config),
+    ]
+    return to_page(f"Report on {path}", parts, STYLES)
+
+
+def _figures(run: RunDirectory, config: RunConfig) -> Iterator[str]:
+    measured: Mapping[str, Any] = {}
+    for record in run.log.records():
+        measured = record if record.get("event") == "Measured" else measured
+    corpus, model = config.corpus, config.architecture
+    unit = f"{corpus.unit} tokens"
+    yield heading("Figures")
+    if not measured:
+        yield paragraph("This run has not been measured: its training goes on, or was interrupted.")
+    rows = {
+        **_measured(measured, is_by_line=config.training.mode == "sentence"),
+        "parameters": f"{model.num_params:,}",
+        "vocabulary": f"{model.vocab_size:,} types",
+        "text to train on": f"{corpus.train_tokens:,} {unit}, {corpus.train_characters:,} characters",
+        "validation text": f"{corpus.valid_tokens:,} {unit}" if corpus.valid_tokens else "none",
+        "created": config.created,
+    }
+    yield table({name: value for name, value in rows.items() if value})
+    yield paragraph("Lower is better for nats, bits and perplexity. A nat is 1.44 bits.", is_quiet=True)
+
+
+def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
+    """The rows of what was measured at the end; empty where there is no such figure."""
+    read, per_line = ("each line on its own", "") if is_by_line else ("read as one text", "each line on its own")
+    name = {False: "validation, streamed", True: "validation, cold"}
+    cold = figure(measured.get("valid_cold_nats_per_char"))
+    steps = (measured.get("steps"), measured.get("best_step"))
+    rows = {
+        name[is_by_line]: _per_char_and_token(measured, "valid", read),
+        "training text": _per_token(figure(measured.get("train_nats_per_token")), "without dropout"),
+        "test": _per_token(figure(measured.get("test_nats_per_token")), read),
+        "steps": f"{_count(steps[0])}, the best of them step {_count(steps[1])}" if _count(steps[0]) else "",
+        "tokens read in training": _count(measured.get("tokens_seen")),
+        "time": _seconds(figure(measured.get("seconds")), figure(measured.get("training_seconds"))),
+        "ended": str(measured.get("ended") or ""),
+    }
+    if per_line and math.isfinite(cold):
+        rows[name[True]] = f"{cold:.4f} nats/char, {cold / math.log(2):.4f} bits/char ({per_line})"
+    return rows
+
+
+def _per_char_and_token(measured: Mapping[str, Any], part: str, how: str) -> str:
+    nats = figure(measured.get(f"{part}_nats_per_char"))
+    if not math.isfinite(nats):
+        return ""
+    per_token = figure(measured.get(f"{part}_nats_per_token"))
+    return f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char, {_per_token(per_token, how)}"
+
+
+def _per_token(nats: float, how: str) -> str:
+    if not math.isfinite(nats):
+        return ""
+    return f"{nats:.4f} nats/token, perplexity {perplexity(nats):,.4g} ({how})"
+
+
+def _count(value: object) -> str:
+    return f"{value:,}" if type(value) is int else ""
+
+
+def _seconds(command: float, training: float) -> str:
+    if not math.isfinite(command):
+        return ""
+    return f"{command:,.0f} s" + (f", {training:,.0f} s of them training" if math.isfinite(training) else "")
+
+
+def _curves(path: Path) -> Iterator[str]:
+    yield heading("Curves")
+    history = read_history(path)
+    if history.is_empty:
+        yield paragraph("The log of this run has no steps.")
+        return
+    for chart in charts_of([history], QUANTITIES, "steps"):
+        yield chart_figure(chart)
+
+
+def _samples(lm: LanguageModel, config: RunConfig) -> Iterator[str]:
+    """Texts that the model writes, the same ones each time."""
+    yield heading("Samples")
+    yield paragraph(f"Written from the start of a line, with seed {SEED}. Escapes stand for what cannot be seen.", True)
+    is_by_line = config.training.mode == "sentence"
+    ending = Ending(length=SAMPLE_TOKENS[config.text.unit], until_eos=is_by_line)
+    for temperature in TEMPERATURES:
+        strategy = Strategy(temperature=temperature)
+        count = NUM_LINES if is_by_line and temperature else 1
+        samples = lm.sample_many("", strategy, ending, count, seed=SEED)
+        yield heading(f"temperature {temperature:g}" if temperature else "temperature 0 (arg max)", 3)
+        yield verbatim("\n".join(sample.text for sample in samples))
+
+
+def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig) -> Iterator[str]:
+    """The most and the least surprising passages of the validation part, or why there are none."""
+    yield heading("Passages of the validation text")
+    if not config.corpus.valid_tokens:
+        yield paragraph("This run kept no text for validation.")
+        return
+    if not (run.corpus / VALID).exists():
+        yield paragraph("The validation text is not here: the folder corpus/ of the run has been removed.")
+        return
+    by_line = config.training.mode == "sentence" or config.corpus.split == "lines"
+    most, least = extremes(find_passages(lm, _validation_part(lm, run), by_line), NUM_PASSAGES)
+    yield paragraph("The darker, the more surprising. Shades by surprisal, -log p of a token, in nats:", True)
+    yield _legend()
+    for title, passages in (("Most surprising", most), ("Least surprising", least)):
+        if passages:
+            yield heading(title, 3)
+            yield from map(_shaded, passages)
+
+
+def _validation_part(lm: LanguageModel, run: RunDirectory) -> IdsFile:
+    """The ids of the validation part. Raises RunError when they are damaged, or not of this run's tokenizer."""
+    part = IdsFile.open(run.corpus / VALID)
+    if part.header.tokenizer_sha256 != lm.tokenizer.sha256():
+        raise RunError("these ids were made by another tokenizer", str(part.path), "restore them from a copy")
+    part.verify(lm.tokenizer.vocab_size, lm.tokenizer.eos_id)
+    return part
+
+
+def _legend() -> str:
+    names = [f"under {SHADES[0]:g}", *(f"{low:g} to {high:g}" for low, high in pairwise(SHADES))]
+    names.append(f"{SHADES[-1]:g} or more")
+    shades = "".join(f'<span class="s{shade}">{name}</span>' for shade, name in enumerate(names))
+    return f'<p class="shades">{shades}</p>'
+
+
+def _shaded(passage: Passage) -> str:
+    """A passage whose pieces are shaded by their surprisal; the pointer over a piece shows its nats."""
+    spans = []
+    for piece in passage.pieces:
+        shade = sum(piece.nats >= limit for limit in SHADES)
+        text = safe(piece.text.replace("\n", "↵\n"))
+        spans.append(f'<span class="s{shade}" title="{piece.nats:.2f} nats">{text}</span>')
+    caption = f"{passage.nats_per_char:.3f} nats/char, {passage.num_characters:,} characters"
+    return f'<figure class="passage"><pre>{"".join(spans)}</pre><figcaption>{caption}</figcaption></figure>'
+
+
+def _settings(config: RunConfig) -> Iterator[str]:
+    """Every setting with its value."""
+    groups = {
+        "Model": dataclasses.asdict(config.architecture),
+        "Text": dataclasses.asdict(config.text),
+        "Reading": dataclasses.asdict(config.reading),
+        "Training": dataclasses.asdict(config.training),
+    }
+    yield heading("Settings")
+    for title, group in groups.items():
+        values = {name.replace("_", " "): value for name, value in group.items()}
+        yield heading(title, 3)
+        yield table({name: str(value) for name, value in values.items() if value is not None})
+    yield heading("Versions", 3)
+    yield table({"charlm": config.charlm, **config.versions})
+
+
+def _how_to_make_it_again(config: RunConfig) -> Iterator[str]:
+    """The command line of the run, or one with the same settings, and which texts it was given."""
+    yield heading("Make it again")
+    if config.command:
+        yield verbatim(config.command)
+        yield paragraph("Settings from CHARLM_* variables or a --config file are in the tables above.", True)
+    else:
+        yield paragraph("This run was made from Python. This command has the same settings:")
+        yield verbatim(shlex.join(["charlm", "train", config.corpus.name, *_options(config)]))
+    if config.init_from:
+        yield paragraph(f"It began with the weights of another run: {config.init_from.get('run', 'see config.json')}.")
+    corpus = config.corpus
+    sums = {
+        f"sha256 of {corpus.name}": corpus.sha256,
+        "sha256 of the text for validation": corpus.valid_sha256,
+        "sha256 of the text for the test": corpus.test_sha256,
+    }
+    yield table({name: value for name, value in sums.items() if value})
+
+
+def _options(config: RunConfig) -> Iterator[str]:
+    """The options that give these settings, as far as they are not the defaults."""
+    for kind, own in (
+        (TextSettings, config.text),
+        (CorpusSettings, config.reading),
+        (ModelSettings, config.architecture),
+        (TrainingSettings, config.training),
+    ):
+        for each in dataclasses.fields(kind):
+            value = getattr(own, each.name, None)
+            if value is None or value == each.default:
+                continue
+            yield from [flag(each.name)] if value is True else [flag(each.name), str(value)]

@@ -1,0 +1,233 @@
+"""Charts as SVG: one file that needs nothing else, on light and dark backgrounds and in print."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from html import escape
+from itertools import accumulate
+from typing import NamedTuple
+
+from charlm.inspection.axis import axes_of, number
+from charlm.inspection.chart import Chart, Line, pieces, thinned
+from charlm.inspection.look import COLORS, DASHES, color_of, dashes_of
+from charlm.text.visible import visible
+
+WIDTH, PLOT_HEIGHT = 720, 260  # pixels: of a chart, and of the space between its axes
+MAX_POINTS = 1200  # of a line
+MAX_TITLED_MARKS = 200  # marks of a line that tell their values when the mouse is over them
+LETTER_WIDTH = 6.6  # of a letter of 12 pixels, on average
+LINE_HEIGHT = 18
+LEGEND_KEY = 34  # pixels of the piece of line before a name
+MAX_NAME = 60  # characters of a name in the legend
+NOT_IN_XML = re.compile("[\ufffe\uffff]")
+NUM_X_TICKS, NUM_Y_TICKS = 7, 6
+
+
+def _styles() -> str:
+    """The style sheet of all charts. Its names begin with "chart", so that it can stand in a page with others."""
+    light = "".join(f".chart .c{place}{{color:{color.light}}}" for place, color in enumerate(COLORS))
+    dark = "".join(f".chart .c{place}{{color:{color.dark}}}" for place, color in enumerate(COLORS))
+    dashes = "".join(
+        f".chart .d{place}{{stroke-dasharray:{' '.join(map(str, lengths))}}}"
+        for place, lengths in enumerate(DASHES)
+        if lengths
+    )
+    return (
+        ".chart{font:12px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif}"
+        ".chart .paper{fill:#fff}.chart text{fill:#222}.chart .title{font-size:15px;font-weight:600}"
+        ".chart .grid{stroke:#ddd}.chart .axis{stroke:#666}.chart .level{stroke:#666;stroke-dasharray:4 3}"
+        ".chart .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:butt}"
+        ".chart .mark{fill:#fff;stroke:currentColor;stroke-width:1.6}.chart .dot{fill:currentColor;stroke:none}"
+        f"{light}{dashes}"
+        "@media (prefers-color-scheme:dark){.chart .paper{fill:#16181c}.chart text{fill:#ddd}"
+        f".chart .grid{{stroke:#363a42}}.chart .axis,.chart .level{{stroke:#999}}.chart .mark{{fill:#16181c}}{dark}}}"
+    )
+
+
+STYLES = _styles()
+
+
+def to_svg(chart: Chart) -> str:
+    """A chart as a document of its own."""
+    return to_svg_of_all([chart], chart.title)
+
+
+def to_svg_of_all(charts: Sequence[Chart], title: str) -> str:
+    """Several charts, one under the other, as one document."""
+    return _drawn(charts, title, f"<style>{STYLES}</style>", ' xmlns="http://www.w3.org/2000/svg"')
+
+
+def to_svg_for_page(chart: Chart) -> str:
+    """A chart as a part of an HTML page, which needs STYLES as well."""
+    return _drawn([chart], chart.title)
+
+
+def _drawn(charts: Sequence[Chart], title: str, styles: str = "", namespace: str = "") -> str:
+    drawings = [_Drawing(chart) for chart in charts]
+    heights = [drawing.height for drawing in drawings]
+    size = f'viewBox="0 0 {WIDTH} {sum(heights)}" width="{WIDTH}" height="{sum(heights)}"'
+    described = "; ".join(f"{chart.y_label} over {chart.x_label}" for chart in charts)
+    parts = [
+        f'<svg{namespace} class="chart" {size} role="img">',
+        f"<title>{safe(title)}</title><desc>{safe(described)}</desc>{styles}",
+        f'<rect class="paper" width="{WIDTH}" height="{sum(heights)}"/>',
+    ]
+    for drawing, top in zip(drawings, accumulate(heights, initial=0), strict=False):
+        parts += [f'<g transform="translate(0 {top})">', *drawing.elements(), "</g>"]
+    return "\n".join([*parts, "</svg>\n"])
+
+
+def safe(text: str) -> str:
+    """A text for HTML and SVG: nothing in it counts as markup, and what cannot be seen is escaped."""
+    return escape(NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", visible(text)))
+
+
+class _Entry(NamedTuple):
+    """A line's entry in the legend, and where it stands."""
+
+    line: Line
+    name: str
+    x: float
+    row: int
+
+
+class _Drawing:
+    """One chart on its way to SVG: where everything stands, then the elements themselves."""
+
+    def __init__(self, chart: Chart) -> None:
+        self.chart = chart
+        self.x_axis, self.y_axis = axes_of(chart, NUM_X_TICKS, NUM_Y_TICKS)
+        self.left = 44 + LETTER_WIDTH * max(map(len, self.y_axis.labels), default=1)
+        self.right = WIDTH - 24
+        self.entries = list(_legend(chart, self.left, self.right))
+        self.top = 34 + LINE_HEIGHT * (1 + max((entry.row for entry in self.entries), default=-1))
+        self.bottom = self.top + PLOT_HEIGHT
+        self.notes = [row for note in chart.notes for row in _rows(note, int((WIDTH - 40) / LETTER_WIDTH))]
+        self.height = self.bottom + 48 + LINE_HEIGHT * len(self.notes)
+
+    def elements(self) -> Iterator[str]:
+        """The elements of the chart, those behind first."""
+        yield _text(self.chart.title, self.left, 20, "title")
+        for entry in self.entries:
+            yield from self._entry(entry)
+        yield from self._axes()
+        for name, level in self.chart.thresholds:
+            yield from self._level(name, level)
+        for line in self.chart.lines:
+            yield from self._line(thinned(line, MAX_POINTS))
+        for place, note in enumerate(self.notes):
+            yield _text(note, 20, self.bottom + 50 + LINE_HEIGHT * place)
+
+    def _entry(self, entry: _Entry) -> Iterator[str]:
+        y = 40 + LINE_HEIGHT * entry.row
+        style = self.chart.style_of(entry.line)
+        yield f'<g class="{_color(style)}">'
+        if not entry.line.is_points:
+            yield f'<path class="line {_dashes(style)}" d="M{entry.x:.1f} {y - 4}h26"/>'
+        if entry.line.is_points or entry.line.has_marks:
+            yield _mark(entry.x + 13, y - 4, style)
+        yield "</g>"
+        yield _text(entry.name, entry.x + LEGEND_KEY, y)
+
+    def _axes(self) -> Iterator[str]:
+        for tick, label in zip(self.y_axis.ticks, self.y_axis.labels, strict=True):
+            y = self._y(tick)
+            yield f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
+            yield _text(label, self.left - 8, y + 4, anchor="end")
+        for tick, label in zip(self.x_axis.ticks, self.x_axis.labels, strict=True):
+            x = self._x(tick)
+            yield f'<path class="axis" d="M{x:.1f} {self.bottom}v5"/>'
+            yield _text(label, x, self.bottom + 19, anchor="middle")
+        yield f'<path class="axis" fill="none" d="M{self.left:.1f} {self.top}V{self.bottom}H{self.right}"/>'
+        yield _text(self.chart.x_label, (self.left + self.right) / 2, self.bottom + 37, anchor="middle")
+        middle = (self.top + self.bottom) / 2
+        turned = f'transform="rotate(-90 16 {middle:.1f})"'
+        yield _text(self.chart.y_label, 16, middle, anchor="middle", more=turned)
+
+    def _level(self, name: str, level: float) -> Iterator[str]:
+        if not 0 <= (place := self.y_axis.place(level) if level > 0 or not self.y_axis.is_log else -1.0) <= 1:
+            return
+        y = self.bottom - place * PLOT_HEIGHT
+        yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
+        yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, anchor="end")
+
+    def _line(self, line: Line) -> Iterator[str]:
+        style = self.chart.style_of(line)
+        whole = list(pieces(line, self.chart.is_log_x, self.chart.is_log_y))
+        yield f'<g class="{_color(style)}"><title>{safe(line.name)}</title>'
+        if not line.is_points:
+            path = "".join(self._path(piece) for piece in whole)
+            yield f'<path class="line {_dashes(style)}" d="{path}"/>'
+        if line.is_points or line.has_marks:
+            yield from self._marks([point for piece in whole for point in piece], style)
+        else:  # a line of one point would not be seen
+            alone = (piece[0] for piece in whole if len(piece) == 1)
+            yield from (f'<circle class="dot" cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="2.5"/>' for x, y in alone)
+        yield "</g>"
+
+    def _marks(self, points: Sequence[tuple[float, float]], style: int) -> Iterator[str]:
+        has_titles = len(points) <= MAX_TITLED_MARKS
+        for x, y in points:
+            title = f"{self.chart.x_label} {number(x)}: {number(y)}" if has_titles else ""
+            yield _mark(self._x(x), self._y(y), style, title)
+
+    def _path(self, piece: Iterable[tuple[float, float]]) -> str:
+        return "M" + "L".join(f"{self._x(x):.1f} {self._y(y):.1f}" for x, y in piece)
+
+    def _x(self, value: float) -> float:
+        return self.left + self.x_axis.place(value) * (self.right - self.left)
+
+    def _y(self, value: float) -> float:
+        return self.bottom - self.y_axis.place(value) * PLOT_HEIGHT
+
+
+def _legend(chart: Chart, left: float, right: float) -> Iterator[_Entry]:
+    """The entries of the legend in as many rows as they need."""
+    x, row = left, 0
+    for line in chart.lines:
+        name = line.name if len(line.name) <= MAX_NAME else f"{line.name[: MAX_NAME - 1]}…"
+        width = LEGEND_KEY + LETTER_WIDTH * len(visible(name)) + 20
+        if x > left and x + width > right:
+            x, row = left, row + 1
+        yield _Entry(line, name, x, row)
+        x += width
+
+
+def _rows(text: str, columns: int) -> Iterator[str]:
+    """A sentence in lines of at most so many characters, broken at spaces."""
+    row = ""
+    for word in text.split(" "):
+        if row and len(row) + 1 + len(word) > columns:
+            yield row
+            row = word
+        else:
+            row = f"{row} {word}" if row else word
+    yield row
+
+
+def _text(text: str, x: float, y: float, name: str = "", anchor: str = "", more: str = "") -> str:
+    attributes = [f'x="{x:.1f}" y="{y:.1f}"']
+    attributes += [f'class="{name}"'] if name else []
+    attributes += [f'text-anchor="{anchor}"'] if anchor else []
+    attributes += [more] if more else []
+    return f"<text {' '.join(attributes)}>{safe(text)}</text>"
+
+
+def _color(style: int) -> str:
+    return f"c{COLORS.index(color_of(style))}"
+
+
+def _dashes(style: int) -> str:
+    return f"d{DASHES.index(dashes_of(style))}"
+
+
+def _mark(x: float, y: float, style: int, title: str = "") -> str:
+    """A mark around a point: a circle, a square, a triangle, a diamond or a cross."""
+    shapes = (
+        "m-3.5 0a3.5 3.5 0 1 0 7 0a3.5 3.5 0 1 0-7 0z",
+        "m-3.2-3.2h6.4v6.4h-6.4z",
+        "m0-4.2l4 7h-8z",
+        "m0-4.6l4.6 4.6-4.6 4.6-4.6-4.6z",
+        "m-3.5-3.5l7 7m0-7l-7 7",
+    )
+    content = f"<title>{safe(title)}</title>" if title else ""
+    return f'<path class="mark" d="M{x:.1f} {y:.1f}{shapes[style % len(shapes)]}">{content}</path>'
