@@ -111,9 +111,7 @@ def draft_training(request: "TrainRequest", instruments: "Instruments | None" = 
         yield session
 
 
-def inspect_gradients(
-    runs: Sequence[str | Path], text: str, max_distance: int | None = None
-) -> "list[GradientNorms]":
+def inspect_gradients(runs: Sequence[str | Path], text: str, max_distance: int | None = None) -> "list[GradientNorms]":
     """How much the loss at a place of the text depends on the state up to `max_distance` tokens before, for each run.
 
     Raises RunError, and TextError for a text that is too short.

@@ -42,7 +42,7 @@ def random_run(cell: str, is_by_line: bool = False, **changes: Any) -> Inspected
 
 
 def linear_run(factor: float, hidden_size: int = 5) -> Inspected:
-    """A network whose state is multiplied by `factor` in each step: its units are always positive, so ReLU is linear."""
+    """A network that multiplies its state by `factor` in each step: its units stay positive, so ReLU is linear."""
     architecture = architecture_of(
         "rnn_relu", hidden_size=hidden_size, embedding_size=3, vocab_size=vocab_size(), head_size=0
     )
@@ -77,11 +77,13 @@ class Slow:
         return -float(log_softmax(logits)[0, self.target])
 
     def norm(self, layer: int, distance: int, step: float = 1e-5) -> float:
-        sizes = list(self.run.architecture.recurrent_cell.state_sizes(list(self.run.architecture.layers())[layer]).values())
+        sizes = list(
+            self.run.architecture.recurrent_cell.state_sizes(list(self.run.architecture.layers())[layer]).values()
+        )
         time = len(self.inputs) - 1 - distance
         slopes = [
             (self.nats(layer, part, unit, time, step) - self.nats(layer, part, unit, time, -step)) / (2 * step)
-            for part, size in enumerate(sizes)
+            for part, size in enumerate(sizes.values())
             for unit in range(size)
         ]
         return math.hypot(*slopes)

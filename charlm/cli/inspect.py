@@ -48,7 +48,8 @@ def inspect_cli(
     gradients: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="How far back the loss reaches, averaged over TEXT; - is standard input.",
+            metavar="TEXT",
+            help="How far back the loss reaches, averaged over TEXT; - is standard input.",
             rich_help_panel="Views: give one",
         ),
     ] = None,
@@ -59,21 +60,24 @@ def inspect_cli(
     states: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT", help="TEXT coloured by what a unit or a gate does; - is standard input.",
+            metavar="TEXT",
+            help="TEXT coloured by what a unit or a gate does; - is standard input.",
             rich_help_panel="Views: give one",
         ),
     ] = None,
     agreement: Annotated[
         Path | None,
         typer.Option(
-            metavar="FILE", help="How often the right verb is likelier, in pairs such as data/agreement-pairs.tsv.",
+            metavar="FILE",
+            help="How often the right verb is likelier, in pairs such as data/agreement-pairs.tsv.",
             rich_help_panel="Views: give one",
         ),
     ] = None,
     embeddings: Annotated[
         bool,
         typer.Option(
-            "--embeddings", help="A map of the vocabulary, and a symbol's neighbours.",
+            "--embeddings",
+            help="A map of the vocabulary, and a symbol's neighbours.",
             rich_help_panel="Views: give one",
         ),
     ] = False,

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.api import find_units, inspect_agreement, inspect_clipping, inspect_embeddings, inspect_states
+from charlm.cli.charts import columns, is_ascii, print_chart
 from charlm.cli.console import out, say, write_json
 from charlm.cli.typed import typed_text
 from charlm.inspection.writing import check_form, write_charts
@@ -19,9 +20,6 @@ if TYPE_CHECKING:
     from charlm.inspection.chart import Chart
     from charlm.inspection.shading import Shaded
     from charlm.inspection.units import Found
-
-MAX_COLUMNS = 100  # of a chart on a terminal
-CHART_ROWS = 22
 
 
 @dataclass(frozen=True)
@@ -72,7 +70,7 @@ def _gradients(asked: Asked) -> None:
         )
     ]
     headings = ("run", "cell", "layer", "half-life\n(tokens)", f"left after\n{distance} tokens", "explodes")
-    _show(asked, records, headings, rows, [chart(results)])
+    _show(asked, records, headings, rows, chart(results))
 
 
 def _clipping(asked: Asked) -> None:
@@ -95,7 +93,7 @@ def _clipping(asked: Asked) -> None:
         for result in results
     ]
     headings = ("run", "logged\nsteps", "threshold", "clipped", "median\nnorm", "largest\nnorm")
-    _show(asked, records, headings, rows, [chart(results)])
+    _show(asked, records, headings, rows, chart(results))
 
 
 def _states(asked: Asked) -> None:
@@ -116,7 +114,7 @@ def _states(asked: Asked) -> None:
         _show_shaded(shaded)
     if asked.output:
         write_shaded(shaded, asked.output, f"{run}: {shaded.what}")
-        say(f"written to {asked.output}")
+        say(f"written: {asked.output}")
 
 
 def _agreement(asked: Asked) -> None:
@@ -131,7 +129,7 @@ def _agreement(asked: Asked) -> None:
     ]
     rows.append(("all", f"{sum(counts.values()):,}", *(f"{result.accuracy:.1%}" for result in results)))
     headings = ("words\nbetween", "pairs", *(f"{result.run}\nright" for result in results))
-    _show(asked, records, headings, rows, [chart(results)])
+    _show(asked, records, headings, rows, chart(results))
 
 
 def _embeddings(asked: Asked) -> None:
@@ -144,7 +142,7 @@ def _embeddings(asked: Asked) -> None:
         for each in found
         for place, (symbol, cosine) in enumerate(each.nearest)
     ]
-    _show(asked, records, ("symbol", "neighbour", "cosine"), rows, [chart(vocabulary)])
+    _show(asked, records, ("symbol", "neighbour", "cosine"), rows, chart(vocabulary))
 
 
 SHOWN: dict[str, Callable[[Asked], None]] = {
@@ -161,22 +159,19 @@ def _show(
     records: Iterable[dict[str, Any]],
     headings: Sequence[str],
     rows: Sequence[Sequence[str]],
-    charts: "Sequence[Chart]",
+    chart: "Chart",
 ) -> None:
-    """Print the table, or the records as JSON; draw the charts into the file, or else on the terminal."""
-    from charlm.cli.charts import show_chart
-
+    """Print the table, or the records as JSON; draw the chart into the file, or else on the terminal."""
     if asked.json:
         for record in records:
             write_json(_finite(record))
     elif rows:
         _print_table(headings, rows)
     if asked.output:
-        write_charts(charts, asked.output, f"{', '.join(asked.runs)}: {charts[0].title}")
-        say(f"written to {asked.output}")
+        write_charts([chart], asked.output, f"{', '.join(asked.runs)}: {chart.title}")
+        say(f"written: {asked.output}")
     elif not asked.json:
-        for chart in charts:
-            show_chart(chart)
+        print_chart(chart, is_first=not rows)
 
 
 def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
@@ -200,11 +195,10 @@ def _show_found(asked: Asked, found: "Sequence[Found]") -> None:
 
 
 def _show_shaded(shaded: "Shaded") -> None:
-    from charlm.cli.charts import can_draw
     from charlm.inspection.shading import to_text
 
     has_color = out.color_system is not None and not out.no_color
-    out.print(to_text(shaded, min(out.width, MAX_COLUMNS), has_color, not can_draw()), soft_wrap=True)
+    out.print(to_text(shaded, columns(), has_color, is_ascii()), soft_wrap=True)
 
 
 def _steps(value: float) -> str:

@@ -19,6 +19,8 @@ class Line:
     """Whether each point of the line has a mark."""
     style: int | None = None
     """The number of its colour and dashes, which several lines can share; None means its place in the chart."""
+    labels: Sequence[str] = ()
+    """Of single points: the text that stands at each of them in place of a mark."""
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from charlm.errors import UsageError
 from charlm.inspection.chart import Chart, Line
 from charlm.inspection.inspected import Inspected
+from charlm.text.visible import visible_symbol
 
 Array = NDArray[np.floating]
 MAX_MAPPED = 100  # types on the map: the most frequent ones
@@ -86,7 +87,7 @@ def chart(found: Map) -> Chart:
         "The vocabulary by its embeddings",
         "first principal component",
         "second principal component",
-        (Line("symbols", found.x, found.y, is_points=True, labels=found.symbols),),
+        (Line("symbols", found.x, found.y, is_points=True, labels=tuple(map(visible_symbol, found.symbols))),),
         notes=(f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance",),
     )
 

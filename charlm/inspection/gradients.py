@@ -68,12 +68,12 @@ def half_life(norms: Sequence[float]) -> float:
     the state at t through the head alone, and not through the cell. Norms of zero are left out too; if all are zero,
     the half-life is 0. It is infinite when the norms do not fall, and nan for fewer than three distances.
     """
-    found = [(k, math.log(norm)) for k, norm in enumerate(norms) if k and norm > 0]
+    found = [k for k, norm in enumerate(norms) if k and norm > 0]
     if len(norms) < 3:
         return math.nan
     if len(found) < 2:
         return 0.0
-    slope = float(np.polyfit(*zip(*found, strict=True), 1)[0])
+    slope = float(np.polyfit(found, [math.log(norms[k]) for k in found], 1)[0])
     return math.log(2) / -slope if slope < 0 else math.inf
 
 
@@ -133,7 +133,8 @@ class _Measuring:
     def measure(self, name: str, sequences: Sequence[NDArray[np.int64]]) -> GradientNorms:
         starts, ids = self._places(sequences)
         sums = torch.zeros(len(self._layers), self._distance + 1, dtype=torch.float64)
-        for rows in torch.arange(len(ids)).split(self._rows_at_once()):
+        size = self._rows_at_once()
+        for rows in (slice(start, start + size) for start in range(0, len(ids), size)):
             state = tuple(tuple(part[rows] for part in parts) for parts in starts)
             sums += self._norms(ids[rows], state).sum(dim=2)
         means = tuple(tuple(norms) for norms in (sums / len(ids)).tolist())

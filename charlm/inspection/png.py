@@ -59,11 +59,15 @@ def _draw(chart: Chart, axes: Any) -> None:
     axes.grid(axis="y", color="#dddddd")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if chart.lines:
+    if any(not line.labels for line in chart.lines):
         axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderaxespad=0)
 
 
 def _draw_line(chart: Chart, line: Line, axes: Any) -> None:
+    if line.labels:
+        for place, label in enumerate(line.labels):
+            axes.text(line.x[place], line.y[place], visible(label), ha="center", va="center", fontsize=9)
+        return
     style = chart.style_of(line)
     x, y = [], []
     for piece in pieces(line, chart.is_log_x, chart.is_log_y):

@@ -113,9 +113,9 @@ def to_svg(shaded: Shaded, title: str) -> str:
     """The text as a document of its own, in rows of COLUMNS columns."""
     drawn = list(rows(shaded, COLUMNS))
     width, height = 2 * MARGIN + COLUMNS * CELL_WIDTH, 66 + MARGIN + ROW_HEIGHT * len(drawn)
+    size = f'viewBox="0 0 {width:g} {height}" width="{width:g}" height="{height}"'
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height}" width="{width:g}" '
-        f'height="{height}" role="img">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
         f"<title>{safe(title)}</title><desc>{safe(shaded.what)}: a text, each token coloured by its value</desc>",
         f"<style>{SVG_STYLES}</style>",
         f'<rect class="paper" width="{width:g}" height="{height}"/>',
@@ -216,10 +216,7 @@ def _png_row(axes: Any, row: Sequence[Cell], shaded: Shaded, top: int) -> None:
 
 def _span(cell: Cell, shaded: Shaded) -> str:
     low = ' class="low"' if shaded.is_low(cell.value) else ""
-    return (
-        f'<span{low} style="background:{shaded.color(cell.value)}" title="{cell.value:.3f}">'
-        f"{safe(cell.text)}</span>"
-    )
+    return f'<span{low} style="background:{shaded.color(cell.value)}" title="{cell.value:.3f}">{safe(cell.text)}</span>'
 
 
 def _style(shaded: Shaded, value: float) -> Style:

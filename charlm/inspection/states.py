@@ -3,7 +3,7 @@
 Runs without torch: the equations are computed with NumPy, one token at a time. Shapes: T tokens; H units of a layer.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -74,10 +74,11 @@ class _Reader:
         self._heard: list[Array] = []
         self._listening = _listening(self._heard)
         self._layers: list[body.Layer] = [
-            partial(body.step_layer, weights=weights, architecture=architecture, ops=NumpyOps)
-            for weights in body.weights_by_layer(run.weights, architecture.num_layers)
+            partial(self._watched, weights)
+            if place == layer
+            else partial(body.step_layer, weights=weights, architecture=architecture, ops=NumpyOps)
+            for place, weights in enumerate(body.weights_by_layer(run.weights, architecture.num_layers))
         ]
-        self._layers[layer] = partial(self._watched, self._layers[layer].keywords["weights"])  # type: ignore[attr-defined]
         self._seen: dict[str, Array] = {}
         self._state = self._initial_state()
         self._step(run.tokenizer.eos_id)
@@ -109,16 +110,16 @@ class _Reader:
 def _listening(heard: list[Array]) -> Ops:
     """NumPy's operations, with the results of `sigmoid` and `tanh` appended to a list, in their order."""
 
-    def kept(function: Callable[[Array], Array]) -> Callable[[Array], Array]:
-        def call(x: Array) -> Array:
-            heard.append(function(x))
+    class Listening(NumpyOps):
+        @staticmethod
+        def sigmoid(x: Array) -> Array:
+            heard.append(NumpyOps.sigmoid(x))
             return heard[-1]
 
-        return call
-
-    class Listening(NumpyOps):
-        sigmoid = staticmethod(kept(NumpyOps.sigmoid))
-        tanh = staticmethod(kept(NumpyOps.tanh))
+        @staticmethod
+        def tanh(x: Array) -> Array:
+            heard.append(NumpyOps.tanh(x))
+            return heard[-1]
 
     return Listening
 

@@ -157,7 +157,10 @@ class _Drawing:
         if not line.is_points:
             path = "".join(self._path(piece) for piece in whole)
             yield f'<path class="line {_dashes(style)}" d="{path}"/>'
-        if line.is_points or line.has_marks:
+        if line.labels:
+            places = zip(line.x, line.y, line.labels, strict=True)
+            yield from (_text(label, self._x(x), self._y(y) + 4, anchor="middle") for x, y, label in places)
+        elif line.is_points or line.has_marks:
             yield from self._marks([point for piece in whole for point in piece], style)
         else:  # a line of one point would not be seen
             alone = (piece[0] for piece in whole if len(piece) == 1)
@@ -183,7 +186,7 @@ class _Drawing:
 def _legend(chart: Chart, left: float, right: float) -> Iterator[_Entry]:
     """The entries of the legend in as many rows as they need."""
     x, row = left, 0
-    for line in chart.lines:
+    for line in (line for line in chart.lines if not line.labels):
         name = line.name if len(line.name) <= MAX_NAME else f"{line.name[: MAX_NAME - 1]}…"
         width = LEGEND_KEY + LETTER_WIDTH * len(visible(name)) + 20
         if x > left and x + width > right:

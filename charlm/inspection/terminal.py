@@ -64,6 +64,8 @@ class _Drawing:
         """Which letter stands for which line, in as many rows as needed; a single line needs none."""
         entries = []
         for place, line in enumerate(self.chart.lines):
+            if line.labels:
+                continue
             style = color_of(self.chart.style_of(line)).terminal
             letter = [(f"{letter_of(place)} ", f"bold {style}")] if len(self.chart.lines) > 1 else []
             entries.append(Text.assemble(*letter, (visible(line.name).replace("\n", " "), style)))
@@ -83,6 +85,9 @@ class _Drawing:
             self._level(name, level)
         letters = []
         for place, line in enumerate(self.chart.lines):
+            if line.labels:
+                self._labels(line)
+                continue
             cells = self._curve(place, thinned(line, 8 * self.num_columns))
             letters.append((place, self._marked(line) if line.is_points or line.has_marks else cells))
         for place, cells in letters:
@@ -114,6 +119,19 @@ class _Drawing:
                 bits |= ord(before) - BRAILLE
             self.cells[cell] = (letter_of(place) if self.is_ascii else chr(BRAILLE + bits), color)
         return sorted(dots)
+
+    def _labels(self, line: Line) -> None:
+        """Put each label of a line at its point, or, if others stand there already, in the next row that has room."""
+        for x, y, label in zip(line.x, line.y, line.labels, strict=True):
+            shown = set_cell_size(visible(label), min(cell_len(visible(label)), self.num_columns))
+            across, down = self._dot(x, y)
+            start = max(0, min(across // CELL_WIDTH - len(shown) // 2, self.num_columns - len(shown)))
+            row = down // CELL_HEIGHT
+            for each in (row, row + 1, row - 1):
+                cells = [(column, each) for column in range(start, start + len(shown))]
+                if 0 <= each < self.num_rows and not self.cells.keys() & set(cells):
+                    self.cells |= {cell: (character, "") for cell, character in zip(cells, shown, strict=True)}
+                    break
 
     def _marked(self, line: Line) -> list[Cell]:
         """The cells of a line's points."""
