@@ -114,8 +114,13 @@ def _powers(low: float, high: float, count: int) -> tuple[float, ...]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / max(1, count)))
     digits = (1, 2, 5) if last - first <= max(1, count // 3) else (1,)
-    ticks = (digit * 10.0**power for power in range(first, last + 1, every) for digit in digits)
-    return tuple(tick for tick in ticks if low <= tick <= high)
+
+    def ticks(digits: tuple[int, ...]) -> tuple[float, ...]:
+        all_ticks = (digit * 10.0**power for power in range(first, last + 1, every) for digit in digits)
+        return tuple(tick for tick in all_ticks if low <= tick <= high)
+
+    found = ticks(digits)
+    return found if len(found) > 1 or every > 1 else ticks((1, 2, 5))
 
 
 def _decimals(ticks: tuple[float, ...]) -> int:
