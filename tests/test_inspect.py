@@ -316,13 +316,13 @@ def test_the_share_of_clipped_steps_is_counted_from_the_log(corpus: Path, tmp_pa
 
 def test_a_threshold_that_is_never_reached_is_not_drawn_and_a_limit_of_components_is_no_threshold() -> None:
     free = clipping.Clipping("free", (1, 11), (2.0, 3.0), 1e6, None)
-    by_value = clipping.Clipping("by value", (1, 11), (2.0, 4.0), None, 0.5, num_skipped=3)
+    by_value = clipping.Clipping("by value", (1, 11), (2.0, 4.0), None, 0.5, ("It diverged.",))
     assert clipping.chart([free]).thresholds == ()
     assert free.share_clipped == 0
     assert by_value.share_clipped is None
     assert by_value.median == 3
     assert "each component limited to 0.5" in clipping.describe(by_value)
-    assert "3 steps skipped" in clipping.describe(by_value)
+    assert clipping.chart([by_value]).notes[1] == "It diverged."
 
 
 def test_a_run_whose_log_has_no_steps_is_refused(trained: Any, tmp_path: Path) -> None:

@@ -44,7 +44,7 @@ class Asked:
 
 def _gradients(asked: Asked) -> None:
     from charlm.api import inspect_gradients
-    from charlm.inspection.gradients import chart
+    from charlm.inspection.gradients import chart, in_words
 
     results = inspect_gradients(asked.runs, typed_text(asked.view, "--gradients", False), asked.max_distance)
     distance = len(results[0].norms[0]) - 1
@@ -63,7 +63,7 @@ def _gradients(asked: Asked) -> None:
         for result in results
     ]
     rows = [
-        (result.run, result.cell, str(layer), _steps(half), _share(left), "yes" if grows else "no")
+        (result.run, result.cell, str(layer), in_words(half), _share(left), "yes" if grows else "no")
         for result in results
         for layer, (half, left, grows) in enumerate(
             zip(result.half_lives, result.shares_left, result.growing, strict=True), 1
@@ -74,6 +74,7 @@ def _gradients(asked: Asked) -> None:
 
 
 def _clipping(asked: Asked) -> None:
+    from charlm.inspection.axis import number
     from charlm.inspection.clipping import chart
 
     results = inspect_clipping(asked.runs)
@@ -85,7 +86,7 @@ def _clipping(asked: Asked) -> None:
         (
             result.run,
             f"{len(result.norms):,}",
-            "-" if result.clip_norm is None else f"{result.clip_norm:g}",
+            "-" if result.clip_norm is None else number(result.clip_norm),
             "-" if result.share_clipped is None else f"{result.share_clipped:.1%}",
             f"{result.median:.3g}",
             f"{result.largest:.3g}",
@@ -199,10 +200,6 @@ def _show_shaded(shaded: "Shaded") -> None:
 
     has_color = out.color_system is not None and not out.no_color
     out.print(to_text(shaded, columns(), has_color, is_ascii()), soft_wrap=True)
-
-
-def _steps(value: float) -> str:
-    return "does not fall" if math.isinf(value) else "-" if math.isnan(value) else f"{value:.1f}"
 
 
 def _share(value: float) -> str:

@@ -3,10 +3,11 @@
 import math
 import statistics
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from charlm.errors import RunError
+from charlm.inspection.axis import number
 from charlm.inspection.chart import Chart, Line
 from charlm.inspection.curves import read_history
 from charlm.runs.config import read_config
@@ -21,7 +22,8 @@ class Clipping:
     """The gradient norms of a training's logged steps, before clipping.
 
     `clip_norm` is the threshold; None if the training limited each component instead, to `clip_value`, so that the norm
-    does not tell whether a step was clipped. Skipped steps, whose gradient was not finite, are only counted.
+    does not tell whether a step was clipped. Steps that were skipped, or undone because training had diverged, are not
+    among the steps; `notes` has them in words.
     """
 
     run: str
@@ -29,7 +31,7 @@ class Clipping:
     norms: tuple[float, ...]
     clip_norm: float | None
     clip_value: float | None
-    num_skipped: int = 0
+    notes: tuple[str, ...] = ()
 
     @property
     def share_clipped(self) -> float | None:
@@ -65,23 +67,25 @@ def chart(results: Sequence[Clipping]) -> Chart:
         tuple(Line(result.run, result.steps, result.norms) for result in results),
         is_log_y=True,
         thresholds=tuple(("clipped above", value) for value in near),
-        notes=tuple(describe(result) for result in results),
+        notes=tuple(note for result in results for note in (describe(result), *result.notes)),
     )
 
 
 def describe(result: Clipping) -> str:
     """The figures of one run as a sentence."""
     if result.share_clipped is None:
-        limit = f"each component limited to {result.clip_value:g}, so the norm does not tell what was clipped"
+        limit = (
+            f"each component limited to {number(result.clip_value or 0.0)}, so the norm does not tell what was clipped"
+        )
     else:
-        limit = f"{result.share_clipped:.1%} of {len(result.steps):,} logged steps clipped above {result.clip_norm:g}"
-    skipped = f", {result.num_skipped:,} steps skipped" if result.num_skipped else ""
-    return f"{result.run}: {limit}{skipped}; median {result.median:.3g}, largest {result.largest:.3g}"
+        above = number(result.clip_norm or 0.0)
+        limit = f"{result.share_clipped:.1%} of {len(result.steps):,} logged steps clipped above {above}"
+    return f"{result.run}: {limit}; median {result.median:.3g}, largest {result.largest:.3g}"
 
 
 def _read(name: str, path: Path) -> Iterator[Clipping]:
     """One result for each network that the run trained."""
-    history, training = read_history(path), read_config(RunDirectory(path)).training
+    history, training = replace(read_history(path), name=name), read_config(RunDirectory(path)).training
     curves = {direction: curve for direction, curve in history.curves.items() if curve.steps}
     if not curves:
         raise RunError("the log of this run has no steps", str(path), "choose a run that was trained")
@@ -93,5 +97,5 @@ def _read(name: str, path: Path) -> Iterator[Clipping]:
             tuple(step.gradient_norm for step in steps),
             training.clip_norm,
             training.clip_value,
-            history.num_skipped,
+            tuple(history.notes()),
         )

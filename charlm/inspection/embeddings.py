@@ -88,7 +88,9 @@ def chart(found: Map) -> Chart:
         "first principal component",
         "second principal component",
         (Line("symbols", found.x, found.y, is_points=True, labels=tuple(map(visible_symbol, found.symbols))),),
-        notes=(f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance",),
+        notes=(
+            f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance; mind the scales",
+        ),
     )
 
 

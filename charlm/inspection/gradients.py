@@ -10,6 +10,7 @@ Shapes: B places in the text, V vocabulary; each part of a state (B, its size).
 
 import math
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -77,6 +78,11 @@ def half_life(norms: Sequence[float]) -> float:
     return math.log(2) / -slope if slope < 0 else math.inf
 
 
+def in_words(half_life: float) -> str:
+    """A half-life in tokens as it is printed."""
+    return "does not fall" if math.isinf(half_life) else "-" if math.isnan(half_life) else f"{half_life:.1f}"
+
+
 def exploding(norms: Sequence[float]) -> list[int]:
     """The distances at which the norm is larger than at distance 1 and still grows: a gradient that explodes."""
     return [k for k in range(2, len(norms)) if norms[k] > norms[1] and norms[k] > norms[k - 1]]
@@ -95,17 +101,22 @@ def gradient_norms(runs: Sequence[Inspected], text: str, max_distance: int | Non
         what = f"the text is too short to look back {distance} tokens: its longest piece has {longest}"
         raise TextError(what, "a piece is a line for runs of --mode sentence, else the whole text", TO_DO)
     names = short_names([run.path for run in runs])
-    return [_Measuring(run, distance).measure(name, ids) for name, run, ids in zip(names, runs, pieces, strict=True)]
+    with _one_thread():
+        return [
+            _Measuring(run, distance).measure(name, ids) for name, run, ids in zip(names, runs, pieces, strict=True)
+        ]
 
 
 def chart(results: Sequence[GradientNorms]) -> Chart:
     """The norms against the distance, one line for each layer of each run."""
     lines: list[Line] = []
     marks: list[Line] = []
+    half_lives = []
     for result in results:
         for layer, norms in enumerate(result.norms, 1):
             name, style = result.run + (f", layer {layer}" if len(result.norms) > 1 else ""), len(lines)
             lines.append(Line(name, range(len(norms)), [norm or math.nan for norm in norms], style=style))
+            half_lives.append(f"{name} {in_words(half_life(norms))}")
             if found := exploding(norms):
                 marks.append(Line(f"{name}: grows", found, [norms[k] for k in found], is_points=True, style=style))
     places = ", ".join(dict.fromkeys(f"{result.num_places:,}" for result in results))
@@ -115,8 +126,22 @@ def chart(results: Sequence[GradientNorms]) -> Chart:
         "gradient norm (nats per unit of the state)",
         (*lines, *marks),
         is_log_y=True,
-        notes=(f"mean over {places} places of the text; on this scale a straight line is an exponential decay",),
+        notes=(
+            f"mean over {places} places of the text; on this scale a straight line is an exponential decay",
+            f"half-life in tokens: {', '.join(half_lives)}",
+        ),
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch use one thread: in products as small as these, several would mostly wait for each other."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 class _Measuring:

@@ -14,7 +14,7 @@ from rich.cells import cell_len, chop_cells
 from rich.style import Style
 from rich.text import Text
 
-from charlm.inspection.page import heading, to_page
+from charlm.inspection.page import to_page
 from charlm.inspection.png import DOTS_PER_INCH, check_png_is_possible
 from charlm.inspection.svg import safe
 from charlm.inspection.writing import check_form
@@ -29,6 +29,8 @@ COLUMNS = 80  # of a text in a file
 CELL_WIDTH, ROW_HEIGHT = 8.5, 24  # pixels
 LEGEND_STEPS = 5
 MARGIN = 20  # pixels
+PNG_COLUMN, PNG_ROW = 0.093, 0.25  # inches
+PNG_LETTERS = 10.5  # points: about as wide as a column
 UNDERLINE_BELOW = 0.25  # of the scale
 
 
@@ -133,7 +135,7 @@ def to_html(shaded: Shaded, title: str) -> str:
     legend = "".join(_span(Cell(f" {step:.2g} ", step), shaded) for step in shaded.steps)
     return to_page(
         title,
-        [heading(shaded.what), f"<pre>{legend}  {safe(shaded.underlined)}</pre>", f"<pre>{spans(shaded)}</pre>"],
+        [f"<pre>{legend}  {safe(shaded.underlined)}</pre>", f"<pre>{spans(shaded)}</pre>"],
         HTML_STYLES,
     )
 
@@ -152,7 +154,8 @@ def to_png(shaded: Shaded, title: str) -> bytes:
 
     drawn = [[Cell(f" {step:.2g} ", step) for step in shaded.steps], [], *rows(shaded, COLUMNS)]
     with rc_context({"text.parse_math": False}):
-        figure = Figure(figsize=(8.5, 0.8 + 0.26 * len(drawn)), dpi=DOTS_PER_INCH, layout="constrained")
+        size = (COLUMNS * PNG_COLUMN, 0.4 + PNG_ROW * len(drawn))
+        figure = Figure(figsize=size, dpi=DOTS_PER_INCH, layout="constrained")
         axes: Any = figure.subplots()
         axes.set(xlim=(0, COLUMNS), ylim=(len(drawn), 0))
         axes.axis("off")
@@ -180,7 +183,7 @@ def write_shaded(shaded: Shaded, path: Path, title: str) -> None:
 SVG_STYLES = (
     "text{font:14px ui-monospace,'DejaVu Sans Mono',Consolas,monospace;white-space:pre;fill:#000}"
     ".name{font:13px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif;fill:#222}.paper{fill:#fff}"
-    ".low{stroke:#000;stroke-width:1}"
+    ".low{stroke:#000;stroke-width:1}rect{shape-rendering:crispEdges}"
     "@media (prefers-color-scheme:dark){.paper{fill:#16181c}.name{fill:#ddd}}"
 )
 HTML_STYLES = "pre span { color: #000; padding: .15em 0 } pre .low { text-decoration: underline }"
@@ -210,7 +213,15 @@ def _png_row(axes: Any, row: Sequence[Cell], shaded: Shaded, top: int) -> None:
         if shaded.is_low(cell.value):
             axes.plot([column, column + width], [top + 0.9, top + 0.9], color="black", linewidth=0.8)
         for place, character in enumerate(cell.text):
-            axes.text(column + place + 0.5, top + 0.55, character, ha="center", va="center", family="monospace", size=8)
+            axes.text(
+                column + place + 0.5,
+                top + 0.55,
+                character,
+                ha="center",
+                va="center",
+                family="monospace",
+                size=PNG_LETTERS,
+            )
         column += width
 
 

@@ -100,7 +100,8 @@ class _Drawing:
         if 0 <= row < self.num_rows:
             for column in range(self.num_columns):
                 self.cells[column, row] = ("-" if self.is_ascii else "╌", "dim")
-            for column, character in enumerate(f" {visible(name)}: {number(level)} "[: self.num_columns]):
+            label = f" {visible(name)}: {number(level)} "[-self.num_columns :]
+            for column, character in enumerate(label, self.num_columns - len(label)):
                 self.cells[column, row] = (character, "dim")
 
     def _curve(self, place: int, line: Line) -> list[Cell]:
