@@ -16,7 +16,9 @@ from charlm.settings import Device, Precision
 
 if TYPE_CHECKING:
     from charlm.inspection.agreement import Agreement
+    from charlm.inspection.chart import Chart
     from charlm.inspection.clipping import Clipping
+    from charlm.inspection.curves import Over
     from charlm.inspection.embeddings import Map, Neighbours
     from charlm.inspection.gradients import GradientNorms
     from charlm.inspection.shading import Shaded
@@ -109,6 +111,38 @@ def draft_training(request: "TrainRequest", instruments: "Instruments | None" = 
 
     with draft_session(request, instruments or Instruments()) as session:
         yield session
+
+
+def plot(
+    runs: str | Path | Sequence[str | Path],
+    path: str | Path | None = None,
+    *,
+    what: Sequence[str] = ("loss",),
+    over: "Over" = "steps",
+) -> "list[Chart]":
+    """Charts of what trainings have logged, which `charlm plot` draws; with `path` they are written there as well.
+
+    `what` has "loss", "learning-rate", "gradient-norm" or "speed", or "all". The path ends with .svg, .html or .png.
+    Raises UsageError for a wrong name, RunError for a run that is damaged or has logged nothing, and ResourceError.
+    """
+    from charlm.inspection import curves
+    from charlm.inspection.writing import check_form, write_charts
+
+    quantities = curves.chosen(what)
+    if path is not None:
+        check_form(Path(path))
+    found = [find_run(str(run)) for run in ([runs] if isinstance(runs, (str, Path)) else runs)]
+    charts = curves.plot(found, quantities, over)
+    if path is not None:
+        write_charts(charts, Path(path), curves.title_of(found))
+    return charts
+
+
+def report(run: str | Path, path: str | Path) -> None:
+    """Write the page on a run that `charlm report` writes. Raises UsageError, RunError and ResourceError."""
+    from charlm.inspection.report import report
+
+    report(find_run(str(run)), Path(path))
 
 
 def inspect_gradients(runs: Sequence[str | Path], text: str, max_distance: int | None = None) -> "list[GradientNorms]":

@@ -77,9 +77,8 @@ class Slow:
         return -float(log_softmax(logits)[0, self.target])
 
     def norm(self, layer: int, distance: int, step: float = 1e-5) -> float:
-        sizes = list(
-            self.run.architecture.recurrent_cell.state_sizes(list(self.run.architecture.layers())[layer]).values()
-        )
+        architecture = self.run.architecture
+        sizes = architecture.recurrent_cell.state_sizes(list(architecture.layers())[layer])
         time = len(self.inputs) - 1 - distance
         slopes = [
             (self.nats(layer, part, unit, time, step) - self.nats(layer, part, unit, time, -step)) / (2 * step)

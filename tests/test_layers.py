@@ -139,7 +139,7 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     "arguments",
     [
         *(["--help"], ["-h"], ["--version"], ["cells"]),
-        *([name, "--help"] for name in ("train", "sample", "score", "info", "verify", "cells")),
+        *([name, "--help"] for name in ("train", "sample", "score", "info", "verify", "plot", "report", "cells")),
     ],
     ids=" ".join,
 )

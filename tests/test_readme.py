@@ -49,7 +49,8 @@ def test_every_charlm_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code in (0, None), command
-    assert {command[1] for command in ran} >= {"tokenize", "train", "sample", "score", "info", "verify", "cells"}
+    commands_of_charlm = {"tokenize", "train", "sample", "score", "info", "verify", "plot", "report", "cells"}
+    assert {command[1] for command in ran} >= commands_of_charlm
 
 
 def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

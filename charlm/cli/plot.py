@@ -47,7 +47,7 @@ def plot_cli(
     json: Annotated[bool, typer.Option("--json", help="Print the figures: one JSON object per chart.")] = False,
 ) -> None:
     """Draw loss, learning rate, gradient norm or speed of trainings."""
-    from charlm.inspection.curves import charts_of, check_something_is_logged, chosen, read_history
+    from charlm.inspection.curves import chosen, plot, title_of
     from charlm.inspection.writing import check_form
     from charlm.runs.finding import find_run
 
@@ -56,12 +56,10 @@ def plot_cli(
         check_form(output)
     paths = list(dict.fromkeys(map(find_run, run)))
     if follow:
-        with _following(quantities, over, output, json) as show:
+        with _following(paths, quantities, over, output, json) as show:
             _follow(paths, show)
         return
-    histories = [read_history(path) for path in paths]
-    check_something_is_logged(histories)
-    _draw(charts_of(histories, quantities, over), output, json, _title(histories))
+    _draw(plot(paths, quantities, over), output, json, title_of(paths))
 
 
 def _draw(charts: "Sequence[Chart]", output: Path | None, json: bool, title: str) -> None:
@@ -78,10 +76,6 @@ def _draw(charts: "Sequence[Chart]", output: Path | None, json: bool, title: str
     else:
         for place, chart in enumerate(charts):
             print_chart(chart, is_first=place == 0)
-
-
-def _title(histories: "Sequence[History]") -> str:
-    return "Training of " + ", ".join(history.name for history in histories)
 
 
 def _as_json(chart: "Chart") -> dict[str, Any]:
@@ -115,21 +109,22 @@ def _follow(paths: Sequence[Path], show: Show) -> None:
 
 
 @contextmanager
-def _following(quantities: "Sequence[Quantity]", over: "Over", output: Path | None, json: bool) -> Iterator[Show]:
+def _following(
+    paths: Sequence[Path], quantities: "Sequence[Quantity]", over: "Over", output: Path | None, json: bool
+) -> Iterator[Show]:
     """Yield a function that shows histories: in a file, as a picture that is drawn again, or line by line."""
-    from charlm.inspection.curves import charts_of
+    from charlm.inspection.curves import charts_of, title_of
+    from charlm.inspection.writing import write_charts
 
     if output or json or not out.is_terminal or out.is_dumb_terminal:
         lines = _NewFigures(json)
 
-        def show_lines(histories: "Sequence[History]") -> None:
+        def show(histories: "Sequence[History]") -> None:
             lines.show(histories)
             if output and not all(history.is_empty for history in histories):
-                from charlm.inspection.writing import write_charts
+                write_charts(charts_of(histories, quantities, over), output, title_of(paths))
 
-                write_charts(charts_of(histories, quantities, over), output, _title(histories))
-
-        yield show_lines
+        yield show
     else:
         from rich.live import Live
 

@@ -58,9 +58,11 @@ def axes_of(chart: Chart, num_x_ticks: int, num_y_ticks: int) -> tuple[Axis, Axi
     ]
     levels = [level for _, level in chart.thresholds if math.isfinite(level) and not (chart.is_log_y and level <= 0)]
     x, y = [point[0] for point in points], [point[1] for point in points] + (levels if points else [])
-    if x and any(line.labels for line in chart.lines):  # they reach beyond their points
-        room = MARGIN * (max(x) - min(x))
-        x += [min(x) - room, max(x) + room]
+    if chart.labels:
+        across = [x for _, x, _ in chart.labels]
+        room = MARGIN * (max(across) - min(across))  # half of a label reaches beyond its point
+        x += [min(across) - room, max(across) + room]
+        y += [height for _, _, height in chart.labels]
     return _x_axis(x, chart.is_log_x, num_x_ticks), _y_axis(y, chart.is_log_y, chart.starts_at_zero, num_y_ticks)
 
 

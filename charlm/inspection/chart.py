@@ -19,8 +19,6 @@ class Line:
     """Whether each point of the line has a mark."""
     style: int | None = None
     """The number of its colour and dashes, which several lines can share; None means its place in the chart."""
-    labels: Sequence[str] = ()
-    """Of single points: the text that stands at each of them in place of a mark."""
 
 
 @dataclass(frozen=True)
@@ -39,10 +37,13 @@ class Chart:
     """Sentences under the chart."""
     starts_at_zero: bool = False
     """Whether the y axis begins at 0."""
+    labels: tuple[tuple[str, float, float], ...] = ()
+    """Texts that stand at a point (x, y)."""
 
-    def style_of(self, line: Line) -> int:
-        """The number of a line's colour and dashes."""
-        return self.lines.index(line) if line.style is None else line.style
+    @property
+    def styled_lines(self) -> list[tuple[int, Line]]:
+        """The lines, each with the number of its colour and dashes."""
+        return [(place if line.style is None else line.style, line) for place, line in enumerate(self.lines)]
 
 
 def pieces(line: Line, is_log_x: bool = False, is_log_y: bool = False) -> Iterator[list[tuple[float, float]]]:

@@ -81,6 +81,8 @@ class History:
     """From which step to which."""
     ended: str = ""
     """Why training ended; empty while it has not."""
+    measured: Mapping[str, Any] = field(default_factory=dict)
+    """The record of the last measurement at the end of a training; empty if there was none."""
 
     @property
     def is_empty(self) -> bool:
@@ -89,6 +91,8 @@ class History:
     def take(self, record: Mapping[str, Any]) -> None:
         """Take one record of the log. Those of a newer charlm, or without a step, count as nothing."""
         event, step = record.get("event"), record.get("step")
+        if event == "Measured":
+            self.measured = record
         if type(step) is not int or not 0 <= step < MAX_FIGURE:
             return
         direction = str(record.get("direction") or "")
@@ -143,18 +147,18 @@ def chosen(what: Iterable[str]) -> tuple[Quantity, ...]:
     return QUANTITIES if ALL in names else tuple(name for name in QUANTITIES if name in names)
 
 
+def title_of(runs: Iterable[Path]) -> str:
+    """The title of a file with charts of these runs."""
+    return f"Training of {', '.join(map(str, runs))}"
+
+
 def plot(runs: Iterable[Path], what: Sequence[Quantity] = ("loss",), over: Over = "steps") -> list[Chart]:
-    """Charts of what the logs of runs tell, one for each quantity. Raises RunError if they have nothing yet."""
+    """Charts of what the logs of runs tell, one for each quantity. Raises RunError if no run has logged a step yet."""
     histories = [read_history(path) for path in dict.fromkeys(runs)]
-    check_something_is_logged(histories)
-    return charts_of(histories, what, over)
-
-
-def check_something_is_logged(histories: Sequence[History]) -> None:
-    """Raise RunError if no run has logged a step or a check."""
     if all(history.is_empty for history in histories):
         where = ", ".join(history.name for history in histories)
         raise RunError("nothing to draw: no step has been logged yet", where, "wait for it, or give --follow")
+    return charts_of(histories, what, over)
 
 
 def charts_of(histories: Sequence[History], what: Sequence[Quantity], over: Over) -> list[Chart]:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
-from charlm.inspection.chart import Chart, Line
+from charlm.inspection.chart import Chart
 from charlm.inspection.inspected import Inspected
 from charlm.text.visible import visible_symbol
 
@@ -87,7 +87,8 @@ def chart(found: Map) -> Chart:
         "The vocabulary by its embeddings",
         "first principal component",
         "second principal component",
-        (Line("symbols", found.x, found.y, is_points=True, labels=tuple(map(visible_symbol, found.symbols))),),
+        (),
+        labels=tuple(zip(map(visible_symbol, found.symbols), found.x, found.y, strict=True)),
         notes=(
             f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance; mind the scales",
         ),

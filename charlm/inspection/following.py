@@ -11,7 +11,7 @@ from charlm.runs.log import METRICS
 
 SECONDS_BETWEEN_LOOKS = 1.0
 READING_SHARE = 0.1  # of the time at most, so that following long logs takes nothing from the training
-PATIENCE_SECONDS = 5.0  # without a training process; less than it can take to start one
+PATIENCE_SECONDS = 30.0  # without a training process; a training can take so long to start on a busy machine
 
 
 def follow(

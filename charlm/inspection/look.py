@@ -16,7 +16,10 @@ DASHES: tuple[tuple[float, ...], ...] = (
 
 
 class Color(NamedTuple):
-    """One colour on a light and on a dark background, as #rrggbb, and on a terminal whose background is not known."""
+    """One colour on a light and on a dark background, as #rrggbb, and on a terminal.
+
+    A terminal's background can be either, so the colour there has a contrast of about 3 or more to black and to white.
+    """
 
     light: str
     dark: str
@@ -26,8 +29,8 @@ class Color(NamedTuple):
 # The colours of Okabe and Ito, "Color Universal Design" (2008), which can be told apart with every kind of colour
 # vision. Some are lighter on black or darker on white, so that thin lines of them can be seen.
 COLORS = (
-    Color("#0072b2", "#4aa8e0", "#0072b2"),  # blue
-    Color("#d55e00", "#e8762c", "#d55e00"),  # vermillion
+    Color("#0072b2", "#4aa8e0", "#1f6feb"),  # blue
+    Color("#d55e00", "#e8762c", "#d03c1c"),  # vermillion
     Color("#009e73", "#1fbf94", "#009e73"),  # bluish green
     Color("#b5558f", "#cc79a7", "#cc79a7"),  # reddish purple
     Color("#b87f00", "#e69f00", "#b87f00"),  # orange

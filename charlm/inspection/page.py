@@ -18,6 +18,7 @@ body { margin: 2rem auto; padding: 0 1rem; max-width: 46rem; color: var(--ink); 
 h1 { font-size: 1.6rem; overflow-wrap: anywhere }
 h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid var(--rule) }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem }
+h2, h3 { break-after: avoid }
 p.quiet, figcaption, th { color: var(--quiet) }
 figure { margin: 1rem 0; break-inside: avoid }
 svg { max-width: 100%; height: auto; display: block }

@@ -87,17 +87,21 @@ def _cut(pieces: Iterable[Piece]) -> Iterator[Passage]:
     passage: list[Piece] = []
     length = 0
     for piece in pieces:
-        starts_a_word = piece.text[:1].isspace() and length >= FULL_CHARACTERS
-        if passage and (starts_a_word or length >= MAX_CHARACTERS):
+        if passage and _is_cut(passage[-1].text, piece.text, length):
             yield Passage(tuple(passage))
             passage, length = [], 0
         passage.append(piece)
         length += len(piece.text)
-        if piece.text.endswith("\n") and length >= ENOUGH_CHARACTERS:
-            yield Passage(tuple(passage))
-            passage, length = [], 0
     if passage:
         yield Passage(tuple(passage))
+
+
+def _is_cut(before: str, after: str, length: int) -> bool:
+    """Whether a passage of this length ends between two pieces; empty lines stay with what comes before them."""
+    is_line_end = before.endswith("\n") and after != "\n"
+    is_word_end = before[-1:].isspace() or after[:1].isspace()
+    is_enough = length >= ENOUGH_CHARACTERS if is_line_end else length >= FULL_CHARACTERS and is_word_end
+    return is_enough or length >= MAX_CHARACTERS
 
 
 def _pieces(tokenizer: Tokenizer, ids: NDArray[Any], logprobs: NDArray[np.float64]) -> Iterator[Piece]:

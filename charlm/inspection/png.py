@@ -1,6 +1,7 @@
 """Charts as PNG, drawn by matplotlib, which is an extra: `pip install 'charlm[plot]'`."""
 
 import io
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,11 +9,12 @@ from charlm.errors import UsageError
 from charlm.inspection.axis import axes_of, number
 from charlm.inspection.chart import Chart, Line, pieces, thinned
 from charlm.inspection.look import color_of, dashes_of
-from charlm.inspection.svg import MAX_POINTS
+from charlm.inspection.svg import MAX_POINTS, shortened
 from charlm.text.visible import visible
 
 INCHES = (8.0, 4.2)  # of one chart
 DOTS_PER_INCH = 150
+MAX_LEGEND_COLUMNS, LEGEND_LETTERS = 3, 100  # letters of a row of the legend
 MARKS = "os^DX"
 
 
@@ -36,6 +38,7 @@ def to_png(charts: Sequence[Chart], title: str) -> bytes:
         figure = Figure(figsize=(width, height * len(charts)), dpi=DOTS_PER_INCH, layout="constrained")
         for chart, axes in zip(charts, figure.subplots(len(charts), 1, squeeze=False)[:, 0], strict=True):
             _draw(chart, axes)
+        figure.align_ylabels()
         file = io.BytesIO()
         figure.savefig(file, format="png", metadata={"Title": visible(title), "Software": "charlm"})
     return file.getvalue()
@@ -43,8 +46,10 @@ def to_png(charts: Sequence[Chart], title: str) -> bytes:
 
 def _draw(chart: Chart, axes: Any) -> None:
     """Draw one chart on matplotlib's axes."""
-    for line in chart.lines:
-        _draw_line(chart, thinned(line, MAX_POINTS), axes)
+    for style, line in chart.styled_lines:
+        _draw_line(chart, style, thinned(line, MAX_POINTS), axes)
+    for label, x, y in chart.labels:
+        axes.text(x, y, visible(label), ha="center", va="center", fontsize=9)
     x_axis, y_axis = axes_of(chart, 7, 6)
     for name, level in chart.thresholds:
         axes.axhline(level, color="#666666", linewidth=1, linestyle="--", label=f"{visible(name)}: {number(level)}")
@@ -52,23 +57,22 @@ def _draw(chart: Chart, axes: Any) -> None:
         axes.set(**{f"{name}scale": "log" if axis.is_log else "linear", f"{name}lim": (axis.low, axis.high)})
         axes.tick_params(axis=name, which="minor", bottom=False, left=False, labelleft=False, labelbottom=False)
         axes.set(**{f"{name}ticks": axis.ticks, f"{name}ticklabels": axis.labels})
-    axes.set_title(visible(chart.title), loc="left", fontsize=12)
+    longest = max((len(shortened(line.name)) for line in chart.lines), default=1)
+    num_columns = max(1, min(MAX_LEGEND_COLUMNS, LEGEND_LETTERS // (longest + 8)))
+    num_rows = math.ceil((len(chart.lines) + len(chart.thresholds)) / num_columns)
+    axes.set_title(visible(chart.title), loc="left", fontsize=12, pad=8 + 14 * num_rows)
     notes = "".join(f"\n{visible(note)}" for note in chart.notes)
     axes.set_xlabel(f"{visible(chart.x_label)}{notes}")
     axes.set_ylabel(visible(chart.y_label))
     axes.grid(axis="y", color="#dddddd")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
-    if any(not line.labels for line in chart.lines):
-        axes.legend(frameon=False, fontsize=9, loc="lower left", bbox_to_anchor=(0, 1.06), ncols=3, borderaxespad=0)
+    if num_rows:
+        place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": num_columns}
+        axes.legend(frameon=False, fontsize=9, borderaxespad=0.2, **place)
 
 
-def _draw_line(chart: Chart, line: Line, axes: Any) -> None:
-    if line.labels:
-        for place, label in enumerate(line.labels):
-            axes.text(line.x[place], line.y[place], visible(label), ha="center", va="center", fontsize=9)
-        return
-    style = chart.style_of(line)
+def _draw_line(chart: Chart, style: int, line: Line, axes: Any) -> None:
     x, y = [], []
     for piece in pieces(line, chart.is_log_x, chart.is_log_y):
         x += [point[0] for point in piece] + [float("nan")]
@@ -78,11 +82,13 @@ def _draw_line(chart: Chart, line: Line, axes: Any) -> None:
     axes.plot(
         x,
         y,
-        label=f" {visible(line.name)}",  # matplotlib leaves out names that begin with an underscore
+        label=f" {shortened(line.name)}",  # matplotlib leaves out names that begin with an underscore
         color=color_of(style).light,
         linestyle="none" if line.is_points else (0, dashes) if dashes else "-",
         linewidth=1.5,
         marker=MARKS[style % len(MARKS)] if is_marked else None,
         markersize=5,
         markerfacecolor="white",
+        clip_on=False,  # a mark at the edge is whole
+        zorder=3,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from charlm.corpus.parts import VALID
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
-from charlm.inspection.curves import QUANTITIES, charts_of, figure, read_history
+from charlm.inspection.curves import QUANTITIES, History, charts_of, figure, read_history
 from charlm.inspection.page import figure as chart_figure
 from charlm.inspection.page import heading, paragraph, table, to_page, verbatim
 from charlm.inspection.passages import Passage, extremes, find_passages
@@ -51,10 +51,10 @@ def report(run: Path, output: Path) -> None:
 def make_report(path: Path) -> str:
     """The page itself. Raises RunError when the run is damaged, or has no weights yet."""
     run = RunDirectory(path)
-    config, lm = read_config(run), load_model(run)
+    config, lm, history = read_config(run), load_model(run), read_history(path)
     parts = [
-        *_figures(run, config),
-        *_curves(path),
+        *_figures(config, history),
+        *_curves(history),
         *_samples(lm, config),
         *_passages(lm, run, config),
         *_settings(config),
@@ -63,53 +63,72 @@ def make_report(path: Path) -> str:
     return to_page(f"Report on {path}", parts, STYLES)
 
 
-def _figures(run: RunDirectory, config: RunConfig) -> Iterator[str]:
-    measured: Mapping[str, Any] = {}
-    for record in run.log.records():
-        measured = record if record.get("event") == "Measured" else measured
+def _figures(config: RunConfig, history: History) -> Iterator[str]:
+    """How good the model is, and how large it and its text are."""
     corpus, model = config.corpus, config.architecture
-    unit = f"{corpus.unit} tokens"
     yield heading("Figures")
-    if not measured:
+    if not history.measured:
         yield paragraph("This run has not been measured: its training goes on, or was interrupted.")
     rows = {
-        **_measured(measured, is_by_line=config.training.mode == "sentence"),
+        **_measured(history.measured, is_by_line=config.training.mode == "sentence"),
+        "best quick check": _best_check(history),
         "parameters": f"{model.num_params:,}",
         "vocabulary": f"{model.vocab_size:,} types",
-        "text to train on": f"{corpus.train_tokens:,} {unit}, {corpus.train_characters:,} characters",
-        "validation text": f"{corpus.valid_tokens:,} {unit}" if corpus.valid_tokens else "none",
+        "text to train on": _size(corpus.train_tokens, corpus.unit, corpus.train_characters),
+        "validation text": _size(corpus.valid_tokens, corpus.unit) if corpus.valid_tokens else "none",
         "created": config.created,
     }
     yield table({name: value for name, value in rows.items() if value})
     yield paragraph("Lower is better for nats, bits and perplexity. A nat is 1.44 bits.", is_quiet=True)
 
 
+def _best_check(history: History) -> str:
+    """The best quick check during training."""
+    checks = [check for curve in history.curves.values() for check in curve.checks]
+    best = min(checks, key=lambda check: _or_inf(check.nats_per_token), default=None)
+    spelling = "without the cost of spelling unknown symbols"
+    return f"{best.nats_per_token:.4f} nats/token at step {best.step:,} ({spelling})" if best else ""
+
+
+def _or_inf(value: float) -> float:
+    return value if math.isfinite(value) else math.inf
+
+
+def _size(tokens: int, unit: str, characters: int = 0) -> str:
+    """The size of a text."""
+    if unit == "char":
+        return f"{tokens:,} characters"
+    return f"{tokens:,} {unit} tokens" + (f", {characters:,} characters" if characters else "")
+
+
 def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
     """The rows of what was measured at the end; empty where there is no such figure."""
-    read, per_line = ("each line on its own", "") if is_by_line else ("read as one text", "each line on its own")
-    name = {False: "validation, streamed", True: "validation, cold"}
-    cold = figure(measured.get("valid_cold_nats_per_char"))
-    steps = (measured.get("steps"), measured.get("best_step"))
-    rows = {
-        name[is_by_line]: _per_char_and_token(measured, "valid", read),
-        "training text": _per_token(figure(measured.get("train_nats_per_token")), "without dropout"),
-        "test": _per_token(figure(measured.get("test_nats_per_token")), read),
-        "steps": f"{_count(steps[0])}, the best of them step {_count(steps[1])}" if _count(steps[0]) else "",
+    streamed, cold = ("read as one text", "each line on its own")
+    steps, best = _count(measured.get("steps")), _count(measured.get("best_step"))
+    cold_nats = math.nan if is_by_line else figure(measured.get("valid_cold_nats_per_char"))
+    how = cold if is_by_line else streamed
+    return {
+        f"validation, {'cold' if is_by_line else 'streamed'}": _per_char_and_token(measured, "valid", how),
+        **({} if is_by_line else {"validation, cold": _per_char(cold_nats, cold)}),
+        "test": _per_token(figure(measured.get("test_nats_per_token")), how),
+        "training text": _per_token(figure(measured.get("train_nats_per_token")), f"{how}, without dropout"),
+        "steps": f"{steps}, the best of them step {best}" if steps and best else steps,
         "tokens read in training": _count(measured.get("tokens_seen")),
         "time": _seconds(figure(measured.get("seconds")), figure(measured.get("training_seconds"))),
         "ended": str(measured.get("ended") or ""),
     }
-    if per_line and math.isfinite(cold):
-        rows[name[True]] = f"{cold:.4f} nats/char, {cold / math.log(2):.4f} bits/char ({per_line})"
-    return rows
 
 
 def _per_char_and_token(measured: Mapping[str, Any], part: str, how: str) -> str:
-    nats = figure(measured.get(f"{part}_nats_per_char"))
+    per_char = _per_char(figure(measured.get(f"{part}_nats_per_char")))
+    per_token = _per_token(figure(measured.get(f"{part}_nats_per_token")), how)
+    return ", ".join(filter(None, (per_char, per_token)))
+
+
+def _per_char(nats: float, how: str = "") -> str:
     if not math.isfinite(nats):
         return ""
-    per_token = figure(measured.get(f"{part}_nats_per_token"))
-    return f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char, {_per_token(per_token, how)}"
+    return f"{nats:.4f} nats/char, {nats / math.log(2):.4f} bits/char" + (f" ({how})" if how else "")
 
 
 def _per_token(nats: float, how: str) -> str:
@@ -128,9 +147,8 @@ def _seconds(command: float, training: float) -> str:
     return f"{command:,.0f} s" + (f", {training:,.0f} s of them training" if math.isfinite(training) else "")
 
 
-def _curves(path: Path) -> Iterator[str]:
+def _curves(history: History) -> Iterator[str]:
     yield heading("Curves")
-    history = read_history(path)
     if history.is_empty:
         yield paragraph("The log of this run has no steps.")
         return
@@ -163,7 +181,7 @@ def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig) -> Iterat
         return
     by_line = config.training.mode == "sentence" or config.corpus.split == "lines"
     most, least = extremes(find_passages(lm, _validation_part(lm, run), by_line), NUM_PASSAGES)
-    yield paragraph("The darker, the more surprising. Shades by surprisal, -log p of a token, in nats:", True)
+    yield paragraph("The stronger the colour, the more surprising. Surprisal is -log p of a token, in nats:", True)
     yield _legend()
     for title, passages in (("Most surprising", most), ("Least surprising", least)):
         if passages:

@@ -12,6 +12,7 @@ from charlm.inspection.look import COLORS, DASHES, color_of, dashes_of
 from charlm.text.visible import visible
 
 WIDTH, PLOT_HEIGHT = 720, 260  # pixels: of a chart, and of the space between its axes
+MIN_LEFT = 84.0  # pixels: the room left of a plot, so that the plots of a page lie under one another
 MAX_POINTS = 1200  # of a line
 MAX_TITLED_MARKS = 200  # marks of a line that tell their values when the mouse is over them
 LETTER_WIDTH = 6.6  # of a letter of 12 pixels, on average
@@ -62,7 +63,8 @@ def to_svg_for_page(chart: Chart) -> str:
 
 
 def _drawn(charts: Sequence[Chart], title: str, styles: str = "", namespace: str = "") -> str:
-    drawings = [_Drawing(chart) for chart in charts]
+    left = max(MIN_LEFT, *map(_left, charts))
+    drawings = [_Drawing(chart, left) for chart in charts]
     heights = [drawing.height for drawing in drawings]
     size = f'viewBox="0 0 {WIDTH} {sum(heights)}" width="{WIDTH}" height="{sum(heights)}"'
     described = "; ".join(f"{chart.y_label} over {chart.x_label}" for chart in charts)
@@ -81,11 +83,17 @@ def safe(text: str) -> str:
     return escape(NOT_IN_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", visible(text)))
 
 
+def shortened(name: str) -> str:
+    """A name that has room in a legend; its end, which tells lines of a run apart, stays."""
+    name = visible(name)
+    return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2]}…{name[-MAX_NAME // 2 + 1 :]}"
+
+
 class _Entry(NamedTuple):
     """A line's entry in the legend, and where it stands."""
 
+    style: int
     line: Line
-    name: str
     x: float
     row: int
 
@@ -93,16 +101,15 @@ class _Entry(NamedTuple):
 class _Drawing:
     """One chart on its way to SVG: where everything stands, then the elements themselves."""
 
-    def __init__(self, chart: Chart) -> None:
-        self.chart = chart
+    def __init__(self, chart: Chart, left: float) -> None:
+        """The plot begins `left` pixels from the left, as those of the charts around it do."""
+        self.chart, self.left, self.right = chart, left, WIDTH - 24
         self.x_axis, self.y_axis = axes_of(chart, NUM_X_TICKS, NUM_Y_TICKS)
-        self.left = 44 + LETTER_WIDTH * max(map(len, self.y_axis.labels), default=1)
-        self.right = WIDTH - 24
         self.entries = list(_legend(chart, self.left, self.right))
         self.top = 34 + LINE_HEIGHT * (1 + max((entry.row for entry in self.entries), default=-1))
         self.bottom = self.top + PLOT_HEIGHT
-        self.notes = [row for note in chart.notes for row in _rows(note, int((WIDTH - 40) / LETTER_WIDTH))]
-        self.height = self.bottom + 48 + LINE_HEIGHT * len(self.notes)
+        self.notes = [row for note in chart.notes for row in _rows(note, int((self.right - left) / LETTER_WIDTH))]
+        self.height = self.bottom + 56 + LINE_HEIGHT * len(self.notes)
 
     def elements(self) -> Iterator[str]:
         """The elements of the chart, those behind first."""
@@ -112,21 +119,22 @@ class _Drawing:
         yield from self._axes()
         for name, level in self.chart.thresholds:
             yield from self._level(name, level)
-        for line in self.chart.lines:
-            yield from self._line(thinned(line, MAX_POINTS))
+        for style, line in self.chart.styled_lines:
+            yield from self._line(style, thinned(line, MAX_POINTS))
+        for label, x, y in self.chart.labels:
+            yield _text(label, self._x(x), self._y(y) + 4, anchor="middle")
         for place, note in enumerate(self.notes):
-            yield _text(note, 20, self.bottom + 50 + LINE_HEIGHT * place)
+            yield _text(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
 
     def _entry(self, entry: _Entry) -> Iterator[str]:
         y = 40 + LINE_HEIGHT * entry.row
-        style = self.chart.style_of(entry.line)
-        yield f'<g class="{_color(style)}">'
+        yield f'<g class="{_color(entry.style)}">'
         if not entry.line.is_points:
-            yield f'<path class="line {_dashes(style)}" d="M{entry.x:.1f} {y - 4}h26"/>'
+            yield f'<path class="line {_dashes(entry.style)}" d="M{entry.x:.1f} {y - 4}h26"/>'
         if entry.line.is_points or entry.line.has_marks:
-            yield _mark(entry.x + 13, y - 4, style)
+            yield _mark(entry.x + 13, y - 4, entry.style)
         yield "</g>"
-        yield _text(entry.name, entry.x + LEGEND_KEY, y)
+        yield _text(shortened(entry.line.name), entry.x + LEGEND_KEY, y)
 
     def _axes(self) -> Iterator[str]:
         for tick, label in zip(self.y_axis.ticks, self.y_axis.labels, strict=True):
@@ -150,17 +158,13 @@ class _Drawing:
         yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
         yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, anchor="end")
 
-    def _line(self, line: Line) -> Iterator[str]:
-        style = self.chart.style_of(line)
+    def _line(self, style: int, line: Line) -> Iterator[str]:
         whole = list(pieces(line, self.chart.is_log_x, self.chart.is_log_y))
         yield f'<g class="{_color(style)}"><title>{safe(line.name)}</title>'
         if not line.is_points:
             path = "".join(self._path(piece) for piece in whole)
             yield f'<path class="line {_dashes(style)}" d="{path}"/>'
-        if line.labels:
-            places = zip(line.x, line.y, line.labels, strict=True)
-            yield from (_text(label, self._x(x), self._y(y) + 4, anchor="middle") for x, y, label in places)
-        elif line.is_points or line.has_marks:
+        if line.is_points or line.has_marks:
             yield from self._marks([point for piece in whole for point in piece], style)
         else:  # a line of one point would not be seen
             alone = (piece[0] for piece in whole if len(piece) == 1)
@@ -183,15 +187,19 @@ class _Drawing:
         return self.bottom - self.y_axis.place(value) * PLOT_HEIGHT
 
 
+def _left(chart: Chart) -> float:
+    """How much room the numbers and the name of a chart's y axis need."""
+    return 44 + LETTER_WIDTH * max(map(len, axes_of(chart, NUM_X_TICKS, NUM_Y_TICKS)[1].labels), default=1)
+
+
 def _legend(chart: Chart, left: float, right: float) -> Iterator[_Entry]:
     """The entries of the legend in as many rows as they need."""
     x, row = left, 0
-    for line in (line for line in chart.lines if not line.labels):
-        name = line.name if len(line.name) <= MAX_NAME else f"{line.name[: MAX_NAME - 1]}…"
-        width = LEGEND_KEY + LETTER_WIDTH * len(visible(name)) + 20
+    for style, line in chart.styled_lines:
+        width = LEGEND_KEY + LETTER_WIDTH * len(shortened(line.name)) + 20
         if x > left and x + width > right:
             x, row = left, row + 1
-        yield _Entry(line, name, x, row)
+        yield _Entry(style, line, x, row)
         x += width
 
 

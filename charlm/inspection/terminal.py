@@ -17,7 +17,7 @@ DOTS = ((0x01, 0x08), (0x02, 0x10), (0x04, 0x20), (0x40, 0x80))
 """The bit of each dot of a braille pattern: four rows of two."""
 CELL_WIDTH, CELL_HEIGHT = 2, 4  # dots
 MIN_COLUMNS, MIN_ROWS = 10, 3  # of the space between the axes
-ROWS_PER_Y_TICK, COLUMNS_PER_X_TICK = 3, 12
+ROWS_PER_Y_TICK, COLUMNS_PER_X_TICK = 2, 10
 COLUMNS_PER_LETTER = 16  # of a line without marks
 ALL_CHARACTERS = "⣿│┤┬└─"
 """What a terminal must be able to show for charts that are not plain ASCII."""
@@ -52,23 +52,27 @@ class _Drawing:
 
     def rows(self) -> Iterator[Text]:
         """All rows from top to bottom."""
-        unit = f"  {self.chart.y_label}" if self.chart.y_label != self.chart.title else ""
-        yield from _wrapped(Text.assemble((visible(self.chart.title), "bold"), visible(unit)), self.width)
+        yield from _wrapped(self._heading(), self.width)
         yield from self.legend
         self._draw()
         yield from self._plot()
         yield from self._x_numbers()
         yield from self.notes
 
+    def _heading(self) -> Text:
+        """The title and what the y axis shows, unless one says both."""
+        title, label = visible(self.chart.title), visible(self.chart.y_label)
+        if label.lower().startswith(title.lower()):
+            return Text(title + label[len(title) :], "bold")
+        return Text.assemble((title, "bold"), f"  {label}")
+
     def _legend(self) -> Iterator[Text]:
         """Which letter stands for which line, in as many rows as needed; a single line needs none."""
         entries = []
-        for place, line in enumerate(self.chart.lines):
-            if line.labels:
-                continue
-            style = color_of(self.chart.style_of(line)).terminal
-            letter = [(f"{letter_of(place)} ", f"bold {style}")] if len(self.chart.lines) > 1 else []
-            entries.append(Text.assemble(*letter, (visible(line.name).replace("\n", " "), style)))
+        for place, (style, line) in enumerate(self.chart.styled_lines):
+            color = color_of(style).terminal
+            letter = [(f"{letter_of(place)} ", f"bold {color}")] if len(self.chart.lines) > 1 else []
+            entries.append(Text.assemble(*letter, (visible(line.name).replace("\n", " "), color)))
         row = Text()
         for entry in entries:
             if row and row.cell_len + 3 + entry.cell_len > self.width:
@@ -84,14 +88,14 @@ class _Drawing:
         for name, level in self.chart.thresholds:
             self._level(name, level)
         letters = []
-        for place, line in enumerate(self.chart.lines):
-            if line.labels:
-                self._labels(line)
-                continue
-            cells = self._curve(place, thinned(line, 8 * self.num_columns))
-            letters.append((place, self._marked(line) if line.is_points or line.has_marks else cells))
-        for place, cells in letters:
-            self._letters(place, cells)
+        for place, (style, line) in enumerate(self.chart.styled_lines):
+            color = color_of(style).terminal
+            cells = self._curve(letter_of(place), color, thinned(line, 8 * self.num_columns))
+            letters.append((place, color, self._marked(line) if line.is_points or line.has_marks else cells))
+        for place, color, cells in letters:
+            self._letters(place, color, cells)
+        for label, x, y in self.chart.labels:
+            self._label(visible(label), self._dot(x, y))
 
     def _level(self, name: str, level: float) -> None:
         if self.y_axis.is_log and level <= 0:
@@ -104,9 +108,8 @@ class _Drawing:
             for column, character in enumerate(label, self.num_columns - len(label)):
                 self.cells[column, row] = (character, "dim")
 
-    def _curve(self, place: int, line: Line) -> list[Cell]:
-        """Draw a line without its letters. Returns its cells from left to right."""
-        color = color_of(self.chart.style_of(line)).terminal
+    def _curve(self, letter: str, color: str, line: Line) -> list[Cell]:
+        """Draw a line without its letters, or of them in ASCII. Returns its cells from left to right."""
         dots: dict[Cell, int] = {}
         for piece in pieces(line, self.chart.is_log_x, self.chart.is_log_y):
             points = [self._dot(x, y) for x, y in piece]
@@ -118,40 +121,37 @@ class _Drawing:
             before = self.cells.get(cell, ("", ""))[0]
             if "\u2800" <= before <= "\u28ff":
                 bits |= ord(before) - BRAILLE
-            self.cells[cell] = (letter_of(place) if self.is_ascii else chr(BRAILLE + bits), color)
+            self.cells[cell] = (letter if self.is_ascii else chr(BRAILLE + bits), color)
         return sorted(dots)
 
-    def _labels(self, line: Line) -> None:
-        """Put each label of a line at its point, or, if others stand there already, in the next row that has room."""
-        for x, y, label in zip(line.x, line.y, line.labels, strict=True):
-            shown = set_cell_size(visible(label), min(cell_len(visible(label)), self.num_columns))
-            across, down = self._dot(x, y)
-            start = max(0, min(across // CELL_WIDTH - len(shown) // 2, self.num_columns - len(shown)))
-            row = down // CELL_HEIGHT
-            for each in (row, row + 1, row - 1):
-                cells = [(column, each) for column in range(start, start + len(shown))]
-                if 0 <= each < self.num_rows and not self.cells.keys() & set(cells):
-                    self.cells |= {cell: (character, "") for cell, character in zip(cells, shown, strict=True)}
-                    break
+    def _label(self, label: str, dot: Cell) -> None:
+        """Put a label around a point, or in the row below or above it; leave it out if neither has room."""
+        shown = set_cell_size(label, min(cell_len(label), self.num_columns))
+        column, row = dot[0] // CELL_WIDTH, dot[1] // CELL_HEIGHT
+        start = max(0, min(column - len(shown) // 2, self.num_columns - len(shown)))
+        for each in (row, row + 1, row - 1):
+            cells = [(column, each) for column in range(start, start + len(shown))]
+            if 0 <= each < self.num_rows and not self.cells.keys() & set(cells):
+                self.cells |= {cell: (character, "") for cell, character in zip(cells, shown, strict=True)}
+                return
 
     def _marked(self, line: Line) -> list[Cell]:
         """The cells of a line's points."""
         points = (point for piece in pieces(line, self.chart.is_log_x, self.chart.is_log_y) for point in piece)
         return sorted({(x // CELL_WIDTH, y // CELL_HEIGHT) for x, y in (self._dot(*point) for point in points)})
 
-    def _letters(self, place: int, cells: list[Cell]) -> None:
+    def _letters(self, place: int, color: str, cells: list[Cell]) -> None:
         """Put a line's letter on some of its cells, so far apart that the curve can still be seen."""
         if len(self.chart.lines) < 2 or self.is_ascii:
             return
         line = self.chart.lines[place]
-        style = f"bold {color_of(self.chart.style_of(line)).terminal}"
         has_marks = line.is_points or line.has_marks
         gap = 2 if has_marks else COLUMNS_PER_LETTER
         due = 0 if has_marks else COLUMNS_PER_LETTER * (place + 1) // (len(self.chart.lines) + 1)
         for column, row in cells:
             is_free = not self.cells.get((column, row), ("", ""))[0].isalpha()
             if column >= due and is_free:
-                self.cells[column, row] = (letter_of(place), style)
+                self.cells[column, row] = (letter_of(place), f"bold {color}")
                 due = column + gap
 
     def _plot(self) -> Iterator[Text]:

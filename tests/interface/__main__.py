@@ -60,6 +60,9 @@ JSON_COMMANDS: dict[str, Sequence[Sequence[str]]] = {
     "score --next": [["score", "--next=3", "--context=The", "--run=chars"]],
     "info": [["info"], ["info", "chars"]],
     "verify": [["verify", "chars"]],
+    "plot": [["plot", "chars", "--what=all"], ["plot", "chars", "words", "--over=time"]],
+    "plot --follow": [["plot", "chars", "--follow"]],
+    "report": [["report", "chars", "--output=report.html"]],
     "tokenize": [["tokenize", "corpus.txt"], ["tokenize", "corpus.txt", "-o", "tokens"]],
     "tokenize --text": [["tokenize", "--run=chars", "--text=The ☃"]],
     "cells": [["cells"]],
@@ -79,6 +82,9 @@ FAILING: Sequence[Sequence[str]] = (
     ["sample", "--run=nowhere"],
     ["score", "The cat", "--run=damaged"],
     ["verify", "damaged"],
+    ["plot", "nowhere"],
+    ["plot", "damaged", "--output=chart.pdf"],
+    ["report", "damaged", "--output=report.html"],
 )
 SIGNALS = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
 
