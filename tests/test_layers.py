@@ -139,7 +139,10 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     "arguments",
     [
         *(["--help"], ["-h"], ["--version"], ["cells"]),
-        *([name, "--help"] for name in ("train", "sample", "score", "info", "verify", "plot", "report", "cells")),
+        *(
+            [name, "--help"]
+            for name in ("train", "sample", "score", "info", "verify", "inspect", "plot", "report", "cells")
+        ),
     ],
     ids=" ".join,
 )

@@ -19,6 +19,7 @@ VIEWS_BY_OPTION = {
     "find": ("states",),
     "symbol": ("embeddings",),
 }
+VIEW, GRADIENTS, STATES, EMBEDDINGS = "Views: give one", "With --gradients", "With --states", "With --embeddings"
 EXAMPLES = """[bold]Examples[/]
 
 charlm inspect plain --compare gated --gradients "The cats, which already ate a bunch of fish, were full."
@@ -37,7 +38,7 @@ charlm inspect gated --embeddings --symbol a --symbol ,"""
 
 
 def register(app: typer.Typer) -> None:
-    app.command("inspect", no_args_is_help=True, epilog=EXAMPLES)(inspect_cli)
+    app.command("inspect", epilog=EXAMPLES)(inspect_cli)
 
 
 def inspect_cli(
@@ -48,64 +49,64 @@ def inspect_cli(
     gradients: Annotated[
         str | None,
         typer.Option(
-            metavar="TEXT",
-            help="How far back the loss reaches, averaged over TEXT; - is standard input.",
-            rich_help_panel="Views: give one",
+            help="How far back the loss reaches, averaged over TEXT; - is standard input.", rich_help_panel=VIEW
         ),
     ] = None,
     clipping: Annotated[
-        bool,
-        typer.Option("--clipping", help="The gradient norms of the training.", rich_help_panel="Views: give one"),
+        bool, typer.Option("--clipping", help="The gradient norms of the training.", rich_help_panel=VIEW)
     ] = False,
     states: Annotated[
         str | None,
-        typer.Option(
-            metavar="TEXT",
-            help="TEXT coloured by what a unit or a gate does; - is standard input.",
-            rich_help_panel="Views: give one",
-        ),
+        typer.Option(help="TEXT coloured by what a unit or a gate does; - is standard input.", rich_help_panel=VIEW),
     ] = None,
     agreement: Annotated[
         Path | None,
         typer.Option(
             metavar="FILE",
-            help="How often the right verb is likelier, in pairs such as data/agreement-pairs.tsv.",
-            rich_help_panel="Views: give one",
+            help="How often the right verb is likelier, in a table of pairs such as data/agreement-pairs.tsv.",
+            rich_help_panel=VIEW,
         ),
     ] = None,
     embeddings: Annotated[
-        bool,
-        typer.Option(
-            "--embeddings",
-            help="A map of the vocabulary, and a symbol's neighbours.",
-            rich_help_panel="Views: give one",
-        ),
+        bool, typer.Option("--embeddings", help="A map of the vocabulary; a symbol's neighbours.", rich_help_panel=VIEW)
     ] = False,
-    compare: Annotated[
-        list[str] | None,
-        typer.Option(metavar="RUN", help="Show this run beside the first one; may be repeated."),
-    ] = None,
     max_distance: Annotated[
         int | None,
-        typer.Option(min=1, help="With --gradients: how many tokens to look back (default: as the text allows)."),
+        typer.Option(min=1, help="Look back so many tokens (default: as the text allows).", rich_help_panel=GRADIENTS),
     ] = None,
     layer: Annotated[
-        int | None, typer.Option(min=1, help="With --states: the layer, from 1 (default: the uppermost).")
+        int | None, typer.Option(min=1, help="The layer, from 1 (default: the uppermost).", rich_help_panel=STATES)
     ] = None,
-    neuron: Annotated[int | None, typer.Option(min=1, help="With --states: the unit of the layer, from 1.")] = None,
+    neuron: Annotated[
+        int | None, typer.Option(min=1, help="The unit of the layer, from 1.", rich_help_panel=STATES)
+    ] = None,
     gate: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="With --states: a gate, or a part of the state, as charlm cells names it."),
+        typer.Option(
+            metavar="NAME", help="A gate, or a part of the state, as charlm cells names it.", rich_help_panel=STATES
+        ),
     ] = None,
     find: Annotated[
         bool,
-        typer.Option("--find", help="With --states: find units that follow quotes, brackets, places, words, number."),
+        typer.Option(
+            "--find",
+            help="Find units that follow quotes, brackets, places, words, the subject's number.",
+            rich_help_panel=STATES,
+        ),
     ] = False,
     symbol: Annotated[
-        list[str] | None, typer.Option(help="With --embeddings: show what is near this symbol; may be repeated.")
+        list[str] | None,
+        typer.Option(help="Show what is near this symbol; may be repeated.", rich_help_panel=EMBEDDINGS),
+    ] = None,
+    compare: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="RUN",
+            help="With --gradients, --clipping and --agreement: show this run as well; may be repeated.",
+        ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", help="Draw it into this file: .svg, .html or .png.")
+        Path | None, typer.Option("--output", "-o", help="Write this file: .svg, .html, or .png (extra plot).")
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print JSON objects.")] = False,
 ) -> None:

@@ -90,7 +90,8 @@ def chart(found: Map) -> Chart:
         (),
         labels=tuple(zip(map(visible_symbol, found.symbols), found.x, found.y, strict=True)),
         notes=(
-            f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance; mind the scales",
+            f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance",
+            "the axes have different scales",
         ),
     )
 
