@@ -231,7 +231,7 @@ def _span(cell: Cell, shaded: Shaded) -> str:
 
 
 def _style(shaded: Shaded, value: float) -> Style:
-    return Style(color="black", bgcolor=shaded.color(value), underline=shaded.is_low(value))
+    return Style(color="#000000", bgcolor=shaded.color(value), underline=shaded.is_low(value))
 
 
 def _bar(shaded: Shaded, value: float, is_ascii: bool) -> str:
@@ -245,4 +245,4 @@ def _legend(shaded: Shaded, has_color: bool, is_ascii: bool) -> Text:
         marks = DIGITS if is_ascii else BARS
         return Text(f"{shaded.what}   {marks} from {shaded.low:.2g} to {shaded.high:.2g}")
     scale = [(f" {step:.2g} ", _style(shaded, step)) for step in shaded.steps]
-    return Text.assemble((f"{shaded.what}   ", "bold"), *scale, f"   {shaded.underlined}")
+    return Text.assemble((shaded.what, "bold"), "\n", *scale, f"   {shaded.underlined}")

@@ -16,6 +16,7 @@ from charlm.inspection.inspected import Inspected
 from charlm.inspection.states import unit_values
 
 Values = NDArray[np.float64]
+MAX_TOKENS = 100_000  # of a text; the rest is left out
 MIN_TOKENS = 20  # that have a feature; a correlation over fewer says nothing
 OPENING, CLOSING = "([{", ")]}"
 QUOTES = '"“”«»„'
@@ -43,13 +44,13 @@ def find_units(
     measured.
     """
     read = run.tokens(text)
-    last = np.array([token.end for token in read.tokens]) - 1
+    last = np.array([token.end for token in read.tokens[:MAX_TOKENS]]) - 1
     features = {name: compute(read.text)[last] for name, compute in FEATURES.items()}
     measurable = {name: values for name, values in features.items() if _varies(values)}
     if not measurable:
         what = "the text is too short, or has nothing to follow: quotes, brackets, words, singular and plural verbs"
         raise TextError(what, to_do=f"give a longer one; a feature needs {MIN_TOKENS} tokens")
-    units = unit_values(run, read.ids, layer, gate)
+    units = unit_values(run, read.ids[:MAX_TOKENS], layer, gate)
     found = [list(_best(name, values, units, count)) for name, values in measurable.items()]
     return [unit for best in sorted(found, key=lambda best: -abs(best[0].correlation)) for unit in best]
 
