@@ -1,7 +1,7 @@
 """Runs that have a log and nothing else, for tests of what is drawn from it."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,3 +34,13 @@ def a_run(path: Path, records: Iterable[Record] = (), unit: str = "char") -> Pat
 
 def write_log(path: Path, records: Iterable[Record]) -> None:
     (path / "metrics.jsonl").write_text("".join(f"{json.dumps(record)}\n" for record in records), encoding="utf-8")
+
+
+FALLING: Sequence[Record] = [
+    *(step(n, 4 / n, gradient_norm=1 / n) for n in range(1, 9)),
+    check(4, 1.25),
+    check(8, 0.75),
+    FINISHED,
+]
+"""A loss of 4 / step in training, with two checks."""
+AWKWARD_NAMES = ("two words", "<script>alert(1)</script>", 'quote" & amp;', "日本語 ünï", "$x^2$", "_hidden")

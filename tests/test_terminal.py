@@ -63,6 +63,8 @@ def test_what_steers_a_terminal_is_shown_by_its_escape() -> None:
         ("info",),
         ("info", "RUN"),
         ("verify", "RUN"),
+        ("plot", "RUN", "--what", "all"),
+        ("plot", "RUN", "--follow"),
         ("score", "--run", "RUN", MARKUP, STEERING),
         ("score", "--run", "RUN", "--per-token", STEERING + MARKUP),
         ("score", "--run", "RUN", "--next", "20"),

@@ -1,5 +1,7 @@
 """`charlm plot`: curves of one or several trainings, on the terminal or in a file. Runs without torch."""
 
+import dataclasses
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,8 +88,6 @@ def _as_json(chart: "Chart") -> dict[str, Any]:
 
 
 def _finite(values: Sequence[float]) -> list[float | None]:
-    import math
-
     return [value if math.isfinite(value) else None for value in values]
 
 
@@ -160,8 +160,6 @@ class _NewFigures:
             self._printed[curve.name] = points
 
     def _print(self, name: str, point: "Step | Check") -> None:
-        import dataclasses
-
         if self._json:
             figures = {key: _finite([value])[0] for key, value in dataclasses.asdict(point).items()}
             write_json({"run": name, "event": type(point).__name__.lower(), **figures})

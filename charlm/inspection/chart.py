@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
+MAX_NOISY_POINTS = 400  # of a noisy line; further points are drawn as means
 MAX_FIGURE = 1e300  # a larger number in a file is no measurement, and could not be subtracted from another one
 
 
@@ -19,6 +20,8 @@ class Line:
     """Whether each point of the line has a mark."""
     style: int | None = None
     """The number of its colour and dashes, which several lines can share; None means its place in the chart."""
+    is_noisy: bool = False
+    """Whether neighbouring points differ by chance, so that their mean says more than their extremes."""
 
 
 @dataclass(frozen=True)
@@ -67,15 +70,33 @@ def _can_be_drawn(value: float, is_log: bool) -> bool:
 
 
 def thinned(line: Line, max_points: int) -> Line:
-    """A line with at most about `max_points` points: of each group of neighbours the lowest and the highest, and gaps.
+    """A line with at most about `max_points` points, for there are more than can be told apart.
 
-    So it looks the same where there are more points than can be told apart; a peak of one point stays.
+    Of each group of neighbours the lowest, the highest and a gap are kept, so that a peak of one point stays. Of a
+    noisy line their mean is drawn instead.
     """
+    if line.is_noisy:
+        return _averaged(line, min(max_points, MAX_NOISY_POINTS))
     if len(line.x) <= max_points:
         return line
     size = math.ceil(2 * len(line.x) / max_points)
     kept = [place for start in range(0, len(line.x), size) for place in _extremes(line.y, start, size)]
     return replace(line, x=[line.x[place] for place in kept], y=[line.y[place] for place in kept])
+
+
+def _averaged(line: Line, max_points: int) -> Line:
+    if len(line.x) <= max_points:
+        return line
+    size = math.ceil(len(line.x) / max_points)
+    starts = range(0, len(line.x), size)
+    x = [_mean(line.x[start : start + size]) for start in starts]
+    return replace(line, x=x, y=[_mean(line.y[start : start + size]) for start in starts])
+
+
+def _mean(values: Sequence[float]) -> float:
+    """The mean of the finite values; nan if there are none."""
+    finite = [value for value in values if math.isfinite(value)]
+    return math.fsum(value / len(finite) for value in finite) if finite else math.nan
 
 
 def _extremes(values: Sequence[float], start: int, size: int) -> list[int]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from charlm.errors import RunError, UsageError
-from charlm.inspection.chart import MAX_FIGURE, Chart, Line
+from charlm.inspection.chart import MAX_FIGURE, MAX_NOISY_POINTS, Chart, Line
 from charlm.runs.directory import RunDirectory
 
 Quantity = Literal["loss", "learning-rate", "gradient-norm", "speed"]
@@ -197,12 +197,12 @@ class _Drawing:
             steps, checks = curve.steps, curve.checks
             if steps:
                 y = [step.nats_per_token for step in steps]
-                lines.append(Line(f"{curve.name}, training", self._x(steps), y, style=place))
+                lines.append(Line(f"{curve.name}, training", self._x(steps), y, style=place, is_noisy=True))
             if checks:
                 x, y = self._x(checks), [check.nats_per_token for check in checks]
                 style = place + 1 if is_alone else place
                 lines.append(Line(f"{curve.name}, validation", x, y, has_marks=True, style=style))
-        return self._chart("Loss", "loss (nats per token)", lines, self._about_units())
+        return self._chart("Loss", "loss (nats per token)", lines, (*_about_means(lines), *self._about_units()))
 
     def learning_rate(self) -> Chart:
         lines = self._lines(lambda step: step.learning_rate)
@@ -218,8 +218,8 @@ class _Drawing:
         lines = []
         for place, curve in enumerate(self.curves):
             speeds = list(map(_speed, *zip(*pairwise(curve.steps), strict=True))) if len(curve.steps) > 1 else []
-            lines.append(Line(curve.name, self._x(curve.steps[1:]), speeds, style=place))
-        notes = ("The time of checks, samples and saves is counted.",)
+            lines.append(Line(curve.name, self._x(curve.steps[1:]), speeds, style=place, is_noisy=True))
+        notes = ("The time of checks, samples and saves is counted.", *_about_means(lines))
         return self._chart("Speed", "tokens per second", lines, notes, starts_at_zero=True)
 
     def _lines(self, quantity: Callable[[Step], float]) -> list[Line]:
@@ -258,6 +258,11 @@ class _Drawing:
             notes=(*notes, *of_runs),
             starts_at_zero=starts_at_zero,
         )
+
+
+def _about_means(lines: Sequence[Line]) -> tuple[str, ...]:
+    are_long = any(line.is_noisy and len(line.x) > MAX_NOISY_POINTS for line in lines)
+    return ("Long curves are drawn as means of neighbouring steps.",) if are_long else ()
 
 
 def _speed(before: Step, after: Step) -> float:

@@ -13,7 +13,7 @@ from charlm.scoring.score import score_sequences, score_stream
 from charlm.text.interface import Tokenizer
 from charlm.training.evaluation import score_pieces, spread_lines
 
-MAX_TOKENS = 1 << 17  # that are scored to find passages
+MAX_TOKENS = 1 << 16  # that are scored to find passages
 MIN_CHARACTERS = 40  # of a passage; where no passage has so many, shorter ones are taken
 ENOUGH_CHARACTERS = 100  # a line end ends a longer passage
 FULL_CHARACTERS = 240  # a space ends a longer passage
@@ -99,7 +99,7 @@ def _cut(pieces: Iterable[Piece]) -> Iterator[Passage]:
 def _is_cut(before: str, after: str, length: int) -> bool:
     """Whether a passage of this length ends between two pieces; empty lines stay with what comes before them."""
     is_line_end = before.endswith("\n") and after != "\n"
-    is_word_end = before[-1:].isspace() or after[:1].isspace()
+    is_word_end = before[-1:].isspace() or (after[:1].isspace() and after.strip() != "")
     is_enough = length >= ENOUGH_CHARACTERS if is_line_end else length >= FULL_CHARACTERS and is_word_end
     return is_enough or length >= MAX_CHARACTERS
 

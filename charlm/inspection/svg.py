@@ -1,5 +1,6 @@
 """Charts as SVG: one file that needs nothing else, on light and dark backgrounds and in print."""
 
+import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from html import escape
@@ -36,11 +37,13 @@ def _styles() -> str:
         ".chart{font:12px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif}"
         ".chart .paper{fill:#fff}.chart text{fill:#222}.chart .title{font-size:15px;font-weight:600}"
         ".chart .grid{stroke:#ddd}.chart .axis{stroke:#666}.chart .level{stroke:#666;stroke-dasharray:4 3}"
+        ".chart .on-lines{stroke:#fff;stroke-width:4px;paint-order:stroke}"
         ".chart .line{fill:none;stroke:currentColor;stroke-width:1.8;stroke-linejoin:round;stroke-linecap:butt}"
         ".chart .mark{fill:#fff;stroke:currentColor;stroke-width:1.6}.chart .dot{fill:currentColor;stroke:none}"
         f"{light}{dashes}"
         "@media (prefers-color-scheme:dark){.chart .paper{fill:#16181c}.chart text{fill:#ddd}"
-        f".chart .grid{{stroke:#363a42}}.chart .axis,.chart .level{{stroke:#999}}.chart .mark{{fill:#16181c}}{dark}}}"
+        ".chart .grid{stroke:#363a42}.chart .axis,.chart .level{stroke:#999}.chart .mark{fill:#16181c}"
+        f".chart .on-lines{{stroke:#16181c}}{dark}}}"
     )
 
 
@@ -117,10 +120,15 @@ class _Drawing:
         for entry in self.entries:
             yield from self._entry(entry)
         yield from self._axes()
-        for name, level in self.chart.thresholds:
-            yield from self._level(name, level)
+        levels = [
+            (name, level, y) for name, level in self.chart.thresholds if (y := self._y_of_level(level)) is not None
+        ]
+        for _, _, y in levels:
+            yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
         for style, line in self.chart.styled_lines:
             yield from self._line(style, thinned(line, MAX_POINTS))
+        for name, level, y in levels:
+            yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
         for label, x, y in self.chart.labels:
             yield _text(label, self._x(x), self._y(y) + 4, anchor="middle")
         for place, note in enumerate(self.notes):
@@ -144,19 +152,19 @@ class _Drawing:
         for tick, label in zip(self.x_axis.ticks, self.x_axis.labels, strict=True):
             x = self._x(tick)
             yield f'<path class="axis" d="M{x:.1f} {self.bottom}v5"/>'
-            yield _text(label, x, self.bottom + 19, anchor="middle")
+            inside = min(x, WIDTH - 2 - LETTER_WIDTH * len(label) / 2)
+            yield _text(label, inside, self.bottom + 19, anchor="middle")
         yield f'<path class="axis" fill="none" d="M{self.left:.1f} {self.top}V{self.bottom}H{self.right}"/>'
         yield _text(self.chart.x_label, (self.left + self.right) / 2, self.bottom + 37, anchor="middle")
         middle = (self.top + self.bottom) / 2
         turned = f'transform="rotate(-90 16 {middle:.1f})"'
         yield _text(self.chart.y_label, 16, middle, anchor="middle", more=turned)
 
-    def _level(self, name: str, level: float) -> Iterator[str]:
-        if not 0 <= (place := self.y_axis.place(level) if level > 0 or not self.y_axis.is_log else -1.0) <= 1:
-            return
-        y = self.bottom - place * PLOT_HEIGHT
-        yield f'<path class="level" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
-        yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, anchor="end")
+    def _y_of_level(self, level: float) -> float | None:
+        """Where a level lies, if it can be drawn."""
+        if not math.isfinite(level) or (self.y_axis.is_log and level <= 0):
+            return None
+        return self._y(level) if 0 <= self.y_axis.place(level) <= 1 else None
 
     def _line(self, style: int, line: Line) -> Iterator[str]:
         whole = list(pieces(line, self.chart.is_log_x, self.chart.is_log_y))

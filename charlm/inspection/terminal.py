@@ -1,5 +1,6 @@
 """Charts as text for a terminal: curves of braille dots, or of letters where a terminal has no braille."""
 
+import math
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -40,7 +41,7 @@ class _Drawing:
     def __init__(self, chart: Chart, width: int, height: int, is_ascii: bool) -> None:
         self.chart, self.width, self.is_ascii = chart, width, is_ascii
         self.legend = list(self._legend())
-        self.notes = [row for note in chart.notes for row in _wrapped(Text(visible(note)), width)]
+        self.notes = [row for note in chart.notes for row in _wrapped(Text(_in_one_line(note)), width)]
         fixed = 4 + len(self.legend) + len(self.notes)  # title, axis, numbers, name of the x axis
         self.num_rows = max(MIN_ROWS, height - fixed)
         num_y_ticks = max(2, self.num_rows // ROWS_PER_Y_TICK)
@@ -61,18 +62,20 @@ class _Drawing:
 
     def _heading(self) -> Text:
         """The title and what the y axis shows, unless one says both."""
-        title, label = visible(self.chart.title), visible(self.chart.y_label)
+        title, label = _in_one_line(self.chart.title), _in_one_line(self.chart.y_label)
         if label.lower().startswith(title.lower()):
             return Text(title + label[len(title) :], "bold")
         return Text.assemble((title, "bold"), f"  {label}")
 
     def _legend(self) -> Iterator[Text]:
-        """Which letter stands for which line, in as many rows as needed; a single line needs none."""
+        """Which letter stands for which line, unless there is only one, then the levels, in as many rows as needed."""
         entries = []
         for place, (style, line) in enumerate(self.chart.styled_lines):
             color = color_of(style).terminal
             letter = [(f"{letter_of(place)} ", f"bold {color}")] if len(self.chart.lines) > 1 else []
-            entries.append(Text.assemble(*letter, (visible(line.name).replace("\n", " "), color)))
+            entries.append(Text.assemble(*letter, (_in_one_line(line.name), color)))
+        for name, level in self.chart.thresholds:
+            entries.append(Text(f"{'-' if self.is_ascii else '╌'} {_in_one_line(name)}: {number(level)}", "dim"))
         row = Text()
         for entry in entries:
             if row and row.cell_len + 3 + entry.cell_len > self.width:
@@ -85,8 +88,8 @@ class _Drawing:
 
     def _draw(self) -> None:
         """Fill the cells: levels first, then lines, their letters last."""
-        for name, level in self.chart.thresholds:
-            self._level(name, level)
+        for _, level in self.chart.thresholds:
+            self._level(level)
         letters = []
         for place, (style, line) in enumerate(self.chart.styled_lines):
             color = color_of(style).terminal
@@ -97,16 +100,13 @@ class _Drawing:
         for label, x, y in self.chart.labels:
             self._label(visible(label), self._dot(x, y))
 
-    def _level(self, name: str, level: float) -> None:
-        if self.y_axis.is_log and level <= 0:
+    def _level(self, level: float) -> None:
+        if not math.isfinite(level) or (self.y_axis.is_log and level <= 0):
             return
         row = self._row(self.y_axis.place(level))
         if 0 <= row < self.num_rows:
             for column in range(self.num_columns):
                 self.cells[column, row] = ("-" if self.is_ascii else "╌", "dim")
-            label = f" {visible(name)}: {number(level)} "[-self.num_columns :]
-            for column, character in enumerate(label, self.num_columns - len(label)):
-                self.cells[column, row] = (character, "dim")
 
     def _curve(self, letter: str, color: str, line: Line) -> list[Cell]:
         """Draw a line without its letters, or of them in ASCII. Returns its cells from left to right."""
@@ -180,12 +180,9 @@ class _Drawing:
             if start > len(numbers) or not numbers.strip():
                 numbers = f"{numbers:{max(0, start)}}{label}"
         yield Text(numbers)
-        name = visible(self.chart.x_label)
-        yield Text(
-            set_cell_size(name, min(cell_len(name), self.width)).rjust(
-                min(self.width, self.margin + 1 + self.num_columns)
-            )
-        )
+        name, end = _in_one_line(self.chart.x_label), min(self.width, self.margin + 1 + self.num_columns)
+        name = set_cell_size(name, min(cell_len(name), end))
+        yield Text(" " * (end - cell_len(name)) + name)
 
     def _dot(self, x: float, y: float) -> Cell:
         """The place of a point in dots, from the upper left."""
@@ -204,6 +201,10 @@ def _between(start: Cell, end: Cell) -> Iterator[Cell]:
     for step in range(num_steps + 1):
         share = step / num_steps
         yield round(start[0] + share * (end[0] - start[0])), round(start[1] + share * (end[1] - start[1]))
+
+
+def _in_one_line(text: str) -> str:
+    return " ".join(visible(text).split())
 
 
 def _wrapped(text: Text, width: int) -> list[Text]:
