@@ -6,15 +6,14 @@ Nats are those of the run's validation part of agreement.txt, line by line, and 
 grammar; the truth is the mean of -log p of the very same sentences under the grammar.
 """
 
-import csv
 import importlib.util
 import sys
-from collections import defaultdict
 from pathlib import Path
 from types import ModuleType
 
 import charlm
 from charlm.corpus.parts import taken_lines
+from charlm.inspection.agreement import measure_agreement, read_pairs
 from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
 from charlm.scoring.metrics import Tally
@@ -53,16 +52,10 @@ def load_grammar() -> ModuleType:
 
 def show_pairs(lm: charlm.LanguageModel) -> None:
     """Accuracy by the number of words between noun and verb."""
-    with (DATA / "agreement-pairs.tsv").open() as file:
-        pairs = list(csv.DictReader(file, delimiter="\t", quoting=csv.QUOTE_NONE))
-    good = [score.logprob_nats for score in lm.score_lines(pair["good"] for pair in pairs)]
-    bad = [score.logprob_nats for score in lm.score_lines(pair["bad"] for pair in pairs)]
-    right = defaultdict(list)
-    for pair, better, worse in zip(pairs, good, bad, strict=True):
-        right[int(pair["distance"])].append(better > worse)
-    total = sum(map(sum, right.values()))
-    print(f"the right verb: {total} of {len(pairs)} pairs, {total / len(pairs):.2%}")
-    print("by distance: " + ", ".join(f"{d}: {sum(r) / len(r):.1%}" for d, r in sorted(right.items())))
+    pairs = read_pairs(DATA / "agreement-pairs.tsv")
+    (found,) = measure_agreement([lm], pairs)
+    print(f"the right verb: {sum(found.num_right.values())} of {len(pairs)} pairs, {found.accuracy:.2%}")
+    print("by distance: " + ", ".join(f"{distance}: {share:.1%}" for distance, share in found.accuracies.items()))
 
 
 def show_nats(lm: charlm.LanguageModel, grammar: ModuleType, name: str, sentences: list[str]) -> None:

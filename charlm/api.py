@@ -15,8 +15,14 @@ from charlm.scoring.scores import TokenScore as TokenScore
 from charlm.settings import Device, Direction, FillBy, Precision
 
 if TYPE_CHECKING:
+    from charlm.inspection.agreement import Agreement
     from charlm.inspection.chart import Chart
+    from charlm.inspection.clipping import Clipping
     from charlm.inspection.curves import Over
+    from charlm.inspection.embeddings import Map, Neighbours
+    from charlm.inspection.gradients import GradientNorms
+    from charlm.inspection.shading import Shaded
+    from charlm.inspection.units import Found
     from charlm.lifecycle.request import TrainRequest
     from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Instruments, Session
@@ -180,3 +186,70 @@ def report(run: str | Path, path: str | Path) -> None:
     from charlm.inspection.report import report
 
     report(find_run(str(run)), Path(path))
+
+
+def inspect_gradients(runs: Sequence[str | Path], text: str, max_distance: int | None = None) -> "list[GradientNorms]":
+    """How much the loss at a place of the text depends on the state up to `max_distance` tokens before, for each run.
+
+    Raises RunError, and TextError for a text that is too short.
+    """
+    from charlm.inspection.gradients import gradient_norms
+    from charlm.inspection.inspected import inspect_run
+
+    return gradient_norms([inspect_run(str(run)) for run in runs], text, max_distance)
+
+
+def inspect_clipping(runs: Sequence[str | Path]) -> "list[Clipping]":
+    """The gradient norms of the logged steps of each run, and how many were clipped. Raises RunError."""
+    from charlm.inspection.clipping import clipping
+
+    return clipping(list(map(str, runs)))
+
+
+def inspect_states(
+    run: str | Path, text: str, *, layer: int | None = None, neuron: int | None = None, gate: str | None = None
+) -> "Shaded":
+    """A text with one number for each token: what a unit or a gate is after reading it. Layers and units count from 1.
+
+    Raises RunError, TextError, and UsageError for a layer, a unit or a gate that the network does not have.
+    """
+    from charlm.inspection.inspected import inspect_run
+    from charlm.inspection.states import shade
+
+    return shade(inspect_run(str(run)), text, layer, neuron, gate)
+
+
+def find_units(
+    run: str | Path, text: str, *, layer: int | None = None, gate: str | None = None, count: int = 5
+) -> "list[Found]":
+    """For each simple feature of the text, the `count` units of a layer that follow it best; the best first.
+
+    Raises as `inspect_states` does.
+    """
+    from charlm.inspection.inspected import inspect_run
+    from charlm.inspection.units import find_units
+
+    return find_units(inspect_run(str(run)), text, layer, gate, count)
+
+
+def inspect_agreement(runs: Sequence[str | Path], pairs: str | Path) -> "list[Agreement]":
+    """How often each run finds the good sentence of a pair likelier, by the distance that the table of pairs gives.
+
+    Raises RunError, and TextError for a table that cannot be read.
+    """
+    from charlm.inspection.agreement import measure_agreement, read_pairs
+
+    read = read_pairs(Path(pairs))
+    return measure_agreement([load(run) for run in runs], read)
+
+
+def inspect_embeddings(run: str | Path, symbols: Sequence[str] = ()) -> "tuple[list[Neighbours], Map]":
+    """The nearest neighbours of some symbols, and a map of the vocabulary.
+
+    Raises RunError, and UsageError for a symbol that the run does not know.
+    """
+    from charlm.inspection.embeddings import neighbours, vocabulary_map
+    from charlm.inspection.inspected import inspect_run
+
+    opened = inspect_run(str(run))
+    return [neighbours(opened, symbol) for symbol in symbols], vocabulary_map(opened)

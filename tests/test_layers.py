@@ -141,7 +141,7 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
         *(["--help"], ["-h"], ["--version"], ["cells"]),
         *(
             [name, "--help"]
-            for name in ("train", "sample", "score", "fill", "info", "verify", "plot", "report", "cells")
+            for name in ("train", "sample", "score", "fill", "info", "verify", "inspect", "plot", "report", "cells")
         ),
     ],
     ids=" ".join,

@@ -9,7 +9,7 @@ Notation in equations: s() the logistic function, * elementwise, [a, b] concaten
 step, h' and c' after it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -96,7 +96,9 @@ class Cell:
 
     `gates` names the blocks of `hidden_size` rows in the order in which they stand in weight_ih and the biases.
     `settings` are the model settings that this cell reads and others do not; `bounds` holds weights whose every number
-    training keeps between -bound and bound.
+    training keeps between -bound and bound. `activations` says which gates the last results of `sigmoid` and `tanh` in
+    `project` and `step` are, in the order of the code; "" is no gate. So the gates can be looked at, although the
+    equation returns only the state.
     """
 
     project: Callable[[Array, Weights, Ops], Projected]
@@ -108,6 +110,12 @@ class Cell:
     source: str
     settings: tuple[str, ...] = ()
     bounds: Mapping[str, float] = field(default_factory=dict)
+    activations: tuple[str, ...] = ()
+
+    def gate_values(self, activations: Sequence[Array]) -> dict[str, Array]:
+        """The gates by name, from all results of `sigmoid` and `tanh` in one `project` and `step`, in their order."""
+        last = activations[len(activations) - len(self.activations) :]
+        return {name: value for name, value in zip(self.activations, last, strict=True) if name}
 
     def output_size(self, sizes: Sizes) -> int:
         """The size of the cell's output, which is the first part of its state."""

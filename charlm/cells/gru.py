@@ -77,6 +77,7 @@ GRU_SIMPLE = Cell(
     gates=("candidate", "u"),
     equation=("c~ = tanh(Wc [c, x] + bc)", "u = s(Wu [c, x] + bu)", "c' = u * c~ + (1 - u) * c"),
     source="the GRU of Cho et al. 2014, arXiv 1406.1078, without its reset gate (their update gate is 1 - u)",
+    activations=("u", "candidate"),
 )
 
 GRU_RESET_BEFORE = Cell(
@@ -92,6 +93,7 @@ GRU_RESET_BEFORE = Cell(
         "c' = u * c~ + (1 - u) * c",
     ),
     source="Cho et al. 2014, arXiv 1406.1078v3 (their update gate is 1 - u)",
+    activations=("r", "u", "candidate"),
 )
 
 GRU = Cell(
@@ -107,4 +109,5 @@ GRU = Cell(
         "h' = (1 - z) * n + z * h",
     ),
     source="Cho et al. 2014, arXiv 1406.1078v1, as cuDNN and torch.nn.GRU compute it",
+    activations=("r", "z", "n"),
 )

@@ -151,6 +151,7 @@ LSTM = Cell(
     gates=("i", "f", "g", "o"),
     equation=("i, f, o = s(W [h, x] + b)", "g = tanh(Wg [h, x] + bg)", "c' = f * c + i * g", "h' = o * tanh(c')"),
     source="Hochreiter & Schmidhuber 1997; forget gate: Gers et al. 2000",
+    activations=("f", "i", "g", "o", ""),
 )
 
 LSTM_PEEPHOLE = Cell(
@@ -167,6 +168,7 @@ LSTM_PEEPHOLE = Cell(
         "h' = o * tanh(c')",
     ),
     source="Gers & Schmidhuber 2000, Recurrent nets that time and count",
+    activations=("i", "f", "g", "o", ""),
 )
 
 LSTM_PEEPHOLE_PREVIOUS = Cell(
@@ -182,6 +184,7 @@ LSTM_PEEPHOLE_PREVIOUS = Cell(
         "h' = o * tanh(c')",
     ),
     source="the peepholes of Gers & Schmidhuber 2000, all from the previous memory, as courses write them",
+    activations=("i", "f", "o", "g", ""),
 )
 
 LSTM_COUPLED = Cell(
@@ -192,6 +195,7 @@ LSTM_COUPLED = Cell(
     gates=("f", "g", "o"),
     equation=("f, o = s(W [h, x] + b)", "g = tanh(Wg [h, x] + bg)", "c' = f * c + (1 - f) * g", "h' = o * tanh(c')"),
     source="Greff et al. 2015, arXiv 1503.04069 (CIFG), without its peepholes",
+    activations=("f", "g", "o", ""),
 )
 
 LSTM_MOGRIFIER = Cell(
@@ -207,6 +211,7 @@ LSTM_MOGRIFIER = Cell(
     ),
     source="Melis, Kocisky & Blunsom 2020, arXiv 1909.01792",
     settings=("mogrifier_rounds", "mogrifier_rank"),
+    activations=("f", "i", "g", "o", ""),
 )
 
 LSTM_LAYERNORM = Cell(
@@ -223,6 +228,7 @@ LSTM_LAYERNORM = Cell(
         "h' = o * tanh(w * N(c') + v)",
     ),
     source="Ba, Kiros & Hinton 2016, arXiv 1607.06450",
+    activations=("f", "i", "g", "o", ""),
 )
 
 LSTM_PROJECTED = Cell(
@@ -239,4 +245,5 @@ LSTM_PROJECTED = Cell(
     ),
     source="Sak, Senior & Beaufays 2014, arXiv 1402.1128",
     settings=("proj_size",),
+    activations=("f", "i", "g", "o", ""),
 )

@@ -58,6 +58,7 @@ MINGRU = Cell(
     gates=("z", "candidate"),
     equation=("z = s(Wz x + bz)", "h~ = Wh x + bh", "h' = (1 - z) * h + z * h~"),
     source="Feng et al. 2024, arXiv 2410.01201, in its plain form, without logarithms",
+    activations=("", "z"),
 )
 
 MINLSTM = Cell(
@@ -68,4 +69,5 @@ MINLSTM = Cell(
     gates=("f", "i", "candidate"),
     equation=("f = s(Wf x + bf)", "i = s(Wi x + bi)", "h~ = Wh x + bh", "h' = f / (f + i) * h + i / (f + i) * h~"),
     source="Feng et al. 2024, arXiv 2410.01201, in its plain form, without logarithms",
+    activations=("f", "i"),
 )

@@ -28,7 +28,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name in ("tokenize", "train", "sample", "score", "fill", "info", "verify", "plot", "report", "cells"):
+for _name in ("tokenize", "train", "sample", "score", "fill", "info", "verify", "inspect", "plot", "report", "cells"):
     importlib.import_module(f"charlm.cli.{_name}").register(app)
 for _command in app.registered_commands:
     _command.cls = Command

@@ -2,8 +2,6 @@
 
 import dataclasses
 import math
-import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from charlm.cli.charts import ROWS, columns, is_ascii, print_chart
 from charlm.cli.console import out, say, write_json, write_text
 from charlm.text.visible import visible
 
@@ -18,9 +17,7 @@ if TYPE_CHECKING:
     from charlm.inspection.chart import Chart
     from charlm.inspection.curves import Check, History, Over, Quantity, Step
 
-MAX_COLUMNS = 160
-COLUMNS_IN_A_PIPE = 80
-ROWS, MIN_ROWS = 20, 9  # of a chart, with title, axis and legend
+MIN_ROWS = 9  # of a chart, with title, axis and legend
 EXAMPLES = """[bold]Examples[/]
 
 charlm plot stories
@@ -80,30 +77,7 @@ def _draw(charts: "Sequence[Chart]", output: Path | None, json: bool, title: str
         say(f"written: {output}")
     else:
         for place, chart in enumerate(charts):
-            _print_chart(chart, is_first=place == 0)
-
-
-def _print_chart(chart: "Chart", is_first: bool) -> None:
-    from charlm.inspection.terminal import to_text
-
-    if not is_first:
-        out.print()
-    out.print(to_text(chart, _columns(), ROWS, _is_ascii()), soft_wrap=True)
-
-
-def _columns() -> int:
-    return min(out.width, MAX_COLUMNS) if out.is_terminal else COLUMNS_IN_A_PIPE
-
-
-def _is_ascii() -> bool:
-    """Whether stdout cannot show braille: for its encoding, or as the console of Linux, which has no such letters."""
-    from charlm.inspection.terminal import ALL_CHARACTERS
-
-    try:
-        ALL_CHARACTERS.encode(sys.stdout.encoding or "utf-8")
-    except UnicodeEncodeError:
-        return True
-    return out.is_terminal and os.environ.get("TERM") in ("linux", "dumb")
+            print_chart(chart, is_first=place == 0)
 
 
 def _as_json(chart: "Chart") -> dict[str, Any]:
@@ -165,7 +139,7 @@ def _screen(charts: "Sequence[Chart]") -> Any:
     from charlm.inspection.terminal import to_text
 
     rows = max(MIN_ROWS, min(ROWS, (out.height - 1) // len(charts)))
-    return Group(*(to_text(chart, _columns(), rows, _is_ascii()) for chart in charts))
+    return Group(*(to_text(chart, columns(), rows, is_ascii()) for chart in charts))
 
 
 class _NewFigures:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import literal, out, perplexity, say, write_text
+from charlm.runs.finding import short_names as names_of
 from charlm.text.visible import visible, visible_symbol
 
 if TYPE_CHECKING:
@@ -23,9 +24,8 @@ MAX_RATIO = 1e6  # above it, a ratio is written as a power of ten
 
 
 def short_names(models: "Sequence[LanguageModel]") -> list[str]:
-    """The names of the runs' folders, or their whole paths when two of the names are equal."""
-    names = [lm.path.name for lm in models]
-    return names if len(set(names)) == len(names) else [str(lm.path) for lm in models]
+    """The runs' names, short where that is enough to tell them apart."""
+    return names_of([lm.path for lm in models])
 
 
 # Sentences

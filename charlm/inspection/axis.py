@@ -10,7 +10,7 @@ from charlm.inspection.chart import Chart, pieces
 ROUND = (1, 2, 5, 10)
 MARGIN = 0.04  # of the range of y, left free above and below the lines
 NEAR_ZERO = 0.2  # an x axis that begins below this share of its end begins at 0
-MAX_PLAIN = 1e7  # from here on numbers are written with a power of ten
+MIN_PLAIN, MAX_PLAIN = 1e-4, 1e7  # smaller and larger numbers are written with a power of ten
 MAX_DECIMALS = 6
 
 
@@ -43,7 +43,7 @@ def number(value: float) -> str:
     """A number with up to four digits as people read it: 1,500, 0.002, 3e-9."""
     if value == 0:
         return "0"
-    if not 1e-6 <= abs(value) < MAX_PLAIN:
+    if not MIN_PLAIN <= abs(value) < MAX_PLAIN:
         mantissa, _, exponent = f"{value:.3g}".partition("e")
         return f"{mantissa}e{int(exponent)}" if exponent else f"{value:.3e}"
     digits = max(0, 3 - math.floor(math.log10(abs(value))))
@@ -58,6 +58,11 @@ def axes_of(chart: Chart, num_x_ticks: int, num_y_ticks: int) -> tuple[Axis, Axi
     ]
     levels = [level for _, level in chart.thresholds if math.isfinite(level) and not (chart.is_log_y and level <= 0)]
     x, y = [point[0] for point in points], [point[1] for point in points] + (levels if points else [])
+    if chart.labels:
+        across = [x for _, x, _ in chart.labels]
+        room = MARGIN * (max(across) - min(across))  # half of a label reaches beyond its point
+        x += [min(across) - room, max(across) + room]
+        y += [height for _, _, height in chart.labels]
     return _x_axis(x, chart.is_log_x, num_x_ticks), _y_axis(y, chart.is_log_y, chart.starts_at_zero, num_y_ticks)
 
 
@@ -114,8 +119,13 @@ def _powers(low: float, high: float, count: int) -> tuple[float, ...]:
     first, last = math.floor(math.log10(low)), math.ceil(math.log10(high))
     every = max(1, math.ceil((last - first) / max(1, count)))
     digits = (1, 2, 5) if last - first <= max(1, count // 3) else (1,)
-    ticks = (digit * 10.0**power for power in range(first, last + 1, every) for digit in digits)
-    return tuple(tick for tick in ticks if low <= tick <= high)
+
+    def ticks(digits: tuple[int, ...]) -> tuple[float, ...]:
+        all_ticks = (digit * 10.0**power for power in range(first, last + 1, every) for digit in digits)
+        return tuple(tick for tick in all_ticks if low <= tick <= high)
+
+    found = ticks(digits)
+    return found if len(found) > 1 or every > 1 else ticks((1, 2, 5))
 
 
 def _decimals(ticks: tuple[float, ...]) -> int:

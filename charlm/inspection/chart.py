@@ -40,6 +40,8 @@ class Chart:
     """Sentences under the chart."""
     starts_at_zero: bool = False
     """Whether the y axis begins at 0."""
+    labels: tuple[tuple[str, float, float], ...] = ()
+    """Texts that stand at a point (x, y)."""
 
     @property
     def styled_lines(self) -> list[tuple[int, Line]]:

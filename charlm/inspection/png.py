@@ -48,6 +48,8 @@ def _draw(chart: Chart, axes: Any) -> None:
     """Draw one chart on matplotlib's axes."""
     for style, line in chart.styled_lines:
         _draw_line(chart, style, thinned(line, MAX_POINTS), axes)
+    for label, x, y in chart.labels:
+        axes.text(x, y, visible(label), ha="center", va="center", fontsize=9)
     x_axis, y_axis = axes_of(chart, 7, 6)
     for name, level in chart.thresholds:
         axes.axhline(level, color="#666666", linewidth=1, linestyle="--", label=f"{visible(name)}: {number(level)}")

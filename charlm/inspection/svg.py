@@ -129,6 +129,8 @@ class _Drawing:
             yield from self._line(style, thinned(line, MAX_POINTS))
         for name, level, y in levels:
             yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
+        for label, x, y in self.chart.labels:
+            yield _text(label, self._x(x), self._y(y) + 4, anchor="middle")
         for place, note in enumerate(self.notes):
             yield _text(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
 

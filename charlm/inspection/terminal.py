@@ -97,6 +97,8 @@ class _Drawing:
             letters.append((place, color, self._marked(line) if line.is_points or line.has_marks else cells))
         for place, color, cells in letters:
             self._letters(place, color, cells)
+        for label, x, y in self.chart.labels:
+            self._label(visible(label), self._dot(x, y))
 
     def _level(self, level: float) -> None:
         if not math.isfinite(level) or (self.y_axis.is_log and level <= 0):
@@ -121,6 +123,17 @@ class _Drawing:
                 bits |= ord(before) - BRAILLE
             self.cells[cell] = (letter if self.is_ascii else chr(BRAILLE + bits), color)
         return sorted(dots)
+
+    def _label(self, label: str, dot: Cell) -> None:
+        """Put a label around a point, or in the row below or above it; leave it out if neither has room."""
+        shown = set_cell_size(label, min(cell_len(label), self.num_columns))
+        column, row = dot[0] // CELL_WIDTH, dot[1] // CELL_HEIGHT
+        start = max(0, min(column - len(shown) // 2, self.num_columns - len(shown)))
+        for each in (row, row + 1, row - 1):
+            cells = [(column, each) for column in range(start, start + len(shown))]
+            if 0 <= each < self.num_rows and not self.cells.keys() & set(cells):
+                self.cells |= {cell: (character, "") for cell, character in zip(cells, shown, strict=True)}
+                return
 
     def _marked(self, line: Line) -> list[Cell]:
         """The cells of a line's points."""

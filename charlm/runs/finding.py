@@ -1,7 +1,7 @@
 """Which runs exist, and which of them is used when none is named."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -36,6 +36,12 @@ def list_runs(*, saved: bool = True) -> list[Path]:
     found = [run for run in found if run.has(BEST) or not saved]
     earliest = datetime.min.replace(tzinfo=UTC)
     return [run.path for run in sorted(found, key=lambda run: run.saved_at or earliest, reverse=True)]
+
+
+def short_names(paths: Sequence[Path]) -> list[str]:
+    """The names of the runs' folders, or their whole paths when two of the names are equal."""
+    names = [path.name for path in paths]
+    return names if len(set(names)) == len(names) else list(map(str, paths))
 
 
 def about_copies(path: Path) -> Iterator[str]:

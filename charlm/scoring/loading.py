@@ -63,20 +63,39 @@ def load_model(
         _check_choice("engine", engine, tuple(ENGINES))
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
-    config = read_config(run)
-    config.check_kind("language_model", run.path)
-    tokenizer = _tokenizer(run, config)
-    prefix, architecture = _network(config.architecture, direction, run)
-    best = load_best(run, architecture, prefix)
-    trained = Trained(architecture, best.tensors, run.path, device, precision, threads or cores())
+    opened = open_model(run, direction)
+    architecture, tokenizer = opened.architecture, opened.tokenizer
+    trained = Trained(architecture, opened.weights, run.path, device, precision, threads or cores())
     predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
     has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     is_best = engine is not None or (trained.can_compile and has_no_gpu)
     batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
-    reading = Reading(config.reading, tokenizer)
+    reading = Reading(opened.config.reading, tokenizer)
     return LanguageModel(
         tokenizer, predictor, batch_predictor, reading, run.path, trained.threads, architecture.direction
     )
+
+
+@dataclass(frozen=True)
+class OpenedModel:
+    """A language model of a run as its files have it: of a pair, one of the two."""
+
+    config: RunConfig
+    architecture: Architecture
+    tokenizer: Tokenizer
+    weights: Mapping[str, NDArray[Any]]
+
+
+def open_model(run: RunDirectory, direction: Direction | None = None) -> OpenedModel:
+    """The language model of a run that reads in this direction, the forward one of a pair by default.
+
+    Raises RunError.
+    """
+    config = read_config(run)
+    config.check_kind("language_model", run.path)
+    tokenizer = _tokenizer(run, config)
+    prefix, architecture = _network(config.architecture, direction, run)
+    return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors)
 
 
 def load_cloze_model(run: RunDirectory) -> ClozeModel:

@@ -60,6 +60,12 @@ JSON_COMMANDS: dict[str, Sequence[Sequence[str]]] = {
     "score --next": [["score", "--next=3", "--context=The", "--run=chars"]],
     "info": [["info"], ["info", "chars"]],
     "verify": [["verify", "chars"]],
+    "inspect --gradients": [["inspect", "chars", "words", "--gradients=The cat sees it."]],
+    "inspect --clipping": [["inspect", "chars", "unchecked", "--clipping"]],
+    "inspect --states": [["inspect", "chars", "--states=The cat", "--neuron=1"]],
+    "inspect --states --find": [["inspect", "chars", "--states=The cat sees the sea and the pear.", "--find"]],
+    "inspect --agreement": [["inspect", "chars", "--agreement=pairs.tsv"]],
+    "inspect --embeddings": [["inspect", "words", "--embeddings", "--symbol=the"]],
     "plot": [["plot", "chars", "--what=all"], ["plot", "chars", "words", "--over=time"]],
     "plot --follow": [["plot", "chars", "--follow"]],
     "report": [["report", "chars", "--output=report.html"]],
@@ -117,6 +123,7 @@ def a_place() -> Iterator[None]:
         Path("corpus.txt").write_text(english(210), encoding="utf-8")
         Path("lines.txt").write_text("The cat\na dog\n", encoding="utf-8")
         Path("more.txt").write_text("the sea\n", encoding="utf-8")
+        Path("pairs.tsv").write_text("good\tbad\tdistance\nthe cat\tthe cta\t0\n", encoding="utf-8")
         Path("one-symbol.txt").write_text("aaaaaaaaaaaaaaaa", encoding="utf-8")
         Path("latin-1.txt").write_bytes(b"abc def\n\xe9t\xe9\n")
         yield
