@@ -74,6 +74,8 @@ class History:
     name: str
     unit: str = ""
     """What one token is."""
+    target: str = "token"
+    """What the loss is measured at: each token, or the masked ones."""
     curves: dict[str, Curve] = field(default_factory=dict)
     """By direction, which is empty where there is only one network."""
     num_skipped: int = 0
@@ -128,7 +130,10 @@ def read_history(path: Path) -> History:
     """What the log of a run tells. Raises RunError when the run or its log is damaged."""
     run = RunDirectory(path)
     corpus = run.config.get("corpus")
-    history = History(str(path), str(corpus.get("unit", "")) if isinstance(corpus, dict) else "")
+    model = run.config.get("model")
+    is_cloze = isinstance(model, dict) and model.get("kind") == "cloze"
+    unit = str(corpus.get("unit", "")) if isinstance(corpus, dict) else ""
+    history = History(str(path), unit, "masked token" if is_cloze else "token")
     for record in run.log.records():
         history.take(record)
     return history
@@ -202,7 +207,8 @@ class _Drawing:
                 x, y = self._x(checks), [check.nats_per_token for check in checks]
                 style = place + 1 if is_alone else place
                 lines.append(Line(f"{curve.name}, validation", x, y, has_marks=True, style=style))
-        return self._chart("Loss", "loss (nats per token)", lines, (*_about_means(lines), *self._about_units()))
+        targets = " or ".join(sorted({history.target for history in self.histories}))
+        return self._chart("Loss", f"loss (nats per {targets})", lines, (*_about_means(lines), *self._about_units()))
 
     def learning_rate(self) -> Chart:
         lines = self._lines(lambda step: step.learning_rate)
@@ -234,7 +240,10 @@ class _Drawing:
         return [point.seconds / self.unit_seconds for point in points]
 
     def _about_units(self) -> tuple[str, ...]:
-        units = {history.unit for history in self.histories if not history.is_empty}
+        shown = [history for history in self.histories if not history.is_empty]
+        if len({history.target for history in shown}) > 1:
+            return ("One of these losses is of masked tokens only: it cannot be compared with the others.",)
+        units = {history.unit for history in shown}
         if len(units) < 2:
             return ()
         return (f"These runs have different tokens ({', '.join(sorted(units))}): their losses cannot be compared.",)

@@ -1,7 +1,7 @@
 """The most and the least surprising passages of a text, with the surprisal of each piece of them."""
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -57,7 +57,11 @@ def find_passages(lm: LanguageModel, part: IdsFile, by_line: bool) -> list[Passa
     text with the state carried on. Passages are lines, several short lines together, or pieces of long lines. Of a part
     of more than MAX_TOKENS tokens about so many are scored, spread evenly over it.
     """
+    is_backward = lm.direction == "backward"
+    part = replace(part, is_backward=is_backward)
     scored = _scored_lines(lm, part) if by_line else _scored_stream(lm, part)
+    if is_backward:  # in the order of the text again
+        scored = ((ids[::-1], logprobs[::-1]) for ids, logprobs in scored)
     found = (passage for ids, logprobs in scored for passage in _cut(_pieces(lm.tokenizer, ids, logprobs)))
     passages = list({passage.text: passage for passage in found}.values())
     readable = [passage for passage in passages if passage.num_characters >= MIN_CHARACTERS]

@@ -22,7 +22,7 @@ from charlm.runs.directory import RunDirectory
 from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
-from charlm.scoring.loading import load_model
+from charlm.scoring.loading import load_cloze_model, load_model
 from charlm.scoring.metrics import perplexity
 from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, flag
 from charlm.system.files import write_atomically
@@ -51,12 +51,11 @@ def report(run: Path, output: Path) -> None:
 def make_report(path: Path) -> str:
     """The page itself. Raises RunError when the run is damaged, or has no weights yet."""
     run = RunDirectory(path)
-    config, lm, history = read_config(run), load_model(run), read_history(path)
+    config, history = read_config(run), read_history(path)
     parts = [
         *_figures(config, history),
         *_curves(history),
-        *_samples(lm, config),
-        *_passages(lm, run, config),
+        *_what_it_writes_and_expects(run, config),
         *_settings(config),
         *_how_to_make_it_again(config),
     ]
@@ -87,7 +86,10 @@ def _best_check(history: History) -> str:
     checks = [check for curve in history.curves.values() for check in curve.checks]
     best = min(checks, key=lambda check: _or_inf(check.nats_per_token), default=None)
     spelling = "without the cost of spelling unknown symbols"
-    return f"{best.nats_per_token:.4f} nats/token at step {best.step:,} ({spelling})" if best else ""
+    if best is None:
+        return ""
+    found = f"{best.nats_per_token:.4f} nats per {history.target} at step {best.step:,}"
+    return found if history.target != "token" else f"{found} ({spelling})"
 
 
 def _or_inf(value: float) -> float:
@@ -110,6 +112,9 @@ def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
     return {
         f"validation, {'cold' if is_by_line else 'streamed'}": _per_char_and_token(measured, "valid", how),
         **({} if is_by_line else {"validation, cold": _per_char(cold_nats, cold)}),
+        "validation, masked tokens": _masked(measured, "valid"),
+        "test, masked tokens": _masked(measured, "test"),
+        "validation, backward model": _per_char_and_token(measured, "valid_backward", how),
         "test": _per_token(figure(measured.get("test_nats_per_token")), how),
         "training text": _per_token(figure(measured.get("train_nats_per_token")), f"{how}, without dropout"),
         "steps": f"{steps}, the best of them step {best}" if steps and best else steps,
@@ -117,6 +122,13 @@ def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
         "time": _seconds(figure(measured.get("seconds")), figure(measured.get("training_seconds"))),
         "ended": str(measured.get("ended") or ""),
     }
+
+
+def _masked(measured: Mapping[str, Any], part: str) -> str:
+    """How well a cloze network finds masked tokens."""
+    nats = figure(measured.get(f"{part}_nats_per_masked_token"))
+    found = figure(measured.get(f"{part}_masked_accuracy"))
+    return f"{nats:.4f} nats per masked token, {found:.1%} found" if math.isfinite(nats) else ""
 
 
 def _per_char_and_token(measured: Mapping[str, Any], part: str, how: str) -> str:
@@ -156,10 +168,27 @@ def _curves(history: History) -> Iterator[str]:
         yield chart_figure(chart)
 
 
-def _samples(lm: LanguageModel, config: RunConfig) -> Iterator[str]:
+def _what_it_writes_and_expects(run: RunDirectory, config: RunConfig) -> Iterator[str]:
+    """Samples and passages of each language model of the run; a cloze network has neither."""
+    if config.architecture.kind == "cloze":
+        load_cloze_model(run)
+        yield heading("Samples and passages")
+        yield paragraph(
+            "A cloze network writes no text, and gives no probability of one: charlm fill shows what it knows."
+        )
+        return
+    for network in config.architecture.networks.values():
+        lm = load_model(run, direction=network.direction)
+        which = f" ({network.direction})" if config.architecture.is_pair else ""
+        yield from _samples(lm, config, which)
+        yield from _passages(lm, run, config, which)
+
+
+def _samples(lm: LanguageModel, config: RunConfig, which: str) -> Iterator[str]:
     """Texts that the model writes, the same ones each time."""
-    yield heading("Samples")
-    yield paragraph(f"Written from the start of a line, with seed {SEED}. Escapes stand for what cannot be seen.", True)
+    yield heading(f"Samples{which}")
+    begun = "the end of a line backward" if lm.direction == "backward" else "the start of a line"
+    yield paragraph(f"Written from {begun}, with seed {SEED}. Escapes stand for what cannot be seen.", True)
     is_by_line = config.training.mode == "sentence"
     ending = Ending(length=SAMPLE_TOKENS[config.text.unit], until_eos=is_by_line)
     for temperature in TEMPERATURES:
@@ -170,9 +199,9 @@ def _samples(lm: LanguageModel, config: RunConfig) -> Iterator[str]:
         yield verbatim("\n".join(sample.text for sample in samples))
 
 
-def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig) -> Iterator[str]:
+def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig, which: str) -> Iterator[str]:
     """The most and the least surprising passages of the validation part, or why there are none."""
-    yield heading("Passages of the validation text")
+    yield heading(f"Passages of the validation text{which}")
     if not config.corpus.valid_tokens:
         yield paragraph("This run kept no text for validation.")
         return
