@@ -133,7 +133,7 @@ def test_a_gradient_that_grows_is_marked_and_has_no_half_life() -> None:
     (found,) = gradient_norms([linear_run(1.25)], 4 * TEXT, 7)
     assert found.half_lives == [math.inf]
     assert found.growing == [True]
-    assert [line.name for line in chart([found]).lines] == ["run", "run: grows"]
+    assert [line.name for line in chart([found]).lines] == ["run", "run: explodes"]
 
 
 def test_what_grows_and_what_does_not() -> None:

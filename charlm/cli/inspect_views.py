@@ -54,7 +54,7 @@ def _gradients(asked: Asked) -> None:
             "cell": result.cell,
             "num_places": result.num_places,
             "layers": [
-                {"norms": norms, "half_life": half, "share_left": left, "grows": grows}
+                {"norms": norms, "half_life": half, "share_left": left, "explodes": grows}
                 for norms, half, left, grows in zip(
                     result.norms, result.half_lives, result.shares_left, result.growing, strict=True
                 )

@@ -118,7 +118,7 @@ def chart(results: Sequence[GradientNorms]) -> Chart:
             lines.append(Line(name, range(len(norms)), [norm or math.nan for norm in norms], style=style))
             half_lives.append(f"{name} {in_words(half_life(norms))}")
             if found := exploding(norms):
-                marks.append(Line(f"{name}: grows", found, [norms[k] for k in found], is_points=True, style=style))
+                marks.append(Line(f"{name}: explodes", found, [norms[k] for k in found], is_points=True, style=style))
     places = ", ".join(dict.fromkeys(f"{result.num_places:,}" for result in results))
     return Chart(
         "How much the loss depends on the state k tokens before",
@@ -128,7 +128,7 @@ def chart(results: Sequence[GradientNorms]) -> Chart:
         is_log_y=True,
         notes=(
             f"mean over {places} places of the text; on this scale a straight line is an exponential decay",
-            f"half-life in tokens: {', '.join(half_lives)}",
+            f"half-life in tokens: {'; '.join(half_lives)}",
         ),
     )
 
