@@ -18,6 +18,7 @@ CHARACTERS = {"vocab_size": 65, "embedding_size": 128, "hidden_size": 512, "num_
 CHARACTER_WINDOW = {"batch": 32, "bptt": 64}
 WORD_SIZES = {"vocab_size": 10_000, "embedding_size": 256, "hidden_size": 256, "num_layers": 2, "tied": True}
 WORD_WINDOW = {"batch": 32, "bptt": 35}
+MAX_CLOZE_TIME = 1.15  # times that of two forward layers
 WHOLE_STEPS = 20  # of `charlm train`, timed together
 
 
@@ -34,6 +35,7 @@ def rows(quick: bool) -> Iterator[Row]:
         yield from _against_plain(what, alternate(ways, repeats), sizes["batch"] * sizes["bptt"], target)
     if not quick:
         yield _recurrent_layer(repeats)
+        yield _cloze(repeats)
     yield _whole(1 if quick else 12)
 
 
@@ -57,6 +59,25 @@ def _recurrent_layer(repeats: int) -> Row:
     what = "of which the recurrent layer, bfloat16"
     met = share >= 0.6
     return Row("train", what, unit="GFLOP/s", limit=limit, share=share, target="60 % of GEMM", met=met, **figures)
+
+
+def _cloze(repeats: int) -> Row:
+    """A pass of a cloze network forward and backward, against two forward networks of its size without their heads."""
+    ways = {name: Way(f"training:{name}_step", CHARACTER_WINDOW) for name in ("cloze", "two_layers")}
+    tokens, seconds = CHARACTER_WINDOW["batch"] * CHARACTER_WINDOW["bptt"], alternate(ways, repeats)
+    figures, reference = rates(tokens, seconds["cloze"]), rates(tokens, seconds["two_layers"])["value"]
+    share = figures["value"] / reference
+    return Row(
+        "train",
+        "cloze network, 1x512 in both directions, lines of unequal length",
+        unit="tokens/s",
+        limit=reference,
+        share=share,
+        target="87 % of two forward layers (1.15 times their time)",
+        met=share >= 1 / MAX_CLOZE_TIME,
+        threads=cores(),
+        **figures,
+    )
 
 
 def _whole(repeats: int) -> Row:
@@ -142,6 +163,49 @@ def layer_step(batch: int, bptt: int) -> Callable[[], None]:
             output, _ = kernel_for("lstm", "cpu", 512)(cell, x, state, weights)
         output.backward(upper)
         x.grad = None
+        network.zero_grad(set_to_none=True)
+
+    return step
+
+
+def two_layers_step(batch: int, bptt: int) -> Callable[[], None]:
+    """Two forward networks of one layer, each forward and backward up to its head, in bfloat16."""
+    keep_freed_memory()
+    networks = [TorchNetwork(Architecture("lstm", 1, 512, 128, False, "zero", 65)) for _ in range(2)]
+    for network in networks:
+        network.initialise(torch.Generator().manual_seed(1))
+    ids = torch.randint(65, (bptt, batch), generator=torch.Generator().manual_seed(1))
+    upper = torch.randn(bptt, batch, 512)
+
+    def step() -> None:
+        for network in networks:
+            with torch.autocast("cpu", torch.bfloat16):
+                output, _ = network.hidden(ids, network.initial_state(batch))
+            output.backward(upper.to(output.dtype))
+            network.zero_grad(set_to_none=True)
+
+    return step
+
+
+def cloze_step(batch: int, bptt: int) -> Callable[[], None]:
+    """A cloze network of one layer with 15 % of the tokens masked, forward and backward, in bfloat16."""
+    from charlm.corpus.masking import MASKED_SHARE
+    from charlm.corpus.windows import IGNORED
+    from charlm.model.cloze import total_nats
+
+    keep_freed_memory()
+    sizes = Architecture("lstm", 1, 512, 128, False, "zero", 66, kind="cloze", direction="both")
+    network, generator = TorchNetwork(sizes), torch.Generator().manual_seed(1)
+    network.initialise(generator)
+    ids = torch.randint(65, (batch, bptt), generator=generator)
+    lengths = torch.randint(bptt // 2, bptt + 1, (batch,), generator=generator)
+    is_masked = (torch.rand(batch, bptt, generator=generator) < MASKED_SHARE) & (torch.arange(bptt) < lengths[:, None])
+    inputs, targets = torch.where(is_masked, sizes.num_outputs, ids), torch.where(is_masked, ids, IGNORED)
+
+    def step() -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            nats = total_nats(network, inputs, targets, lengths)
+        nats.backward()  # type: ignore[no-untyped-call]
         network.zero_grad(set_to_none=True)
 
     return step

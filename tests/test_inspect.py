@@ -1,6 +1,5 @@
 """What `charlm inspect` computes without torch: states and gates, units, embeddings, clipping and agreement."""
 
-import dataclasses
 import itertools
 import json
 from pathlib import Path
@@ -16,9 +15,6 @@ from charlm.engine.predictor import StepPredictor
 from charlm.errors import RunError, TextError, UsageError
 from charlm.inspection import agreement, clipping, embeddings, states, units
 from charlm.inspection.inspected import Inspected, inspect_run
-from charlm.network import architecture as architectures
-from charlm.runs.directory import RunDirectory
-from charlm.scoring.loading import open_model
 from charlm.scoring.reading import Reading
 from charlm.settings import CorpusSettings, TextSettings
 from charlm.text.tokenizer import build_tokenizer
@@ -143,14 +139,10 @@ def test_what_the_network_lacks_is_refused(layer: int | None, neuron: int | None
         states.shade(random_run("lstm", num_layers=2), TEXT, layer, neuron, gate)
 
 
-def test_a_run_that_reads_backward_is_refused(trained: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(architectures._NAMES, "direction", ("forward", "backward"))
-    config, *others = open_model(RunDirectory(Path(trained("char"))))
-    backward = dataclasses.replace(config.architecture, direction="backward")
-    turned = (dataclasses.replace(config, architecture=backward), *others)
-    monkeypatch.setattr("charlm.inspection.inspected.open_model", lambda run: turned)
+def test_a_run_that_reads_backward_is_refused(corpus: Path, tmp_path: Path) -> None:
+    run = charlm.train(corpus, run=str(tmp_path / "backward"), direction="backward", **{**TINY, "steps": 3}).run
     with pytest.raises(RunError, match="this run reads backward"):
-        inspect_run(str(trained("char")))
+        inspect_run(run)
 
 
 # Units
