@@ -125,6 +125,8 @@ def describe(architecture: "Architecture") -> str:
         parts.append("a pair: one reads forward, one backward")
     elif architecture.direction == "backward":
         parts.append("reads backward")
+    elif architecture.is_bidirectional:
+        parts.append("each layer reads in both directions")
     if architecture.proj_size:
         parts.append(f"projected to {architecture.proj_size}")
     if architecture.mogrifier_rounds:

@@ -121,7 +121,9 @@ def _show_one(record: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     rows = {
         "run": record["run"],
-        "validation": _validation(record),
+        "validation": _validation(record, "valid"),
+        "backward": _validation(record, "valid_backward"),
+        "masked tokens": _masked(record),
         "test": _test(record),
         "best": _best(record),
         "ended": (record["measured"] or {}).get("ended"),
@@ -146,13 +148,22 @@ def _show_one(record: dict[str, Any]) -> None:
     out.print(table, soft_wrap=False, width=min(out.width, MAX_COLUMNS))
 
 
-def _validation(record: dict[str, Any]) -> str:
+def _validation(record: dict[str, Any], part: str) -> str:
     """The figures by which runs are compared, first the one for text that is read as in training."""
-    as_trained, cold = (_measured(record, f"valid_{name}nats_per_char") for name in ("", "cold_"))
+    as_trained, cold = (_measured(record, f"{part}_{name}nats_per_char") for name in ("", "cold_"))
     is_by_sentence = record["training"]["mode"] == "sentence"
     figures = {"cold": as_trained} if is_by_sentence else {"streamed": as_trained, "cold": cold}
     shown = ", ".join(f"{value:.4f} {reading}" for reading, value in figures.items() if value is not None)
     return shown and f"{shown} (nats/char; lower is better)"
+
+
+def _masked(record: dict[str, Any]) -> str:
+    """How well a cloze network finds masked tokens of the validation part."""
+    nats, found = (_measured(record, f"valid_{name}") for name in ("nats_per_masked_token", "masked_accuracy"))
+    if nats is None:
+        return ""
+    share = "" if found is None else f", {found:.1%} found"
+    return f"{nats:.4f} nats per masked token{share} (lower is better)"
 
 
 def _reading(record: dict[str, Any]) -> str:
@@ -165,7 +176,8 @@ def _reading(record: dict[str, Any]) -> str:
 
 def _best(record: dict[str, Any]) -> str:
     nats = record["best_check_nats_per_token"]
-    check = "" if nats is None else f", {nats:.4f} nats/token in a quick check"
+    unit = "nats per masked token" if record["model"]["kind"] == "cloze" else "nats/token"
+    check = "" if nats is None else f", {nats:.4f} {unit} in a quick check"
     return "" if record["best_step"] is None else f"step {record['best_step']:,}{check}"
 
 
