@@ -3,7 +3,6 @@
 Shapes: B batch, T time, V outputs, H the output size of one recurrence, N masked positions.
 """
 
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -20,7 +19,6 @@ from charlm.model.loss import SoftmaxLoss
 from charlm.model.network import INITIAL_STATE_STD, TorchNetwork
 from charlm.model.operations import TorchOps
 from charlm.network import bidirectional, head
-from charlm.network.architecture import Architecture
 
 
 def hidden(
@@ -85,13 +83,3 @@ class TorchClozePredictor:
             found = hidden(network, inputs, torch.from_numpy(np.asarray(lengths, np.int64)).to(device))
             logits = network.logits(found[torch.from_numpy(positions), torch.from_numpy(rows)])
         return logits.float().log_softmax(1).cpu().double().numpy()
-
-
-def load_cloze_predictor(
-    architecture: Architecture, weights: Mapping[str, NDArray[Any]], device: str, bfloat16: bool, threads: int
-) -> TorchClozePredictor:
-    """A predictor of these weights on a device of torch's; on a processor it uses `threads`."""
-    torch.set_num_threads(threads)
-    network = TorchNetwork(architecture)
-    network.load_arrays(weights)
-    return TorchClozePredictor(network.to(device), bfloat16)
