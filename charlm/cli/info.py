@@ -40,7 +40,7 @@ def info_cli(
     paths = [find_run(run)] if run else list_runs()
     if not paths:
         say("no runs yet: charlm train corpus.txt")
-    described = [describe_run(path, skip_damaged=run is None) for path in paths]
+    described = [record_of(path, skip_damaged=run is None) for path in paths]
     records = [record for record in described if record]
     if json:
         for record in records:
@@ -51,7 +51,7 @@ def info_cli(
         _show_all(records)
 
 
-def describe_run(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
+def record_of(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
     """The record of one run. If it is damaged, say so and return None with `skip_damaged`, else raise RunError."""
     from charlm.lifecycle.description import describe_run
 

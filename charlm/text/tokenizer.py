@@ -1,6 +1,7 @@
 """The tokenizers by unit: learned from a text, or read from files."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,6 +66,14 @@ def build_tokenizer(settings: TextSettings, chunks: Iterable[str], notes: list[s
     """
     check_text_settings(settings)
     return TOKENIZERS[settings.unit].build(settings, chunks, [] if notes is None else notes)
+
+
+def refuse_with_tokenizer(given: Mapping[str, Any], option: str) -> None:
+    """Raise UsageError for a given text setting, which a tokenizer from `option` already has."""
+    for setting in dataclasses.fields(TextSettings):
+        if given.get(setting.name) is not None:
+            name = flag(setting.name)
+            raise UsageError(f"{name} and {option} contradict each other", to_do=f"leave {name} out")
 
 
 def load_tokenizer(folder_or_file: Path) -> Tokenizer:
