@@ -193,7 +193,8 @@ def generate(
     of it. The id `forbidden` is never sampled.
     """
     texts = list(texts)
-    logits, state = np.concatenate([logits for logits, _ in primed]), network.join([state for _, state in primed])
+    logits, states = np.concatenate([logits for logits, _ in primed]), [state for _, state in primed]
+    state = states[0] if len(states) == 1 else network.join(states)
     while texts:
         draws = np.array([text.rng.random() for text in texts])
         chosen = choose(_allowed(logits, texts, forbidden), strategy, [text.seen for text in texts], draws)
@@ -204,10 +205,11 @@ def generate(
         tokens = [text.add(id, logprob, others) for text, id, logprob, others in found]
         yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
         rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
+        if not rows:
+            return
         if len(rows) < len(texts):
             texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
-        if texts:
-            logits, state = network.step(chosen, state)
+        logits, state = network.step(chosen, state)
 
 
 def _allowed(logits: NDArray[Any], texts: Sequence[InProgress], forbidden: int | None) -> NDArray[np.float64]:

@@ -80,8 +80,12 @@ class LanguageModel:
         probability is there, too, and the `alternatives` likeliest tokens in its place.
 
         A backward model takes no context. Each of its tokens is conditioned on those that follow it, and `<eos>`, which
-        then stands for the start of the text and is the first of the tokens, on the whole text.
+        then stands for the start of the text and is the first of the tokens, on the whole text. Raises UsageError for
+        a number of `alternatives` below 0, or without `per_token`.
         """
+        _check_count("alternatives", alternatives)
+        if alternatives and not per_token:
+            raise UsageError("alternatives are those of each token", to_do="give per_token=True, too")
         joined = self._joined(context, text, eos, per_token)
         order = self.reading_order(len(joined.whole), eos)
         if per_token:
@@ -139,8 +143,9 @@ class LanguageModel:
     def next_tokens(self, context: str | bytes = "", count: int = 10) -> list[TokenScore]:
         """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one.
 
-        Raises UsageError for a backward model.
+        Raises UsageError for a backward model, and for a `count` below 0.
         """
+        _check_count("count", count)
         self._refuse_backward("the next tokens", "ask a forward model")
         before = self.tokenizer.encode_open(self._read(context))
         logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
@@ -207,6 +212,7 @@ class LanguageModel:
         `given` is the prompt, or for a backward model the suffix; its tokens come when all of them are written. Each
         token has the `alternatives` likeliest ids in its place.
         """
+        _check_count("alternatives", alternatives)
         rngs, ending = [np.random.default_rng([_randomness(seed), number])], self.as_read(ending)
         if self.direction == "backward":
             (sample,) = self._write_before([self._as_text(given)], strategy, ending, rngs, allow_unk, alternatives)
@@ -229,8 +235,11 @@ class LanguageModel:
     ) -> Iterator[Sample]:
         """For each prompt samples 0 to count - 1, in this order, the same as one by one but many side by side.
 
-        For a backward model these are suffixes. Up to TEXTS_AT_ONCE are sampled together in each thread.
+        For a backward model these are suffixes. Up to TEXTS_AT_ONCE are sampled together in each thread. Raises
+        UsageError for a number of samples or alternatives below 0.
         """
+        _check_count("count", count)
+        _check_count("alternatives", alternatives)
         texts = [given] if isinstance(given, (str, bytes)) else given
         wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
@@ -357,6 +366,11 @@ class LanguageModel:
         spelling = spelling_nats(spelled)
         unknown_nats = sums.unknown_nats(counts.unknown) + spelling
         return dataclasses.replace(counts, total_nats=-sums.logprob_nats + spelling, unknown_nats=unknown_nats)
+
+
+def _check_count(name: str, count: int) -> None:
+    if count < 0:
+        raise UsageError(f"{name} {count} is out of range", to_do="give a number of 0 or more")
 
 
 def _randomness(seed: int | None) -> int:

@@ -43,7 +43,7 @@ class Predictor(Protocol):
         """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
 
     def join(self, states: Sequence[Any]) -> Any:
-        """The states of several batches joined into the state of one batch."""
+        """The states of several batches joined into the state of one batch. It is needed to sample several texts."""
 
 
 class DeferredPredictor:
