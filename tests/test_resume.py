@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -400,7 +401,7 @@ def test_a_tokenizer_is_compared_too(start: Start) -> None:
 
 def test_another_version_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(start(steps=3))
-    assert start(resume=True).notes == ["going on from step 3"]
+    assert start(resume=True).notes == ["continuing from step 3"]
     monkeypatch.setattr("charlm.lifecycle.resuming.__version__", "9.9")
     changed = start(resume=True).notes[0]
     assert f"charlm {charlm.__version__} (now 9.9)" in changed
@@ -801,15 +802,38 @@ def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
         charlm.load(run)
 
 
-def test_an_interrupt_before_training_leaves_no_run(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("x"), ResourceError("no memory")])
+def test_an_error_before_training_leaves_no_run(start: Start, tmp_path: Path, error: BaseException) -> None:
     run = tmp_path / "runs" / "run"
 
     def clock() -> float:
         if run.exists():
-            raise KeyboardInterrupt
+            raise error
         return 0.0
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         start(instruments=Instruments(clock=clock))
-    assert not run.exists()
+    assert not run.parent.exists()
     assert finish(start()).trainer.progress.step == 24
+
+
+@pytest.mark.parametrize("other", ["replaced", "trained"])
+def test_an_error_before_training_leaves_the_run_of_somebody_else(start: Start, tmp_path: Path, other: str) -> None:
+    """Another process can replace the new run, or train it, as soon as it is in its place."""
+    run, copied, is_done = tmp_path / "runs" / "run", finish(start("other", steps=2)).run.path, False
+
+    def clock() -> float:
+        nonlocal is_done
+        if run.exists() and not is_done:
+            is_done = True
+            if other == "replaced":
+                shutil.rmtree(run)
+                shutil.copytree(copied, run)
+            else:
+                finish(start(resume=True, steps=2))
+            raise MemoryError
+        return 0.0
+
+    with pytest.raises(MemoryError):
+        start(instruments=Instruments(clock=clock))
+    assert RunDirectory(run).load(LAST).step == 2

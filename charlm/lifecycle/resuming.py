@@ -13,6 +13,7 @@ from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.errors import RunError, UsageError
 from charlm.lifecycle.creation import about_micro_batches, remove_left_drafts
+from charlm.lifecycle.kinds import kind_of
 from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.saved_state import GIVEN_ANEW, SavedState, read_state
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
@@ -97,10 +98,11 @@ def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[SavedState | No
             raise run.damaged("last.safetensors", "is missing, and previous.safetensors too")
         return None, ["nothing was saved yet: starting from the beginning"]
     weights, note = run.load_newest(config.max_state_bytes)
-    saved = read_state(weights, config.training, run.path / f"{PREVIOUS if note else LAST}.safetensors")
-    from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
-    if saved.step and not saved.has_todays_windows:
-        from_here += ", at the start of a pass: this run is of an older charlm, which cut the text into other windows"
+    order, where = kind_of(config, str(run.path)).order, run.path / f"{PREVIOUS if note else LAST}.safetensors"
+    saved = read_state(weights, config.training, order, where)
+    from_here = f"continuing from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
+    if saved.step and not saved.has_valid_position:
+        from_here += ", at the start of a pass: an older charlm made this run, and went through the text in another way"
     return saved, [*([note] if note else []), *_about_log(run, saved), from_here]
 
 

@@ -27,13 +27,14 @@ TRIAL_TOKENS = 64  # tokens per sequence, to find out how fast scoring is
 NUM_TRIALS = 2  # the faster one counts
 
 Ids = NDArray[Any]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class TimeLimit:
     """The time of a command in seconds: when it began, how long it may take, and how much is kept for measuring.
 
-    `began`, and `now` in all methods, are times of `time.perf_counter`.
+    `began`, and `now` in all methods, are times of the same clock, usually `time.perf_counter`.
     """
 
     began: float
@@ -95,18 +96,23 @@ class ToMeasure:
     def num_tokens(self) -> int:
         return sum(self.streams) + sum(self.lines)
 
-    def seconds(self, predictor: Predictor, ids: Ids, eos_id: int) -> float:
-        """The seconds to measure everything. A short stream is scored alone, which takes longer per token."""
-        alone = sum(size for size in self.streams if size <= MAX_WHOLE_TOKENS)
-        pace_alone, pace = (_seconds_per_token(predictor, ids, eos_id, rows) for rows in (1, SEGMENTS))
+    def seconds(self, predictor: Predictor, ids: Ids, eos_id: int, clock: Clock = time.perf_counter) -> float:
+        """The seconds to measure everything. A stream that is not cut is scored alone, and takes longer per token."""
+        can_be_cut = predictor.can_run_in_segments
+        alone = sum(size for size in self.streams if size <= MAX_WHOLE_TOKENS or not can_be_cut)
+        pace_alone, pace = (_seconds_per_token(predictor, ids, eos_id, rows, clock) for rows in (1, SEGMENTS))
         return alone * pace_alone + (self.num_tokens - alone) * pace
 
-    def share_within(self, seconds: float, predictor: Predictor, ids: Ids, eos_id: int) -> float:
+    def share_within(
+        self, seconds: float, predictor: Predictor, ids: Ids, eos_id: int, clock: Clock = time.perf_counter
+    ) -> float:
         """The share of every part (0 to 1) that can be measured in `seconds`."""
-        if self.seconds(predictor, ids, eos_id) <= seconds:
+        whole = self.seconds(predictor, ids, eos_id, clock)
+        if whole <= seconds:
             return 1.0
-        affordable = seconds / (_seconds_per_token(predictor, ids, eos_id, SEGMENTS) * max(1, self.num_tokens))
-        return min(1.0, max(affordable, MIN_MEASURED / max(1, *self.lines)))
+        if predictor.can_run_in_segments:  # pieces of each part, side by side
+            whole = _seconds_per_token(predictor, ids, eos_id, SEGMENTS, clock) * self.num_tokens
+        return min(1.0, max(seconds / max(whole, 1e-12), MIN_MEASURED / max([1, *self.lines])))
 
 
 def limit_of(
@@ -115,6 +121,7 @@ def limit_of(
     training: TrainingSettings,
     began: float,
     num_networks: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> TimeLimit | None:
     """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length.
 
@@ -122,14 +129,12 @@ def limit_of(
     """
     if training.steps is not None or training.epochs is not None:
         return None
-    wanted, to_measure = (
-        seconds(training.time or DEFAULT_TIME),
-        ToMeasure.from_corpus(corpus, training.mode == "sentence"),
-    )
+    wanted = seconds(training.time or DEFAULT_TIME)
+    to_measure = ToMeasure.from_corpus(corpus, line_by_line=training.mode == "sentence")
     sample = (objective.predictor, corpus.train.ids[1:], corpus.tokenizer.eos_id)
-    pace = _seconds_per_token(*sample, SEGMENTS)
+    pace = _seconds_per_token(*sample, SEGMENTS, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
-    measuring = to_measure.seconds(*sample) + check_tokens * pace  # the last check comes after the last step
+    measuring = to_measure.seconds(*sample, clock) + check_tokens * pace  # the last check comes after the last step
     return TimeLimit(began, wanted, min(num_networks * measuring, MAX_MEASURING * wanted), check_tokens)
 
 
@@ -155,13 +160,13 @@ def train_tokens(corpus: PreparedCorpus) -> int:
     return corpus.valid.num_tokens if corpus.valid else -(-corpus.train.num_tokens // 10)
 
 
-def _seconds_per_token(predictor: Predictor, ids: Ids, eos_id: int, rows: int) -> float:
+def _seconds_per_token(predictor: Predictor, ids: Ids, eos_id: int, rows: int, clock: Clock) -> float:
     """The seconds that scoring takes per token, measured with `rows` sequences side by side."""
     sequences, seconds = [ids[:TRIAL_TOKENS].astype(np.int64)] * rows, math.inf
     for _ in range(NUM_TRIALS):
-        began = time.perf_counter()
+        began = clock()
         score_sequences(predictor, sequences, eos_id)
-        seconds = min(seconds, time.perf_counter() - began)
+        seconds = min(seconds, clock() - began)
     return seconds / max(1, rows * len(sequences[0]))
 
 

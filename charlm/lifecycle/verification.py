@@ -1,6 +1,6 @@
 """Check every file of a run. Runs without torch, so that it starts at once."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,7 +9,7 @@ from typing import Any
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
 from charlm.network.architecture import BACKWARD, Architecture
-from charlm.network.snapshot import NETWORK, of_network
+from charlm.network.snapshot import NETWORK, of_network, under
 from charlm.network.weights import check_finite, check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
@@ -101,7 +101,7 @@ class _Verification:
         config = self._sound_config()
         saved = self.run.load(name, config.max_state_bytes)
         for prefix, architecture in config.architecture.networks.items():
-            self._check_weights(architecture, dict(_network_weights(of_network(saved.tensors, prefix))), name)
+            self._check_weights(architecture, under(NETWORK, of_network(saved.tensors, prefix)), name)
         check_finite(saved.tensors, self._where(name))
         if name == LAST:
             self.last = saved
@@ -155,8 +155,3 @@ class _Verification:
         if self.config is None:
             raise RunError("not checked, for config.json is damaged")
         return self.config
-
-
-def _network_weights(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The network's own weights among all tensors of a training state, by the names that the network gives them."""
-    return ((name.removeprefix(NETWORK), value) for name, value in tensors.items() if name.startswith(NETWORK))
