@@ -13,12 +13,12 @@ from charlm import train
 from charlm.errors import ResourceError
 from charlm.lifecycle import time_limit
 from charlm.lifecycle.session import Instruments
-from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, max_over
+from charlm.lifecycle.time_limit import TimeLimit, ToMeasure
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
-from charlm.training.budget import StepBudget
+from charlm.training.budget import StepBudget, max_over
 from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
 from tests.conftest import english
 from tests.test_cli import QUICK, Charlm, charlm, records, trained

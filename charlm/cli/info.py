@@ -8,11 +8,10 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from charlm.cli.console import describe, literal, out, say, write_json
+from charlm.cli.console import MIN_COLUMNS_FOR_ALL, describe, literal, out, say, write_json
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
-MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets a list of runs with fewer columns
 MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
 MAX_FIGURE = 1e300  # a larger one in a file is no measurement
 EXAMPLES = """[bold]Examples[/]

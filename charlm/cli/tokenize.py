@@ -150,7 +150,7 @@ def _show_text(tokenizer: "Tokenizer", argument: str, reading: CorpusSettings, j
     from charlm.corpus.forms import in_form
     from charlm.text.tokenizer import text_from_argument
 
-    text = argument if tokenizer.unit == "byte" else in_form(text_from_argument(argument), reading)
+    text = argument if tokenizer.takes_any_bytes else in_form(text_from_argument(argument), reading)
     encoded = tokenizer.encode_detailed(text)
     ids = encoded.ids.tolist()
     if json:

@@ -10,7 +10,7 @@ from charlm.corpus.sources import read_at, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
-from charlm.text.interface import text_from_argument
+from charlm.text.surrogates import text_from_argument
 
 SAMPLE_SIZE = 1 << 15  # bytes on both sides of an error, on which other encodings are tried
 NOT_OF_FILES = {

@@ -32,7 +32,7 @@ def count_part(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, p
 
 def _texts(tokenizer: Tokenizer, part: Part, num_bytes: int | None) -> Iterator[bytes]:
     """A part in pieces that the tokenizer can encode one by one."""
-    if tokenizer.unit == "byte":
+    if tokenizer.takes_any_bytes:
         return part.text.blocks(part.span, num_bytes)
     return part.text.texts(part.span, num_bytes, tokenizer.needs_lines, tokenizer.place_to_cut)
 

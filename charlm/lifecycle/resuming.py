@@ -23,7 +23,7 @@ from charlm.runs.finding import about_copies, find_run, list_runs
 from charlm.settings import LENGTHS, TrainingSettings, flag
 from charlm.system.folders import check_space
 from charlm.system.machine import cores, find_machine
-from charlm.text.tokenizer import load_tokenizer
+from charlm.text.tokenizer import TOKENIZERS, load_tokenizer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
 
@@ -167,7 +167,7 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
 def _sha256(text: Texts, config: RunConfig) -> str:
     if is_prepared(folder := Path(str(text))):
         return open_prepared(folder).train.header.source_sha256
-    return source_sha256(text, config.reading, raw=config.corpus.unit == "byte")
+    return source_sha256(text, config.reading, raw=TOKENIZERS[config.corpus.unit].takes_any_bytes)
 
 
 def _changes(config: RunConfig) -> Iterator[str]:

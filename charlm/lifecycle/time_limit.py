@@ -13,7 +13,7 @@ from charlm.corpus.prepare import PreparedCorpus
 from charlm.scoring.predictor import Predictor
 from charlm.scoring.score import MAX_WHOLE_TOKENS, SEGMENTS, score_sequences
 from charlm.settings import TrainingSettings, seconds
-from charlm.training.budget import StepBudget
+from charlm.training.budget import StepBudget, half_over
 from charlm.training.defaults import DEFAULT_TIME, MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.language_model import LanguageModelObjective
@@ -21,7 +21,6 @@ from charlm.training.language_model import LanguageModelObjective
 MAX_MEASURING = 0.1  # share of the time, for measuring at the end
 MAX_CHECKING = 0.02  # share of the time, for one quick check
 MIN_TRAINING = 0.5  # share of the time, however long reading took
-MAX_OVER, MAX_OVER_SECONDS = 0.05, 5.0  # share of the time and seconds; a command may exceed it by the larger one
 MIN_MEASURED = 2**11  # tokens of the largest part, however short the time is
 TRIAL_TOKENS = 64  # tokens per sequence, to find out how fast scoring is
 NUM_TRIALS = 2  # the faster one counts
@@ -43,11 +42,6 @@ class TimeLimit:
     check_tokens: int = CHECK_TOKENS
     """How many tokens a quick check may read, so that it takes only a small share of the time."""
 
-    @property
-    def half_over(self) -> float:
-        """Half of the seconds by which the command may exceed its time: one half for training, one for measuring."""
-        return max_over(self.seconds) / 2
-
     def left(self, now: float) -> float:
         """Seconds until the command's time is over; negative after that."""
         return self.began + self.seconds - now
@@ -58,11 +52,12 @@ class TimeLimit:
 
     def max_for_training(self, now: float) -> float:
         """Seconds after which training ends, even if its planned steps are not done."""
-        return round(max(self.for_training(now), self.left(now) - self.measuring + self.half_over), 3)
+        return round(max(self.for_training(now), self.left(now) - self.measuring + half_over(self.seconds)), 3)
 
     def for_measuring(self, now: float) -> float:
         """Seconds for measuring the final figures."""
-        return max(self.left(now) + self.half_over, min(self.measuring, self.half_over))
+        half = half_over(self.seconds)
+        return max(self.left(now) + half, min(self.measuring, half))
 
     def about_reading(self, now: float) -> list[str]:
         """A note when the preparations took too much of the time, as a list of one; else an empty list."""
@@ -70,11 +65,6 @@ class TimeLimit:
             return []
         training = f"training gets {MIN_TRAINING * self.seconds:.0f} s all the same, half of it"
         return [f"reading and getting ready took {now - self.began:.0f} s of --time {self.seconds:g}s: {training}"]
-
-
-def max_over(seconds: float) -> float:
-    """By how many seconds a command with a time of `seconds` may exceed it."""
-    return max(MAX_OVER * seconds, MAX_OVER_SECONDS)
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,11 @@ from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.snapshot import NETWORK, of_network, under
 from charlm.network.weights import check_finite, check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RunDirectory
 from charlm.runs.log import METRICS
 from charlm.runs.weights import Weights
+from charlm.system.files import MANIFEST
+from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 NEEDED_TO_RESUME_ONLY = "not there; only --resume would need it"
@@ -49,7 +51,7 @@ class _Verification:
         self.checked: list[Checked] = []
         self._check(MANIFEST, self._manifest)
         self._check(CONFIG, self._settings)
-        self._check("tokenizer.json", self._tokenizer)
+        self._check(TOKENIZER_FILE, self._tokenizer)
         networks = self.config.architecture.networks if self.config else {"": None}
         initial = [prefix + INITIAL for prefix in networks if self.run.has(prefix + INITIAL) or self._needs_initial()]
         for name in (*initial, *(prefix + BEST for prefix in networks)):
@@ -78,9 +80,9 @@ class _Verification:
         tokenizer = load_tokenizer(self.run.path)
         config = self._sound_config()
         if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.num_outputs):
-            raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
+            raise self.run.damaged(TOKENIZER_FILE, "does not suit the network: another unit, or number of types")
         if not tokenizer.files().keys() <= self.run.sealed:
-            raise self.run.damaged("tokenizer.json", "is not in the manifest")
+            raise self.run.damaged(TOKENIZER_FILE, "is not in the manifest")
         self.tokenizer = tokenizer
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 

@@ -3,17 +3,20 @@
 import os
 from pathlib import Path
 
+from charlm.corpus.parts import TEST, VALID
+from charlm.corpus.sources import TRAIN
 from charlm.errors import ResourceError, UsageError
 from charlm.network.architecture import BACKWARD
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RUNS
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RUNS
 from charlm.runs.lock import HOLDER, LOCK
 from charlm.runs.log import METRICS
-from charlm.system.files import TEMPORARY
+from charlm.system.files import MANIFEST, TEMPORARY
+from charlm.text.interface import MODEL_FILE, TOKENIZER_FILE
 
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model"}
+TOKENIZER_FILES = {TOKENIZER_FILE, MODEL_FILE}
 WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL, BACKWARD + BEST, BACKWARD + INITIAL)}
 RUN_FILES = {CONFIG, MANIFEST, METRICS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
-CORPUS_FILES = {MANIFEST, "train.ids", "valid.ids", "test.ids", *TOKENIZER_FILES}
+CORPUS_FILES = {MANIFEST, TRAIN, VALID, TEST, *TOKENIZER_FILES}
 
 
 def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:

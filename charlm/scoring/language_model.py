@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import DivergedError, RunError, UsageError
-from charlm.probability import log_softmax
+from charlm.probability import NOT_FINITE, log_softmax
 from charlm.sampling.backward import write_before
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, likeliest, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
@@ -30,7 +30,7 @@ from charlm.scoring.scores import Score, TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.settings import CorpusSettings, Direction
 from charlm.text.interface import check_is_text
-from charlm.text.octets import to_text
+from charlm.text.surrogates import to_text
 from charlm.text.tokenizer import Tokenizer
 
 LINES_AT_ONCE = 4096
@@ -311,14 +311,14 @@ class LanguageModel:
         """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
         if isinstance(text, str):
             return text
-        if self.tokenizer.unit != "byte":
+        if not self.tokenizer.takes_any_bytes:
             check_is_text(text)
         return to_text(text)
 
     def _read(self, text: str | bytes) -> str:
         """A text as it is tokenized."""
         text = self._as_text(text)
-        return text if self.tokenizer.unit == "byte" else self.reading.prepared(text)
+        return text if self.tokenizer.takes_any_bytes else self.reading.prepared(text)
 
     def as_read(self, ending: Ending) -> Ending:
         """An ending whose stop texts are in the form of the run's text, as prompts are."""
@@ -361,8 +361,7 @@ class LanguageModel:
     def _tally(self, sums: Sums, counts: Tally, spelled: int) -> Tally:
         """The counts with their nats; `spelled` bytes of unknown symbols are spelled."""
         if not math.isfinite(sums.logprob_nats):
-            what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
-            raise DivergedError(what, str(self.path), "train it longer or again, or score a shorter text")
+            raise DivergedError(NOT_FINITE, str(self.path), "train it longer or again, or score a shorter text")
         spelling = spelling_nats(spelled)
         unknown_nats = sums.unknown_nats(counts.unknown) + spelling
         return dataclasses.replace(counts, total_nats=-sums.logprob_nats + spelling, unknown_nats=unknown_nats)

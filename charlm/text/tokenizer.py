@@ -12,10 +12,11 @@ from charlm.system.json_files import parse_json
 from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.encoded import Encoded
-from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer, text_from_argument
+from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer
 from charlm.text.octets import ByteTokenizer
 from charlm.text.subword_training import MIN_VOCAB_SIZE
 from charlm.text.subwords import MAX_MODEL, SubwordTokenizer
+from charlm.text.surrogates import text_from_argument
 from charlm.text.words import WordTokenizer
 
 __all__ = [

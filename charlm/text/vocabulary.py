@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from charlm.text.interface import EOS, SURROGATE, UNK
+from charlm.text.interface import EOS, UNK
+from charlm.text.surrogates import SURROGATE
 
 EOS_ID = 0
 UNK_ID = 1

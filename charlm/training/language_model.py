@@ -28,7 +28,7 @@ from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
 from charlm.training.objective import Batch, DataOrder, Generators
 
-SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
+SAMPLE_CHARACTERS = 160
 SAMPLE_TEMPERATURE = 0.8
 
 
@@ -116,7 +116,7 @@ class LanguageModelObjective:
         tokenizer, architecture = self.corpus.tokenizer, self.network.architecture
         predictor = for_sentences(Trained(architecture, self.network.arrays()))
         lm = LanguageModel(tokenizer, predictor, direction=architecture.direction)
-        ending = Ending(length=SAMPLE_TOKENS[tokenizer.unit])
+        ending = Ending(length=round(SAMPLE_CHARACTERS / tokenizer.characters_per_token))
         tokens = lm.sample_tokens("", Strategy(temperature=SAMPLE_TEMPERATURE), ending, seed=self._settings.seed)
         texts: list[str] = []
         with suppress(DivergedError):
