@@ -1,6 +1,6 @@
 """Creating a run: check and decide everything, prepare the text, put the finished folder in place with one rename.
 
-To follow a training from here, read on in `training/trainer.py`, then the objective, the network and the cell.
+To follow a training from here, read on in `session.py`, then in `training/trainer.py`; the README lists all files.
 """
 
 import dataclasses
