@@ -130,7 +130,7 @@ def walk(predictor: Predictor, ids: Any, state: Any = None) -> tuple[Any, Any]:
 
 
 def assert_near(found: Any, expected: Any, tolerance: float) -> None:
-    """The same but for rounding, relative to the largest of the numbers."""
+    """The arrays are equal up to rounding, relative to the largest of the numbers."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * float(np.abs(expected).max()))
 
 

@@ -1,4 +1,4 @@
-"""Resuming is exact: a training that stopped anywhere goes on as if it had not; each part of what is saved matters."""
+"""Resuming is exact: a training that stopped continues as if it had not, and each part of what is saved matters."""
 
 import dataclasses
 import itertools
@@ -156,7 +156,7 @@ def test_what_another_training_saves_while_a_state_is_read_is_not_overwritten(
 
     monkeypatch.setattr(RunDirectory, "load_newest", slow)
     late = start(resume=True, steps=5)
-    with pytest.raises(UsageError, match="meanwhile"):
+    with pytest.raises(UsageError, match="since it was read"):
         finish(late)
     assert late.run.load(LAST).step == 8
 
@@ -333,7 +333,7 @@ def troubled(start: Start, name: str, **settings: Any) -> Session:
 
 @pytest.mark.parametrize("part", [None, *PARTS])
 def test_each_part_of_a_saved_state_is_needed(start: Start, stop: StopRequest, part: str | None) -> None:
-    """Left out, the training that goes on is another one; with all of them it is the same."""
+    """Without one of them the resumed training is another one; with all of them it is the same."""
     settings = {**HARD, "steps": 40, "eval_every": 4, "save_every": 50, "patience": 5, "num_layers": 1}
     straight = finish(troubled(start, "straight", **settings))
     for event in troubled(start, "stopped", **settings).events():
@@ -480,7 +480,7 @@ def test_a_run_that_another_process_trained_meanwhile_is_left_alone(start: Start
     finish(start(steps=3))
     late = start(resume=True, steps=9)
     finish(start(resume=True, steps=5))
-    with pytest.raises(UsageError, match="meanwhile"):
+    with pytest.raises(UsageError, match="since it was read"):
         finish(late)
     assert late.run.load(LAST).step == 5
 
@@ -694,7 +694,7 @@ def test_a_changed_log_is_not_gone_on_with(start: Start) -> None:
         start(resume=True, steps=9)
     path.unlink()
     resumed = start(resume=True, steps=9)
-    assert any("the log begins anew" in note for note in resumed.notes)
+    assert any("a new log is started" in note for note in resumed.notes)
     finish(resumed)
 
 

@@ -59,7 +59,7 @@ def test_a_command_may_exceed_its_time_by_a_twentieth_or_five_seconds() -> None:
 
 
 def slow() -> Instruments:
-    """Instruments whose clock goes on by 4 seconds each time it is read."""
+    """Instruments whose clock advances by 4 seconds each time it is read."""
     ticks = itertools.count(step=4.0)
     return Instruments(clock=lambda: next(ticks))
 

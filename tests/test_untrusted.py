@@ -95,7 +95,7 @@ def test_no_mutation_of_thousands_breaks_anything(what: str, trained: Callable[[
     check(Forgery(trained(unit), tmp_path / "run"), file, mutation, range(FEW, FEW + MANY))
 
 
-# Training that goes on with a run from anybody
+# Resuming a run from anybody
 
 STATES: dict[str, tuple[str, Mutation]] = {
     "config": ("config.json", mutations.mutate_json),

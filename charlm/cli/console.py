@@ -37,7 +37,7 @@ DEFAULT_COLUMNS = 160  # of a table that does not go to a terminal
 
 
 class TerminalConsole(Console):
-    """A console that goes on when nobody reads its stream any more."""
+    """A console that continues when nobody reads its stream any more."""
 
     def on_broken_pipe(self) -> None:
         go_on_without_reader(2 if self.stderr else 1)

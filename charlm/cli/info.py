@@ -13,7 +13,7 @@ from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
 MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
-MAX_FIGURE = 1e300  # a larger one in a file is no measurement
+MAX_FIGURE = 1e300  # a larger one in a file is not a measurement
 EXAMPLES = """[bold]Examples[/]
 
 charlm info

@@ -160,7 +160,7 @@ def score_cli(
 
 
 def _refuse_with_pseudo(*given: object) -> None:
-    """Raise UsageError for an option that says nothing to a cloze network."""
+    """Raise UsageError for an option that has no effect on a cloze network."""
     options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos")
     for option, value in zip(options, given, strict=True):
         if value:
@@ -298,7 +298,10 @@ def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]]
 def _warn_of_bytes(models: "list[LanguageModel]", texts: Sequence[str]) -> None:
     """Warn when an argument has bytes that are not UTF-8, which only models of bytes know."""
     if any(map(SURROGATE.search, texts)) and not all(lm.tokenizer.takes_any_bytes for lm in models):
-        say("warning: bytes that are no UTF-8 were read as unknown symbols; a run of --unit byte takes any bytes")
+        say(
+            "warning: bytes that are not valid UTF-8 were read as unknown symbols; "
+            "a model trained with --unit byte reads any bytes"
+        )
 
 
 def _warn_of_form(models: "list[LanguageModel]", texts: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LINES_AT_ONCE = 64
 EXPLAINED = (
-    "pseudo-log-likelihood: the sum of each token's log p given all the others; it is no probability of the text"
+    "pseudo-log-likelihood: the sum of each token's log p given all the others; it is not the probability of the text"
 )
 
 

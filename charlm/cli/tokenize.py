@@ -117,7 +117,7 @@ def tokenize_cli(
         else:
             _show_summary(summary, prepared)
     if output:
-        say(f"written to {output}; go on with: charlm train {output}", quiet)
+        say(f"written to {output}; continue with: charlm train {output}", quiet)
     if write_parts:
         say(f"the parts are in {write_parts}: train.txt and, where there is one, valid.txt", quiet)
 

@@ -18,7 +18,7 @@ NOT_OF_FILES = {
     "punycode": "a way to write host names",
     "unicode-escape": "a way to write Python's strings",
     "raw-unicode-escape": "a way to write Python's strings",
-    "undefined": "a name that stands for no encoding",
+    "undefined": "not the name of an encoding",
     "charmap": "a part of other encodings",
 }
 BYTE_ORDER_MARKS = {

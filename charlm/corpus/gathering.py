@@ -110,7 +110,7 @@ class Gathering:
         """The source itself if `is_chosen`, or the chosen files in it where it is an archive.
 
         `path` is that of the source within the folder or archive that was given; `depth` counts the archives around it.
-        Raises TextError when the archive changes meanwhile.
+        Raises TextError when the archive has changed.
         """
         kind = kind_of_archive(source)
         if kind is None:

@@ -53,7 +53,7 @@ class PreparedCorpus:
     division: Division = Division()
 
     def backward(self) -> "PreparedCorpus":
-        """The same corpus with each of its parts read from its end."""
+        """This corpus with each part read from its end."""
         train, valid, test = (part and replace(part, is_backward=True) for part in (self.train, self.valid, self.test))
         assert train is not None
         return replace(self, train=train, valid=valid, test=test)
@@ -262,7 +262,7 @@ def _write(
     notes: list[str],
     division: Division,
 ) -> PreparedCorpus:
-    """Write the folder. Raises ResourceError, and TextError when a text changes meanwhile."""
+    """Write the folder. Raises ResourceError, and TextError when a text has changed since it was opened."""
     with making_folder(folder):
         try:
             files = _write_files(folder, tokenizer, parts, numbered, reading)
@@ -286,7 +286,7 @@ def _write_files(
     numbered: NumberedText | None,
     reading: CorpusSettings,
 ) -> dict[str, IdsFile]:
-    """Write the tokenizer and the ids, the training part last: without it the folder is no prepared corpus."""
+    """Write the tokenizer and the ids, the training part last: a folder without it is not a prepared corpus."""
     for name in (MANIFEST, *PART_FILES):
         remove(folder / name)  # of a corpus that was prepared here before
     for name, content in tokenizer.files().items():

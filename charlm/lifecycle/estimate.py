@@ -17,7 +17,7 @@ TRIAL_STEPS = 6  # steps; the first one is not timed
 class Estimate:
     """What a training would take. Speed is measured on a few steps, memory is computed from the sizes.
 
-    `passes` is how often the text would be read; `seconds` is for the steps alone. Of a pair, `steps` and `passes` are
+    `passes` is how often the text would be read; `seconds` is for the steps alone. For a pair, `steps` and `passes` are
     those of each network.
     """
 

@@ -70,7 +70,7 @@ def resume(request: TrainRequest, instruments: Instruments) -> Session:
 def _refuse_options_of_new_runs(request: TrainRequest) -> None:
     for option, is_given in {"--init-from": request.init_from is not None, "--force": request.force}.items():
         if is_given:
-            what = f"--resume goes on with a run as it is, {option} starts a new one"
+            what = f"--resume continues a run as it is, {option} starts a new one"
             raise UsageError(what, to_do="give one of them")
 
 
@@ -111,8 +111,8 @@ def _about_log(run: RunDirectory, saved: SavedState) -> Iterator[str]:
     if run.log.begins_as_saved(saved.weights.scalars):
         return
     if run.log.num_bytes:
-        raise run.log.damaged("was changed after it was written; without it, training goes on with a new log")
-    yield "metrics.jsonl is missing: the log begins anew"
+        raise run.log.damaged("was changed after it was written; without it, training continues with a new log")
+    yield "metrics.jsonl is missing: a new log is started"
 
 
 def _given_anew(
@@ -140,7 +140,9 @@ def _refuse_other_settings(
         if setting not in GIVEN_ANEW and own.get(setting) != value:
             has = f"no {flag(setting)}" if own.get(setting) is None else f"{flag(setting)} {own[setting]}"
             what = f"this run has {has}, not {value}"
-            raise UsageError(what, str(run.path), f"leave {flag(setting)} out, or train anew without --resume")
+            raise UsageError(
+                what, str(run.path), f"leave {flag(setting)} out, or start a new training without --resume"
+            )
 
 
 def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
@@ -153,10 +155,10 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     )
     for text, sha256 in given:
         if text is not None and not facts.sha256:  # a run of an older charlm
-            yield f"whether this run began with {text} was not recorded: going on with its own copy"
+            yield f"whether this run began with {text} was not recorded: continuing with its own copy"
         elif text is not None and _sha256(text, config) != sha256:
             what = "this is not the text that the run began with, or it has changed since"
-            to_do = "leave it out to go on with the run's own copy, or start a new run from its weights: --init-from"
+            to_do = "leave it out to continue with the run's own copy, or start a new run from its weights: --init-from"
             raise UsageError(what, f"{text}, and {run.path}", f"{to_do} {run.path.name}")
     tokenizer = request.tokenizer
     if tokenizer is not None and load_tokenizer(tokenizer).sha256() != load_tokenizer(run.path).sha256():

@@ -37,7 +37,7 @@ from charlm.training.turns import Stopwatch, in_turns
 class Instruments:
     """The clock, the memory gauge and the signals that a training uses; tests pass their own.
 
-    `clock` must count as the `began` of the request does. `fault` lets tests disturb a training, see `Fault`.
+    `clock` must be the clock of the request's `began`. `fault` lets tests disturb a training (see `Fault`).
     """
 
     clock: Callable[[], float] = time.perf_counter
@@ -102,7 +102,7 @@ class Session:
 
     @property
     def direction(self) -> Direction:
-        """The direction in which the network reads whose turn it is."""
+        """The reading direction of the network whose turn it is."""
         return self.architecture.networks[self.turn].direction
 
     @property
@@ -172,7 +172,7 @@ class Session:
         """Raise UsageError unless the run and its newest state are still those that were read."""
         is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
         if not is_same or self.run.stamp(LAST) != self.newest:
-            what = "another process has trained this run meanwhile, or replaced it"
+            what = "another process has trained or replaced this run since it was read"
             go_on = f"charlm train --resume --run {self.run.path}"
             raise UsageError(what, str(self.run.path), go_on if is_same else "train again, with --run NAME")
 
@@ -252,8 +252,8 @@ def _go_on(session: Session, saved: SavedState, opening: Opening) -> None:
     is_of_another_device = saved.is_of_another_device(device, session.trainer.state())
     if is_of_another_device:
         there = f"on {saved.scalars.device[:20]}" if saved.scalars.device else "on another device"
-        what_follows = "random numbers are drawn anew, so the result is not what it would have been there"
-        session.notes.append(f"this run was saved {there} and goes on on {device}: {what_follows}")
+        what_follows = "the random state is new, so the result will differ"
+        session.notes.append(f"this run was saved {there} and continues on {device}: {what_follows}")
     for prefix, trainer in session.trainers.items():
         fresh, fresh_budget = trainer.state(), trainer.budget
         with refusing(saved.where):

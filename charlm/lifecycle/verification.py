@@ -34,7 +34,7 @@ class Checked:
 def verify(path: Path) -> list[Checked]:
     """Check everything in a run's folder that can be checked without torch, one result per file. Nothing is written.
 
-    A missing training state, log or corpus is no damage, because sampling and scoring need none of them. A file that
+    A missing training state, log or corpus is not damage, because sampling and scoring do not need it. A file that
     can only be checked with the help of a damaged one counts as damaged, and its `detail` says so.
     """
     return _Verification(path).checked

@@ -148,7 +148,10 @@ class RunDirectory:
         self._last_is_bad = False
 
     def damaged(self, name: str, why: str) -> RunError:
-        """A RunError about one of the run's files; `why` goes on after its name, as in "config.json is cut short"."""
+        """A RunError about one of the run's files.
+
+        `why` completes the sentence that begins with the file's name, as in "config.json is cut short".
+        """
         return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
 
     def _created(self) -> datetime | None:

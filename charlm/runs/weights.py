@@ -47,7 +47,9 @@ def packed(weights: Weights, run_id: str, at: datetime) -> bytes:
 
 
 def unpacked(data: bytes, run_id: str) -> Weights:
-    """The content of a weights file of this run. Raises ValueError; its text goes on after the file's name."""
+    """The content of a weights file of this run. Raises ValueError; its text completes a sentence that
+    begins with the file's name.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 

@@ -58,7 +58,7 @@ class InProgress(Protocol):
         """The position in the end of a prompt that is still being read."""
 
     def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> "SampledToken | None":
-        """Take the next token. Returns None if it is no part of the sample."""
+        """Take the next token. Returns None if it is not part of the sample."""
 
 
 @dataclass(frozen=True)

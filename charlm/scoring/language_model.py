@@ -38,7 +38,7 @@ TEXTS_AT_ONCE = 16  # sampled side by side in a thread: more of them would come 
 
 
 class LanguageModel:
-    """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor will do as well.
+    """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor also works.
 
     `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
     are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads. With the
@@ -176,8 +176,8 @@ class LanguageModel:
 
         Of several stop texts the first that comes ends it. A backward model takes a `suffix` in place of a prompt, and
         writes the text before it, up to the start of a line with `until_eos`, or from the end of a stop text on.
-        The prompt stays as it is, and its last token may go on: `The ol` may become `The old`. A byte model's text has
-        what is no UTF-8 in lone surrogates, as `Score` has it.
+        The prompt stays as it is, and its last token may become longer: `The ol` may become `The old`. In the text of a
+        byte model, bytes that are not valid UTF-8 are lone surrogates, as in `Score`.
         """
         strategy = Strategy(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
@@ -297,18 +297,21 @@ class LanguageModel:
         return order
 
     def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
-        """What a text has that the vocabulary lacks."""
+        """The symbols of a text that are not in the vocabulary."""
         return self.tokenizer.encode_detailed(self._read(text)).unknown
 
     def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
-        """What a prompt has that the vocabulary lacks; its last token may go on as a known one."""
+        """The symbols of a prompt that are not in the vocabulary.
+
+        A last word that could be completed to a known one does not count.
+        """
         unknown = self.unknown_in(prompt)
         if not unknown or self.direction == "backward":
             return unknown
         return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
 
     def _as_text(self, text: str | bytes) -> str:
-        """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
+        """Decode bytes; invalid UTF-8 becomes lone surrogates. Raises TextError for units that cannot have those."""
         if isinstance(text, str):
             return text
         if not self.tokenizer.takes_any_bytes:

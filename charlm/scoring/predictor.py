@@ -37,7 +37,7 @@ class Predictor(Steps, Protocol):
 
 
 class DeferredPredictor:
-    """A predictor that is built when it is first used. A copy of it, also in another process, is built anew."""
+    """A predictor that is built when it is first used. A copy, also in another process, is built again."""
 
     def __init__(self, vocab_size: int, build: Callable[[], Predictor]) -> None:
         self.vocab_size, self._build = vocab_size, build

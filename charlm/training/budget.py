@@ -42,7 +42,7 @@ class StepBudget:
         self.ceiling = None if self.ceiling is None else step + self.ceiling
 
     def step_back(self, step: int, seconds: float) -> None:
-        """Note that training went back to `step`: the speed is measured anew, the plan stays."""
+        """Note that training went back to `step`: the speed is measured again, the plan stays."""
         self.marks = [(step, seconds)]
 
     @property

@@ -1,4 +1,4 @@
-"""Train several networks of one run in turns: each goes on until it has saved its state, then the next one does."""
+"""Train several networks of one run in turns: each one trains until it has saved its state, then the next."""
 
 import signal
 from collections.abc import Callable, Generator, Mapping
@@ -32,7 +32,7 @@ def in_turns(
 
     A turn ends when the network's state is saved, so that a saved state has nothing left to do for any of the networks.
     Then it is the turn of the first one that has saved least often, which follows from their steps alone: a resumed
-    training goes on in the same order. Each network is trained exactly as it would be alone. A caller that leaves the
+    training continues in the same order. Each network is trained exactly as it would be alone. A caller that leaves the
     loop ends all trainings as a signal does.
     """
     events = {name: trainer.events(stop) for name, trainer in trainers.items()}
