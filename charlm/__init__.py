@@ -11,8 +11,11 @@ from typing import Any
 from charlm.version import __version__
 
 __all__ = [
+    "Ending",
     "LanguageModel",
+    "Sample",
     "Score",
+    "Strategy",
     "TokenScore",
     "__version__",
     "describe",

@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 from charlm.errors import UsageError
 from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
+from charlm.sampling.generate import Ending as Ending
+from charlm.sampling.generate import Sample as Sample
+from charlm.sampling.strategies import Strategy as Strategy
 from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score

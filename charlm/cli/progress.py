@@ -158,7 +158,7 @@ def _show_as_lines(event: Event, figures: Figures, is_due: Callable[[], bool]) -
 
 
 def show_what_happened(event: Event, which: str = "") -> None:
-    """Print a sample, or a problem that training has dealt with. In a pair, `which` names the network and comes first."""
+    """Print a sample, or a problem that training has dealt with. In a pair, `which` names the network."""
     if isinstance(event, Sampled):
         err.print(f"[dim]--- {which}sample at step {event.step:,}[/]")
         err.print(Text(visible(event.text)), soft_wrap=False)  # which wraps at words
