@@ -51,7 +51,7 @@ JSON_COMMANDS: dict[str, Sequence[Sequence[str]]] = {
     "score SENTENCES": [["score", "The cat", "the ☃", "--run=chars"], ["score", "The cat", "--run=words"]],
     "score SENTENCES, several runs": [["score", "The cat", "--run=chars", "--run=words"]],
     "score SENTENCES --per-token": [["score", "The ☃", "--per-token", "--run=chars"]],
-    "score SENTENCES with bytes that are not UTF-8": [["score", "caf\udce9", "--run=chars"]],
+    "score SENTENCES with bytes that are no UTF-8": [["score", "caf\udce9", "--run=chars"]],
     "score --file": [["score", "--file=lines.txt", "--run=chars"]],
     "score --file, several files and runs": [
         ["score", "--file=lines.txt", "--file=more.txt", "--run=chars", "--run=words"]
