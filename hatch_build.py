@@ -28,7 +28,7 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
             return
         failures = compile_library()
         if not LIBRARY.exists():
-            self.app.display_warning(f"charlm: sampling will be slower, for no C compiler works here {failures}")
+            self.app.display_warning(f"charlm: no working C compiler was found, so sampling will be slower {failures}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"

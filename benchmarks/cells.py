@@ -108,7 +108,10 @@ def train(corpus: str, architecture: Architecture, length: tuple[str, str]) -> s
 
 
 def sampling_speed(run: str, tokens: int = 10_000) -> float:
-    """By the time that 10,000 tokens take longer than 1, so that starting does not count; medians of three."""
+    """Tokens per second, from how much longer 10,001 tokens take than one; starting does not count.
+
+    Each time is the median of three.
+    """
     medians = []
     for length in (1, tokens + 1):
         command = [CHARLM, "sample", "--run", run, "--length", str(length), "-q"]

@@ -35,7 +35,7 @@ VOCABULARY = 10_000
 LETTERS = np.array(list("etaoinshrdlucmfwypvbgkjqxz"))
 SENTENCES = ("The {}, {} {}.", "{} {} the {} of {}?", "“{}, {},” said {}.", "{} {}; {}: {}!", "It isn’t {} ({}).")
 MADE_AT_ONCE = 10_000_000  # characters
-LEARN = 4_000_000  # bytes of text of which a model of subwords is learnt
+LEARN = 4_000_000  # bytes of text that a model of subwords is learned from
 
 Plain = Callable[[Path, Path], None]
 

@@ -146,7 +146,7 @@ def rates(amount: float, seconds: list[float]) -> dict[str, Any]:
 
 
 def times(seconds: list[float]) -> dict[str, Any]:
-    """The same for seconds."""
+    """A row's value, fastest, slowest and repeats, in seconds."""
     return {
         "value": statistics.median(seconds),
         "fastest": min(seconds),

@@ -47,7 +47,7 @@ def peak(kind: str, sizes: dict[str, Any]) -> Callable[[], dict[str, float]]:
 
 
 def _peak() -> float:
-    """Of this process; what getrusage tells includes the process that started it."""
+    """The largest memory of this process so far, in MB; that of getrusage includes the process that started it."""
     status = Path("/proc/self/status")
     if status.exists():
         found = re.search(r"VmHWM:\s+(\d+) kB", status.read_text(encoding="utf-8"))

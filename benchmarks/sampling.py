@@ -76,7 +76,7 @@ def _weights_read(hidden_size: int) -> int:
 
 
 def one_text(run: str, precision: str) -> Callable[[], object]:
-    """As `charlm sample` does, loading left out."""
+    """Sample one text as `charlm sample` does, without loading."""
     one_thread_for_numpy(None)
     import charlm
     from charlm.sampling.generate import Ending
@@ -87,7 +87,7 @@ def one_text(run: str, precision: str) -> Callable[[], object]:
 
 
 def many_texts(run: str, precision: str) -> Callable[[], object]:
-    """As `charlm sample --num-samples 32` does, loading left out."""
+    """Sample texts as `charlm sample --num-samples 32` does, without loading."""
     one_thread_for_numpy(None)
     import charlm
     from charlm.sampling.generate import Ending

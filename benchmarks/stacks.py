@@ -21,6 +21,7 @@ LINE = "The cat, which saw the dogs, was asleep, and the dogs were not.\n"
 NUM_LINES = 300
 # Where a network is computed, and the two methods that do it
 NETWORK_ROOMS, NETWORK_CALLS = ("engine/", "model/"), ("step", "logprobs")
+TRAINED_ROOMS = ("model/", "network/", "cells/")
 # Python 3.11 gives comprehensions a frame of their own and later versions do not: they count as their function.
 COMPREHENSIONS = re.compile(r"(\.<(locals|listcomp|setcomp|dictcomp|genexpr)>)+$")
 
@@ -42,12 +43,14 @@ class Stack:
     functions: list[str]
 
     @property
-    def files(self) -> set[str]:
-        return {function.split(":")[0] for function in self.functions}
+    def files(self) -> list[str]:
+        """Each file once, in the order in which the stack first comes to it."""
+        return list(dict.fromkeys(function.split(":")[0] for function in self.functions))
 
 
 MOMENTS = (
     Moment("first backward pass of `charlm train`", "backward", ("train", "corpus.txt")),
+    Moment("deepest call of the network before that pass", "network before backward", ("train", "corpus.txt")),
     Moment("first character of `charlm sample`", "character", ("sample",)),
     Moment("last call of the network before that character", "network before character", ("sample",)),
     Moment('number of `charlm score "a sentence"`', "number", ("score", "a sentence")),
@@ -62,7 +65,19 @@ def read_stacks(checkout: Path) -> list[Stack]:
         folder = Path(name)
         (folder / "corpus.txt").write_text(LINE * NUM_LINES, encoding="utf-8")
         _run(checkout, folder, "nothing", MAKE_RUN)
-        return [Stack(moment.name, _run(checkout, folder, moment.watch, moment.command)) for moment in MOMENTS]
+        return [_read_stack(checkout, folder, moment) for moment in MOMENTS]
+
+
+def read_training_stacks(checkout: Path) -> list[Stack]:
+    """The stacks of the moments of `charlm train`, which need no run. Raises RuntimeError as `read_stacks` does."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "corpus.txt").write_text(LINE * NUM_LINES, encoding="utf-8")
+        return [_read_stack(checkout, folder, moment) for moment in MOMENTS if moment.command[0] == "train"]
+
+
+def _read_stack(checkout: Path, folder: Path, moment: Moment) -> Stack:
+    return Stack(moment.name, _run(checkout, folder, moment.watch, moment.command))
 
 
 def _run(checkout: Path, folder: Path, watch: str, command: tuple[str, ...]) -> list[str]:
@@ -117,11 +132,29 @@ def watch_nothing(_: Recorder) -> None:
 
 
 def watch_backward(recorder: Recorder) -> None:
-    """Leave at the first backward pass: `Tensor.backward` calls the function that is replaced here."""
+    """Leave at the first backward pass."""
+    call_at_backward(lambda: recorder.leave(recorder.functions(sys._getframe())))
+
+
+def watch_network_before_backward(recorder: Recorder) -> None:
+    """Leave at the first backward pass, with the deepest stack of the network before that."""
+    deepest: list[str] = []
+
+    def profile(frame: FrameType, event: str, _: object) -> None:
+        nonlocal deepest
+        if event == "call" and (recorder.file(frame) or "").startswith(TRAINED_ROOMS):
+            deepest = max(deepest, recorder.functions(frame), key=len)
+
+    call_at_backward(lambda: recorder.leave(deepest))
+    sys.setprofile(profile)
+
+
+def call_at_backward(leave: Callable[[], None]) -> None:
+    """Call `leave` at a backward pass: `Tensor.backward` calls the function that is replaced here."""
     import torch
 
     def backward(*_: Any, **__: Any) -> None:
-        recorder.leave(recorder.functions(sys._getframe()))
+        leave()
 
     torch.autograd.backward = backward
 
@@ -171,6 +204,7 @@ def watch_network(pattern: str) -> Callable[[Recorder], None]:
 WATCHES: dict[str, Callable[[Recorder], None]] = {
     "nothing": watch_nothing,
     "backward": watch_backward,
+    "network before backward": watch_network_before_backward,
     "character": watch_text("(?s)."),
     "number": watch_text(r"\d"),
     "network before character": watch_network("(?s)."),

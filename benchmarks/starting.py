@@ -35,7 +35,7 @@ def rows(quick: bool) -> Iterator[Row]:
 
 
 def process(command: list[str]) -> Callable[[], None]:
-    """As for somebody who has used it before: modules are compiled to bytecode once."""
+    """Run the command once, as somebody who has used it before: its modules are then compiled to bytecode."""
     environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
     def run() -> None:

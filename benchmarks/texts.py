@@ -57,7 +57,7 @@ def character_run(hidden_size: int) -> str:
 
 
 def word_run(hidden_size: int) -> str:
-    """The same over 10,000 words, the output layer not tied."""
+    """A network like the one above for 10,000 words, whose output layer is not tied."""
     path = folder() / "words.txt"
     every = " ".join(f"w{number}" for number in range(WORDS - 2))
     path.write_text(every + "\n" + "\n".join(sentences(500)) + "\n", encoding="utf-8")

@@ -10,7 +10,27 @@ from typing import Any
 
 from charlm.version import __version__
 
-__all__ = ["LanguageModel", "__version__", "load", "train"]
+__all__ = [
+    "Ending",
+    "LanguageModel",
+    "Sample",
+    "Score",
+    "Strategy",
+    "TokenScore",
+    "__version__",
+    "describe",
+    "draft_training",
+    "estimate",
+    "fill",
+    "load",
+    "load_cloze",
+    "load_filler",
+    "start_training",
+    "tokenize",
+    "train",
+    "train_request",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

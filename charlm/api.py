@@ -1,13 +1,18 @@
-"""The Python interface of charlm, which can do everything that the commands do. Heavy imports wait until needed."""
+"""The Python interface of charlm: a function for each command. Heavy imports wait until needed."""
 
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from charlm.errors import UsageError
 from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
+from charlm.sampling.generate import Ending as Ending
+from charlm.sampling.generate import Sample as Sample
+from charlm.sampling.strategies import Strategy as Strategy
 from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
@@ -15,6 +20,8 @@ from charlm.scoring.scores import TokenScore as TokenScore
 from charlm.settings import Device, Direction, FillBy, Precision
 
 if TYPE_CHECKING:
+    from charlm.corpus.gathering import Texts
+    from charlm.corpus.summary import Summary
     from charlm.inspection.agreement import Agreement
     from charlm.inspection.chart import Chart
     from charlm.inspection.clipping import Clipping
@@ -23,11 +30,17 @@ if TYPE_CHECKING:
     from charlm.inspection.gradients import GradientNorms
     from charlm.inspection.shading import Shaded
     from charlm.inspection.units import Found
+    from charlm.lifecycle.description import Description
+    from charlm.lifecycle.estimate import Estimate
     from charlm.lifecycle.request import TrainRequest
     from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Instruments, Session
+    from charlm.lifecycle.verification import Checked
     from charlm.scoring.cloze import ClozeModel
     from charlm.tasks.fill import Filler, Filling
+
+Corpus = str | Path | Sequence[str | Path] | None
+"""The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
 
 
 def load(
@@ -46,15 +59,14 @@ def load(
     threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
     to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
-    path = find_run(None if run is None else str(run))
-    return load_model(RunDirectory(path), device, precision, threads, engine, direction)
+    return load_model(RunDirectory(_found(run)), device, precision, threads, engine, direction)
 
 
 def load_cloze(run: str | Path | None = None) -> "ClozeModel":
     """Load the cloze network of a run, which gives pseudo-log-likelihoods. Raises RunError."""
     from charlm.scoring.loading import load_cloze_model
 
-    return load_cloze_model(RunDirectory(find_run(None if run is None else str(run))))
+    return load_cloze_model(RunDirectory(_found(run)))
 
 
 def load_filler(
@@ -67,7 +79,7 @@ def load_filler(
     """
     from charlm.tasks.filling import load_filler
 
-    return load_filler(RunDirectory(find_run(None if run is None else str(run))), by, threads)
+    return load_filler(RunDirectory(_found(run)), by, threads)
 
 
 def fill(
@@ -88,12 +100,34 @@ def fill(
     return fill(load_filler(run, by)[0], text, candidates, length, top)
 
 
-def train(
-    corpus: str | Path | Sequence[str | Path] | None = None,
+def train(corpus: Corpus = None, **options: Any) -> "Result":
+    """Train as `charlm train` does, silently. `options` are those of `train_request`: `run="mine", hidden_size=256`.
+
+    `time` limits the whole call. The result is a TrainResult, for a cloze network a ClozeResult. Raises a CharlmError
+    where `charlm train` would fail, and KeyboardInterrupt when a signal ended training, after saving.
+    """
+    session = start_training(train_request(corpus, **options))
+    for _ in session.events():
+        pass
+    if session.finished is not None and session.finished.signal is not None:
+        raise KeyboardInterrupt
+    return session.measure()
+
+
+def estimate(corpus: Corpus = None, **options: Any) -> "Estimate":
+    """The time and memory that `train` with the same arguments will take, from a few steps of it; nothing is kept."""
+    from charlm.lifecycle.estimate import estimate
+
+    with draft_training(train_request(corpus, **options)) as session:
+        return estimate(session)
+
+
+def train_request(
+    corpus: Corpus = None,
     *,
-    include: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    run: str | None = None,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    run: str | Path | None = None,
     valid: str | Path | None = None,
     test: str | Path | None = None,
     tokenizer: str | Path | None = None,
@@ -101,22 +135,19 @@ def train(
     resume: bool = False,
     force: bool = False,
     **settings: Any,
-) -> "Result":
-    """Train as `charlm train` does, silently. `settings` are its options with underscores: `hidden_size=256`.
+) -> "TrainRequest":
+    """What `start_training` needs. `settings` are the options of `charlm train` with underscores: `hidden_size=256`.
 
     Several texts, or the files of a folder or an archive, are read as one; `include` and `exclude` are patterns for
-    their names. `time` limits the whole call. The result is a TrainResult, of a cloze network a ClozeResult. Raises a
-    CharlmError where `charlm train` would fail, and KeyboardInterrupt when a signal ended training, after saving.
+    their names, one or several. Raises UsageError for a setting that does not exist or cannot have this value.
     """
     began = time.perf_counter()
-    from charlm.corpus.gathering import Texts
     from charlm.lifecycle.request import Settings, TrainRequest
     from charlm.settings import gather
 
-    paths = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
-    request = TrainRequest(
-        texts=Texts(tuple(map(str, paths)), tuple(include), tuple(exclude)) if paths else None,
-        run=run,
+    return TrainRequest(
+        texts=_texts(corpus, include, exclude),
+        run=str(run) if run else None,
         valid=Path(valid) if valid else None,
         test=Path(test) if test else None,
         tokenizer=Path(tokenizer) if tokenizer else None,
@@ -126,12 +157,55 @@ def train(
         settings=Settings.parsed(gather(settings, resume=resume)),
         began=began,
     )
-    session = start_training(request)
-    for _ in session.events():
-        pass
-    if session.finished is not None and session.finished.signal is not None:
-        raise KeyboardInterrupt
-    return session.measure()
+
+
+def tokenize(
+    corpus: Corpus,
+    folder: str | Path | None = None,
+    *,
+    include: str | Sequence[str] = (),
+    exclude: str | Sequence[str] = (),
+    valid: str | Path | None = None,
+    test: str | Path | None = None,
+    tokenizer: str | Path | None = None,
+    **settings: Any,
+) -> "Summary":
+    """Summarize a text's tokens as `charlm tokenize` does, and write the text as ids into `folder`, if it is given.
+
+    `tokenizer` is the path of a run or of a tokenizer; without it, one is learned. Raises a CharlmError where
+    `charlm tokenize` would fail.
+    """
+    from charlm.corpus.summary import tokenize
+    from charlm.scoring.reading import with_reading_of
+    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill, gather
+    from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
+
+    texts, values = _texts(corpus, include, exclude), gather(settings)
+    if texts is None:
+        raise UsageError("no text to tokenize", to_do="give a text file")
+    given, reading = None, fill(CorpusSettings, values)
+    if tokenizer is not None:
+        refuse_with_tokenizer(settings, "tokenizer")
+        given, reading = load_tokenizer(Path(tokenizer)), with_reading_of(Path(tokenizer), reading, values)
+    parts = Path(valid) if valid else None, Path(test) if test else None
+    mode = fill(TrainingSettings, {name: values[name] for name in ("mode",) if name in values}).mode
+    with TemporaryDirectory() as temporary:
+        place = Path(folder or temporary)
+        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode)[1]
+
+
+def describe(run: str | Path | None = None) -> "Description":
+    """What `charlm info` shows about a run: its settings, and what was measured. Raises RunError."""
+    from charlm.lifecycle.description import describe_run
+
+    return describe_run(_found(run))
+
+
+def verify(run: str | Path) -> "list[Checked]":
+    """Check every file of a run as `charlm verify` does, one result per file. Raises RunError if there is no run."""
+    from charlm.lifecycle.verification import verify
+
+    return verify(_found(run))
 
 
 def start_training(request: "TrainRequest", instruments: "Instruments | None" = None) -> "Session":
@@ -253,3 +327,16 @@ def inspect_embeddings(run: str | Path, symbols: Sequence[str] = ()) -> "tuple[l
 
     opened = inspect_run(str(run))
     return [neighbours(opened, symbol) for symbol in symbols], vocabulary_map(opened)
+
+
+def _found(run: str | Path | None) -> Path:
+    return find_run(None if run is None else str(run))
+
+
+def _texts(corpus: Corpus, include: str | Sequence[str], exclude: str | Sequence[str]) -> "Texts | None":
+    """The texts at some paths; None without a path. A single path or pattern is one, not a sequence of characters."""
+    from charlm.corpus.gathering import Texts
+
+    paths = [corpus] if isinstance(corpus, (str, Path)) else corpus or []
+    included, excluded = ((given,) if isinstance(given, str) else tuple(given) for given in (include, exclude))
+    return Texts(tuple(map(str, paths)), included, excluded) if paths else None

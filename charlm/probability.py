@@ -5,6 +5,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+NOT_FINITE = "the model's predictions are not finite: its training diverged, or its state grows without bound"
+
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     """logits (..., V) -> normalised log-probabilities in nats (..., V), in float64."""

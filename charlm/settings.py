@@ -321,7 +321,7 @@ def unknown_variables() -> list[str]:
     """A note for each `CHARLM_*` variable that charlm does not read, because it may be misspelt."""
     known = [*map(_variable, sorted(_known_names())), *OTHER_VARIABLES]
     unknown = sorted(name for name in os.environ if name.startswith("CHARLM_") and name not in known)
-    return [f"the variable {name} is none of charlm's and is ignored; {_nearest(name, known)}" for name in unknown]
+    return [f"the variable {name} is not a charlm setting and is ignored; {_nearest(name, known)}" for name in unknown]
 
 
 def _known_names() -> set[str]:

@@ -129,7 +129,7 @@ def mutate_state(rng: random.Random, data: bytes) -> bytes:
 
 
 def _other_numbers(rng: random.Random, arrays: bytes) -> bytes:
-    """Some float32 that are huge, or no numbers."""
+    """Some float32 that are huge, infinite or not numbers."""
     changed = bytearray(arrays)
     for _ in range(rng.choice((1, 50))):
         at = 4 * rng.randrange(len(arrays) // 4)
@@ -138,7 +138,7 @@ def _other_numbers(rng: random.Random, arrays: bytes) -> bytes:
 
 
 def sealed_weights(data: bytes) -> bytes:
-    """The same with the checksum that charlm would give it, where its header can be read at all."""
+    """A weights file with the checksum that charlm would give it; unchanged if its header cannot be read."""
     size = int.from_bytes(data[:8], "little")
     try:
         header = json.loads(data[8 : 8 + size])

@@ -1,5 +1,6 @@
 """The benchmarks run: a broken one would be found too late."""
 
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -12,7 +13,7 @@ from benchmarks import bench
 from benchmarks.bench import PARTS, line
 from benchmarks.layers import circles, read_house
 from benchmarks.measure import Row, Way, alternate, rates
-from benchmarks.stacks import MOMENTS, read_stacks
+from benchmarks.stacks import MOMENTS, read_stacks, read_training_stacks
 from benchmarks.structure import read_size
 from benchmarks.texts import SYMBOLS, WORDS, characters, sentences
 
@@ -192,6 +193,8 @@ def main():
 
 def train():
     import torch
+    from charlm.model.layers import hidden
+    hidden()
     loss = torch.zeros(1, requires_grad=True).sum()
     [step(loss) for _ in range(1)]
 
@@ -209,6 +212,7 @@ def digits():
     StepPredictor().logprobs()
     yield from b"is 7"
 """
+LAYERS = "def hidden():\n    layer()\n\ndef layer(): ...\n"
 STEPS = """
 class StepPredictor:
     def logprobs(self):
@@ -221,24 +225,40 @@ class StepPredictor:
 
 def test_the_stack_is_read_at_the_moments_of_a_checkout(tmp_path: Path) -> None:
     modules = {"__init__": "", "cli/__init__": "", "cli/app": COMMANDS, "engine/__init__": "", "engine/steps": STEPS}
+    modules |= {
+        "model/__init__": "",
+        "model/layers": "def hidden():\n    [layer() for _ in (1, 2)]\n\ndef layer(): ...\n",
+    }
     write_package(tmp_path, modules)
     stacks = read_stacks(tmp_path)
     assert [stack.moment for stack in stacks] == [moment.name for moment in MOMENTS]
     step = "engine/steps.py:StepPredictor.step"
     assert [stack.functions for stack in stacks] == [
         ["cli/app.py:main", "cli/app.py:train", "cli/app.py:step"],
+        ["cli/app.py:main", "cli/app.py:train", "model/layers.py:hidden", "model/layers.py:layer"],
         ["cli/app.py:main"],
         ["cli/app.py:main", "cli/app.py:characters", step],
         ["cli/app.py:main"],
         ["cli/app.py:main", "cli/app.py:digits", "engine/steps.py:StepPredictor.logprobs", step],
     ]
-    assert [len(stack.files) for stack in stacks] == [1, 1, 2, 1, 2]
+    assert [len(stack.files) for stack in stacks] == [1, 2, 1, 2, 1, 2]
 
 
 def test_a_moment_that_never_comes_is_said_with_its_command(tmp_path: Path) -> None:
     write_package(tmp_path, {"__init__": "", "cli/__init__": "", "cli/app": "def main(): ..."})
     with pytest.raises(RuntimeError, match=r"charlm train corpus.txt in .*: no backward"):
         read_stacks(tmp_path)
+
+
+def test_the_readme_lists_the_files_of_a_training_in_order() -> None:
+    root = Path(__file__).parents[1]
+    (text,) = re.findall(r"To follow `charlm train .*?\n\n`make", (root / "README.md").read_text("utf-8"), re.DOTALL)
+    listed = re.findall(r"`(\w+/\w+\.py|api\.py)`", text.split("- From the loop")[1])
+    backward, deepest = read_training_stacks(root)
+    dispatch = ["cli/app.py", "cli/help.py"]
+    assert [*dispatch, *listed] == [*deepest.files, "cells/lstm.py"]
+    assert deepest.files[: len(backward.files)] == backward.files
+    assert all((root / "charlm" / name).is_file() for name in re.findall(r"`(\w+/\w+\.py|api\.py)`", text))
 
 
 @pytest.mark.slow

@@ -335,5 +335,5 @@ def test_a_training_that_is_stopped_says_how_to_go_on_even_with_an_odd_name(char
     training.send_signal(signal.SIGHUP)
     _, err = training.communicate(timeout=60)
     assert training.returncode == 128 + signal.SIGHUP
-    command = shlex.split(err.decode().rsplit("go on with: charlm ", 1)[1])
+    command = shlex.split(err.decode().rsplit("continue with: charlm ", 1)[1])
     assert command == ["train", "--resume", "--run", "runs/my run"]

@@ -16,7 +16,7 @@ LOUD = tuple(option for option in QUICK if option != "-q")
 
 @pytest.fixture
 def text(charlm: Charlm) -> str:
-    """Of corpus.txt; its last line is unfinished."""
+    """The text of corpus.txt; its last line is unfinished."""
     text = "".join(f"{n} {line}\n" for n, line in enumerate(english(300).split("\n"))) + "the end"
     Path("corpus.txt").write_text(text)
     return text

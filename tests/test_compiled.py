@@ -53,12 +53,12 @@ def weights(architecture: Architecture) -> dict[str, Any]:
 
 
 def exact_weights(architecture: Architecture) -> dict[str, Any]:
-    """The same weights in float64."""
+    """What `weights` gives, in float64."""
     return {name: array.astype(np.float64) for name, array in weights(architecture).items()}
 
 
 def exactly(architecture: Architecture) -> StepPredictor:
-    """In NumPy, in float64."""
+    """A network in NumPy that computes in float64."""
     return StepPredictor(architecture, exact_weights(architecture))
 
 

@@ -1,4 +1,4 @@
-"""What a person may give as a text: compressed files, folders, pipes; and files that change meanwhile."""
+"""What a person may give as a text: compressed files, folders, pipes; and files that change while they are read."""
 
 import bz2
 import gzip

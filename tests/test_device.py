@@ -33,7 +33,7 @@ OWN = "own"  # stands for /proc/self/cgroup
 
 
 def old_quota(folder: str, quota: int) -> Files:
-    """As version 1 of control groups says it."""
+    """The limit as version 1 of control groups writes it."""
     return {f"{folder}/cpu.cfs_quota_us": str(quota), f"{folder}/cpu.cfs_period_us": "100000"}
 
 
@@ -94,7 +94,7 @@ def test_probabilities_become_float64_where_every_device_has_that(
     assert (logprobs.dtype, calls) == (np.float64, ["cpu", "double"])
 
 
-# A run that goes on on another device
+# A run that continues on another device
 
 
 def as_saved_elsewhere(training: Session, other_device: str | None, size: int = 16) -> None:
@@ -116,7 +116,7 @@ def test_a_state_of_another_device_goes_on_with_a_note(
     before = tensors(training, LAST)
     as_saved_elsewhere(training, other_device)
     resumed = start(resume=True, steps=12)
-    (note,) = [note for note in resumed.notes if "random numbers are drawn anew" in note]
+    (note,) = [note for note in resumed.notes if "the random state is new" in note]
     assert f"on {other_device}" in note if other_device else "on another device" in note
     weights = {f"network.{name}": value for name, value in network_now(resumed).items()}
     assert weights.items() <= before.items()

@@ -58,7 +58,7 @@ def test_a_turned_text_has_the_same_tokens_from_last_to_first(ids: list[int]) ->
 
 
 def test_a_backward_model_scores_the_reversed_text(pair: Path, backward: LanguageModel) -> None:
-    """The same predictor, asked as a forward model about the tokens in reversed order."""
+    """Its predictor gives this probability when it reads the tokens in reversed order."""
     text = "The cat sees it."
     ids = backward.tokenizer.encode(text).astype(np.int64)
     state, previous, total = backward.predictor.initial_state(), backward.tokenizer.eos_id, 0.0

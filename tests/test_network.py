@@ -111,7 +111,7 @@ def steps_of_the_equation(weights: Mapping[str, Any], architecture: Architecture
 
 
 def steps_of(predictor: StepPredictor, ids: Any) -> tuple[Any, Any]:
-    """The same by a predictor."""
+    """What `steps_of_the_equation` gives, computed by a predictor."""
     state, logits = predictor.initial_state(len(ids)), []
     for now in ids.T:
         step, state = predictor.step(now, state)
@@ -120,7 +120,7 @@ def steps_of(predictor: StepPredictor, ids: Any) -> tuple[Any, Any]:
 
 
 def chunks_of(network: TorchNetwork, ids: Any, sizes: list[int]) -> tuple[Tensor, Any]:
-    """The same by torch, so many time steps at once, the state carried."""
+    """What `steps_of_the_equation` gives, computed by torch in chunks of these sizes, with the state carried."""
     state, pieces = network.initial_state(len(ids)), []
     for chunk in torch.split(torch.as_tensor(ids), sizes, dim=1):
         logits, state = network(chunk, state)

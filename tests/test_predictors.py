@@ -16,6 +16,7 @@ import charlm
 from charlm.api import LanguageModel
 from charlm.engine.compiled import can_compile, has_bfloat16
 from charlm.engine.predictor import StepPredictor
+from charlm.errors import UsageError
 from charlm.model.predictor import TorchPredictor
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, collect
@@ -65,7 +66,7 @@ class Learning:
 
 
 class Cut(Learning):
-    """The same, but wrongly said to bear being cut."""
+    """A `Learning` that claims, wrongly, that a text may be cut."""
 
     can_run_in_segments = True
 
@@ -129,7 +130,7 @@ def walk(predictor: Predictor, ids: Any, state: Any = None) -> tuple[Any, Any]:
 
 
 def assert_near(found: Any, expected: Any, tolerance: float) -> None:
-    """The same but for rounding, relative to the largest of the numbers."""
+    """The arrays are equal up to rounding, relative to the largest of the numbers."""
     np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance * float(np.abs(expected).max()))
 
 
@@ -356,6 +357,40 @@ def test_a_model_of_ones_own_samples(own: LanguageModel) -> None:
     assert samples[0] == own.sample(TEXT, seed=3, length=12)
     likely = own.next_tokens("The cat sees", 3)
     assert [token.rank for token in likely] == [1, 2, 3]
+
+
+class Alone(Learning):
+    """Reads one sequence at a time: its states cannot be joined."""
+
+    join = None
+
+
+def test_a_predictor_that_joins_nothing_samples_one_text(own: LanguageModel) -> None:
+    alone = LanguageModel(own.tokenizer, Alone(own.tokenizer.vocab_size))
+    assert alone.sample("The c", seed=3, length=12) == own.sample("The c", seed=3, length=12)
+    ending = Ending(length=5)
+    one_by_one = [next(alone.sample_many("A", Strategy(), ending, seed=3)), *alone.sample_many("A", Strategy(), ending)]
+    assert [len(sample.ids) for sample in one_by_one] == [5, 5]
+
+
+@pytest.mark.parametrize("count", [-1, -7])
+def test_a_number_below_0_is_refused(own: LanguageModel, count: int) -> None:
+    asked: list[Callable[[], object]] = [
+        lambda: own.next_tokens("The", count),
+        lambda: own.score("The", per_token=True, alternatives=count),
+        lambda: own.sample("The", alternatives=count),
+        lambda: list(own.sample_many("The", Strategy(), Ending(), count)),
+        lambda: list(own.sample_tokens("The", Strategy(), Ending(), alternatives=count)),
+    ]
+    for ask in asked:
+        with pytest.raises(UsageError, match=f"{count} is out of range"):
+            ask()
+
+
+def test_alternatives_without_tokens_are_refused(own: LanguageModel) -> None:
+    with pytest.raises(UsageError, match="per_token=True"):
+        own.score("The", alternatives=2)
+    assert all(len(token.alternatives) == 2 for token in own.score("The", per_token=True, alternatives=2).tokens_scored)
 
 
 @every_copy

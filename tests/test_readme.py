@@ -12,11 +12,12 @@ from charlm.cli.app import main
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
+PYTHON = (ROOT / "docs" / "python.md").read_text(encoding="utf-8")
 LENGTHS = ("--time", "--steps", "--epochs", "--preset")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"^```{language}\n(.*?)^```", README, re.DOTALL | re.MULTILINE)
+def blocks(language: str, page: str = README) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", page, re.DOTALL | re.MULTILINE)
 
 
 def commands() -> list[str]:
@@ -53,13 +54,28 @@ def test_every_charlm_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert {command[1] for command in ran} >= commands_of_charlm
 
 
-def test_the_python_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("page", [README, PYTHON], ids=["README", "python"])
+def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str) -> None:
+    """One after another, each on the results of those before it, and shorter than they are written."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARLM_STEPS", "4")
     monkeypatch.setenv("CHARLM_HIDDEN_SIZE", "8")
     Path("corpus.txt").write_text((ROOT / "data" / "stories.txt").read_text()[:12_000])
-    for block in blocks("python"):
-        exec(compile(block.replace(', time="2m"', ""), "README.md", "exec"), {})
+    names: dict[str, object] = {}
+    for block in blocks("python", page):
+        exec(compile(re.sub(r", (time|epochs)=[^,)]+", "", block), "an example", "exec"), names)
+
+
+def test_every_example_in_python_has_its_output() -> None:
+    assert len(blocks("python", PYTHON)) == len(blocks("text", PYTHON))
+    assert all(block.strip() for block in blocks("text", PYTHON))
+
+
+def test_every_function_is_on_the_page_about_python() -> None:
+    import charlm
+
+    functions = set(charlm.__all__) - {"Sample", "Score", "TokenScore", "__version__", "draft_training", "load_filler"}
+    assert [name for name in sorted(functions) if f"charlm.{name}" not in PYTHON] == []
 
 
 def test_the_make_targets_of_the_readme_are_there() -> None:

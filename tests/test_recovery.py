@@ -1,4 +1,4 @@
-"""When training diverges or memory is short: nothing wrong is applied or saved, and training goes on where it can."""
+"""When training diverges or memory is short: nothing wrong is applied or saved, and training continues where it can."""
 
 import itertools
 import math

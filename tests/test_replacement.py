@@ -222,6 +222,22 @@ os.kill(os.getpid(), signal.SIGKILL)
 """
 
 
+def test_a_training_that_is_never_begun_leaves_the_old_run_and_nothing_else(old: Path, start: Start) -> None:
+    before, training = answer(old), start(force=True)
+    assert len(beside(old)) == 2
+    del training
+    assert (answer(old), beside(old)) == (before, ["run"])
+    with writing(old):
+        pass
+
+
+def test_a_training_that_is_begun_is_kept_after_its_session_is_gone(old: Path, start: Start) -> None:
+    before = answer(old)
+    finish(start(force=True))
+    assert beside(old) == ["run"]
+    assert answer(old) != before
+
+
 def test_a_time_limit_and_force_may_save_before_the_first_check(corpus: Path, tmp_path: Path) -> None:
     """The plan is saved, so the new run takes the old one's place, while the validation part is still to be read."""
     settings = {**TINY, "time": "3s"}

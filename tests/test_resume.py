@@ -1,8 +1,9 @@
-"""Resuming is exact: a training that stopped anywhere goes on as if it had not; each part of what is saved matters."""
+"""Resuming is exact: a training that stopped continues as if it had not, and each part of what is saved matters."""
 
 import dataclasses
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -155,7 +156,7 @@ def test_what_another_training_saves_while_a_state_is_read_is_not_overwritten(
 
     monkeypatch.setattr(RunDirectory, "load_newest", slow)
     late = start(resume=True, steps=5)
-    with pytest.raises(UsageError, match="meanwhile"):
+    with pytest.raises(UsageError, match="since it was read"):
         finish(late)
     assert late.run.load(LAST).step == 8
 
@@ -332,7 +333,7 @@ def troubled(start: Start, name: str, **settings: Any) -> Session:
 
 @pytest.mark.parametrize("part", [None, *PARTS])
 def test_each_part_of_a_saved_state_is_needed(start: Start, stop: StopRequest, part: str | None) -> None:
-    """Left out, the training that goes on is another one; with all of them it is the same."""
+    """Without one of them the resumed training is another one; with all of them it is the same."""
     settings = {**HARD, "steps": 40, "eval_every": 4, "save_every": 50, "patience": 5, "num_layers": 1}
     straight = finish(troubled(start, "straight", **settings))
     for event in troubled(start, "stopped", **settings).events():
@@ -400,7 +401,7 @@ def test_a_tokenizer_is_compared_too(start: Start) -> None:
 
 def test_another_version_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
     finish(start(steps=3))
-    assert start(resume=True).notes == ["going on from step 3"]
+    assert start(resume=True).notes == ["continuing from step 3"]
     monkeypatch.setattr("charlm.lifecycle.resuming.__version__", "9.9")
     changed = start(resume=True).notes[0]
     assert f"charlm {charlm.__version__} (now 9.9)" in changed
@@ -479,7 +480,7 @@ def test_a_run_that_another_process_trained_meanwhile_is_left_alone(start: Start
     finish(start(steps=3))
     late = start(resume=True, steps=9)
     finish(start(resume=True, steps=5))
-    with pytest.raises(UsageError, match="meanwhile"):
+    with pytest.raises(UsageError, match="since it was read"):
         finish(late)
     assert late.run.load(LAST).step == 5
 
@@ -693,7 +694,7 @@ def test_a_changed_log_is_not_gone_on_with(start: Start) -> None:
         start(resume=True, steps=9)
     path.unlink()
     resumed = start(resume=True, steps=9)
-    assert any("the log begins anew" in note for note in resumed.notes)
+    assert any("a new log is started" in note for note in resumed.notes)
     finish(resumed)
 
 
@@ -801,15 +802,38 @@ def test_a_run_before_its_first_check_is_no_damaged_one(start: Start) -> None:
         charlm.load(run)
 
 
-def test_an_interrupt_before_training_leaves_no_run(start: Start, tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), MemoryError(), RuntimeError("x"), ResourceError("no memory")])
+def test_an_error_before_training_leaves_no_run(start: Start, tmp_path: Path, error: BaseException) -> None:
     run = tmp_path / "runs" / "run"
 
     def clock() -> float:
         if run.exists():
-            raise KeyboardInterrupt
+            raise error
         return 0.0
 
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(type(error)):
         start(instruments=Instruments(clock=clock))
-    assert not run.exists()
+    assert not run.parent.exists()
     assert finish(start()).trainer.progress.step == 24
+
+
+@pytest.mark.parametrize("other", ["replaced", "trained"])
+def test_an_error_before_training_leaves_the_run_of_somebody_else(start: Start, tmp_path: Path, other: str) -> None:
+    """Another process can replace the new run, or train it, as soon as it is in its place."""
+    run, copied, is_done = tmp_path / "runs" / "run", finish(start("other", steps=2)).run.path, False
+
+    def clock() -> float:
+        nonlocal is_done
+        if run.exists() and not is_done:
+            is_done = True
+            if other == "replaced":
+                shutil.rmtree(run)
+                shutil.copytree(copied, run)
+            else:
+                finish(start(resume=True, steps=2))
+            raise MemoryError
+        return 0.0
+
+    with pytest.raises(MemoryError):
+        start(instruments=Instruments(clock=clock))
+    assert RunDirectory(run).load(LAST).step == 2

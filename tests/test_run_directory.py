@@ -531,7 +531,7 @@ def test_of_a_run_and_its_copy_the_first_by_name_answers_and_the_other_is_named(
 
 
 def without_saved_at(path: Path) -> None:
-    """As an older charlm wrote it."""
+    """The file as an older charlm wrote it."""
     from safetensors import safe_open
     from safetensors.numpy import load_file, save_file
 

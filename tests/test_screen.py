@@ -227,7 +227,7 @@ def test_patience_that_ended_a_training_is_said_and_which_weights_were_kept(
 def test_the_ceiling_of_passes_that_ended_a_training_is_said(tmp_path: Path) -> None:
     (tmp_path / "little.txt").write_text(english(9))
     result = charlm.train(tmp_path / "little.txt", run=str(tmp_path / "run"), time="10m", patience=0, **TINY)
-    assert f"{MAX_PASSES} passes over the text" in result.ended
+    assert f"{MAX_PASSES} passes are done" in result.ended
     assert "--epochs" in result.ended
 
 

@@ -13,12 +13,12 @@ from charlm import train
 from charlm.errors import ResourceError
 from charlm.lifecycle import time_limit
 from charlm.lifecycle.session import Instruments
-from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, max_over
+from charlm.lifecycle.time_limit import TimeLimit, ToMeasure
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
-from charlm.training.budget import StepBudget
+from charlm.training.budget import StepBudget, max_over
 from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
 from tests.conftest import english
 from tests.test_cli import QUICK, Charlm, charlm, records, trained
@@ -59,7 +59,7 @@ def test_a_command_may_exceed_its_time_by_a_twentieth_or_five_seconds() -> None:
 
 
 def slow() -> Instruments:
-    """Instruments whose clock goes on by 4 seconds each time it is read."""
+    """Instruments whose clock advances by 4 seconds each time it is read."""
     ticks = itertools.count(step=4.0)
     return Instruments(clock=lambda: next(ticks))
 
@@ -68,7 +68,7 @@ def test_slow_reading_is_said_and_training_gets_half(start: Start) -> None:
     training = start(instruments=slow(), steps=None, time="6s")
     assert training.trainer.budget.seconds == 3.0
     (note,) = [note for note in training.notes if "--time" in note]
-    assert "took 4 s of --time 6s" in note
+    assert "took 52 s of --time 6s" in note  # the clock is read 13 times: at the end, and to time 6 trials
     assert "training gets 3 s all the same, half of it" in note
 
 
@@ -137,6 +137,29 @@ def test_pieces_are_scored_after_what_stands_before_them() -> None:
 
     pieces = list(score_pieces(Watching(), stream(200_000), EOS, 0.4))
     assert max(len(piece) for piece, _ in pieces) + WARM_UP == 200_000 * 0.4 // SEGMENTS
+
+
+class Uncut(Counting):
+    """Its texts must not be cut."""
+
+    can_run_in_segments = False
+
+
+@pytest.mark.parametrize("share", [0.01, 0.5, 0.9])
+def test_a_share_of_a_stream_that_must_not_be_cut_is_its_beginning(share: float) -> None:
+    ids = stream(50_000)
+    found = np.concatenate([piece for piece, _ in score_pieces(Uncut(), ids, EOS, share)])
+    np.testing.assert_array_equal(found, ids[: int(share * len(ids))])
+
+
+def test_the_time_for_streams_that_must_not_be_cut_is_that_of_single_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Alone, a token takes 32 times as long as beside others here."""
+    monkeypatch.setattr(time_limit, "_seconds_per_token", lambda predictor, ids, eos_id, rows, clock: 32e-6 / rows)
+    measured, ids = ToMeasure(streams=(10**6,), lines=(10**5,)), stream(1000)
+    assert measured.seconds(Counting(), ids, EOS) == pytest.approx(1.1)
+    assert measured.seconds(Uncut(), ids, EOS) == pytest.approx(32.1)
+    assert measured.share_within(0.55, Counting(), ids, EOS) == pytest.approx(0.5)
+    assert measured.share_within(16.05, Uncut(), ids, EOS) == pytest.approx(0.5)
 
 
 @pytest.mark.parametrize("share", [0.01, 0.3, 0.7])

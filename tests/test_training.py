@@ -20,7 +20,7 @@ from charlm.api import draft_training
 from charlm.cells import CELLS
 from charlm.corpus.prepare import prepare
 from charlm.corpus.store import IdsFile
-from charlm.errors import TextError, UsageError
+from charlm.errors import DivergedError, TextError, UsageError
 from charlm.lifecycle import time_limit
 from charlm.lifecycle.estimate import estimate
 from charlm.lifecycle.request import Settings
@@ -386,6 +386,46 @@ def test_the_best_weights_are_kept_not_the_last_and_measured(start: Start) -> No
     assert tensors(training) == at_best
     assert training.measure().best_step == 14
     assert network_now(training) == at_best
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+@pytest.mark.parametrize("seen", [1, 3])
+def test_a_training_that_was_left_is_measured(start: Start, direction: str, seen: int) -> None:
+    training = start(direction=direction, save_every=100)
+    for _, _ in zip(range(seen), training.events(), strict=False):
+        pass
+    assert training.finished is not None
+    assert training.finished.reason == "interrupted"
+    result = training.measure()
+    assert (result.ended, result.steps) == ("interrupted", training.trainers[""].progress.step)
+    assert finish(start(resume=True)).measure().steps == 24
+
+
+def test_what_has_not_ended_is_not_measured(start: Start) -> None:
+    training = start()
+    with pytest.raises(UsageError, match="not ended"):
+        training.measure()
+    events = training.events()
+    next(events)
+    with pytest.raises(UsageError, match="not ended"):
+        training.measure()
+    events.close()
+    assert training.measure().best_step >= 1
+
+
+def test_a_training_that_diverged_is_not_measured(start: Start) -> None:
+    training = start(instruments=Instruments(fault=lambda name, number: math.nan if name == "loss" else number))
+    with pytest.raises(DivergedError):
+        finish(training)
+    with pytest.raises(UsageError, match="not ended"):
+        training.measure()
+
+
+def test_an_estimate_and_the_final_figures_go_by_the_given_clock(start: Start) -> None:
+    ticks = itertools.count()
+    training = start(instruments=Instruments(clock=lambda: next(ticks)), steps=3)
+    assert finish(training).measure().seconds == next(ticks) - 1
+    assert estimate(start("other", instruments=Instruments(clock=lambda: next(ticks)))).seconds >= 24
 
 
 def test_a_loss_that_is_not_a_number_is_never_the_best(start: Start) -> None:

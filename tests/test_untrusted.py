@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 import charlm
-from charlm.cli.info import describe_run
+from charlm.cli.info import record_of
 from charlm.errors import CharlmError, RunError
 from charlm.lifecycle.verification import verify
 from charlm.runs.directory import BEST, RunDirectory
@@ -52,7 +52,7 @@ def use(run: Path) -> str:
         lm.score("the sea\nis \x00 ￭, wide")
         lm.sample("a", length=8, seed=1)
         lm.next_tokens("a", 3)
-        describe_run(run, skip_damaged=False)
+        record_of(run, skip_damaged=False)
     except CharlmError as error:
         found = error
     else:
@@ -95,7 +95,7 @@ def test_no_mutation_of_thousands_breaks_anything(what: str, trained: Callable[[
     check(Forgery(trained(unit), tmp_path / "run"), file, mutation, range(FEW, FEW + MANY))
 
 
-# Training that goes on with a run from anybody
+# Resuming a run from anybody
 
 STATES: dict[str, tuple[str, Mutation]] = {
     "config": ("config.json", mutations.mutate_json),

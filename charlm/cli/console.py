@@ -17,21 +17,21 @@ from rich.markup import escape
 
 from charlm.errors import EXIT_INTERRUPTED, EXIT_UNEXPECTED, CharlmError, ResourceError
 from charlm.system.memory import is_out_of_memory
+from charlm.text.surrogates import SURROGATE, to_bytes
 from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.network.architecture import Architecture
 
 SCHEMA_VERSION = 1
-SURROGATES = "surrogateescape"
-NOT_UTF_8 = re.compile("[\ud800-\udfff]")  # lone surrogates, which stand for bytes that are not UTF-8
+MIN_COLUMNS_FOR_ALL = 74  # a narrower terminal gets tables with fewer columns
 CONTROLS_IN_JSON = re.compile(r"[\x7f-\x9f]")  # JSON allows them unescaped, but a terminal obeys them
 MAX_DECIMAL_PERPLEXITY = 1e6  # larger ones are written as powers of ten
 DEFAULT_COLUMNS = 160  # of a table that does not go to a terminal
 
 
 class TerminalConsole(Console):
-    """A console that goes on when nobody reads its stream any more."""
+    """A console that continues when nobody reads its stream any more."""
 
     def on_broken_pipe(self) -> None:
         go_on_without_reader(2 if self.stderr else 1)
@@ -68,7 +68,7 @@ def say_which(run: Path) -> None:
 def write_json(value: dict[str, Any]) -> None:
     """Print a JSON object as one line on stdout; bytes that are not UTF-8 become U+FFFD (see `text_fields`)."""
     whole = {"schema_version": SCHEMA_VERSION, **value}
-    text = NOT_UTF_8.sub("\ufffd", json.dumps(whole, ensure_ascii=False))
+    text = SURROGATE.sub("\ufffd", json.dumps(whole, ensure_ascii=False))
     text = CONTROLS_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
     try:
         text.encode(sys.stdout.encoding or "utf-8")
@@ -85,9 +85,9 @@ def text_fields(name: str, text: str) -> dict[str, str]:
 
     If the text has bytes that are not UTF-8, field `name` has U+FFFD in their place, and `name`_hex all bytes as hex.
     """
-    if not NOT_UTF_8.search(text):
+    if not SURROGATE.search(text):
         return {name: text}
-    return {name: NOT_UTF_8.sub("\ufffd", text), f"{name}_hex": text.encode("utf-8", SURROGATES).hex()}
+    return {name: SURROGATE.sub("\ufffd", text), f"{name}_hex": to_bytes(text).hex()}
 
 
 def write_text(text: str, flush: bool = False) -> None:
@@ -95,9 +95,9 @@ def write_text(text: str, flush: bool = False) -> None:
 
     Lone surrogates are written as the bytes that they stand for.
     """
-    if NOT_UTF_8.search(text):
+    if SURROGATE.search(text):
         sys.stdout.flush()
-        sys.stdout.buffer.write(text.encode("utf-8", SURROGATES))
+        sys.stdout.buffer.write(to_bytes(text))
     else:
         sys.stdout.write(text)
     if flush:

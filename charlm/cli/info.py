@@ -8,13 +8,12 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from charlm.cli.console import describe, literal, out, say, write_json
+from charlm.cli.console import MIN_COLUMNS_FOR_ALL, describe, literal, out, say, write_json
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
-MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets a list of runs with fewer columns
 MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
-MAX_FIGURE = 1e300  # a larger one in a file is no measurement
+MAX_FIGURE = 1e300  # a larger one in a file is not a measurement
 EXAMPLES = """[bold]Examples[/]
 
 charlm info
@@ -40,7 +39,7 @@ def info_cli(
     paths = [find_run(run)] if run else list_runs()
     if not paths:
         say("no runs yet: charlm train corpus.txt")
-    described = [describe_run(path, skip_damaged=run is None) for path in paths]
+    described = [record_of(path, skip_damaged=run is None) for path in paths]
     records = [record for record in described if record]
     if json:
         for record in records:
@@ -51,7 +50,7 @@ def info_cli(
         _show_all(records)
 
 
-def describe_run(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
+def record_of(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
     """The record of one run. If it is damaged, say so and return None with `skip_damaged`, else raise RunError."""
     from charlm.lifecycle.description import describe_run
 

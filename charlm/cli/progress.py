@@ -95,12 +95,12 @@ class Figures:
 
     @property
     def which(self) -> str:
-        """Of a pair, the direction of the network whose turn it is, with a space behind it; else empty."""
+        """The direction of the network whose turn it is, with a space after it, in a pair; else empty."""
         return f"{self._session.direction} " if len(self._session.trainers) > 1 else ""
 
     @property
     def all_steps(self) -> int:
-        """The steps that were done, of a pair those of both networks."""
+        """The number of steps done; for a pair, by both networks."""
         others = (trainer for name, trainer in self._session.trainers.items() if name != self._session.turn)
         return self.step + sum(trainer.progress.step for trainer in others)
 
@@ -111,7 +111,7 @@ class Figures:
 
     @property
     def seconds_left(self) -> float:
-        """The estimated time that training still takes, of a pair for both networks."""
+        """The estimated time that training still takes; for a pair, for both networks."""
         spent, trainers = self._clock() - self._began, self._session.trainers.values()
         left = spent / max(1, self.all_steps - self._first_step) * (len(trainers) * self.total_steps - self.all_steps)
         trained = sum(trainer.progress.seconds for trainer in trainers)
@@ -159,7 +159,7 @@ def _show_as_lines(event: Event, figures: Figures, is_due: Callable[[], bool]) -
 
 
 def show_what_happened(event: Event, which: str = "") -> None:
-    """Print a sample, or a problem that training has dealt with. Of a pair, `which` network it is comes first."""
+    """Print a sample, or a problem that training has dealt with. In a pair, `which` names the network."""
     if isinstance(event, Sampled):
         err.print(f"[dim]--- {which}sample at step {event.step:,}[/]")
         err.print(Text(visible(event.text)), soft_wrap=False)  # which wraps at words

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import NOT_UTF_8, say, say_which
+from charlm.cli.console import say, say_which
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
 from charlm.cli.score_pseudo import show_pseudo_scores
 from charlm.cli.score_tables import (
@@ -24,6 +24,7 @@ from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typ
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings, Device, EncodingErrors, OneDirection, Precision
 from charlm.system.machine import one_thread_for_numpy
+from charlm.text.surrogates import SURROGATE
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score
@@ -159,7 +160,7 @@ def score_cli(
 
 
 def _refuse_with_pseudo(*given: object) -> None:
-    """Raise UsageError for an option that says nothing to a cloze network."""
+    """Raise UsageError for an option that has no effect on a cloze network."""
     options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos")
     for option, value in zip(options, given, strict=True):
         if value:
@@ -259,7 +260,7 @@ def _scores_of_lines(
     from charlm.corpus.incoming import batches_of_lines
     from charlm.scoring.language_model import LINES_AT_ONCE
 
-    raw = all(lm.tokenizer.unit == "byte" for lm in models)
+    raw = all(lm.tokenizer.takes_any_bytes for lm in models)
     if all(lm.reading.settings.line_ends == "lf" for lm in models):
         settings = replace(settings, line_ends="lf")
     batches = batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=asked.quiet), raw, _form(models))
@@ -284,7 +285,7 @@ def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]]
     from charlm.corpus.forms import about_other_form, bring_into_form
 
     first, *others = models
-    if first.tokenizer.unit == "byte" or any(lm.reading.settings != first.reading.settings for lm in others):
+    if first.tokenizer.takes_any_bytes or any(lm.reading.settings != first.reading.settings for lm in others):
         return None
 
     def bring(text: "TextFile") -> "Iterable[str]":
@@ -296,8 +297,11 @@ def _form(models: "list[LanguageModel]") -> "Callable[[TextFile], Iterable[str]]
 
 def _warn_of_bytes(models: "list[LanguageModel]", texts: Sequence[str]) -> None:
     """Warn when an argument has bytes that are not UTF-8, which only models of bytes know."""
-    if any(map(NOT_UTF_8.search, texts)) and any(lm.tokenizer.unit != "byte" for lm in models):
-        say("warning: bytes that are no UTF-8 were read as unknown symbols; a run of --unit byte takes any bytes")
+    if any(map(SURROGATE.search, texts)) and not all(lm.tokenizer.takes_any_bytes for lm in models):
+        say(
+            "warning: bytes that are not valid UTF-8 were read as unknown symbols; "
+            "a model trained with --unit byte reads any bytes"
+        )
 
 
 def _warn_of_form(models: "list[LanguageModel]", texts: Sequence[str]) -> None:

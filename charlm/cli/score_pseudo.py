@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 LINES_AT_ONCE = 64
 EXPLAINED = (
-    "pseudo-log-likelihood: the sum of each token's log p given all the others; it is no probability of the text"
+    "pseudo-log-likelihood: the sum of each token's log p given all the others; it is not the probability of the text"
 )
 
 
@@ -64,7 +64,7 @@ def _lines(model: "ClozeModel", files: list[str], settings: CorpusSettings, quie
     """The lines of all files, as text."""
     from charlm.corpus.incoming import batches_of_lines
 
-    raw = model.tokenizer.unit == "byte"
+    raw = model.tokenizer.takes_any_bytes
     for file in files:
         for batch in batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=quiet), raw):
             yield from (line.decode("utf-8", "surrogateescape") for line in batch)

@@ -20,7 +20,6 @@ from charlm.settings import (
     TextSettings,
     TrainingSettings,
     fill,
-    flag,
     gather,
     unknown_variables,
 )
@@ -93,8 +92,11 @@ def tokenize_cli(
     chosen_mode = fill(TrainingSettings, {"mode": values["mode"]} if "mode" in values else {}).mode
     given = _given_tokenizer(run, tokenizer, flags)
     if given:
+        from charlm.runs.finding import find_run
+        from charlm.scoring.reading import with_reading_of
+
         say("this tokenizer is not lossless: some texts come back changed", quiet or given.lossless)
-        corpus_settings = _with_the_tokenizers_reading(corpus_settings, run, tokenizer, values)
+        corpus_settings = with_reading_of(tokenizer or find_run(run), corpus_settings, values)
     if not corpus:
         if given is None or text is None or output is not None or write_parts is not None:
             raise UsageError("no text to tokenize", to_do="give a text file, or --text with --run or --tokenizer")
@@ -116,7 +118,7 @@ def tokenize_cli(
         else:
             _show_summary(summary, prepared)
     if output:
-        say(f"written to {output}; go on with: charlm train {output}", quiet)
+        say(f"written to {output}; continue with: charlm train {output}", quiet)
     if write_parts:
         say(f"the parts are in {write_parts}: train.txt and, where there is one, valid.txt", quiet)
 
@@ -128,25 +130,11 @@ def _given_tokenizer(run: str | None, path: Path | None, flags: dict[str, Any]) 
     if run is not None and path is not None:
         raise UsageError("--run and --tokenizer contradict each other", to_do="give one of them")
     option = "--run" if path is None else "--tokenizer"
-    for setting in dataclasses.fields(TextSettings):
-        if flags.get(setting.name) is not None:
-            name = flag(setting.name)
-            raise UsageError(f"{name} and {option} contradict each other", to_do=f"leave {name} out")
     from charlm.runs.finding import find_run
-    from charlm.text.tokenizer import load_tokenizer
+    from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
 
+    refuse_with_tokenizer(flags, option)
     return load_tokenizer(path or find_run(run))
-
-
-def _with_the_tokenizers_reading(
-    settings: CorpusSettings, run: str | None, tokenizer: Path | None, given: dict[str, Any]
-) -> CorpusSettings:
-    """The settings, and where an option was not given, how the text of the tokenizer's run or folder was read."""
-    from charlm.corpus.forms import taken_over
-    from charlm.runs.finding import find_run
-    from charlm.scoring.reading import reading_with_tokenizer
-
-    return taken_over(settings, reading_with_tokenizer(tokenizer or find_run(run)), given)
 
 
 def _check_folders(output: Path | None, parts: Path | None, force: bool) -> None:
@@ -163,7 +151,7 @@ def _show_text(tokenizer: "Tokenizer", argument: str, reading: CorpusSettings, j
     from charlm.corpus.forms import in_form
     from charlm.text.tokenizer import text_from_argument
 
-    text = argument if tokenizer.unit == "byte" else in_form(text_from_argument(argument), reading)
+    text = argument if tokenizer.takes_any_bytes else in_form(text_from_argument(argument), reading)
     encoded = tokenizer.encode_detailed(text)
     ids = encoded.ids.tolist()
     if json:

@@ -129,7 +129,7 @@ def _estimate(request: "TrainRequest", json: bool) -> None:
     from charlm.lifecycle.estimate import estimate
 
     if request.resume:
-        raise UsageError("--dry-run looks at a new training, not at one that goes on", to_do="leave --resume out")
+        raise UsageError("--dry-run works only for a new training, not with --resume", to_do="leave --resume out")
     with draft_training(request) as session:
         expected = estimate(session)
         if json:
@@ -148,7 +148,7 @@ def _train_and_measure(request: "TrainRequest", json: bool, quiet: bool) -> None
     try:
         finished = _train(session, json, quiet)
     except (KeyboardInterrupt, SystemExit):  # a second signal, which did not wait for the first one's saving
-        say("ended at once; what was saved before is whole")
+        say("stopped at once; everything saved before is intact")
         if not session.is_hidden:
             _show_how_to_go_on(session)
         raise
@@ -187,7 +187,7 @@ def _measure(session: "Session", json: bool, quiet: bool) -> "Result":
 
 
 def _show_how_to_go_on(session: "Session") -> None:
-    show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "go on with: ")
+    show_command(f"charlm train --resume --run {shlex.quote(str(session.run.path))}", "continue with: ")
 
 
 def _conclude(result: "Result", json: bool, quiet: bool) -> None:
@@ -204,7 +204,7 @@ def _conclude(result: "Result", json: bool, quiet: bool) -> None:
     if note := result.about_measuring:
         say(f"to keep to the time, {note}; the other parts were measured in the same way", quiet)
     if result.unsaved is not None:
-        say("the best weights are whole and ready to use, but the end of this training could not be saved:")
+        say("the best weights are intact and ready to use, but the end of this training could not be saved:")
         raise result.unsaved
     if not (json or quiet):
         run, is_cloze = shlex.quote(result.run), isinstance(result, ClozeResult)

@@ -5,14 +5,12 @@ from typing import TYPE_CHECKING
 
 from rich.table import Table
 
-from charlm.cli.console import literal, out, perplexity
+from charlm.cli.console import MIN_COLUMNS_FOR_ALL, literal, out, perplexity
 
 if TYPE_CHECKING:
     from charlm.lifecycle.cloze import ClozeResult
     from charlm.lifecycle.results import Result, TrainResult
     from charlm.scoring.metrics import Tally
-
-MIN_COLUMNS_FOR_ALL = 74  # a terminal that is narrower gets no figures per token
 
 
 def show_result(result: "TrainResult") -> None:

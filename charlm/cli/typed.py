@@ -55,7 +55,7 @@ def _standard_input(option: str) -> str:
 def note_ids(sentences: Sequence[str], quiet: bool) -> None:
     """Note when each of several sentences seems to have an id, as a recognizer's hypotheses do."""
     if found := _find_ids(sentences):
-        say(f"{found[0]}. Leave that out if it is no text", quiet)
+        say(f"{found[0]}. Remove it if it is not part of the text", quiet)
 
 
 def noting_ids(batches: Iterable[list[str]], quiet: bool) -> Iterator[list[str]]:

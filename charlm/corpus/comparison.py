@@ -37,7 +37,7 @@ Codes = NDArray[np.uint32]
 
 
 def notes_on_parts(parts: Mapping[str, Part], split: ValidSplit, unit: Unit) -> Iterator[str]:
-    """What a person should know before anything is trained. Raises TextError when a text changes meanwhile."""
+    """What a person should know before anything is trained. Raises TextError when a text has changed."""
     yield from _repeated_lines(parts, split)
     if split == "end":
         yield from _unlike_end(parts[TRAIN], parts[VALID], unit)

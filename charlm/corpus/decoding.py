@@ -10,7 +10,7 @@ from charlm.corpus.sources import read_at, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
-from charlm.text.interface import text_from_argument
+from charlm.text.surrogates import text_from_argument
 
 SAMPLE_SIZE = 1 << 15  # bytes on both sides of an error, on which other encodings are tried
 NOT_OF_FILES = {
@@ -18,7 +18,7 @@ NOT_OF_FILES = {
     "punycode": "a way to write host names",
     "unicode-escape": "a way to write Python's strings",
     "raw-unicode-escape": "a way to write Python's strings",
-    "undefined": "a name that stands for no encoding",
+    "undefined": "not the name of an encoding",
     "charmap": "a part of other encodings",
 }
 BYTE_ORDER_MARKS = {

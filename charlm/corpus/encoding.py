@@ -13,14 +13,14 @@ SUBWORD_BYTES = 1 << 22  # encoded at a time, by several threads
 
 
 def encode_part(tokenizer: Tokenizer, part: Part, num_bytes: int | None = None) -> Iterator[Encoded]:
-    """A part's ids, from about `num_bytes` of text at a time. Raises TextError when the text changes meanwhile."""
+    """A part's ids, from about `num_bytes` of text at a time. Raises TextError when the text has changed."""
     return _joined(tokenizer, tokenizer.encode_bytes, _texts(tokenizer, part, num_bytes))
 
 
 def count_part(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, part: Part) -> Iterator[Counted]:
     """A part's ids and the counts that go with them; taken from `numbered`, without reading the text, where possible.
 
-    Raises TextError when the text changes meanwhile.
+    Raises TextError when the text has changed.
     """
     if numbered is not None and isinstance(tokenizer, WordTokenizer):
         yield from numbered.encoded(name, tokenizer.vocabulary)
@@ -32,7 +32,7 @@ def count_part(tokenizer: Tokenizer, numbered: NumberedText | None, name: str, p
 
 def _texts(tokenizer: Tokenizer, part: Part, num_bytes: int | None) -> Iterator[bytes]:
     """A part in pieces that the tokenizer can encode one by one."""
-    if tokenizer.unit == "byte":
+    if tokenizer.takes_any_bytes:
         return part.text.blocks(part.span, num_bytes)
     return part.text.texts(part.span, num_bytes, tokenizer.needs_lines, tokenizer.place_to_cut)
 

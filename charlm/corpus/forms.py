@@ -18,7 +18,7 @@ from charlm.text.normal_form import (
     normalised,
     normalised_chunks,
 )
-from charlm.text.tokenizer import Tokenizer
+from charlm.text.tokenizer import TOKENIZERS, Tokenizer
 
 MARK_BYTES = (b"\xcc", b"\xe3\x82\x99", b"\xe1\x84")  # of accents, the Japanese voicing mark, parts of Korean syllables
 SPACELESS_SCRIPTS = {
@@ -38,8 +38,8 @@ MAX_CHUNKS = 16  # with such marks that are searched, because composing is slow
 def check_forms(settings: CorpusSettings, unit: Unit) -> None:
     """Raise UsageError for settings that would change the text where bytes are the unit."""
     changing = {"--line-ends lf": settings.line_ends == "lf", "--normal-form": settings.normal_form != "keep"}
-    for option in (option for option, given in changing.items() if given and unit == "byte"):
-        raise UsageError(f"{option} does nothing with --unit byte: every byte is kept", to_do="leave it out")
+    for option in (option for option, given in changing.items() if given and TOKENIZERS[unit].takes_any_bytes):
+        raise UsageError(f"{option} does nothing with --unit {unit}: every byte is kept", to_do="leave it out")
 
 
 def bring_into_form(
@@ -106,12 +106,14 @@ def taken_over(settings: CorpusSettings, before: CorpusSettings, given: Containe
 
 def knows_carriage_return(tokenizer: Tokenizer) -> bool:
     """Whether a tokenizer has a symbol with CR, so that the text it was learned from may have had one."""
-    return tokenizer.unit == "byte" or any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
+    return tokenizer.takes_any_bytes or any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
 
 
 def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
     """A note where a tokenizer would know more of an open text if it were in another normal form."""
-    if tokenizer.unit != "byte" and not text.is_ascii and (form := fitting_form(tokenizer, next(text.chunks(), ""))):
+    if text.is_ascii or tokenizer.takes_any_bytes:
+        return
+    if form := fitting_form(tokenizer, next(text.chunks(), "")):
         yield f"{text.name}: {about_form(form)}"
 
 

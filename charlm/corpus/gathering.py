@@ -110,9 +110,9 @@ class Gathering:
         """The source itself if `is_chosen`, or the chosen files in it where it is an archive.
 
         `path` is that of the source within the folder or archive that was given; `depth` counts the archives around it.
-        Raises TextError when the archive changes meanwhile.
+        Raises TextError when the archive has changed.
         """
-        kind = kind_of(source)
+        kind = kind_of_archive(source)
         if kind is None:
             if is_chosen:
                 self.num_files += 1
@@ -192,7 +192,7 @@ class Gathering:
             self.refused.append(NotText(error.what, error.where, error.to_do, error.what))
 
 
-def kind_of(source: Source) -> ArchiveKind | None:
+def kind_of_archive(source: Source) -> ArchiveKind | None:
     """The kind of an archive, None for other files. The source is closed when that cannot be found out."""
     try:
         return archive_kind(source.file, source.name)

@@ -22,7 +22,7 @@ from charlm.corpus.sources import STDIN, cannot_read, open_binary, printable
 from charlm.corpus.text_file import TextFile
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings
-from charlm.text.interface import text_from_argument
+from charlm.text.surrogates import text_from_argument
 
 BLOCK_SIZE = 1 << 18  # bytes read at a time
 Note = Callable[[str], None]

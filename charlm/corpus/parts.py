@@ -50,7 +50,7 @@ def divide(
 
     Without a text of its own, the validation part is taken from the training text: in sentence mode lines from all
     over it, in stream mode its end, which begins at a line start if `at_line`. Temporary files are closed by `opened`.
-    What a person should know is appended to `notes`. Raises TextError when the text changes meanwhile; ResourceError.
+    What a person should know is appended to `notes`. Raises TextError when the text has changed; ResourceError.
     """
     parts = {name: Part(text, text.span) for name, text in texts.items()}
     if VALID in parts:

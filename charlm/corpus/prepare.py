@@ -17,26 +17,24 @@ from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
 from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
 from charlm.corpus.reader import open_text
-from charlm.corpus.seal import MANIFEST, check_manifest, read_manifest, write_manifest
+from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import STDIN, TRAIN, number_of
 from charlm.corpus.sources import is_prepared as is_prepared
 from charlm.corpus.store import IdsFile, write_ids
 from charlm.corpus.text_file import TextFile
 from charlm.errors import RunError, TextError, UsageError
 from charlm.settings import CorpusSettings, Mode, TextSettings, Unit
-from charlm.system.files import cannot_write, remove, write_atomically
+from charlm.system.files import MANIFEST, cannot_write, remove, write_atomically
 from charlm.system.folders import making_folder
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.encoded import Encoded
 from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import at_a_space, where_case_is_plain
 from charlm.text.marks import count_marks, meaning_of
-from charlm.text.tokenizer import build_tokenizer, check_text_settings, load_tokenizer
+from charlm.text.tokenizer import TOKENIZERS, build_tokenizer, check_text_settings, load_tokenizer
 from charlm.text.words import WordTokenizer
 
 PART_FILES = (TRAIN, VALID, TEST)
-GROWING_UNITS = ("char", "word")  # their tokenizers can take further symbols
-LINE_UNITS = ("word", "subword")  # a text of these is divided at a line start
 PROBE_SIZE = 1 << 16  # bytes read at a time while looking for a second symbol
 
 
@@ -55,7 +53,7 @@ class PreparedCorpus:
     division: Division = Division()
 
     def backward(self) -> "PreparedCorpus":
-        """The same corpus with each of its parts read from its end."""
+        """This corpus with each part read from its end."""
         train, valid, test = (part and replace(part, is_backward=True) for part in (self.train, self.valid, self.test))
         assert train is not None
         return replace(self, train=train, valid=valid, test=test)
@@ -87,6 +85,7 @@ def prepare(
     Both folders are made only when the input has been found good. Raises UsageError, TextError, ResourceError.
     """
     unit = tokenizer.unit if tokenizer else text.unit
+    kind = TOKENIZERS[unit]
     if tokenizer is None:
         check_text_settings(text)
     check_encoding(corpus_settings.encoding)
@@ -94,15 +93,16 @@ def prepare(
     check_forms(corpus_settings, unit)
     with ExitStack() as opened:
         texts = {
-            name: opened.enter_context(open_text(source, corpus_settings, raw=unit == "byte"))
+            name: opened.enter_context(open_text(source, corpus_settings, raw=kind.takes_any_bytes))
             for name, source in sources.items()
         }
         reading = _bring_all_into_form(texts, corpus_settings, unit, tokenizer)
         notes = _notes_on_texts(texts, unit, is_learned=tokenizer is None)
-        parts, split = divide(texts, corpus_settings.valid_fraction, mode, unit in LINE_UNITS, notes, opened)
+        at_lines = not kind.can_be_cut_anywhere
+        parts, split = divide(texts, corpus_settings.valid_fraction, mode, at_lines, notes, opened)
         _refuse_one_character(parts[TRAIN], unit)
         numbered = None
-        if tokenizer is None or (grow and unit in GROWING_UNITS):
+        if tokenizer is None or (grow and kind.can_grow):
             learned, numbered = _learn(text, unit, parts, tokenizer, notes, opened)
             tokenizer = tokenizer.grown(learned) if tokenizer else learned
         notes += _notes_on_marks(tokenizer, texts.values())
@@ -152,7 +152,7 @@ def encoded_text(
 
     Raises TextError as `prepare` does.
     """
-    raw = tokenizer.unit == "byte"
+    raw = tokenizer.takes_any_bytes
     with open_text(source, settings, raw) as text:
         bring_into_form(text, settings, raw, tokenizer)
         if notes is not None:
@@ -175,7 +175,7 @@ def _bring_all_into_form(
 
     Where the training text has no CR at all, each of the other texts decides about its own line ends.
     """
-    train, is_raw = texts[TRAIN], unit == "byte"
+    train, is_raw = texts[TRAIN], TOKENIZERS[unit].takes_any_bytes
     each_decides = settings.line_ends is None and not train.has_cr
     reading = bring_into_form(train, settings, is_raw, tokenizer)
     for name in texts.keys() - {TRAIN}:
@@ -186,7 +186,7 @@ def _bring_all_into_form(
 def _notes_on_texts(texts: Mapping[str, TextFile], unit: Unit, is_learned: bool) -> list[str]:
     """The notes from opening the texts, and those on what suits the unit; `is_learned`: no tokenizer was given."""
     notes = [note for text in texts.values() for note in text.notes]
-    if unit != "byte" and is_learned:
+    if is_learned and not TOKENIZERS[unit].takes_any_bytes:
         notes += about_marks(texts[TRAIN])
     if unit == "word":
         notes += about_spaceless(texts[TRAIN])
@@ -232,7 +232,7 @@ def _notes_on_marks(tokenizer: Tokenizer, texts: Iterable[TextFile]) -> Iterator
 
 def _refuse_one_character(train: Part, unit: Unit) -> None:
     """Raise TextError unless a training part of characters has two different ones; bytes are checked as tokens."""
-    if unit != "byte":
+    if not TOKENIZERS[unit].takes_any_bytes:
         _refuse_one_symbol(train, map(set, train.text.chunks(train.span, PROBE_SIZE)), "\n")
 
 
@@ -262,7 +262,7 @@ def _write(
     notes: list[str],
     division: Division,
 ) -> PreparedCorpus:
-    """Write the folder. Raises ResourceError, and TextError when a text changes meanwhile."""
+    """Write the folder. Raises ResourceError, and TextError when a text has changed since it was opened."""
     with making_folder(folder):
         try:
             files = _write_files(folder, tokenizer, parts, numbered, reading)
@@ -286,7 +286,7 @@ def _write_files(
     numbered: NumberedText | None,
     reading: CorpusSettings,
 ) -> dict[str, IdsFile]:
-    """Write the tokenizer and the ids, the training part last: without it the folder is no prepared corpus."""
+    """Write the tokenizer and the ids, the training part last: a folder without it is not a prepared corpus."""
     for name in (MANIFEST, *PART_FILES):
         remove(folder / name)  # of a corpus that was prepared here before
     for name, content in tokenizer.files().items():

@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 
 from charlm.corpus.decoding import check_encoding, to_checked_utf8
-from charlm.corpus.gathering import Gathering, Texts, kind_of, refusal, refuse_idle_patterns, texts_of
+from charlm.corpus.gathering import Gathering, Texts, kind_of_archive, refusal, refuse_idle_patterns, texts_of
 from charlm.corpus.line_ends import LineEndCounts
 from charlm.corpus.not_text import NotText
 from charlm.corpus.sources import Source, open_source, temporary_copy
@@ -40,7 +40,7 @@ def _open_texts(texts: Texts, settings: CorpusSettings, raw: bool) -> TextFile:
     if not texts.is_one_file:
         return _joined(gathering, gathering.sources(), settings, raw)
     source = open_source(texts.paths[0])
-    if kind_of(source):
+    if kind_of_archive(source):
         return _joined(gathering, gathering.in_source(source), settings, raw)
     text = _text(source)
     with text.closed_on_error():

@@ -9,12 +9,11 @@ from charlm.corpus.parts import Division
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
 from charlm.settings import Mode, ValidSplit
-from charlm.system.files import fingerprint, read_file
+from charlm.system.files import MANIFEST, fingerprint, read_file
 from charlm.system.json_files import MAX_JSON, parse_json, write_json
 from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
 from charlm.text.interface import MAX_TOKENIZER
 
-MANIFEST = "MANIFEST.json"
 DIVISION = "division"  # the only entry of the manifest that does not describe a file
 
 

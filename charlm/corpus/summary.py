@@ -1,4 +1,4 @@
-"""What a person asks about a tokenized text: how many tokens, how many symbols, which ones are frequent."""
+"""Figures about a tokenized text: how many tokens and symbols it has, and which are frequent."""
 
 from dataclasses import dataclass
 from pathlib import Path

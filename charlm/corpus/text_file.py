@@ -15,7 +15,8 @@ from charlm.corpus.line_ends import LineEndCounts
 from charlm.corpus.sources import Version, changed_while_read, read_at, version_of
 from charlm.errors import TextError
 from charlm.text.long_lines import Place
-from charlm.text.octets import CONTINUATION, count_characters, to_text
+from charlm.text.octets import CONTINUATION, count_characters
+from charlm.text.surrogates import to_text
 
 BLOCK_SIZE = 1 << 18  # bytes read at a time: what is made of them stays in the processor's cache
 LONG_LINE = 1 << 20  # bytes; a longer line is cut where that is possible

@@ -6,8 +6,9 @@ Stream mode reads one long text at B positions side by side, T tokens at a time,
     stream 0:  a b c | d e f              window 1 is (a b c; g h i), window 2 is (d e f; j k l)
     stream 1:  g h i | j k l              and the state of window 1 is carried into window 2
 
-Every few windows come with a second one beside them, for the same update: the first tokens of some lines, read from the
-initial state as in scoring a sentence or starting a sample. Each line is chosen equally often, whatever its length.
+Every few windows come with a second one beside them, for the same update: beginnings, the first tokens of some lines,
+read from the initial state as in scoring a sentence or starting a sample. Each line is chosen equally often, whatever
+its length.
 
 Sentence mode shuffles the lines, groups lines of similar length, and starts every line from the initial state.
 Ids begin with one `<eos>`, the first input; a line's inputs begin at the `<eos>` before it.
@@ -30,8 +31,8 @@ LAYOUT = 2  # version of the rules that cut a text into windows; a saved positio
 IGNORED = -100  # marks a target that is padding
 COUNTED = 1 << 16  # tokens per block in which line ends are counted
 # Stream mode
-STARTS_SHARE = 0.05  # tokens of line starts beside windows, per token in the windows
-START_TOKENS = 16  # tokens of each line start
+BEGINNINGS_SHARE = 0.05  # tokens of beginnings beside windows, per token in the windows
+BEGINNING_TOKENS = 16  # tokens of each beginning
 MAX_SHIFT_WINDOWS = 4  # windows by which the start of a stream may move to reach a line start
 # Sentence mode
 POOL_BATCHES = 50  # batches of lines that are sorted by length together
@@ -127,24 +128,24 @@ class StreamWindows:
         self.windows_per_pass = ceil(int(distances.max()) / bptt)
         self._lines = LineStarts(ids, eos_id)
         self._line_order = _SpreadOrder(self._lines.count, seed)
-        self._start_tokens = min(START_TOKENS, bptt)
-        wanted = ceil(STARTS_SHARE * self.windows_per_pass * batch_size * bptt / self._start_tokens)
+        self._beginning_tokens = min(BEGINNING_TOKENS, bptt)
+        wanted = ceil(BEGINNINGS_SHARE * self.windows_per_pass * batch_size * bptt / self._beginning_tokens)
         # As many rows as streams beside every few windows, not a few beside each: a few rows take nearly as long.
         self._at_once = min(batch_size, self._lines.count)
-        # Each line start at most once per pass: a text of a single line must not be read from its start over and over.
+        # Each beginning at most once per pass: a text of a single line must not be read from its start over and over.
         self._groups_per_pass = max(1, min(wanted, self._lines.count) // self._at_once)
-        starts_per_window = self._groups_per_pass * self._at_once / self.windows_per_pass
-        self.tokens_per_window = batch_size * bptt + starts_per_window * self._start_tokens
+        beginnings_per_window = self._groups_per_pass * self._at_once / self.windows_per_pass
+        self.tokens_per_window = batch_size * bptt + beginnings_per_window * self._beginning_tokens
         self._pass, self._step = 0, 0
 
     def next(self) -> Window:
         number = self._pass * self.windows_per_pass + self._step
         window = self._window((self._starts + self._bptt * number) % self._length, self._bptt, is_first=number == 0)
-        turns = range(self._line_starts_before(number), self._line_starts_before(number + 1))
+        turns = range(self._beginnings_before(number), self._beginnings_before(number + 1))
         if turns:
             positions = np.array([self._lines.place(self._line_order.item(turn)) for turn in turns])
-            line_starts = replace(self._window(positions, self._start_tokens, is_first=True), is_repeated=True)
-            window = replace(window, beside=line_starts)
+            beginnings = replace(self._window(positions, self._beginning_tokens, is_first=True), is_repeated=True)
+            window = replace(window, beside=beginnings)
         self._pass, self._step = next_position(self._pass, self._step, self.windows_per_pass)
         return window
 
@@ -154,8 +155,8 @@ class StreamWindows:
     def restore(self, position: dict[str, NDArray[np.int64]]) -> None:
         self._pass, self._step = pass_and_step(position, self.windows_per_pass)
 
-    def _line_starts_before(self, number: int) -> int:
-        """How many line starts were beside the windows before the one with this number, counted over all passes."""
+    def _beginnings_before(self, number: int) -> int:
+        """How many beginnings were beside the windows before the one with this number, counted over all passes."""
         return self._at_once * (number * self._groups_per_pass // self.windows_per_pass)
 
     def _window(self, starts: NDArray[np.int64], width: int, is_first: bool) -> Window:

@@ -1,6 +1,6 @@
 """Creating a run: check and decide everything, prepare the text, put the finished folder in place with one rename.
 
-To follow a training from here, read on in `training/trainer.py`, then the objective, the network and the cell.
+To follow a training from here, read on in `session.py`, then in `training/trainer.py`; the README lists all files.
 """
 
 import dataclasses
@@ -22,13 +22,13 @@ from charlm.corpus.forms import taken_over
 from charlm.corpus.prepare import PreparedCorpus, open_prepared, prepare
 from charlm.errors import CharlmError, ResourceError, UsageError
 from charlm.lifecycle.initial import Base
-from charlm.lifecycle.replacement import Replacement
+from charlm.lifecycle.replacement import Identity, Replacement, identity_of
 from charlm.lifecycle.request import TrainRequest, check_request, readable
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
 from charlm.network.architecture import Architecture
 from charlm.runs.config import CorpusFacts, RunConfig
 from charlm.runs.destination import new_run_path
-from charlm.runs.directory import CORPUS, INITIAL, RunDirectory
+from charlm.runs.directory import CORPUS, INITIAL, LAST, RunDirectory
 from charlm.runs.lock import HOLDER, writing
 from charlm.scoring.reading import reading_with_tokenizer
 from charlm.settings import ModelSettings, TextSettings, TrainingSettings
@@ -48,19 +48,24 @@ def create(request: TrainRequest, instruments: Instruments) -> Session:
     """Create a new run, ready to be trained. Raises a CharlmError; nothing is left on disk then."""
     check_request(request)
     destination = new_run_path(request.run, request.corpus_name, request.force)
+    missing = _missing_parents(destination)
     with _assembling(destination) as draft:
         opening = write_run(request, draft, instruments)
+        made = identity_of(draft)
         replaced = _put_in_place(opening.run, destination, request)
     replacement = Replacement(opening.run.path, replaced) if replaced else None
     try:
         session = open_session(opening, instruments)
-    except BaseException as error:  # nothing is trained yet
+    except BaseException:  # nothing is trained yet: leave nothing, as if the error had come before the rename
         if replacement:
             replacement.withdraw()
-        elif not isinstance(error, Exception):  # a signal; leave nothing, as if it had come before the rename
-            remove_untrained(opening.run)
+        else:
+            remove_untrained(opening.run, made)
+            _remove_empty(missing)
         raise
-    session.keeper.replacement = replacement
+    if replacement:
+        session.keeper.replacement = replacement
+        replacement.withdraw_with(session)
     return session
 
 
@@ -191,7 +196,7 @@ def _put_in_place(run: RunDirectory, destination: Path, request: TrainRequest) -
 def _assembling(path: Path) -> Iterator[Path]:
     """A locked draft folder next to `path`. On an error it is deleted, with all parent folders made for it."""
     path = _without_link(path)
-    missing = [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
+    missing = _missing_parents(path)
     draft = path.parent / f".{path.name}.{os.urandom(3).hex()}.draft"  # a name of its own: no other process's draft
     try:
         make_folder(draft)
@@ -200,12 +205,22 @@ def _assembling(path: Path) -> Iterator[Path]:
             yield draft
     except BaseException as error:
         shutil.rmtree(draft, ignore_errors=True)
-        for parent in missing:
-            with suppress(OSError):
-                parent.rmdir()
+        _remove_empty(missing)
         if isinstance(error, OSError):
             raise cannot_write(path, error) from error
         raise
+
+
+def _missing_parents(path: Path) -> list[Path]:
+    """The parent folders of a path that do not exist yet, the innermost first."""
+    return [parent for parent in (path.parent, *path.parent.parents) if not parent.exists()]
+
+
+def _remove_empty(folders: list[Path]) -> None:
+    """Remove those of the folders that are empty."""
+    for folder in folders:
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _without_link(path: Path) -> Path:
@@ -227,17 +242,18 @@ def remove_left_drafts(path: Path) -> None:
                     shutil.rmtree(left, ignore_errors=True)
 
 
-def remove_untrained(run: RunDirectory) -> None:
-    """Remove a new run, unless another process is already training it."""
+def remove_untrained(run: RunDirectory, made: Identity | None) -> None:
+    """Remove the new run whose folder is `made`, unless another process trains or has trained it, or replaced it."""
     with suppress(CharlmError), writing(run.path):
-        shutil.rmtree(run.path.resolve(), ignore_errors=True)
+        if identity_of(run.path) == made and not run.has(LAST):
+            shutil.rmtree(run.path.resolve(), ignore_errors=True)
 
 
 def about_micro_batches(micro_batches: int) -> list[str]:
     """A note when a batch does not fit into memory, as a list of one; else an empty list."""
     if micro_batches == 1:
         return []
-    return [f"memory is short: each batch is worked on in {micro_batches} parts, for the same updates"]
+    return [f"memory is short: each batch is computed in {micro_batches} parts; the updates stay the same"]
 
 
 def _config(

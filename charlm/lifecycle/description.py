@@ -1,4 +1,4 @@
-"""What there is to know of a run, without torch."""
+"""A run's settings, its best weights and its measurements, read without torch."""
 
 from dataclasses import dataclass
 from datetime import datetime

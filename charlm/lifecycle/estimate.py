@@ -1,6 +1,5 @@
 """Estimate the time and memory that a training will take, before it starts."""
 
-import time
 from dataclasses import dataclass
 
 from charlm.lifecycle.session import Session
@@ -18,7 +17,7 @@ TRIAL_STEPS = 6  # steps; the first one is not timed
 class Estimate:
     """What a training would take. Speed is measured on a few steps, memory is computed from the sizes.
 
-    `passes` is how often the text would be read; `seconds` is for the steps alone. Of a pair, `steps` and `passes` are
+    `passes` is how often the text would be read; `seconds` is for the steps alone. For a pair, `steps` and `passes` are
     those of each network.
     """
 
@@ -33,12 +32,12 @@ class Estimate:
 
 def estimate(session: Session) -> Estimate:
     """Estimate a training from a few steps of it, which are not saved. The session cannot be used afterwards."""
-    own, num_networks = session.trainer, len(session.trainers)
-    trainer = Trainer(own.objective, session.training, own.budget, NoKeeper(), own.progress.micro_batches)
+    own, num_networks, clock = session.trainer, len(session.trainers), session.instruments.clock
+    trainer = Trainer(own.objective, session.training, own.budget, NoKeeper(), own.progress.micro_batches, clock)
     times, num_tokens = [], 0
     for event in trainer.events(StopRequest()):
         if isinstance(event, StepDone):
-            times.append(time.perf_counter())
+            times.append(clock())
             num_tokens = event.tokens
         if len(times) == min(TRIAL_STEPS, trainer.budget.max_steps):
             break

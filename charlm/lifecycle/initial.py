@@ -19,6 +19,7 @@ from charlm.runs.finding import find_run
 from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
 from charlm.settings import TextSettings, TrainingSettings, flag
+from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
@@ -52,7 +53,7 @@ class Base:
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
         tokenizer = load_tokenizer(run.path)
         if tokenizer.vocab_size != config.architecture.num_outputs:
-            raise run.damaged("tokenizer.json", "does not suit the network")
+            raise run.damaged(TOKENIZER_FILE, "does not suit the network")
         best = {prefix: load_best(run, network, prefix) for prefix, network in config.architecture.networks.items()}
         return cls(run, config, tokenizer, best)
 

@@ -11,11 +11,12 @@ from charlm.errors import ResourceError
 from charlm.lifecycle.replacement import Replacement
 from charlm.lifecycle.saved_state import GIVEN_ANEW, arrays_of, finite, read_state, weights_of
 from charlm.network.architecture import BACKWARD
-from charlm.network.snapshot import NETWORK
+from charlm.network.snapshot import NETWORK, under
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.training.events import Event, Finished, StepDone
+from charlm.training.objective import DataOrder
 from charlm.training.state import TrainingState
 from charlm.training.trainer import Trainer
 
@@ -29,9 +30,15 @@ class RunKeeper:
     """
 
     def __init__(
-        self, run: RunDirectory, training: TrainingSettings, device: str, check_tokens: int, has_check: bool
+        self,
+        run: RunDirectory,
+        training: TrainingSettings,
+        order: DataOrder,
+        device: str,
+        check_tokens: int,
+        has_check: bool,
     ) -> None:
-        self.run, self._training = run, training
+        self.run, self._training, self._order = run, training, order
         self._facts = {
             "length": {name: getattr(training, name) for name in sorted(GIVEN_ANEW)},
             "device": device,
@@ -43,6 +50,8 @@ class RunKeeper:
         self._ended: dict[str, str] = {}
         """Why the training of a network ended, for those whose last step is done."""
         self._ends: list[dict[str, Any]] = []
+        self._finished: dict[str, Finished] = {}
+        """How training ended, for the networks whose end was saved or, after their last step, could not be saved."""
         self.best_nats: dict[str, float] = {}
         """Nats per token of the best weights on disk; worse weights never replace them."""
         self.replacement: Replacement | None = None
@@ -64,6 +73,7 @@ class RunKeeper:
         Returns False if the final state could not be saved, but the best weights are there and can be used.
         """
         if self.unsaved:  # a later state would count what was not written as done, and --resume would not do it again
+            self._note_end(prefix, finished)
             return False
         is_interrupted = finished is not None and finished.signal is not None
         if self.replacement and is_interrupted:
@@ -81,6 +91,7 @@ class RunKeeper:
             for each in states:
                 if not self.run.has(each + BEST) or (each == prefix and not self._has_check):
                     self.save_best(each, states[each])
+        self._note_end(prefix, finished)
         return self.unsaved is None
 
     def save_best(self, prefix: str, state: TrainingState) -> None:
@@ -89,17 +100,17 @@ class RunKeeper:
         if progress.best_nats_per_token > self.best_nats.get(prefix, math.inf):
             return
         scalars = finite({"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen})
-        tensors = state.tensors
-        network = {name.removeprefix(NETWORK): value for name, value in tensors.items() if name.startswith(NETWORK)}
+        network = arrays_of(under(NETWORK, state.tensors))
         with self._forgiving_at_the_end():
-            self.run.save(prefix + BEST, Weights(arrays_of(network), progress.step, scalars))
+            self.run.save(prefix + BEST, Weights(network, progress.step, scalars))
             self.best_nats[prefix] = progress.best_nats_per_token
             if self.replacement and self._has_all_best():
                 self._move(self.replacement.take_place())
 
     def newest(self, prefix: str) -> TrainingState:
         """A network's state in `last`. The log is cut to its length at that time."""
-        saved = read_state(self.run.load(LAST), self._training, self.run.path / f"{LAST}.safetensors")
+        where = self.run.path / f"{LAST}.safetensors"
+        saved = read_state(self.run.load(LAST), self._training, self._order, where)
         self.run.log.cut(saved.scalars.metrics_length)
         return saved.states()[prefix]
 
@@ -135,6 +146,15 @@ class RunKeeper:
                 self.run.log.append(record)
         self._ends.clear()
 
+    def _note_end(self, prefix: str, finished: Finished | None) -> None:
+        if finished is not None:
+            self._finished[prefix] = finished
+
+    @property
+    def finished(self) -> Finished | None:
+        """How training ended, once the end of every network was saved; of a pair, that of the one that ended last."""
+        return list(self._finished.values())[-1] if self._finished.keys() == self.trainers.keys() else None
+
     def _states(self) -> dict[str, TrainingState]:
         return {prefix: trainer.state() for prefix, trainer in self.trainers.items()}
 
@@ -142,7 +162,7 @@ class RunKeeper:
         num_bytes = self.run.log.num_bytes
         log = {"metrics_length": num_bytes, "metrics_sha256": self.run.log.sha256(num_bytes)}
         ended = next(iter(self._ended.values())) if self._is_done and all(self._ended.values()) else ""
-        self.run.save(LAST, weights_of(states, **self._facts, ended=ended, **log))
+        self.run.save(LAST, weights_of(states, self._order, **self._facts, ended=ended, **log))
 
     @property
     def _is_done(self) -> bool:

@@ -8,13 +8,13 @@ from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import RunError
 from charlm.lifecycle import cloze
 from charlm.lifecycle.results import Outcome, Result, measure
-from charlm.lifecycle.time_limit import TimeLimit, limit_of
+from charlm.lifecycle.time_limit import Clock, TimeLimit, limit_of
 from charlm.network.architecture import Architecture
 from charlm.runs.config import RunConfig
 from charlm.settings import TrainingSettings
 from charlm.training.cloze import ClozeObjective
-from charlm.training.language_model import LanguageModelObjective
-from charlm.training.objective import Objective
+from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
+from charlm.training.objective import DataOrder, Objective
 
 
 @dataclass(frozen=True)
@@ -23,21 +23,29 @@ class Kind:
 
     objective: Callable[[RunConfig, Architecture, PreparedCorpus, str], Objective]
     """Builds one of a run's networks on a device, with its training data."""
-    limit: Callable[[Any, PreparedCorpus, TrainingSettings, float, int], TimeLimit | None] = limit_of
-    """Takes objective, corpus, settings, the command's start and how many networks take turns; returns its time limit,
-    if it has one."""
+    order: DataOrder
+    """The rule by which the objective goes through its data."""
+    suits: Callable[[TrainingSettings, int], bool]
+    """Whether these settings suit a training part of so many tokens."""
+    limit: Callable[[Any, PreparedCorpus, TrainingSettings, float, int, Clock], TimeLimit | None] = limit_of
+    """Takes objective, corpus, settings, the command's start, how many networks take turns and a clock; returns the
+    command's time limit, if it has one."""
     measure: Callable[[Outcome, Callable[[float], None]], Result] = measure
     """Computes the final figures; calls its second argument with the share that is done (0 to 1)."""
 
 
 KINDS: dict[str, Kind] = {
     "language_model": Kind(
-        lambda config, network, corpus, device: LanguageModelObjective(network, corpus, config.training, device)
+        lambda config, network, corpus, device: LanguageModelObjective(network, corpus, config.training, device),
+        ORDER,
+        windows_fit,
     ),
     "cloze": Kind(
         lambda config, network, corpus, device: ClozeObjective(network, corpus, config.training, device),
-        cloze.limit_of,
-        cloze.measure,
+        ORDER,
+        windows_fit,
+        limit=lambda *arguments: cloze.limit_of(*arguments[:-1]),
+        measure=cloze.measure,
     ),
 }
 

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import shutil
+import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
@@ -14,6 +15,9 @@ from charlm.errors import UsageError
 from charlm.runs.destination import refuse_what_is_there
 from charlm.runs.lock import writing
 from charlm.system.folders import exchange, move_into_place
+
+Identity = tuple[int, int]
+"""Device and inode of a folder, which stay the same when it is renamed."""
 
 
 class Replacement:
@@ -27,13 +31,17 @@ class Replacement:
     def __init__(self, draft: Path, path: Path) -> None:
         self.draft, self.path = draft, path
         self._is_placed = False
-        self._old: tuple[int, int] | None = None
+        self._old: Identity | None = None
         self._locks = ExitStack()
         try:
             self._locks.enter_context(writing(draft))
         except BaseException:
             self.withdraw()
             raise
+
+    def withdraw_with(self, owner: object) -> None:
+        """Withdraw as soon as nothing uses `owner` any more, at the latest when Python exits."""
+        weakref.finalize(owner, self.withdraw)
 
     @contextmanager
     def training(self) -> Iterator[None]:
@@ -43,7 +51,7 @@ class Replacement:
         """
         try:
             self._locks.enter_context(writing(self.path))
-            self._old = _identity(self.path)
+            self._old = identity_of(self.path)
             yield
         finally:
             self.withdraw()
@@ -53,7 +61,7 @@ class Replacement:
 
         Raises ResourceError, or UsageError when something else has been put at that path; the old run is kept then.
         """
-        if _identity(self.path) == self._old:
+        if identity_of(self.path) == self._old:
             refuse_what_is_there(self.path, force=True)  # again: somebody may have put a file there since
             exchange(self.draft, self.path)
         else:
@@ -82,7 +90,7 @@ class Replacement:
         try:
             move_into_place(self.draft, path)
         except FileExistsError as error:
-            what = "another run was put at this path meanwhile"
+            what = "another run was put at this path during the training"
             raise UsageError(what, str(self.path), "train again, with --run NAME") from error
 
 
@@ -96,8 +104,8 @@ def moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
     return dataclasses.replace(corpus, folder=folder, train=at(corpus.train), valid=valid, test=test)
 
 
-def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of a folder, which stay the same when it is renamed; None if there is none."""
+def identity_of(path: Path) -> Identity | None:
+    """The identity of a folder; None if there is no such folder."""
     with suppress(OSError):
         status = path.stat()
         return status.st_dev, status.st_ino

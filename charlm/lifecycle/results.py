@@ -1,7 +1,6 @@
 """The result of a training: its best weights, measured in float32 on the validation and test parts."""
 
 import dataclasses
-import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from typing import Any, TypeVar
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
 from charlm.lifecycle.replacement import moved
-from charlm.lifecycle.time_limit import TimeLimit, ToMeasure, Watched, train_tokens
+from charlm.lifecycle.time_limit import Clock, TimeLimit, ToMeasure, Watched, train_tokens
 from charlm.network.architecture import BACKWARD
 from charlm.runs.directory import CORPUS, RunDirectory
 from charlm.runs.lock import writing
@@ -141,7 +140,8 @@ class Outcome:
     finished: Finished
     limit: TimeLimit | None
     began: float
-    """When the command began, by `time.perf_counter`."""
+    """When the command began, by `clock`."""
+    clock: Clock
     unsaved: ResourceError | None
 
 
@@ -176,8 +176,8 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
     to_measure, share = ToMeasure.from_corpus(corpus, by_line), 1.0
     if outcome.limit is not None:
         left = list(outcome.objectives)[list(outcome.objectives).index(prefix) :]
-        seconds = outcome.limit.for_measuring(time.perf_counter()) / len(left)
-        share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id)
+        seconds = outcome.limit.for_measuring(outcome.clock()) / len(left)
+        share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id, outcome.clock)
     watched = Watched(predictor, int(share * to_measure.num_tokens), show)
     train_nats = _train_nats(watched, corpus, share, by_line)
     running = None if corpus.division.split == "lines" else corpus.valid
@@ -205,7 +205,7 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
 
 def logged(outcome: Outcome, result: AnyResult) -> AnyResult:
     """The result with its `seconds`, after logging it. If the log cannot be written, `unsaved` says why."""
-    result = dataclasses.replace(result, seconds=time.perf_counter() - outcome.began)
+    result = dataclasses.replace(result, seconds=outcome.clock() - outcome.began)
     try:
         with suppress(UsageError), writing(outcome.run.path):
             outcome.run.log.append({"event": "Measured", **result.as_json()})

@@ -13,6 +13,7 @@ from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.errors import RunError, UsageError
 from charlm.lifecycle.creation import about_micro_batches, remove_left_drafts
+from charlm.lifecycle.kinds import kind_of
 from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.saved_state import GIVEN_ANEW, SavedState, read_state
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
@@ -22,7 +23,7 @@ from charlm.runs.finding import about_copies, find_run, list_runs
 from charlm.settings import LENGTHS, TrainingSettings, flag
 from charlm.system.folders import check_space
 from charlm.system.machine import cores, find_machine
-from charlm.text.tokenizer import load_tokenizer
+from charlm.text.tokenizer import TOKENIZERS, load_tokenizer
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
 
@@ -69,7 +70,7 @@ def resume(request: TrainRequest, instruments: Instruments) -> Session:
 def _refuse_options_of_new_runs(request: TrainRequest) -> None:
     for option, is_given in {"--init-from": request.init_from is not None, "--force": request.force}.items():
         if is_given:
-            what = f"--resume goes on with a run as it is, {option} starts a new one"
+            what = f"--resume continues a run as it is, {option} starts a new one"
             raise UsageError(what, to_do="give one of them")
 
 
@@ -97,10 +98,11 @@ def _newest_state(run: RunDirectory, config: RunConfig) -> tuple[SavedState | No
             raise run.damaged("last.safetensors", "is missing, and previous.safetensors too")
         return None, ["nothing was saved yet: starting from the beginning"]
     weights, note = run.load_newest(config.max_state_bytes)
-    saved = read_state(weights, config.training, run.path / f"{PREVIOUS if note else LAST}.safetensors")
-    from_here = f"going on from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
-    if saved.step and not saved.has_todays_windows:
-        from_here += ", at the start of a pass: this run is of an older charlm, which cut the text into other windows"
+    order, where = kind_of(config, str(run.path)).order, run.path / f"{PREVIOUS if note else LAST}.safetensors"
+    saved = read_state(weights, config.training, order, where)
+    from_here = f"continuing from step {saved.step:,}" if saved.step else "nothing was trained yet: starting at step 0"
+    if saved.step and not saved.has_valid_position:
+        from_here += ", at the start of a pass: an older charlm made this run, and went through the text in another way"
     return saved, [*([note] if note else []), *_about_log(run, saved), from_here]
 
 
@@ -109,8 +111,8 @@ def _about_log(run: RunDirectory, saved: SavedState) -> Iterator[str]:
     if run.log.begins_as_saved(saved.weights.scalars):
         return
     if run.log.num_bytes:
-        raise run.log.damaged("was changed after it was written; without it, training goes on with a new log")
-    yield "metrics.jsonl is missing: the log begins anew"
+        raise run.log.damaged("was changed after it was written; without it, training continues with a new log")
+    yield "metrics.jsonl is missing: a new log is started"
 
 
 def _given_anew(
@@ -138,7 +140,9 @@ def _refuse_other_settings(
         if setting not in GIVEN_ANEW and own.get(setting) != value:
             has = f"no {flag(setting)}" if own.get(setting) is None else f"{flag(setting)} {own[setting]}"
             what = f"this run has {has}, not {value}"
-            raise UsageError(what, str(run.path), f"leave {flag(setting)} out, or train anew without --resume")
+            raise UsageError(
+                what, str(run.path), f"leave {flag(setting)} out, or start a new training without --resume"
+            )
 
 
 def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
@@ -151,10 +155,10 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
     )
     for text, sha256 in given:
         if text is not None and not facts.sha256:  # a run of an older charlm
-            yield f"whether this run began with {text} was not recorded: going on with its own copy"
+            yield f"whether this run began with {text} was not recorded: continuing with its own copy"
         elif text is not None and _sha256(text, config) != sha256:
             what = "this is not the text that the run began with, or it has changed since"
-            to_do = "leave it out to go on with the run's own copy, or start a new run from its weights: --init-from"
+            to_do = "leave it out to continue with the run's own copy, or start a new run from its weights: --init-from"
             raise UsageError(what, f"{text}, and {run.path}", f"{to_do} {run.path.name}")
     tokenizer = request.tokenizer
     if tokenizer is not None and load_tokenizer(tokenizer).sha256() != load_tokenizer(run.path).sha256():
@@ -165,7 +169,7 @@ def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequ
 def _sha256(text: Texts, config: RunConfig) -> str:
     if is_prepared(folder := Path(str(text))):
         return open_prepared(folder).train.header.source_sha256
-    return source_sha256(text, config.reading, raw=config.corpus.unit == "byte")
+    return source_sha256(text, config.reading, raw=TOKENIZERS[config.corpus.unit].takes_any_bytes)
 
 
 def _changes(config: RunConfig) -> Iterator[str]:

@@ -13,22 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.corpus.windows import LAYOUT
 from charlm.errors import RunError, UsageError
 from charlm.network.architecture import BACKWARD
-from charlm.network.snapshot import of_network
+from charlm.network.snapshot import generator_name, is_generator, of_network
 from charlm.runs.weights import Weights
 from charlm.settings import LENGTHS, TrainingSettings, check, seconds
 from charlm.system.records import Count, ShortText, read_record
 from charlm.training.budget import StepBudget
 from charlm.training.evaluation import CHECK_TOKENS
-from charlm.training.language_model import at_start_of_pass
+from charlm.training.objective import DataOrder
 from charlm.training.state import Progress, TrainingState
 
 GIVEN_ANEW = (*LENGTHS, "patience", "threads", "device")
 """Settings that may be changed each time a run is resumed. The newest saved state holds their values."""
 MAX_MICRO_BATCHES = 1 << 16
-GENERATOR = "dropout_generator"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +55,7 @@ class Scalars:
     ended: ShortText = ""
     """Why training ended; empty if it did not."""
     layout: int | None = None
-    """Which rule cuts the text into windows; the position is only valid under the same rule."""
+    """The version of the objective's DataOrder; the position is valid only under the same one."""
 
 
 @dataclass(frozen=True)
@@ -68,6 +66,8 @@ class SavedState:
     scalars: Scalars
     training: TrainingSettings
     """The run's settings, with those that were changed when the run was resumed."""
+    order: DataOrder
+    """How the run's objective goes through its data now."""
     where: str
     """The path of the file, for messages."""
 
@@ -76,14 +76,14 @@ class SavedState:
         return self.weights.step
 
     @property
-    def has_todays_windows(self) -> bool:
-        """Whether its position is still valid: up to format 3 the text was cut into windows by another rule."""
-        return self.scalars.layout == LAYOUT
+    def has_valid_position(self) -> bool:
+        """Whether its position is still valid: up to format 3 another rule was followed."""
+        return self.scalars.layout == self.order.version
 
     def states(self, micro_batches: int = 1) -> dict[str, TrainingState]:
         """The state of each network to continue from, by the prefixes of `Architecture.networks`.
 
-        It is at the start of its pass if the text is now cut into other windows. Each batch is computed in at least
+        It is at the start of its pass if its position is not valid any more. Each batch is computed in at least
         `micro_batches` parts, as free memory requires. Raises RunError.
         """
         with refusing(self.where):
@@ -102,17 +102,18 @@ class SavedState:
         """
         if self.scalars.device is not None:
             return self.scalars.device != device
-        generator = self.weights.tensors.get(GENERATOR)
+        name = generator_name("dropout")  # every training of those versions had it
+        generator = self.weights.tensors.get(name)
         if generator is None or generator.ndim != 1 or generator.dtype != np.uint8:
             return False  # not the state of a generator; refused later
-        return len(generator) != len(fresh.tensors[GENERATOR])
+        return len(generator) != len(fresh.tensors[name])
 
     def _state(self, prefix: str, progress: Mapping[str, Any], plan: StepBudget, micro_batches: int) -> TrainingState:
         """The state of one network."""
         arrays = of_network(self.weights.tensors, prefix)
         tensors = {name: torch.from_numpy(np.array(value)) for name, value in arrays.items()}
-        if not self.has_todays_windows:
-            tensors = at_start_of_pass(tensors)
+        if not self.has_valid_position:
+            tensors = self.order.restarted(tensors)
         return TrainingState(tensors, self._progress(progress, micro_batches), plan)
 
     def _progress(self, stored: Mapping[str, Any], micro_batches: int) -> Progress:
@@ -129,7 +130,7 @@ class SavedState:
         return progress
 
 
-def read_state(weights: Weights, training: TrainingSettings, where: Path) -> SavedState:
+def read_state(weights: Weights, training: TrainingSettings, order: DataOrder, where: Path) -> SavedState:
     """The state in `weights`, read from the file `where` (`last` or `previous`). Raises RunError naming the file."""
     with refusing(str(where)):
         values = dict(weights.scalars)
@@ -144,7 +145,7 @@ def read_state(weights: Weights, training: TrainingSettings, where: Path) -> Sav
             own = _settings_given_anew(scalars.length)
         except (ValueError, UsageError) as error:
             raise ValueError(f"has a length that is impossible: {str(error)[:100]}") from error
-        return SavedState(weights, scalars, dataclasses.replace(training, **own), str(where))
+        return SavedState(weights, scalars, dataclasses.replace(training, **own), order, str(where))
 
 
 def _settings_given_anew(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -159,14 +160,14 @@ def _settings_given_anew(values: Mapping[str, Any]) -> dict[str, Any]:
     return {name: getattr(settings, name) for name in values}
 
 
-def weights_of(states: Mapping[str, TrainingState], **facts: Any) -> Weights:
+def weights_of(states: Mapping[str, TrainingState], order: DataOrder, **facts: Any) -> Weights:
     """The states of all networks as the content of a weights file; `facts` are the remaining fields of Scalars."""
     tensors = {prefix + name: value for prefix, state in states.items() for name, value in state.tensors.items()}
     of_each = {
         prefix: {"progress": finite(dataclasses.asdict(state.progress)), "plan": state.budget.plan()}
         for prefix, state in states.items()
     }
-    scalars = {**of_each[""], **facts, "layout": LAYOUT}
+    scalars = {**of_each[""], **facts, "layout": order.version}
     if BACKWARD in of_each:
         scalars["backward"] = of_each[BACKWARD]
     return Weights(arrays_of(tensors), states[""].progress.step, scalars)
@@ -179,7 +180,7 @@ def arrays_of(tensors: Mapping[str, Tensor]) -> dict[str, NDArray[Any]]:
 
 def with_generators_of(state: TrainingState, fresh: TrainingState) -> TrainingState:
     """A state that was saved on another device, with the random generators of `fresh`, a new one on this device."""
-    own = {name: tensor for name, tensor in fresh.tensors.items() if name.endswith("_generator")}
+    own = {name: tensor for name, tensor in fresh.tensors.items() if is_generator(name)}
     tensors = {name: own.get(name, tensor) for name, tensor in state.tensors.items()}
     return dataclasses.replace(state, tensors=tensors)
 

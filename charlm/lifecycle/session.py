@@ -13,14 +13,14 @@ from charlm.corpus.prepare import PreparedCorpus, open_prepared
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.lifecycle.initial import inherited_weights
 from charlm.lifecycle.keeping import NetworkKeeper, RunKeeper
-from charlm.lifecycle.kinds import kind_of
+from charlm.lifecycle.kinds import Kind, kind_of
 from charlm.lifecycle.results import Outcome, Result
 from charlm.lifecycle.saved_state import SavedState, refusing, with_generators_of
 from charlm.lifecycle.time_limit import TimeLimit, budget_of
 from charlm.network.architecture import Architecture
 from charlm.network.weights import max_weight_bytes
 from charlm.runs.config import RunConfig
-from charlm.runs.directory import BEST, LAST, RunDirectory, Stamp
+from charlm.runs.directory import BEST, CONFIG, LAST, RunDirectory, Stamp
 from charlm.runs.lock import writing
 from charlm.settings import Direction, TrainingSettings
 from charlm.system.interrupts import StopRequest, catching_signals
@@ -35,7 +35,10 @@ from charlm.training.turns import Stopwatch, in_turns
 
 @dataclass(frozen=True)
 class Instruments:
-    """The clock, the memory gauge and the signals that a training uses; tests pass their own."""
+    """The clock, the memory gauge and the signals that a training uses; tests pass their own.
+
+    `clock` must be the clock of the request's `began`. `fault` lets tests disturb a training (see `Fault`).
+    """
 
     clock: Callable[[], float] = time.perf_counter
     free_memory: Callable[[str], int | None] = free_memory
@@ -90,7 +93,7 @@ class Session:
     turn: str = ""
     """The network that is being trained now."""
     finished: Finished | None = None
-    """How training ended; None before."""
+    """How training ended, once that was saved and the loop over `events` was left; None before."""
 
     @property
     def trainer(self) -> Trainer:
@@ -99,7 +102,7 @@ class Session:
 
     @property
     def direction(self) -> Direction:
-        """The direction in which the network reads whose turn it is."""
+        """The reading direction of the network whose turn it is."""
         return self.architecture.networks[self.turn].direction
 
     @property
@@ -136,18 +139,22 @@ class Session:
             try:
                 with closing(in_turns(self.trainers, self.watches, stop)) as events:
                     for self.turn, event in events:
-                        if isinstance(event, Finished):
-                            self.finished = event
-                        else:
+                        if not isinstance(event, Finished):
                             yield event
             finally:
                 self.keeper.end()
+                self.finished = self.keeper.finished
         assert self.finished is not None
         yield self.finished
 
     def measure(self, show: Callable[[float], None] = lambda share: None) -> Result:
-        """Measure the final figures after training; `show` is called with the share that is done (0 to 1)."""
-        assert self.finished is not None
+        """Measure the final figures after training; `show` is called with the share that is done (0 to 1).
+
+        Raises UsageError while the training has not ended.
+        """
+        if self.finished is None:
+            what = "this training has not ended, so there is nothing to measure yet"
+            raise UsageError(what, str(self.run.path), "iterate over its events() first")
         outcome = Outcome(
             run=self.run,
             objectives={prefix: trainer.objective for prefix, trainer in self.trainers.items()},
@@ -156,6 +163,7 @@ class Session:
             finished=self.finished,
             limit=self.limit,
             began=self.began,
+            clock=self.instruments.clock,
             unsaved=self.unsaved,
         )
         return kind_of(self.config, str(self.run.path)).measure(outcome, show)
@@ -164,7 +172,7 @@ class Session:
         """Raise UsageError unless the run and its newest state are still those that were read."""
         is_same = RunDirectory(self.run.path).config["run_id"] == self.run.config["run_id"]
         if not is_same or self.run.stamp(LAST) != self.newest:
-            what = "another process has trained this run meanwhile, or replaced it"
+            what = "another process has trained or replaced this run since it was read"
             go_on = f"charlm train --resume --run {self.run.path}"
             raise UsageError(what, str(self.run.path), go_on if is_same else "train again, with --run NAME")
 
@@ -179,16 +187,17 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
     training, saved, networks = opening.training, opening.saved, config.architecture.networks
     if machine.device == "cpu":
         keep_freed_memory()
-    corpus, kind = _corpus(run, config), kind_of(config, str(run.path))
+    kind = kind_of(config, str(run.path))
+    corpus = _corpus(run, config, kind)
     objectives = {
         prefix: kind.objective(config, network, corpus, machine.device) for prefix, network in networks.items()
     }
     if saved is None:
         _set_initial_weights(objectives, opening)
     first, *_ = objectives.values()
-    limit = kind.limit(first, corpus, training, opening.began, len(objectives))
+    limit = kind.limit(first, corpus, training, opening.began, len(objectives), instruments.clock)
     check_tokens = saved.scalars.check_tokens if saved else limit.check_tokens if limit else CHECK_TOKENS
-    keeper = RunKeeper(run, training, machine.device, check_tokens, first.has_check)
+    keeper = RunKeeper(run, training, kind.order, machine.device, check_tokens, first.has_check)
     clocks = {prefix: Stopwatch(instruments.clock) for prefix in objectives} if len(objectives) > 1 else {}
     notes = list(opening.notes)
     now = instruments.clock()  # only now: everything above takes time
@@ -243,8 +252,8 @@ def _go_on(session: Session, saved: SavedState, opening: Opening) -> None:
     is_of_another_device = saved.is_of_another_device(device, session.trainer.state())
     if is_of_another_device:
         there = f"on {saved.scalars.device[:20]}" if saved.scalars.device else "on another device"
-        what_follows = "random numbers are drawn anew, so the result is not what it would have been there"
-        session.notes.append(f"this run was saved {there} and goes on on {device}: {what_follows}")
+        what_follows = "the random state is new, so the result will differ"
+        session.notes.append(f"this run was saved {there} and continues on {device}: {what_follows}")
     for prefix, trainer in session.trainers.items():
         fresh, fresh_budget = trainer.state(), trainer.budget
         with refusing(saved.where):
@@ -274,7 +283,7 @@ def _read_best(session: Session, prefix: str) -> None:
         session.keeper.best_nats[prefix] = nats
 
 
-def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
+def _corpus(run: RunDirectory, config: RunConfig, kind: Kind) -> PreparedCorpus:
     """The corpus in the run's folder. Raises RunError when it is damaged, incomplete or that of another run."""
     corpus, facts = open_prepared(run.corpus, config.corpus.seal), config.corpus
     num_tokens = {"train": facts.train_tokens, "valid": facts.valid_tokens, "test": facts.test_tokens}
@@ -282,9 +291,8 @@ def _corpus(run: RunDirectory, config: RunConfig) -> PreparedCorpus:
         if (part.num_tokens if part else 0) != num_tokens[name]:
             what = f"damaged run: {name}.ids is {'not its own' if part else 'missing'}"
             raise RunError(what, str(run.corpus), "restore it from a copy")
-    training = config.training
-    if (training.batch_size or 1) * (training.bptt or 1) > max(facts.train_tokens, 1):
-        raise run.damaged("config.json", "has windows that are larger than its text")
+    if not kind.suits(config.training, facts.train_tokens):
+        raise run.damaged(CONFIG, "has training settings that do not suit the size of its text")
     if corpus.tokenizer.vocab_size != config.architecture.num_outputs:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.corpus), "restore it from a copy")
     return corpus

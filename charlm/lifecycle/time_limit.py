@@ -13,7 +13,7 @@ from charlm.corpus.prepare import PreparedCorpus
 from charlm.scoring.predictor import Predictor
 from charlm.scoring.score import MAX_WHOLE_TOKENS, SEGMENTS, score_sequences
 from charlm.settings import TrainingSettings, seconds
-from charlm.training.budget import StepBudget
+from charlm.training.budget import StepBudget, half_over
 from charlm.training.defaults import DEFAULT_TIME, MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.language_model import LanguageModelObjective
@@ -21,19 +21,19 @@ from charlm.training.language_model import LanguageModelObjective
 MAX_MEASURING = 0.1  # share of the time, for measuring at the end
 MAX_CHECKING = 0.02  # share of the time, for one quick check
 MIN_TRAINING = 0.5  # share of the time, however long reading took
-MAX_OVER, MAX_OVER_SECONDS = 0.05, 5.0  # share of the time and seconds; a command may exceed it by the larger one
 MIN_MEASURED = 2**11  # tokens of the largest part, however short the time is
 TRIAL_TOKENS = 64  # tokens per sequence, to find out how fast scoring is
 NUM_TRIALS = 2  # the faster one counts
 
 Ids = NDArray[Any]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
 class TimeLimit:
     """The time of a command in seconds: when it began, how long it may take, and how much is kept for measuring.
 
-    `began`, and `now` in all methods, are times of `time.perf_counter`.
+    `began`, and `now` in all methods, are times of the same clock, usually `time.perf_counter`.
     """
 
     began: float
@@ -41,11 +41,6 @@ class TimeLimit:
     measuring: float
     check_tokens: int = CHECK_TOKENS
     """How many tokens a quick check may read, so that it takes only a small share of the time."""
-
-    @property
-    def half_over(self) -> float:
-        """Half of the seconds by which the command may exceed its time: one half for training, one for measuring."""
-        return max_over(self.seconds) / 2
 
     def left(self, now: float) -> float:
         """Seconds until the command's time is over; negative after that."""
@@ -57,11 +52,12 @@ class TimeLimit:
 
     def max_for_training(self, now: float) -> float:
         """Seconds after which training ends, even if its planned steps are not done."""
-        return round(max(self.for_training(now), self.left(now) - self.measuring + self.half_over), 3)
+        return round(max(self.for_training(now), self.left(now) - self.measuring + half_over(self.seconds)), 3)
 
     def for_measuring(self, now: float) -> float:
         """Seconds for measuring the final figures."""
-        return max(self.left(now) + self.half_over, min(self.measuring, self.half_over))
+        half = half_over(self.seconds)
+        return max(self.left(now) + half, min(self.measuring, half))
 
     def about_reading(self, now: float) -> list[str]:
         """A note when the preparations took too much of the time, as a list of one; else an empty list."""
@@ -69,11 +65,6 @@ class TimeLimit:
             return []
         training = f"training gets {MIN_TRAINING * self.seconds:.0f} s all the same, half of it"
         return [f"reading and getting ready took {now - self.began:.0f} s of --time {self.seconds:g}s: {training}"]
-
-
-def max_over(seconds: float) -> float:
-    """By how many seconds a command with a time of `seconds` may exceed it."""
-    return max(MAX_OVER * seconds, MAX_OVER_SECONDS)
 
 
 @dataclass(frozen=True)
@@ -95,18 +86,23 @@ class ToMeasure:
     def num_tokens(self) -> int:
         return sum(self.streams) + sum(self.lines)
 
-    def seconds(self, predictor: Predictor, ids: Ids, eos_id: int) -> float:
-        """The seconds to measure everything. A short stream is scored alone, which takes longer per token."""
-        alone = sum(size for size in self.streams if size <= MAX_WHOLE_TOKENS)
-        pace_alone, pace = (_seconds_per_token(predictor, ids, eos_id, rows) for rows in (1, SEGMENTS))
+    def seconds(self, predictor: Predictor, ids: Ids, eos_id: int, clock: Clock = time.perf_counter) -> float:
+        """The seconds to measure everything. A stream that is not cut is scored alone, and takes longer per token."""
+        can_be_cut = predictor.can_run_in_segments
+        alone = sum(size for size in self.streams if size <= MAX_WHOLE_TOKENS or not can_be_cut)
+        pace_alone, pace = (_seconds_per_token(predictor, ids, eos_id, rows, clock) for rows in (1, SEGMENTS))
         return alone * pace_alone + (self.num_tokens - alone) * pace
 
-    def share_within(self, seconds: float, predictor: Predictor, ids: Ids, eos_id: int) -> float:
+    def share_within(
+        self, seconds: float, predictor: Predictor, ids: Ids, eos_id: int, clock: Clock = time.perf_counter
+    ) -> float:
         """The share of every part (0 to 1) that can be measured in `seconds`."""
-        if self.seconds(predictor, ids, eos_id) <= seconds:
+        whole = self.seconds(predictor, ids, eos_id, clock)
+        if whole <= seconds:
             return 1.0
-        affordable = seconds / (_seconds_per_token(predictor, ids, eos_id, SEGMENTS) * max(1, self.num_tokens))
-        return min(1.0, max(affordable, MIN_MEASURED / max(1, *self.lines)))
+        if predictor.can_run_in_segments:  # pieces of each part, side by side
+            whole = _seconds_per_token(predictor, ids, eos_id, SEGMENTS, clock) * self.num_tokens
+        return min(1.0, max(seconds / max(whole, 1e-12), MIN_MEASURED / max([1, *self.lines])))
 
 
 def limit_of(
@@ -115,6 +111,7 @@ def limit_of(
     training: TrainingSettings,
     began: float,
     num_networks: int = 1,
+    clock: Clock = time.perf_counter,
 ) -> TimeLimit | None:
     """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length.
 
@@ -122,14 +119,12 @@ def limit_of(
     """
     if training.steps is not None or training.epochs is not None:
         return None
-    wanted, to_measure = (
-        seconds(training.time or DEFAULT_TIME),
-        ToMeasure.from_corpus(corpus, training.mode == "sentence"),
-    )
+    wanted = seconds(training.time or DEFAULT_TIME)
+    to_measure = ToMeasure.from_corpus(corpus, line_by_line=training.mode == "sentence")
     sample = (objective.predictor, corpus.train.ids[1:], corpus.tokenizer.eos_id)
-    pace = _seconds_per_token(*sample, SEGMENTS)
+    pace = _seconds_per_token(*sample, SEGMENTS, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
-    measuring = to_measure.seconds(*sample) + check_tokens * pace  # the last check comes after the last step
+    measuring = to_measure.seconds(*sample, clock) + check_tokens * pace  # the last check comes after the last step
     return TimeLimit(began, wanted, min(num_networks * measuring, MAX_MEASURING * wanted), check_tokens)
 
 
@@ -155,13 +150,13 @@ def train_tokens(corpus: PreparedCorpus) -> int:
     return corpus.valid.num_tokens if corpus.valid else -(-corpus.train.num_tokens // 10)
 
 
-def _seconds_per_token(predictor: Predictor, ids: Ids, eos_id: int, rows: int) -> float:
+def _seconds_per_token(predictor: Predictor, ids: Ids, eos_id: int, rows: int, clock: Clock) -> float:
     """The seconds that scoring takes per token, measured with `rows` sequences side by side."""
     sequences, seconds = [ids[:TRIAL_TOKENS].astype(np.int64)] * rows, math.inf
     for _ in range(NUM_TRIALS):
-        began = time.perf_counter()
+        began = clock()
         score_sequences(predictor, sequences, eos_id)
-        seconds = min(seconds, time.perf_counter() - began)
+        seconds = min(seconds, clock() - began)
     return seconds / max(1, rows * len(sequences[0]))
 
 

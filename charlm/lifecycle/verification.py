@@ -1,6 +1,6 @@
 """Check every file of a run. Runs without torch, so that it starts at once."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,12 +9,14 @@ from typing import Any
 from charlm.corpus.prepare import open_prepared
 from charlm.errors import RunError
 from charlm.network.architecture import BACKWARD, Architecture
-from charlm.network.snapshot import NETWORK, of_network
+from charlm.network.snapshot import NETWORK, of_network, under
 from charlm.network.weights import check_finite, check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RunDirectory
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RunDirectory
 from charlm.runs.log import METRICS
 from charlm.runs.weights import Weights
+from charlm.system.files import MANIFEST
+from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 NEEDED_TO_RESUME_ONLY = "not there; only --resume would need it"
@@ -32,7 +34,7 @@ class Checked:
 def verify(path: Path) -> list[Checked]:
     """Check everything in a run's folder that can be checked without torch, one result per file. Nothing is written.
 
-    A missing training state, log or corpus is no damage, because sampling and scoring need none of them. A file that
+    A missing training state, log or corpus is not damage, because sampling and scoring do not need it. A file that
     can only be checked with the help of a damaged one counts as damaged, and its `detail` says so.
     """
     return _Verification(path).checked
@@ -49,7 +51,7 @@ class _Verification:
         self.checked: list[Checked] = []
         self._check(MANIFEST, self._manifest)
         self._check(CONFIG, self._settings)
-        self._check("tokenizer.json", self._tokenizer)
+        self._check(TOKENIZER_FILE, self._tokenizer)
         networks = self.config.architecture.networks if self.config else {"": None}
         initial = [prefix + INITIAL for prefix in networks if self.run.has(prefix + INITIAL) or self._needs_initial()]
         for name in (*initial, *(prefix + BEST for prefix in networks)):
@@ -78,9 +80,9 @@ class _Verification:
         tokenizer = load_tokenizer(self.run.path)
         config = self._sound_config()
         if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.num_outputs):
-            raise self.run.damaged("tokenizer.json", "does not suit the network: another unit, or number of types")
+            raise self.run.damaged(TOKENIZER_FILE, "does not suit the network: another unit, or number of types")
         if not tokenizer.files().keys() <= self.run.sealed:
-            raise self.run.damaged("tokenizer.json", "is not in the manifest")
+            raise self.run.damaged(TOKENIZER_FILE, "is not in the manifest")
         self.tokenizer = tokenizer
         return f"{tokenizer.unit}, {tokenizer.vocab_size:,} types"
 
@@ -101,7 +103,7 @@ class _Verification:
         config = self._sound_config()
         saved = self.run.load(name, config.max_state_bytes)
         for prefix, architecture in config.architecture.networks.items():
-            self._check_weights(architecture, dict(_network_weights(of_network(saved.tensors, prefix))), name)
+            self._check_weights(architecture, under(NETWORK, of_network(saved.tensors, prefix)), name)
         check_finite(saved.tensors, self._where(name))
         if name == LAST:
             self.last = saved
@@ -155,8 +157,3 @@ class _Verification:
         if self.config is None:
             raise RunError("not checked, for config.json is damaged")
         return self.config
-
-
-def _network_weights(tensors: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """The network's own weights among all tensors of a training state, by the names that the network gives them."""
-    return ((name.removeprefix(NETWORK), value) for name, value in tensors.items() if name.startswith(NETWORK))

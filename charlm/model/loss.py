@@ -8,7 +8,7 @@ from torch.autograd.function import once_differentiable
 
 from charlm.corpus.windows import IGNORED
 
-LOGITS_AT_ONCE = 2**24  # numbers in memory: 32 MB in bfloat16
+LOGITS_AT_ONCE = 2**24  # numbers in memory: 64 MB in float32, 32 MB in bfloat16
 MIN_LOG_SOFTMAX = -80.0  # nats; below e^-87 softmax loses digits in float32
 SOFTMAX_AT_ONCE = {"cpu": 2**19}  # logits: 2 MB in float32, which fit into a CPU's cache; on other devices all at once
 

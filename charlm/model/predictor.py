@@ -8,10 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from charlm.cells.cell import NetworkState
+from charlm.model.loss import LOGITS_AT_ONCE
 from charlm.model.network import TorchNetwork
 from charlm.network.architecture import Architecture
-
-LOGITS_AT_ONCE = 2**24  # numbers in memory: 64 MB in float32
 
 
 class TorchPredictor:

@@ -106,6 +106,11 @@ class Architecture:
         for layer in range(self.num_layers):
             yield self._sizes(self.output_size if layer else self.embedding_size)
 
+    @property
+    def state_sizes(self) -> tuple[tuple[int, ...], ...]:
+        """For each layer, the sizes of the parts of its state."""
+        return tuple(tuple(self.recurrent_cell.state_sizes(sizes).values()) for sizes in self.layers())
+
     def weights(self) -> dict[str, NewWeight]:
         """Every weight of one network by name, in the order of drawing.
 

@@ -1,10 +1,10 @@
 """The tensors in a saved training state: the name and size of each, and how large the file can be.
 
-A state also holds the position in the data and the random generators, which are small.
+A state also holds the position in the data and the random generators, which are small. All names are written here.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from charlm.network.architecture import BACKWARD, Architecture
@@ -14,7 +14,11 @@ from charlm.settings import OptimizerName
 Sizes = dict[str, tuple[int, ...]]
 Tensor = TypeVar("Tensor")
 
-NETWORK, OPTIMIZER, CARRIED = "network.", "optimizer.", "state."
+NETWORK, OPTIMIZER = "network.", "optimizer."
+POSITION = "windows.pass_and_step"
+"""The position in the training data: the pass and the step in it. Older formats had further tensors of its prefix."""
+CARRIED = "state."
+_POSITIONS, _GENERATOR = "windows.", "_generator"
 AVERAGES: dict[OptimizerName, tuple[str, ...]] = {"adamw": ("exp_avg", "exp_avg_sq"), "sgd": ()}
 """The running averages that an optimizer keeps for each weight, by torch's names."""
 
@@ -38,14 +42,38 @@ def optimizer_sizes(weights: Mapping[str, tuple[int, ...]], optimizer: Optimizer
     return sizes | {f"{OPTIMIZER}{number}.step": () for number in range(len(ordered)) if AVERAGES[optimizer]}
 
 
-def carried_sizes(architecture: Architecture, batch_size: int) -> Sizes:
-    """The names and sizes of the state that is carried from one batch to the next."""
-    cell = architecture.recurrent_cell
+def carried_name(layer: int, part: int) -> str:
+    """The name of one part of the state that is carried from one batch to the next."""
+    return f"{CARRIED}{layer}.{part}"
+
+
+def carried_sizes(state_sizes: Sequence[Sequence[int]], batch_size: int) -> Sizes:
+    """The names and sizes of the carried state, given the sizes of each layer's parts."""
     return {
-        f"{CARRIED}{layer}.{part}": (batch_size, size)
-        for layer, sizes in enumerate(architecture.layers())
-        for part, size in enumerate(cell.state_sizes(sizes).values())
+        carried_name(layer, part): (batch_size, size)
+        for layer, sizes in enumerate(state_sizes)
+        for part, size in enumerate(sizes)
     }
+
+
+def generator_name(purpose: str) -> str:
+    """The name of the state of the random generator that is used for this purpose, such as "dropout"."""
+    return purpose + _GENERATOR
+
+
+def is_generator(name: str) -> bool:
+    """Whether this is the name of a random generator's state."""
+    return name.endswith(_GENERATOR)
+
+
+def without_position(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A state's tensors without the position in the data and the state that is carried along with it."""
+    return {name: value for name, value in tensors.items() if not name.startswith((_POSITIONS, CARRIED))}
+
+
+def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with a prefix, by the rest of the name."""
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size: int) -> int:
@@ -53,7 +81,8 @@ def state_bytes(architecture: Architecture, optimizer: OptimizerName, batch_size
     total = 0
     for network in architecture.networks.values():
         weights = {name: weight.size for name, weight in network.weights().items()}
-        sizes = network_sizes(weights) | optimizer_sizes(weights, optimizer) | carried_sizes(network, batch_size)
+        sizes = network_sizes(weights) | optimizer_sizes(weights, optimizer)
+        sizes |= carried_sizes(network.state_sizes, batch_size)
         total += sum(map(math.prod, sizes.values()))
     return FLOAT32_BYTES * total
 

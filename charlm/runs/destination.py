@@ -3,17 +3,20 @@
 import os
 from pathlib import Path
 
+from charlm.corpus.parts import TEST, VALID
+from charlm.corpus.sources import TRAIN
 from charlm.errors import ResourceError, UsageError
 from charlm.network.architecture import BACKWARD
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, MANIFEST, PREVIOUS, RUNS
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RUNS
 from charlm.runs.lock import HOLDER, LOCK
 from charlm.runs.log import METRICS
-from charlm.system.files import TEMPORARY
+from charlm.system.files import MANIFEST, TEMPORARY
+from charlm.text.interface import MODEL_FILE, TOKENIZER_FILE
 
-TOKENIZER_FILES = {"tokenizer.json", "tokenizer.model"}
+TOKENIZER_FILES = {TOKENIZER_FILE, MODEL_FILE}
 WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL, BACKWARD + BEST, BACKWARD + INITIAL)}
 RUN_FILES = {CONFIG, MANIFEST, METRICS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
-CORPUS_FILES = {MANIFEST, "train.ids", "valid.ids", "test.ids", *TOKENIZER_FILES}
+CORPUS_FILES = {MANIFEST, TRAIN, VALID, TEST, *TOKENIZER_FILES}
 
 
 def new_run_path(name: str | None, corpus_name: str, force: bool) -> Path:
@@ -40,10 +43,10 @@ def _free_path(corpus_name: str) -> Path:
 
 
 def _refuse_parent_folders(path: Path, name: str) -> None:
-    """Raise UsageError for a folder that must hold more than one run, such as that of `--run ..`, which is a slip."""
+    """Raise UsageError for a folder that is not for one run, such as `--run ..`."""
     folder, runs, working = (Path(os.path.realpath(given)) for given in (path, RUNS, Path()))
     if folder in {runs, *runs.parents, working, *working.parents}:
-        what = f"--run {name!r} is no place for a run: it is {RUNS}/, the working directory, or above it"
+        what = f"--run {name!r} cannot be the folder of a run: it is {RUNS}/, the working directory, or above it"
         raise UsageError(what, str(folder), f"give a name, and the run will be {RUNS}/NAME")
 
 
@@ -53,7 +56,7 @@ def refuse_what_is_there(path: Path, force: bool) -> None:
     if not path.is_dir() or not any(os.path.lexists(path / name) for name in (CONFIG, MANIFEST)):
         raise UsageError(taken, str(path), "choose another name")
     if not force:
-        raise UsageError(taken, str(path), "--resume goes on with it, --force replaces it")
+        raise UsageError(taken, str(path), "--resume continues it, --force replaces it")
     if (foreign := _first_foreign(path)) is not None:
         what = "--force would delete more than a run"
         raise UsageError(what, str(foreign), "move it elsewhere, or choose another name")

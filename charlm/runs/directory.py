@@ -19,13 +19,13 @@ from typing import Any
 from charlm.errors import RunError
 from charlm.runs.log import METRICS, RunLog, reason
 from charlm.runs.weights import Weights, moment, packed, saved_at, unpacked
-from charlm.system.files import fingerprint, put_link, read_file, write_atomically
+from charlm.system.files import MANIFEST, fingerprint, put_link, read_file, write_atomically
 from charlm.system.folders import make_folder
 from charlm.system.json_files import MAX_JSON, parse_json, write_json
 
 RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 5, 1  # docs/run-directory.md describes each format
-CONFIG, MANIFEST, CORPUS = "config.json", "MANIFEST.json", "corpus"
+CONFIG, CORPUS = "config.json", "corpus"
 BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
 MAX_SEALED = 1 << 29  # bytes, of all files in the manifest together
 MAX_FILES = 64  # in the manifest
@@ -148,7 +148,10 @@ class RunDirectory:
         self._last_is_bad = False
 
     def damaged(self, name: str, why: str) -> RunError:
-        """A RunError about one of the run's files; `why` goes on after its name, as in "config.json is cut short"."""
+        """A RunError about one of the run's files.
+
+        `why` completes the sentence that begins with the file's name, as in "config.json is cut short".
+        """
         return RunError(f"damaged run: {name} {why}", str(self.path / name), "train again, or restore it from a copy")
 
     def _created(self) -> datetime | None:

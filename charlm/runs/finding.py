@@ -49,7 +49,7 @@ def about_copies(path: Path) -> Iterator[str]:
     run_id = unchecked_config(path).get("run_id")
     for other in sorted(list_runs()):
         if other != path and run_id and unchecked_config(other).get("run_id") == run_id:
-            yield f"{other} is a copy of the same run; {path} answers, --run names another"
+            yield f"{other} is a copy of the same run; using {path}; choose the other with --run"
 
 
 def _has_config(path: Path) -> bool:

@@ -80,7 +80,7 @@ class RunLog:
             sync_file(self.path)
 
     def damaged(self, why: str) -> RunError:
-        """A RunError about the log; `why` goes on after its name."""
+        """A RunError about the log; `why` completes the sentence that begins with the file's name."""
         what = f"damaged run: {self.path.name} {why}"
         return RunError(what, str(self.path), "train again, or restore it from a copy")
 

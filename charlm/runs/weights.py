@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from charlm.network.weights import MAX_HEADER_BYTES
 from charlm.system.files import open_file
 from charlm.system.json_files import parse_json
 from charlm.system.records import ShortText, read_record
 
-MAX_HEADER = 1 << 24  # bytes
 MAX_STEPS = 1 << 62
 
 
@@ -47,7 +47,9 @@ def packed(weights: Weights, run_id: str, at: datetime) -> bytes:
 
 
 def unpacked(data: bytes, run_id: str) -> Weights:
-    """The content of a weights file of this run. Raises ValueError; its text goes on after the file's name."""
+    """The content of a weights file of this run. Raises ValueError; its text completes a sentence that
+    begins with the file's name.
+    """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
@@ -70,7 +72,7 @@ def unpacked(data: bytes, run_id: str) -> Weights:
 
 def header_of(data: bytes) -> dict[str, Any]:
     """The JSON header of a safetensors file. Raises ValueError."""
-    if len(data) < 8 or _data_start(data) > min(len(data), MAX_HEADER):
+    if len(data) < 8 or _data_start(data) > min(len(data), MAX_HEADER_BYTES):
         raise ValueError("its header is too long")
     header = parse_json(data[8 : _data_start(data)])
     if not isinstance(header, dict):
@@ -95,7 +97,7 @@ def saved_at(path: Path) -> datetime | None:
     try:
         with open_file(path) as file:
             head = file.read(8)
-            head += file.read(min(MAX_HEADER, _data_start(head)) - 8)
+            head += file.read(min(MAX_HEADER_BYTES, _data_start(head)) - 8)
         return moment(header_of(head)["__metadata__"]["saved_at"])
     except (OSError, ValueError, LookupError, TypeError):
         return None

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from charlm.errors import UsageError
 from charlm.probability import log_softmax
 from charlm.sampling.strategies import Strategy, choose
+from charlm.text.interface import Decoder
 
 StoppedBy = Literal["length", "eos", "stop"]
 Alternatives = tuple[tuple[int, float], ...]
@@ -17,27 +18,19 @@ Alternatives = tuple[tuple[int, float], ...]
 
 
 class Steps(Protocol):
-    """A model that reads one token at a time of each of B sequences."""
+    """The part of a predictor (`scoring/predictor.py`) that sampling needs: one token at a time of B sequences."""
 
     def initial_state(self, batch_size: int = 1) -> Any:
-        """The state before the first token."""
+        """The state before the first token of `batch_size` sequences."""
 
     def step(self, ids: NDArray[Any], state: Any) -> tuple[NDArray[Any], Any]:
-        """Read a token of each sequence: ids (B,) -> the logits of the next one (B, V), and the new state."""
+        """Read one token of each sequence: ids (B,) -> logits (B, V) of the next one, and the new state."""
 
-    def select(self, state: Any, rows: list[int]) -> Any:
-        """The state of the sequences in these rows, in this order; a row can be taken several times."""
+    def select(self, state: Any, rows: Sequence[int]) -> Any:
+        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
 
     def join(self, states: Sequence[Any]) -> Any:
-        """The states of several batches as that of one batch."""
-
-
-class Decoding(Protocol):
-    """Turns ids into text as it becomes certain, like `text.interface.Decoder`."""
-
-    def feed(self, id: int) -> str: ...
-
-    def finish(self) -> str: ...
+        """The states of several batches joined into the state of one batch. It is needed to sample several texts."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +58,7 @@ class InProgress(Protocol):
         """The position in the end of a prompt that is still being read."""
 
     def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> "SampledToken | None":
-        """Take the next token. Returns None if it is no part of the sample."""
+        """Take the next token. Returns None if it is not part of the sample."""
 
 
 @dataclass(frozen=True)
@@ -126,7 +119,7 @@ class TextInProgress:
         self,
         number: int,
         rng: np.random.Generator,
-        decoder: Decoding,
+        decoder: Decoder,
         ending: Ending,
         eos_id: int,
         seen: Collection[int] = (),
@@ -193,7 +186,8 @@ def generate(
     of it. The id `forbidden` is never sampled.
     """
     texts = list(texts)
-    logits, state = np.concatenate([logits for logits, _ in primed]), network.join([state for _, state in primed])
+    logits, states = np.concatenate([logits for logits, _ in primed]), [state for _, state in primed]
+    state = states[0] if len(states) == 1 else network.join(states)
     while texts:
         draws = np.array([text.rng.random() for text in texts])
         chosen = choose(_allowed(logits, texts, forbidden), strategy, [text.seen for text in texts], draws)
@@ -204,10 +198,11 @@ def generate(
         tokens = [text.add(id, logprob, others) for text, id, logprob, others in found]
         yield {text.number: token for text, token in zip(texts, tokens, strict=True) if token is not None}
         rows = [row for row, text in enumerate(texts) if text.stopped_by is None]
+        if not rows:
+            return
         if len(rows) < len(texts):
             texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
-        if texts:
-            logits, state = network.step(chosen, state)
+        logits, state = network.step(chosen, state)
 
 
 def _allowed(logits: NDArray[Any], texts: Sequence[InProgress], forbidden: int | None) -> NDArray[np.float64]:

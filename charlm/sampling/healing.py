@@ -1,6 +1,6 @@
 """Token healing: new text continues the prompt as a text, so that the last word of the prompt can become longer.
 
-After `The ol` a model of words may go on to `The old`, although `old` and `ol` are different tokens. So the prompt is
+A model of words may continue `The ol` as `The old`, although `old` and `ol` are different tokens. So the prompt is
 read without its last token, and then only tokens that agree with the rest of the prompt can be sampled, until that has
 been read: those that begin with the rest, and those with which the rest begins. Each has the probability that the model
 gives it and all ways to read what is then left of the rest together. So tokens are sampled from exactly
@@ -84,7 +84,10 @@ def go_on(
 
 
 def unknown_after(tokenizer: Tokenizer, network: Steps, prompt: str) -> tuple[str, ...]:
-    """What a prompt contains that the vocabulary lacks, except a last word that can become a known one."""
+    """The symbols of a prompt that are not in the vocabulary.
+
+    A last word that could be completed to a known one does not count.
+    """
     start = start_after(tokenizer, network, prompt, allow_unk=False)
     read = tokenizer.tokens(prompt)[: len(start.ids) - 1]
     return tuple(token.unknown for token in read if token.unknown)

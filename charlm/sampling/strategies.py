@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import DivergedError, UsageError
-from charlm.probability import log_softmax
+from charlm.probability import NOT_FINITE, log_softmax
 
 Logits = NDArray[Any]
 
@@ -98,8 +98,7 @@ def choose(
     logits = np.asarray(logits, np.float64)
     top = logits.max(axis=1, keepdims=True)
     if not np.isfinite(top).all():
-        what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
-        raise DivergedError(what, to_do="train it longer or again, or sample fewer tokens")
+        raise DivergedError(NOT_FINITE, to_do="train it longer or again, or sample fewer tokens")
     if strategy.repetition_penalty != 1.0:
         ids_seen = (np.array(sorted(ids), np.int64) for ids in seen)
         logits = np.stack(list(map(penalise_repetition, logits, ids_seen, repeat(strategy.repetition_penalty))))

@@ -38,7 +38,7 @@ class ClozePredictor(Protocol):
 
 @dataclass(frozen=True)
 class PseudoScore:
-    """The sum of each token's log p given all the others. It is no probability: such sums don't add up to 1."""
+    """The sum of each token's log p given all the others. It is not a probability: such sums don't add up to 1."""
 
     text: str
     pseudo_logprob_nats: float

@@ -14,8 +14,6 @@ from numpy.typing import NDArray
 from charlm.text.encoded import Encoded, Ids, Token
 from charlm.text.interface import Tokenizer
 
-WHOLE = ("char", "byte")  # units whose tokens never reach from the context into the text
-
 
 @dataclass(frozen=True)
 class Joined:
@@ -43,16 +41,16 @@ def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: b
     token yet: it belongs to the next word. With `one_by_one` the tokens are determined even if the ids suffice.
     """
     has_space = is_space_missing(tokenizer, context, text)
-    start, end = context + " " * has_space, "\n" * eos
+    start, end = context + (" " if has_space else ""), "\n" if eos else ""
     own = tokenizer.encode_detailed(text + end)  # for the text's own characters and bytes
-    is_apart = not start or (tokenizer.unit in WHOLE and tokenizer.lossless)
-    if is_apart and not one_by_one and (eos or tokenizer.unit != "word"):
+    is_apart = not start or (tokenizer.can_be_cut_anywhere and tokenizer.lossless)
+    if is_apart and not one_by_one and (eos or len(tokenizer.encode_open(text)) == len(own.ids)):
         return Joined(tokenizer.encode(start), own, [], has_space)
     whole = start + text + end
     tokens = tokenizer.tokens(whole)
-    if tokenizer.unit == "word" and not eos:
+    if not eos:
         tokens = tokens[: len(tokenizer.encode_open(whole))]
-    first = sum(token.end <= len(start) for token in tokens) if start else 0
+    first = len([token for token in tokens if token.end <= len(start)]) if start else 0
     ids = np.array([token.id for token in tokens], np.uint32)
     unknown = tuple(token.unknown for token in tokens[first:] if token.unknown is not None)
     return Joined(ids[:first], replace(own, ids=ids[first:], unknown=unknown), tokens[first:], has_space)
@@ -60,6 +58,6 @@ def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: b
 
 def is_space_missing(tokenizer: Tokenizer, context: str, text: str) -> bool:
     """Whether a space must be inserted between context and text to keep two words apart."""
-    if tokenizer.unit in WHOLE or not context or not text:
+    if tokenizer.can_be_cut_anywhere or not context or not text:
         return False
     return not (context[-1].isspace() or text[0].isspace())

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import DivergedError, RunError, UsageError
-from charlm.probability import log_softmax
+from charlm.probability import NOT_FINITE, log_softmax
 from charlm.sampling.backward import write_before
 from charlm.sampling.generate import Ending, Sample, SampledToken, collect, likeliest, prime, stop_texts
 from charlm.sampling.healing import Start, go_on, start_after, unknown_after
@@ -30,7 +30,7 @@ from charlm.scoring.scores import Score, TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.settings import CorpusSettings, Direction
 from charlm.text.interface import check_is_text
-from charlm.text.octets import to_text
+from charlm.text.surrogates import to_text
 from charlm.text.tokenizer import Tokenizer
 
 LINES_AT_ONCE = 4096
@@ -38,7 +38,7 @@ TEXTS_AT_ONCE = 16  # sampled side by side in a thread: more of them would come 
 
 
 class LanguageModel:
-    """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor will do as well.
+    """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor also works.
 
     `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
     are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads. With the
@@ -80,8 +80,12 @@ class LanguageModel:
         probability is there, too, and the `alternatives` likeliest tokens in its place.
 
         A backward model takes no context. Each of its tokens is conditioned on those that follow it, and `<eos>`, which
-        then stands for the start of the text and is the first of the tokens, on the whole text.
+        then stands for the start of the text and is the first of the tokens, on the whole text. Raises UsageError for
+        a number of `alternatives` below 0, or without `per_token`.
         """
+        _check_count("alternatives", alternatives)
+        if alternatives and not per_token:
+            raise UsageError("alternatives are those of each token", to_do="give per_token=True, too")
         joined = self._joined(context, text, eos, per_token)
         order = self.reading_order(len(joined.whole), eos)
         if per_token:
@@ -139,8 +143,9 @@ class LanguageModel:
     def next_tokens(self, context: str | bytes = "", count: int = 10) -> list[TokenScore]:
         """The likeliest tokens after a context, the likeliest first; a space at its end belongs to the next one.
 
-        Raises UsageError for a backward model.
+        Raises UsageError for a backward model, and for a `count` below 0.
         """
+        _check_count("count", count)
         self._refuse_backward("the next tokens", "ask a forward model")
         before = self.tokenizer.encode_open(self._read(context))
         logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
@@ -171,8 +176,8 @@ class LanguageModel:
 
         Of several stop texts the first that comes ends it. A backward model takes a `suffix` in place of a prompt, and
         writes the text before it, up to the start of a line with `until_eos`, or from the end of a stop text on.
-        The prompt stays as it is, and its last token may go on: `The ol` may become `The old`. A byte model's text has
-        what is no UTF-8 in lone surrogates, as `Score` has it.
+        The prompt stays as it is, and its last token may become longer: `The ol` may become `The old`. In the text of a
+        byte model, bytes that are not valid UTF-8 are lone surrogates, as in `Score`.
         """
         strategy = Strategy(
             temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, repetition_penalty=repetition_penalty
@@ -207,6 +212,7 @@ class LanguageModel:
         `given` is the prompt, or for a backward model the suffix; its tokens come when all of them are written. Each
         token has the `alternatives` likeliest ids in its place.
         """
+        _check_count("alternatives", alternatives)
         rngs, ending = [np.random.default_rng([_randomness(seed), number])], self.as_read(ending)
         if self.direction == "backward":
             (sample,) = self._write_before([self._as_text(given)], strategy, ending, rngs, allow_unk, alternatives)
@@ -229,8 +235,11 @@ class LanguageModel:
     ) -> Iterator[Sample]:
         """For each prompt samples 0 to count - 1, in this order, the same as one by one but many side by side.
 
-        For a backward model these are suffixes. Up to TEXTS_AT_ONCE are sampled together in each thread.
+        For a backward model these are suffixes. Up to TEXTS_AT_ONCE are sampled together in each thread. Raises
+        UsageError for a number of samples or alternatives below 0.
         """
+        _check_count("count", count)
+        _check_count("alternatives", alternatives)
         texts = [given] if isinstance(given, (str, bytes)) else given
         wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
@@ -288,28 +297,31 @@ class LanguageModel:
         return order
 
     def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
-        """What a text has that the vocabulary lacks."""
+        """The symbols of a text that are not in the vocabulary."""
         return self.tokenizer.encode_detailed(self._read(text)).unknown
 
     def unknown_in_prompt(self, prompt: str | bytes) -> tuple[str, ...]:
-        """What a prompt has that the vocabulary lacks; its last token may go on as a known one."""
+        """The symbols of a prompt that are not in the vocabulary.
+
+        A last word that could be completed to a known one does not count.
+        """
         unknown = self.unknown_in(prompt)
         if not unknown or self.direction == "backward":
             return unknown
         return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
 
     def _as_text(self, text: str | bytes) -> str:
-        """Bytes as text, those that are none in lone surrogates. Raises TextError for units that cannot have those."""
+        """Decode bytes; invalid UTF-8 becomes lone surrogates. Raises TextError for units that cannot have those."""
         if isinstance(text, str):
             return text
-        if self.tokenizer.unit != "byte":
+        if not self.tokenizer.takes_any_bytes:
             check_is_text(text)
         return to_text(text)
 
     def _read(self, text: str | bytes) -> str:
         """A text as it is tokenized."""
         text = self._as_text(text)
-        return text if self.tokenizer.unit == "byte" else self.reading.prepared(text)
+        return text if self.tokenizer.takes_any_bytes else self.reading.prepared(text)
 
     def as_read(self, ending: Ending) -> Ending:
         """An ending whose stop texts are in the form of the run's text, as prompts are."""
@@ -352,11 +364,15 @@ class LanguageModel:
     def _tally(self, sums: Sums, counts: Tally, spelled: int) -> Tally:
         """The counts with their nats; `spelled` bytes of unknown symbols are spelled."""
         if not math.isfinite(sums.logprob_nats):
-            what = "the model's predictions are not finite: its training diverged, or its state grows without bound"
-            raise DivergedError(what, str(self.path), "train it longer or again, or score a shorter text")
+            raise DivergedError(NOT_FINITE, str(self.path), "train it longer or again, or score a shorter text")
         spelling = spelling_nats(spelled)
         unknown_nats = sums.unknown_nats(counts.unknown) + spelling
         return dataclasses.replace(counts, total_nats=-sums.logprob_nats + spelling, unknown_nats=unknown_nats)
+
+
+def _check_count(name: str, count: int) -> None:
+    if count < 0:
+        raise UsageError(f"{name} {count} is out of range", to_do="give a number of 0 or more")
 
 
 def _randomness(seed: int | None) -> int:

@@ -193,7 +193,7 @@ def _nothing_saved(run: RunDirectory, config: RunConfig) -> RunError:
     """The error for a run without best weights: not trained yet, or damaged."""
     if was_trained(run, config):
         return run.damaged(f"{BEST}.safetensors", "is missing")
-    to_do = f"wait for it, or go on with it: charlm train --resume --run {run.path}"
+    to_do = f"wait for it, or continue it: charlm train --resume --run {run.path}"
     return RunError("this run has not saved anything yet", str(run.path), to_do)
 
 

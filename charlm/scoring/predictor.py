@@ -11,11 +11,13 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.sampling.generate import Steps
+
 Ids = NDArray[Any]
 
 
-class Predictor(Protocol):
-    """Gives the probability of each next token, for B sequences side by side."""
+class Predictor(Steps, Protocol):
+    """Gives the probability of each next token, for B sequences side by side. `Steps` has the other half of it."""
 
     @property
     def vocab_size(self) -> int: ...
@@ -27,27 +29,15 @@ class Predictor(Protocol):
         It may not if the state depends on the whole text, as in a model that learns while it reads.
         """
 
-    def initial_state(self, batch_size: int = 1) -> Any:
-        """The state before the first token of `batch_size` sequences."""
-
-    def step(self, ids: Ids, state: Any) -> tuple[NDArray[Any], Any]:
-        """Read one token of each sequence: ids (B,) -> logits (B, V) of the next one, and the new state."""
-
     def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
         Targets below 0 are padding; the results for them are meaningless.
         """
 
-    def select(self, state: Any, rows: Sequence[int]) -> Any:
-        """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
-
-    def join(self, states: Sequence[Any]) -> Any:
-        """The states of several batches joined into the state of one batch."""
-
 
 class DeferredPredictor:
-    """A predictor that is built when it is first used. A copy of it, also in another process, is built anew."""
+    """A predictor that is built when it is first used. A copy, also in another process, is built again."""
 
     def __init__(self, vocab_size: int, build: Callable[[], Predictor]) -> None:
         self.vocab_size, self._build = vocab_size, build

@@ -1,9 +1,11 @@
 """How a run's text was read, so that texts and prompts for its model are read in the same way."""
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from charlm.corpus.forms import in_form, knows_carriage_return
+from charlm.corpus.forms import in_form, knows_carriage_return, taken_over
 from charlm.corpus.sources import TRAIN, is_prepared
 from charlm.corpus.store import IdsFile
 from charlm.runs.config import read_config
@@ -48,3 +50,8 @@ def reading_with_tokenizer(path: Path) -> CorpusSettings:
         header = IdsFile.open(path / TRAIN).header
         return CorpusSettings(line_ends=header.line_ends, normal_form=header.normal_form)
     return CorpusSettings()
+
+
+def with_reading_of(path: Path, settings: CorpusSettings, given: Mapping[str, Any]) -> CorpusSettings:
+    """The settings, and where one was not given, how the text of the tokenizer at `path` was read."""
+    return taken_over(settings, reading_with_tokenizer(path), given)

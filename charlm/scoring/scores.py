@@ -7,9 +7,7 @@ from typing import Self
 from charlm.scoring.metrics import Tally
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.text.encoded import Token
-from charlm.text.interface import Tokenizer
-
-EMPTY_WORD = "␣"  # shown for the empty word between two spaces
+from charlm.text.interface import EMPTY_SYMBOL, Tokenizer
 
 
 @dataclass(frozen=True)
@@ -43,7 +41,7 @@ class TokenScore:
         if token.unknown is None:
             return self
         nats = spelling_nats(spelled_bytes(token.unknown))
-        return dataclasses.replace(self, unknown=token.unknown or EMPTY_WORD, spelling_nats=nats)
+        return dataclasses.replace(self, unknown=token.unknown or EMPTY_SYMBOL, spelling_nats=nats)
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,7 @@ from charlm.errors import ResourceError
 
 BUFFER_SIZE = 1 << 20  # bytes gathered before they are written
 UNFINISHED = ".charlm"  # ends the names of temporary files, so that nobody's own file is taken for one
+MANIFEST = "MANIFEST.json"  # in a folder: its files, each with its `fingerprint`
 TEMPORARY = re.compile(r"\..+\.[a-z0-9_]{8}" + re.escape(UNFINISHED))  # .best.safetensors.k2x9_a0b.charlm
 # A path whose last component is a link is refused, and a pipe is opened without waiting for its writer.
 SAFE_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC

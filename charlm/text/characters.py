@@ -42,6 +42,9 @@ class CharacterTokenizer(Tokenizer):
     unit = "char"
     eos_id = EOS_ID
     unk_id = UNK_ID
+    characters_per_token = 1.0
+    can_be_cut_anywhere = True
+    can_grow = True
 
     def __init__(self, vocabulary: Vocabulary, lowercase: bool = False) -> None:
         """Raises ValueError if a symbol is not one character."""

@@ -1,4 +1,4 @@
-"""A text as ids, with what its numbers are divided by."""
+"""A text as ids, with its lengths in characters and bytes, by which its log-probability is divided."""
 
 from dataclasses import dataclass
 from typing import Any, Self

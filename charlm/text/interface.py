@@ -3,9 +3,8 @@
 import bisect
 import hashlib
 import json
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
@@ -23,7 +22,10 @@ TOKENIZER_FILE = "tokenizer.json"
 MODEL_FILE = "tokenizer.model"
 FORMAT_VERSION = 1
 MAX_TOKENIZER = 1 << 28  # bytes of tokenizer.json
-SURROGATE = re.compile("[\ud800-\udfff]")
+EMPTY_SYMBOL = "␣"  # how the empty symbol, which stands between two spaces, is shown
+
+Joins = tuple[bool, bool]
+"""Whether a token joins the one before it and the one after it; otherwise a space is between them."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,22 @@ class Tokenizer(ABC):
     """Whether `decode(encode(text)) == text` for every text whose symbols are known."""
     needs_lines: bool
     """Whether the pieces in which a long text is encoded must end at line ends, or at a `place_to_cut` in a line."""
+    characters_per_token: float
+    """About how many characters a token has; default sizes follow from it. A property of the unit."""
+    can_be_cut_anywhere: bool = False
+    """Whether every character is a token or several, so that a text can be cut anywhere. A property of the unit."""
+    can_grow: bool = False
+    """Whether `grown` can add symbols. A property of the unit."""
+    takes_any_bytes: bool = False
+    """Whether it reads any bytes, which then stay as they are, and not text only. A property of the unit."""
+    can_spell_anything: bool = False
+    """Whether some sequence of tokens writes any given text."""
+
+    def written(self) -> Iterator[tuple[str, Joins]]:
+        """What each token writes, except `<eos>` and `<unk>`, and how it joins others."""
+        return (
+            (self.symbol(id), (True, True)) for id in range(self.vocab_size) if id not in (self.eos_id, self.unk_id)
+        )
 
     @property
     def place_to_cut(self) -> Place:
@@ -158,11 +176,6 @@ class SymbolDecoder(Decoder):
 
     def feed(self, id: int) -> str:
         return self._texts[id]
-
-
-def text_from_argument(text: str) -> str:
-    """Text from the command line, where bytes that are not UTF-8 (lone surrogates) become U+FFFD."""
-    return SURROGATE.sub("\ufffd", text)
 
 
 def check_is_text(data: bytes) -> None:

@@ -49,7 +49,7 @@ def fitting_form(tokenizer: Tokenizer, text: str, encoded: Encoded | None = None
 
     `encoded` is the text as ids, if it has been encoded already.
     """
-    if text.isascii() or tokenizer.unit == "byte":
+    if text.isascii() or tokenizer.takes_any_bytes:
         return None
     own = encoded or tokenizer.encode_detailed(text)
     for form in FORMS:

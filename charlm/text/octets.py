@@ -1,11 +1,9 @@
 """Byte tokenizer: each byte of UTF-8, or of any other file, is a token. Its id is its value; no byte is unknown.
 
-Bytes that are not UTF-8 appear in a `str` as lone surrogates, U+DC80 to U+DCFF, as Python writes them in arguments and
-file names (PEP 383). So all bytes can become text and the same bytes again.
+Bytes that are not UTF-8 appear in a `str` as lone surrogates, see `surrogates.py`.
 """
 
 import codecs
-import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Self, final
@@ -16,9 +14,9 @@ from numpy.typing import NDArray
 from charlm.settings import TextSettings
 from charlm.text.encoded import Encoded, Token
 from charlm.text.interface import EOS, TOKENIZER_FILE, Decoder, Tokenizer, to_json
+from charlm.text.surrogates import to_bytes
 
 NUM_BYTES = 256
-OTHER_SURROGATES = re.compile("[\ud800-\udc7f\udd00-\udfff]")  # those that stand for no byte
 CONTINUATION = -65  # as a signed number, the largest byte of UTF-8 that continues a character
 
 
@@ -30,6 +28,10 @@ class ByteTokenizer(Tokenizer):
     unk_id = None
     lossless = True
     needs_lines = False
+    characters_per_token = 1.0
+    can_be_cut_anywhere = True
+    takes_any_bytes = True
+    can_spell_anything = True
 
     @classmethod
     def build(cls, settings: TextSettings, chunks: Iterable[str], notes: list[str]) -> Self:
@@ -77,16 +79,6 @@ class ByteDecoder(Decoder):
 
     def finish(self) -> str:
         return self._decoder.decode(b"", final=True)
-
-
-def to_bytes(text: str) -> bytes:
-    """The bytes of a text made by `to_text`. Surrogates that stand for no byte become U+FFFD."""
-    return OTHER_SURROGATES.sub("\ufffd", text).encode("utf-8", "surrogateescape")
-
-
-def to_text(data: bytes) -> str:
-    """Any bytes as text, from which `to_bytes` makes the same bytes again."""
-    return data.decode("utf-8", "surrogateescape")
 
 
 def count_characters(data: bytes) -> int:

@@ -7,14 +7,9 @@ last one.
 from collections import defaultdict
 from collections.abc import Iterator
 
-from charlm.text.interface import UNK, Tokenizer
-from charlm.text.joining import unjoin
-from charlm.text.octets import NUM_BYTES, ByteTokenizer
-from charlm.text.subwords import SubwordTokenizer
-from charlm.text.words import WordTokenizer
+from charlm.text.interface import UNK, Joins, Tokenizer
 
 SEPARATOR = "\ud800"  # between the texts of tokens: no token contains it
-Joins = tuple[bool, bool]  # whether a token joins the one before it and the one after it; otherwise a space is between
 Place = tuple[int, bool]  # how much of a text has been written, and whether the last token joins the next one
 
 
@@ -25,34 +20,9 @@ def can_write(tokenizer: Tokenizer, text: str, *, line_ends: bool = True, unknow
     """
     if "\n" in text and not line_ends:
         return False
-    if _has_every_byte(tokenizer):
+    if tokenizer.can_spell_anything:
         return True
     return SEPARATOR not in text and _WritableTexts(tokenizer, line_ends, unknown).contain(text)
-
-
-def _has_every_byte(tokenizer: Tokenizer) -> bool:
-    """Whether there is a token for each byte, so that any text can be spelled."""
-    if isinstance(tokenizer, SubwordTokenizer):
-        return len({text for text in tokenizer.texts if isinstance(text, bytes)}) == NUM_BYTES
-    return isinstance(tokenizer, ByteTokenizer)
-
-
-def _texts(tokenizer: Tokenizer) -> Iterator[tuple[str, Joins]]:
-    """The text of each token except `<eos>` and `<unk>`, and how it joins others."""
-    if isinstance(tokenizer, WordTokenizer):
-        has_joiners = tokenizer.splitting.split == "unicode"
-        for symbol in tokenizer.vocabulary.ids:
-            text, joins_previous, joins_next = unjoin(symbol) if has_joiners else (symbol, False, False)
-            yield text, (joins_previous, joins_next)
-        return
-    for id in range(tokenizer.vocab_size):
-        if id in (tokenizer.eos_id, tokenizer.unk_id):
-            continue
-        written = tokenizer.texts[id] if isinstance(tokenizer, SubwordTokenizer) else tokenizer.symbol(id)
-        if isinstance(written, str):
-            yield written, (True, True)
-            if isinstance(tokenizer, SubwordTokenizer) and tokenizer.adds_space:  # no space at the start of a line
-                yield written.removeprefix(" "), (True, True)
 
 
 class _WritableTexts:
@@ -60,7 +30,7 @@ class _WritableTexts:
 
     def __init__(self, tokenizer: Tokenizer, line_ends: bool, unknown: bool) -> None:
         self._texts: dict[Joins, set[str]] = defaultdict(set)
-        for text, joins in _texts(tokenizer):
+        for text, joins in tokenizer.written():
             self._texts[joins].add(text)
         if line_ends:
             self._texts[True, True].add("\n")

@@ -22,11 +22,13 @@ from charlm.text.interface import (
     TOKENIZER_FILE,
     UNK,
     Decoder,
+    Joins,
     Tokenizer,
     ends_before_lowercasing,
     to_json,
 )
 from charlm.text.long_lines import Place, at_a_space, nowhere
+from charlm.text.octets import NUM_BYTES
 from charlm.text.subword_checking import check_model
 from charlm.text.subword_places import piece_ends
 from charlm.text.subword_training import train_model
@@ -75,6 +77,7 @@ class SubwordTokenizer(Tokenizer):
 
     unit = "subword"
     needs_lines = True
+    characters_per_token = 10 / 3
 
     def __init__(self, model: bytes, lowercase: bool = False) -> None:
         """Raises ValueError if `model` is not the content of a working sentencepiece model."""
@@ -232,6 +235,18 @@ class SubwordTokenizer(Tokenizer):
         """What each id stands for: a text, a single byte of one, or nothing for the model's control symbols."""
         texts = [self._text(id) for id in range(len(self._symbols))]
         return [*texts, "\n"][: self.vocab_size]
+
+    @property
+    def can_spell_anything(self) -> bool:  # type: ignore[override]
+        """Whether the model has a token for each byte."""
+        return len({text for text in self.texts if isinstance(text, bytes)}) == NUM_BYTES
+
+    def written(self) -> Iterator[tuple[str, Joins]]:
+        for id, text in enumerate(self.texts):
+            if id not in (self.eos_id, self.unk_id) and isinstance(text, str):
+                yield text, (True, True)
+                if self.adds_space:  # no space at the start of a line
+                    yield text.removeprefix(" "), (True, True)
 
     def _text(self, id: int) -> str | bytes:
         if id == self.unk_id:

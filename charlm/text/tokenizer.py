@@ -1,6 +1,7 @@
 """The tokenizers by unit: learned from a text, or read from files."""
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ from charlm.system.json_files import parse_json
 from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.encoded import Encoded
-from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer, text_from_argument
+from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer
 from charlm.text.octets import ByteTokenizer
 from charlm.text.subword_training import MIN_VOCAB_SIZE
 from charlm.text.subwords import MAX_MODEL, SubwordTokenizer
+from charlm.text.surrogates import text_from_argument
 from charlm.text.words import WordTokenizer
 
 __all__ = [
@@ -65,6 +67,14 @@ def build_tokenizer(settings: TextSettings, chunks: Iterable[str], notes: list[s
     """
     check_text_settings(settings)
     return TOKENIZERS[settings.unit].build(settings, chunks, [] if notes is None else notes)
+
+
+def refuse_with_tokenizer(given: Mapping[str, Any], option: str) -> None:
+    """Raise UsageError for a given text setting, which a tokenizer from `option` already has."""
+    for setting in dataclasses.fields(TextSettings):
+        if given.get(setting.name) is not None:
+            name = flag(setting.name)
+            raise UsageError(f"{name} and {option} contradict each other", to_do=f"leave {name} out")
 
 
 def load_tokenizer(folder_or_file: Path) -> Tokenizer:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from charlm.text.interface import EOS, SURROGATE, UNK
+from charlm.text.interface import EOS, UNK
+from charlm.text.surrogates import SURROGATE
 
 EOS_ID = 0
 UNK_ID = 1
@@ -46,7 +47,7 @@ class Vocabulary:
             raise ValueError("there are too many symbols, or too long ones")
         joined = "".join(symbols)
         if "\n" in joined or SURROGATE.search(joined):
-            raise ValueError("a symbol contains a line end, or a lone surrogate, which is no character")
+            raise ValueError("a symbol contains a line end or a lone surrogate")
         if tuple(symbols[:2]) != SPECIALS or len(set(symbols)) != len(symbols):
             raise ValueError("the symbols do not begin with <eos> and <unk>, or one of them occurs twice")
         return cls(tuple(symbols))

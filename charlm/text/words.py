@@ -1,7 +1,7 @@
 """Word tokenizer: text is split by Unicode with nothing lost, or at white space if it is tokenized already."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -14,7 +14,16 @@ import numpy as np
 from charlm.settings import Punctuation, Split, TextSettings
 from charlm.system.records import read_record
 from charlm.text.encoded import Counted, Encoded, Ids, OpenEnd, Token
-from charlm.text.interface import TOKENIZER_FILE, UNK, Decoder, Tokenizer, ends_before_lowercasing, to_json
+from charlm.text.interface import (
+    EMPTY_SYMBOL,
+    TOKENIZER_FILE,
+    UNK,
+    Decoder,
+    Joins,
+    Tokenizer,
+    ends_before_lowercasing,
+    to_json,
+)
 from charlm.text.joining import JOINER, unjoin
 from charlm.text.locating import LINE_END, located, num_open
 from charlm.text.numbering import Numbering
@@ -27,7 +36,6 @@ MAX_TYPE_LENGTH = 200  # characters; a longer word does not become a type
 MAX_REMEMBERED = 500_000  # pieces of text whose ids are remembered
 MAX_SHORT = 1000  # characters of a text that is encoded faster without tables
 MIN_SIZE = 3  # symbols: `<eos>`, `<unk>` and a word
-EMPTY_SYMBOL = "␣"  # how the empty symbol, which stands between two spaces, is shown
 SPACES_OF_JOINERS = {  # by whether a symbol joins the one before it and the one after it
     (False, False): "",
     (True, False): "no space before",
@@ -57,6 +65,8 @@ class WordTokenizer(Tokenizer):
     eos_id = EOS_ID
     unk_id = UNK_ID
     needs_lines = True
+    characters_per_token = 5.0
+    can_grow = True
 
     def __init__(self, vocabulary: Vocabulary, splitting: Splitting | None = None) -> None:
         self.vocabulary = vocabulary
@@ -219,6 +229,12 @@ class WordTokenizer(Tokenizer):
         """A type's text, and whether it joins the symbol before it and the symbol after it."""
         symbol = self.vocabulary.symbols[id]
         return unjoin(symbol) if self.splitting.keeps_text and JOINER in symbol else (symbol, False, False)
+
+    def written(self) -> Iterator[tuple[str, Joins]]:
+        has_joiners = self.splitting.split == "unicode"
+        for symbol in self.vocabulary.ids:
+            text, joins_previous, joins_next = unjoin(symbol) if has_joiners else (symbol, False, False)
+            yield text, (joins_previous, joins_next)
 
     def plain(self, id: int) -> tuple[str, str]:
         text, joins_previous, joins_next = self._unjoin(id)

@@ -7,7 +7,7 @@ from pydantic import Strict
 
 FIRST_DECISION = 0.05  # share of the time after which the number of steps is decided
 CORRECTION = 0.4  # share of the time or the steps, whichever comes first, after which that number is corrected, once
-MAX_OVERRUN, MAX_OVERRUN_SECONDS = 0.025, 2.5  # share and seconds beyond the time, the larger one
+MAX_OVER, MAX_OVER_SECONDS = 0.05, 5.0  # share of the time and seconds; a command may exceed it by the larger one
 SLOW_START_STEPS = 3  # steps that are not timed: memory is allocated and kernels are chosen in them
 MIN_PACE_STEPS = 10  # steps that the speed is measured on
 
@@ -42,7 +42,7 @@ class StepBudget:
         self.ceiling = None if self.ceiling is None else step + self.ceiling
 
     def step_back(self, step: int, seconds: float) -> None:
-        """Note that training went back to `step`: the speed is measured anew, the plan stays."""
+        """Note that training went back to `step`: the speed is measured again, the plan stays."""
         self.marks = [(step, seconds)]
 
     @property
@@ -78,7 +78,7 @@ class StepBudget:
         """Whether training must end before its planned steps are done, because the machine has become slower."""
         if self.seconds is None:
             return False
-        default = self.seconds + max(MAX_OVERRUN * self.seconds, MAX_OVERRUN_SECONDS)
+        default = self.seconds + half_over(self.seconds)
         return seconds - self.since[1] > (self.max_seconds or default)
 
     def is_at_ceiling(self, step: int) -> bool:
@@ -91,3 +91,13 @@ class StepBudget:
             return share_of_time >= FIRST_DECISION
         share_of_steps = steps / max(1, self.max_steps - self.since[0])
         return max(share_of_time, share_of_steps) >= CORRECTION
+
+
+def max_over(seconds: float) -> float:
+    """By how many seconds a command with a time of `seconds` may exceed it."""
+    return max(MAX_OVER * seconds, MAX_OVER_SECONDS)
+
+
+def half_over(seconds: float) -> float:
+    """Half of that: training may take one half, measuring the other."""
+    return max_over(seconds) / 2

@@ -8,6 +8,7 @@ from charlm.cells.cell import Sizes
 from charlm.network.architecture import KINDS, Architecture, cell_sizes
 from charlm.settings import ModelSettings, TrainingSettings, Unit, seconds
 from charlm.system.machine import Machine
+from charlm.text.tokenizer import TOKENIZERS
 
 DEFAULT_TIME = "5m"
 MAX_PASSES = 80  # over the text, even if --time allows more
@@ -125,4 +126,4 @@ def decide_training(
 
 def is_character(unit: Unit) -> bool:
     """Whether tokens of this unit are about as small as characters."""
-    return unit in ("char", "byte")
+    return TOKENIZERS[unit].characters_per_token < 2

@@ -74,8 +74,11 @@ def score_pieces(
     """Score a share of a continuous text: ids and log p in nats of each of SEGMENTS pieces spread evenly over it.
 
     Each piece starts with a state that was warmed up on the tokens before it. Warming up counts towards the share, and
-    takes at most half of it.
+    takes at most half of it. If the predictor cannot run in segments, the share is the beginning of the text.
     """
+    if not predictor.can_run_in_segments:
+        yield from score_stream(predictor, [ids[: max(1, int(share * len(ids)))]], eos_id)
+        return
     size = max(2, int(share * len(ids)) // SEGMENTS)
     warm = min(WARM_UP, size // 2)
     size = min(size - warm, ceil(len(ids) / SEGMENTS))

@@ -14,22 +14,22 @@ from torch import Tensor
 
 from charlm.cells.cell import NetworkState
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.corpus.windows import RareTypes, SentenceWindows, StreamWindows, Window, Windows
+from charlm.corpus.windows import LAYOUT, RareTypes, SentenceWindows, StreamWindows, Window, Windows
 from charlm.errors import DivergedError
 from charlm.model.network import TorchNetwork
 from charlm.model.predictor import TorchPredictor
 from charlm.network.architecture import Architecture
+from charlm.network.snapshot import POSITION, without_position
 from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import Trained, for_sentences
 from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
-from charlm.training.objective import Batch, Generators
+from charlm.training.objective import Batch, DataOrder, Generators
 
-SAMPLE_TOKENS = {"char": 160, "byte": 160, "word": 32, "subword": 48}
+SAMPLE_CHARACTERS = 160
 SAMPLE_TEMPERATURE = 0.8
-POSITION = "windows.pass_and_step"
 
 
 class LanguageModelObjective:
@@ -52,8 +52,7 @@ class LanguageModelObjective:
         self._valid_ids = corpus.valid.ids[1:] if corpus.valid else None
         self.check_tokens = CHECK_TOKENS
         self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
-        state_sizes = architecture.recurrent_cell.state_sizes
-        self.state_sizes = tuple(tuple(state_sizes(sizes).values()) for sizes in architecture.layers())
+        self.state_sizes = architecture.state_sizes
 
     @property
     def predictor(self) -> TorchPredictor:
@@ -73,8 +72,9 @@ class LanguageModelObjective:
 
     def next_batch(self) -> Batch:
         window = self._windows.next()
-        others = (window.beside,) if window.beside else ()
-        return Batch(window, others, window.num_tokens, window.num_seen)
+        others, size_of_one = (window.beside,) if window.beside else (), f"{self._settings.bptt} tokens a sequence"
+        to_do = "give a smaller model or a smaller --bptt"
+        return Batch(window, others, window.num_tokens, window.num_seen, size_of_one, to_do)
 
     def loss(
         self, examples: Window, state: NetworkState | None, generators: Generators
@@ -116,7 +116,7 @@ class LanguageModelObjective:
         tokenizer, architecture = self.corpus.tokenizer, self.network.architecture
         predictor = for_sentences(Trained(architecture, self.network.arrays()))
         lm = LanguageModel(tokenizer, predictor, direction=architecture.direction)
-        ending = Ending(length=SAMPLE_TOKENS[tokenizer.unit])
+        ending = Ending(length=round(SAMPLE_CHARACTERS / tokenizer.characters_per_token))
         tokens = lm.sample_tokens("", Strategy(temperature=SAMPLE_TEMPERATURE), ending, seed=self._settings.seed)
         texts: list[str] = []
         with suppress(DivergedError):
@@ -142,8 +142,15 @@ def at_start_of_pass(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
     This is for states whose text was cut into other windows. Raises KeyError for a state without a position.
     """
-    kept = {name: value for name, value in tensors.items() if not name.startswith(("windows.", "state."))}
-    return {**kept, POSITION: torch.stack([tensors[POSITION][0], torch.tensor(0)])}
+    return {**without_position(tensors), POSITION: torch.stack([tensors[POSITION][0], torch.tensor(0)])}
+
+
+ORDER = DataOrder(LAYOUT, at_start_of_pass)
+
+
+def windows_fit(settings: TrainingSettings, num_tokens: int) -> bool:
+    """Whether a text of so many tokens is at least as large as one window of these settings."""
+    return (settings.batch_size or 1) * (settings.bptt or 1) <= max(num_tokens, 1)
 
 
 def _reset_state(state: NetworkState, initial: NetworkState, reset: Tensor) -> NetworkState:

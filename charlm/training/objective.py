@@ -3,7 +3,7 @@
 Shapes: B batch; every part of a carried state is (B, its size).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Self
 
@@ -31,13 +31,25 @@ class Batch:
 
     `examples` continue from the state carried over from the previous batch; `others` start from an initial state and
     leave no state behind. `num_targets` is the number of targets in the loss. `num_seen` counts only those that no
-    other batch of the same pass has.
+    other batch of the same pass has. `size_of_one` and `to_do` are for the error when not even one sequence fits into
+    memory: how large it is, and what to do.
     """
 
     examples: Examples
     others: tuple[Examples, ...]
     num_targets: int
     num_seen: int
+    size_of_one: str = ""
+    to_do: str = "give a smaller model"
+
+
+@dataclass(frozen=True)
+class DataOrder:
+    """The rule by which an objective goes through its training data. A saved position is valid under its rule only."""
+
+    version: int
+    restarted: Callable[[Mapping[str, Tensor]], dict[str, Tensor]]
+    """The tensors of a state that was saved under another version, moved to the start of its pass."""
 
 
 class Objective(Protocol):

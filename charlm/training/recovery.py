@@ -15,7 +15,7 @@ def diverged(step: int, learning_rate: float, rollbacks: int) -> DivergedError:
     tried = f", after {rollbacks} times back with half the learning rate" if rollbacks else ""
     return DivergedError(
         f"training diverged: the loss, a gradient or a weight is not finite{tried}",
-        f"step {step:,}; what was saved before is whole",
+        f"step {step:,}; everything saved before is intact",
         f"train again with a smaller --learning-rate (it was {learning_rate:g}), a smaller --clip-norm, "
         "or --precision float32",
     )

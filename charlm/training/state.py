@@ -9,7 +9,17 @@ import torch
 from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.network.snapshot import CARRIED, NETWORK, OPTIMIZER, Sizes, network_sizes, optimizer_sizes
+from charlm.network.snapshot import (
+    NETWORK,
+    OPTIMIZER,
+    Sizes,
+    carried_name,
+    carried_sizes,
+    generator_name,
+    network_sizes,
+    optimizer_sizes,
+    under,
+)
 from charlm.settings import OptimizerName
 from charlm.training.budget import StepBudget
 from charlm.training.objective import Generators, Objective
@@ -52,7 +62,7 @@ def collect(
     tensors |= {OPTIMIZER + name: value for name, value in optimizer_tensors(optimizer).items()}
     tensors |= _position(objective, generators)
     for layer, parts in enumerate(carried or ()):
-        tensors |= {f"{CARRIED}{layer}.{n}": part.detach().float() for n, part in enumerate(parts)}
+        tensors |= {carried_name(layer, n): part.detach().float() for n, part in enumerate(parts)}
     return tensors
 
 
@@ -68,26 +78,26 @@ def put_back(
     Raises ValueError for tensors that are not those of such a training.
     """
     _check(tensors, objective, optimizer_name, _position(objective, generators))
-    objective.network.load_state_dict(_under(NETWORK, tensors))
-    restore_optimizer(optimizer, _under(OPTIMIZER, tensors))
+    objective.network.load_state_dict(under(NETWORK, tensors))
+    restore_optimizer(optimizer, under(OPTIMIZER, tensors))
     objective.restore_position({name: tensors[name] for name in objective.position()})
     for name, generator in generators.items():
         try:
-            generator.set_state(tensors[f"{name}_generator"])
+            generator.set_state(tensors[generator_name(name)])
         except RuntimeError as error:
-            raise ValueError("has a random generator that is none") from error
-    if f"{CARRIED}0.0" not in tensors:
+            raise ValueError("has an invalid random generator state") from error
+    if carried_name(0, 0) not in tensors:
         return None
     device = next(objective.network.parameters()).device
     return tuple(
-        tuple(tensors[f"{CARRIED}{layer}.{n}"].to(device) for n in range(len(sizes)))
+        tuple(tensors[carried_name(layer, n)].to(device) for n in range(len(sizes)))
         for layer, sizes in enumerate(objective.state_sizes)
     )
 
 
 def _position(objective: Objective, generators: Generators) -> dict[str, Tensor]:
     """The tensors for the position in the data and the random generators, which every state has."""
-    states = {f"{name}_generator": generator.get_state() for name, generator in generators.items()}
+    states = {generator_name(name): generator.get_state() for name, generator in generators.items()}
     return objective.position() | states
 
 
@@ -117,15 +127,6 @@ def _check(
 
 def _carried_sizes(tensors: Mapping[str, Tensor], objective: Objective) -> Sizes:
     """The sizes that the carried state must have, for the batch size of its first tensor."""
-    first = tensors.get(f"{CARRIED}0.0")
+    first = tensors.get(carried_name(0, 0))
     batch_size = len(first) if first is not None and first.ndim else 0
-    return {
-        f"{CARRIED}{layer}.{n}": (batch_size, size)
-        for layer, sizes in enumerate(objective.state_sizes)
-        for n, size in enumerate(sizes)
-    }
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors whose names begin with a prefix, by the rest of the name."""
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return carried_sizes(objective.state_sizes, batch_size)

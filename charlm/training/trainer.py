@@ -30,7 +30,7 @@ from charlm.training.events import (
 )
 from charlm.training.gradients import add_gradients, rows_of
 from charlm.training.keeper import Keeper
-from charlm.training.objective import Objective
+from charlm.training.objective import Batch, Objective
 from charlm.training.optimizer import Optimizer, clip, make_optimizer, set_learning_rate
 from charlm.training.recovery import MAX_ROLLBACKS, MAX_SKIPPED, diverged
 from charlm.training.schedule import default_warmup, learning_rate_factor
@@ -152,7 +152,7 @@ class Trainer:
             except Exception as error:
                 if not is_out_of_memory(error):
                     raise
-            self._split_batch(len(batch.examples))
+            self._split(batch)
             yield self._logged(BatchSplit(progress.step, progress.micro_batches))
         norm = self._fault("gradient_norm", float(clip(self.objective.network.parameters(), self.settings)))
         nats = self._fault("loss", nats)
@@ -168,17 +168,14 @@ class Trainer:
             self._carried, progress.skipped_in_a_row = None, progress.skipped_in_a_row + 1
             yield self._logged(Skipped(progress.step, nats, norm))
 
-    def _split_batch(self, batch_size: int) -> None:
+    def _split(self, batch: Batch) -> None:
         """Double the parts of a batch. Raises ResourceError if each part is a single sequence already."""
         self._optimizer.zero_grad(set_to_none=True)
         if self._device.type == "cuda":
             torch.cuda.empty_cache()
-        if len(rows_of(batch_size, self.progress.micro_batches)) == batch_size:
-            raise ResourceError(
-                "out of memory: not even one sequence fits",
-                f"step {self.progress.step + 1:,}, {self.settings.bptt} tokens a sequence",
-                "give a smaller model or a smaller --bptt",
-            )
+        if len(rows_of(len(batch.examples), self.progress.micro_batches)) == len(batch.examples):
+            where = ", ".join(filter(None, (f"step {self.progress.step + 1:,}", batch.size_of_one)))
+            raise ResourceError("out of memory: not even one sequence fits", where, batch.to_do)
         self.progress.micro_batches *= 2
 
     def _learning_rate(self) -> float:
@@ -313,7 +310,7 @@ class Trainer:
         if self._is_out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         if self.budget.is_at_ceiling(self.progress.step):
-            return f"{MAX_PASSES} passes over the text are done before the time is over (--epochs trains for more)"
+            return f"{MAX_PASSES} passes are done before the time is over (--epochs trains for more)"
         return "all steps done" if self.progress.step >= self.budget.max_steps else "the time is over"
 
 

@@ -1,5 +1,6 @@
-"""Train several networks of one run in turns: each goes on until it has saved its state, then the next one does."""
+"""Train several networks of one run in turns: each one trains until it has saved its state, then the next."""
 
+import signal
 from collections.abc import Callable, Generator, Mapping
 
 from charlm.system.interrupts import StopRequest
@@ -8,7 +9,7 @@ from charlm.training.trainer import Trainer
 
 
 class Stopwatch:
-    """A clock for a trainer that takes turns: it stands still while it is not the trainer's turn."""
+    """A clock for a trainer that takes turns: it stops while another trainer has its turn."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock, self._seconds, self._since = clock, 0.0, 0.0
@@ -31,7 +32,7 @@ def in_turns(
 
     A turn ends when the network's state is saved, so that a saved state has nothing left to do for any of the networks.
     Then it is the turn of the first one that has saved least often, which follows from their steps alone: a resumed
-    training goes on in the same order. Each network is trained exactly as it would be alone. A caller that leaves the
+    training continues in the same order. Each network is trained exactly as it would be alone. A caller that leaves the
     loop ends all trainings as a signal does.
     """
     events = {name: trainer.events(stop) for name, trainer in trainers.items()}
@@ -44,13 +45,19 @@ def in_turns(
                     break
             else:
                 del events[name]
+    except GeneratorExit:
+        stop.signal = stop.signal or signal.SIGINT
+        for name, generator in events.items():  # also those that have not begun, which `close` would not end
+            while _next(generator, watches.get(name)) is not None:
+                pass
+        raise
     finally:
         for generator in events.values():
             generator.close()
 
 
 def _next(events: Generator[Event, None, None], watch: Stopwatch | None) -> Event | None:
-    """The next event, None after the last one; meanwhile the stopwatch runs."""
+    """The next event, None after the last one. The stopwatch runs while it is computed."""
     if watch:
         watch.start()
     try:

@@ -31,7 +31,7 @@ from tests.torture.workshop import (
 SHORT_RUN = 7  # steps: a run whose every operation is tried
 # What may fail without a word, for nothing that was asked for is missing then. `previous` is linked where that can be:
 # when link, rename or the fsync after them fails, it is copied, and the copy is synced. The holder's name is for
-# people: the lock holds without it, and the next holder writes it anew. A dead writer's file is swept by the next, too,
+# people: the lock holds without it, and the next holder writes it again. A dead writer's file is swept by the next,
 # and what is left of a run that was replaced.
 DISPENSABLE = re.compile(
     r"(link \S+/last\.safetensors -> \S+/\.previous\.safetensors\.\w{8}\.charlm"
@@ -51,7 +51,7 @@ def kills(shop: Workshop, record: Record) -> None:
     record.repeat("a fresh process killed", shop.times(5, 0), lambda: _killed_again_and_again(shop))
     for n in _spread(shop, len(recorded(shop, SHORT_RUN)), shop.times(20, 2)):
         record.attempt("killed while it replaces a run", partial(_replacing, shop, partial(DieAtNth, n)))
-    # What a killed process left goes when its run goes on; a draft that was never a run may stay for a minute.
+    # What a killed process left is removed when its run continues; a draft that was never a run may stay for a minute.
     left = [one for home in shop.folder.glob("try-*") for one in strays(home) if ".draft" not in one]
     record.lost += [f"still there after --resume: {one}" for one in left]
 
@@ -78,7 +78,7 @@ def _killed_at(shop: Workshop, n: int) -> Iterator[str]:
 
 
 def _killed_again_and_again(shop: Workshop) -> Iterator[str]:
-    """The same run killed three times, each time in a process that imported everything itself."""
+    """A run that is killed three times, each time in a process that imported everything itself."""
     home, command = shop.home(), shop.command()
     promised, arguments = 0, command
     for _ in range(3):

@@ -80,7 +80,7 @@ def _mark(home: Path) -> Path:
 
 
 def _not_finite(home: Path) -> Iterator[str]:
-    """What was saved though it is no number."""
+    """What was saved although it is not a number."""
     import numpy as np
     from safetensors.numpy import load_file
 

@@ -73,7 +73,7 @@ def _taken_over(shop: Workshop) -> Iterator[str]:
 
 
 def _started_at_once(shop: Workshop) -> Iterator[str]:
-    """Of one text, without a name: each makes a run of its own."""
+    """Trainings on one text, started at once without a name: each makes a run of its own."""
     home = shop.home()
     outcomes = _together(shop, home, AT_ONCE, "train", "../corpus.txt", *QUICK)
     yield from (f"did not end well: {outcome}" for outcome in outcomes if outcome.code != 0)

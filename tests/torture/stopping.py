@@ -1,4 +1,4 @@
-"""Promises 2 and 3: a training that was stopped goes on as if it had not been; a signal is heeded, and soon."""
+"""Promises 2 and 3: a training that was stopped continues as if it had not been; a signal is obeyed soon."""
 
 import os
 import re
@@ -105,7 +105,7 @@ def _going_on_from(home: Path) -> int:
 
 
 def _signalled_early(shop: Workshop, number: int) -> Iterator[str]:
-    """Before the first step: nothing is left, or a run that goes on."""
+    """A kill before the first step leaves nothing, or a run that can be resumed."""
     home = shop.home()
     running = start(home, *shop.command())
     time.sleep(shop.rng.uniform(0.0, 0.05))

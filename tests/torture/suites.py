@@ -28,7 +28,7 @@ def any_input(shop: Workshop, record: Record) -> None:
 
 
 def reproducible(shop: Workshop, record: Record) -> None:
-    """The same command twice, what the run says of itself, and the loss curves of old."""
+    """Run each command twice; compare what a run says about itself, and the loss curves with older ones."""
     for more in ((), ("--unit", "word"), ("--cell", "gru", "--mode", "sentence"))[: shop.times(3, 1)]:
         record.attempt(f"the same command twice {' '.join(more)}", partial(_twice, shop, more))
     record.attempt("what the run says of itself", partial(_described, shop))

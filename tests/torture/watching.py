@@ -91,7 +91,7 @@ class AtNth(Observer, ABC):
 
     @abstractmethod
     def act(self, operation: Operation) -> None:
-        """What is done then."""
+        """What to do at the call."""
 
 
 class FailAtNth(AtNth):
@@ -197,7 +197,7 @@ class _Watcher:
         return Operation(kind, source, offset=length, said=_said())
 
     def _changes_nothing(self, kind: str, inside: str) -> bool:
-        """To make a folder that is there, or to remove what is not: whoever asks wants to be sure, and can be."""
+        """Whether it had nothing to do: to make a folder that is there, or to remove what is not."""
         path = self._folder / inside
         return (kind == "mkdir" and path.is_dir()) or (kind == "unlink" and not os.path.lexists(path))
 

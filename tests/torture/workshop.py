@@ -1,4 +1,4 @@
-"""Where the tries are made: a text, a small training, and what it comes to when nothing disturbs it."""
+"""A workshop for the attempts: a text, a small training, and its result when nothing disturbs it."""
 
 import json
 import random
@@ -65,7 +65,7 @@ class Workshop:
         return ("train", "../corpus.txt", *settings, "--steps", str(steps), "--json", *more)
 
     def reference(self, *more: str, steps: int = LENGTH) -> "Reference":
-        """What a command comes to when nothing disturbs it; computed when first asked for."""
+        """The result of a command when nothing disturbs it; computed when first asked for."""
         command = self.command(*more, steps=steps)
         if command not in self._references:
             home = self.home()
@@ -108,7 +108,7 @@ def training(home: Path, command: tuple[str, ...], setup: Setup | None = None, f
 
 
 def losses_after(home: Path, promised: int, command: tuple[str, ...], reference: Reference) -> Iterator[str]:
-    """What was lost of a training that a fault ended: it must score, go on, and come to what was to be."""
+    """What was lost of a training that a fault ended: it must score, continue, and end with the undisturbed result."""
     if promised:
         scored = run(home, "score", "the cat", "--run", "run", "--json")
         if scored.code != 0:
