@@ -644,7 +644,7 @@ def test_folders_that_contain_others_are_no_place_for_a_run(here: Path, name: st
     Path("runs/link").symlink_to(here)
     Path("config.json").write_text("{}")
     Path("runs/config.json").write_text("{}")
-    with pytest.raises(UsageError, match="no place for a run"):
+    with pytest.raises(UsageError, match="cannot be the folder of a run"):
         new_run_path(name, "x", force=force)
 
 
