@@ -1,6 +1,5 @@
 """The time limit and the result of a cloze network's training."""
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -11,7 +10,7 @@ from charlm.corpus.prepare import PreparedCorpus
 from charlm.corpus.store import IdsFile
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.results import Outcome, Result, logged
-from charlm.lifecycle.time_limit import MAX_CHECKING, MAX_MEASURING, MIN_MEASURED, TimeLimit
+from charlm.lifecycle.time_limit import MAX_CHECKING, MAX_MEASURING, MIN_MEASURED, Clock, TimeLimit
 from charlm.model.cloze import TorchClozePredictor
 from charlm.runs.directory import CORPUS
 from charlm.scoring.loading import load_best
@@ -58,12 +57,17 @@ class ClozeResult(Result):
 
 
 def limit_of(
-    objective: ClozeObjective, corpus: PreparedCorpus, training: TrainingSettings, began: float, num_networks: int
+    objective: ClozeObjective,
+    corpus: PreparedCorpus,
+    training: TrainingSettings,
+    began: float,
+    num_networks: int,
+    clock: Clock,
 ) -> TimeLimit | None:
     """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length."""
     if training.steps is not None or training.epochs is not None:
         return None
-    wanted, pace = seconds(training.time or DEFAULT_TIME), _seconds_per_token(objective)
+    wanted, pace = seconds(training.time or DEFAULT_TIME), _seconds_per_token(objective, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / pace)))
     measuring = pace * (_tokens(corpus.valid) + _tokens(corpus.test) + check_tokens)
     return TimeLimit(began, wanted, min(measuring, MAX_MEASURING * wanted), check_tokens)
@@ -82,8 +86,8 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> ClozeResult:
     corpus = moved(objective.corpus, outcome.run.path / CORPUS)
     share, parts = 1.0, {"valid": corpus.valid, "test": corpus.test}
     if outcome.limit is not None and any(parts.values()):
-        available = outcome.limit.for_measuring(time.perf_counter())
-        share = min(1.0, available / (_seconds_per_token(objective) * sum(map(_tokens, parts.values()))))
+        available = outcome.limit.for_measuring(outcome.clock())
+        share = min(1.0, available / (_seconds_per_token(objective, outcome.clock) * sum(map(_tokens, parts.values()))))
     figures: dict[str, MaskedFigures | None] = {}
     for number, (name, part) in enumerate(parts.items(), 1):
         lines = part and fixed_masks(part, corpus.tokenizer.eos_id, architecture.num_outputs)
@@ -112,15 +116,15 @@ def _figures(objective: ClozeObjective, lines: LineMasks, share: float) -> Maske
     return MaskedFigures(-float(logprobs.mean()), float(is_right.mean()), len(logprobs))
 
 
-def _seconds_per_token(objective: ClozeObjective) -> float:
+def _seconds_per_token(objective: ClozeObjective, clock: Clock) -> float:
     """The seconds that measuring takes per token, from one batch of the training part."""
     before = objective.position()
     batch = objective.next_batch().examples
     objective.restore_position(before)
     assert isinstance(batch, MaskedLines)
-    began = time.perf_counter()
+    began = clock()
     score_batch(TorchClozePredictor(objective.network), batch)
-    return max(1e-9, time.perf_counter() - began) / batch.num_tokens
+    return max(1e-9, clock() - began) / batch.num_tokens
 
 
 def _tokens(part: IdsFile | None) -> int:

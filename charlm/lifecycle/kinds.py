@@ -44,7 +44,7 @@ KINDS: dict[str, Kind] = {
         lambda config, network, corpus, device: ClozeObjective(network, corpus, config.training, device),
         ORDER,
         windows_fit,
-        limit=lambda *arguments: cloze.limit_of(*arguments[:-1]),
+        limit=cloze.limit_of,
         measure=cloze.measure,
     ),
 }

@@ -20,12 +20,12 @@ from charlm.corpus.windows import IGNORED, RareTypes
 from charlm.model.cloze import TorchClozePredictor, total_nats
 from charlm.model.network import TorchNetwork
 from charlm.network.architecture import Architecture
+from charlm.network.snapshot import POSITION
 from charlm.scoring.cloze import ClozePredictor
 from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.objective import Batch, Generators
 
-POSITION = "windows.pass_and_step"
 MAX_PIECE_TOKENS = 1024  # of a line that is measured; longer ones are cut
 BATCH_TOKENS = 2**13  # measured at once, with padding
 MASK_SEED = 1  # of the validation masks, the same for all trainings
@@ -66,7 +66,9 @@ class ClozeObjective:
 
     def next_batch(self) -> Batch:
         lines = self._batches.next()
-        return Batch(lines, (), lines.num_masked, lines.num_tokens)
+        size_of_one = f"{lines.inputs.shape[1]:,} tokens in the longest line"
+        to_do = "give a smaller model or a smaller --bptt"
+        return Batch(lines, (), lines.num_masked, lines.num_tokens, size_of_one, to_do)
 
     def loss(
         self, examples: MaskedLines, state: NetworkState | None, generators: Generators
