@@ -29,6 +29,7 @@ from charlm.tasks.blanks import Gap, Sentence
 from charlm.tasks.fill import Filler
 from charlm.tasks.fill import fill as fill_with
 from charlm.tasks.fill_cloze import ClozeFiller
+from charlm.text.tokenizer import Tokenizer
 
 TEDDY = Path(__file__).parents[1] / "data" / "teddy-blanks.tsv"
 NUM_BLANKS = 1000
@@ -70,13 +71,19 @@ def known_blanks(text: Path, run: str, count: int) -> Iterator[tuple[str, str]]:
     while made < count:
         words = lines[int(rng.integers(len(lines)))].split(" ")
         place = int(rng.integers(len(words)))
-        word = words[place].strip(".,;:!?`'\"")
-        encoded = tokenizer.encode_detailed(word)
-        if len(encoded.ids) != 1 or encoded.unknown or int(encoded.ids[0]) == tokenizer.unk_id:
+        choices = (words[place], words[place].strip(".,;:!?`'\""))  # without punctuation, where that is a token itself
+        word = next((word for word in choices if _is_known(tokenizer, word)), None)
+        if word is None:
             continue
         blank = words[place].replace(word, "___", 1)
         yield " ".join([*words[:place], blank, *words[place + 1 :]]), word
         made += 1
+
+
+def _is_known(tokenizer: Tokenizer, word: str) -> bool:
+    """Whether this is one word of the vocabulary."""
+    encoded = tokenizer.encode_detailed(word)
+    return len(encoded.ids) == 1 and not encoded.unknown and int(encoded.ids[0]) != tokenizer.unk_id
 
 
 def ways(run: str) -> tuple[FillBy, ...]:

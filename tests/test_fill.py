@@ -248,6 +248,12 @@ def test_candidates_that_cannot_be_used(runs: Callable[..., Path], by: str, cand
             fill_with(filler, "the ___ sees it .", candidates)
 
 
+def test_a_blank_in_which_no_word_can_stand_has_no_filling(runs: Callable[..., Path], by: str) -> None:
+    filler = filler_of(runs, "word", by)
+    assert fill_with(filler, "the '___ sees it .") == []
+    assert fill_with(filler, "___ sees it .", top=3)
+
+
 def test_given_candidates_are_ranked_and_no_others(runs: Callable[..., Path], by: str) -> None:
     filler = filler_of(runs, "word", by)
     found = fill_with(filler, "the ___ sees the ___ .", ["cat", "dog", "cat"])

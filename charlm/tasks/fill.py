@@ -5,8 +5,9 @@ gives to a whole sentence takes both sides into account. So candidates are the l
 are then scored as whole sentences.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import product
 from typing import Protocol
 
@@ -77,7 +78,7 @@ class CausalFiller:
         for _ in range(sentence.num_blanks):
             extended = [new for fillings in found for new in self._extended(sentence, fillings, length)]
             found = list(dict.fromkeys(extended))
-            if len(found[0]) < sentence.num_blanks:
+            if found and len(found[0]) < sentence.num_blanks:
                 found = self._likeliest(sentence, found)
         return found
 
@@ -180,7 +181,8 @@ def likeliest_texts(
         logprobs = log_softmax(logits)
         logprobs[:, [id for id in (tokenizer.eos_id, tokenizer.unk_id) if id is not None]] = -np.inf
         scores = totals[:, None] + logprobs
-        rows, ids = _best(scores, spans, gap, is_backward, width)
+        may_stand = partial(_may_stand, gap, is_backward=is_backward, is_whole=length == 1)
+        rows, ids = _best(scores, spans, width, may_stand)
         if not len(rows):
             break
         spans = [((id, *spans[row]) if is_backward else (*spans[row], id)) for row, id in zip(rows, ids, strict=True)]
@@ -191,16 +193,26 @@ def likeliest_texts(
     return list(texts)
 
 
+def _may_stand(gap: Gap, span: tuple[int, ...], id: int, is_backward: bool, is_whole: bool) -> bool:
+    """Whether a span that is continued with this id can be a filling, or become one; `is_whole`: it is complete then."""
+    if is_whole:
+        return gap.filling((*span, id)) is not None
+    return is_backward or gap.may_begin((*span, id))  # what a backward model writes begins only in the end
+
+
 def _best(
-    scores: NDArray[np.float64], spans: Sequence[tuple[int, ...]], gap: Gap, is_backward: bool, width: int
+    scores: NDArray[np.float64],
+    spans: Sequence[tuple[int, ...]],
+    width: int,
+    may_stand: Callable[[tuple[int, ...], int], bool],
 ) -> tuple[list[int], list[int]]:
-    """The rows and ids of the `width` best continuations of the spans, those left out that cannot stand in the gap."""
+    """The rows and ids of the `width` best continuations of the spans, among those that may stand in the blank."""
     rows, ids = list[int](), list[int]()
     for place in np.argsort(-scores, axis=None, kind="stable").tolist():
         row, id = divmod(place, scores.shape[1])
         if scores[row, id] == -np.inf or len(rows) == width:
             break
-        if is_backward or gap.may_begin((*spans[row], id)):
+        if may_stand(spans[row], id):
             rows.append(row)
             ids.append(id)
     return rows, ids
