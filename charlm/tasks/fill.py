@@ -194,7 +194,7 @@ def likeliest_texts(
 
 
 def _may_stand(gap: Gap, span: tuple[int, ...], id: int, is_backward: bool, is_whole: bool) -> bool:
-    """Whether a span that is continued with this id can be a filling, or become one; `is_whole`: it is complete then."""
+    """Whether a span that is continued with this id can be a filling (`is_whole`), or become one."""
     if is_whole:
         return gap.filling((*span, id)) is not None
     return is_backward or gap.may_begin((*span, id))  # what a backward model writes begins only in the end
