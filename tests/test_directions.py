@@ -302,6 +302,7 @@ def test_a_pair_on_the_command_line(charlm_pair: Charlm) -> None:
     [
         (("sample", "--direction", "backward", "--prompt", "x"), 2, "--suffix"),
         (("sample", "--prompt", "x", "--suffix", "y"), 2, "--suffix"),
+        (("sample", "--direction", "forward", "--suffix", "y"), 2, "--suffix"),
         (("score", "--direction", "backward", "--context", "x", "y"), 2, "--context"),
         (("score", "--direction", "backward", "--next", "3"), 2, "forward"),
         (("score", "--direction", "sideways", "x"), 2, "sideways"),

@@ -14,6 +14,7 @@ import charlm
 from charlm.api import fill, load_filler
 from charlm.errors import RunError, UsageError
 from charlm.scoring.score import score_sequences, score_variants
+from charlm.settings import FillBy
 from charlm.tasks.blanks import Gap, Sentence
 from charlm.tasks.fill import CausalFiller, Filler, MeanFiller
 from charlm.tasks.fill import fill as fill_with
@@ -248,10 +249,19 @@ def test_candidates_that_cannot_be_used(runs: Callable[..., Path], by: str, cand
             fill_with(filler, "the ___ sees it .", candidates)
 
 
-def test_a_blank_in_which_no_word_can_stand_has_no_filling(runs: Callable[..., Path], by: str) -> None:
-    filler = filler_of(runs, "word", by)
+@pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
+@pytest.mark.parametrize("text", ['the cat sees "___" .', '"___" sees it .', "'___'", "(___) ___.", "the\n___"])
+def test_a_blank_stands_next_to_punctuation(runs: Callable[..., Path], by: str, unit: str, text: str) -> None:
+    found = fill_with(filler_of(runs, unit, by), text, length=2, top=5)
+    assert found
+    assert all(part == part.strip() != "" for filling in found for part in filling.texts)
+
+
+@pytest.mark.parametrize("by", ["forward", "backward", "mean"])
+def test_a_blank_in_which_no_word_can_stand_has_no_filling(runs: Callable[..., Path], by: FillBy) -> None:
+    filler, _, _ = load_filler(runs("word", direction="both", split="whitespace"), by)
     assert fill_with(filler, "the '___ sees it .") == []
-    assert fill_with(filler, "___ sees it .", top=3)
+    assert len(fill_with(filler, "the ___ sees it .")) > 5
 
 
 def test_given_candidates_are_ranked_and_no_others(runs: Callable[..., Path], by: str) -> None:

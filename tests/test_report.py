@@ -5,16 +5,18 @@ import re
 import shlex
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from html import unescape
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
 
 import charlm as package
 from charlm import api
-from charlm.cli.app import app
+from charlm.cli.app import app, main
 from charlm.corpus.store import IdsFile
 from charlm.engine.compiled import can_compile
 from charlm.inspection.page import POLICY
@@ -316,3 +318,22 @@ def test_a_page_that_asks_would_be_noticed(tmp_path: Path) -> None:
     page = tmp_path / "asking.html"
     page.write_text(f'<html><img src="http://elsewhere.test/a.png">{english(3)}</html>')
     assert asked_by(page, tmp_path) == {"http://elsewhere.test/a.png"}
+
+
+@pytest.mark.parametrize("settings", [{"objective": "cloze"}, {"direction": "both"}, {"cell": "gru", "head_layers": 1}])
+def test_the_command_that_makes_a_run_again_is_one_that_charlm_takes(
+    corpus: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: dict[str, Any]
+) -> None:
+    """Also for a run that was made from Python."""
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(corpus, "english.txt")
+    made = package.train("english.txt", run="made", **{**TINY, "steps": 2, **settings})
+    page = unescape(make_report(Path(made.run)))
+    command = next(line for line in re.split(r"[\n<>]", page) if line.startswith("charlm train"))
+    monkeypatch.setattr(sys, "argv", [*shlex.split(command), "--run", "again", "-q"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code in (0, None)
+    own, again = (read_config(RunDirectory(Path(run))) for run in (made.run, "runs/again"))
+    assert again.architecture == own.architecture
+    assert again.training == own.training

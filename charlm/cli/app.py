@@ -1,6 +1,7 @@
 """The command `charlm`. Each subcommand has a file of its own, and imports heavy modules only when it runs."""
 
 import importlib
+import os
 from typing import Annotated
 
 import typer
@@ -51,5 +52,7 @@ def _options(
 
 def main() -> None:
     """Run the command line. Raises SystemExit with the exit code."""
+    # Else pydantic looks for plugins in all installed packages, which takes longer than all that it does for charlm.
+    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with reporting_errors():
         app()

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from charlm.tasks.fill import Filling
 
 MEANINGS: dict[FillBy, str] = {
-    "forward": "-log p of the whole sentence, read from its start",
-    "backward": "-log p of the whole sentence, read from its end",
+    "forward": "-log p of the whole sentence, read from its start, without the spelling of unknown symbols",
+    "backward": "-log p of the whole sentence, read from its end, without the spelling of unknown symbols",
     "mean": "the mean of both directions' -log p of the whole sentence: a ranking, not a probability",
     "cloze": "-log p of the filling, given both sides",
 }
@@ -67,7 +67,7 @@ def fill_cli(
     filler, used, path = load_filler(run, by, threads)
     if run is None and not quiet:
         say_which(path)
-    given = candidates.split(",") if candidates is not None else None
+    given = [each.strip() for each in candidates.split(",")] if candidates is not None else None
     fillings = fill(filler, text, given, length, top)
     if json:
         for rank, filling in enumerate(fillings, 1):

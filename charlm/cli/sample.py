@@ -129,6 +129,9 @@ def sample_cli(
         length = MAX_LINE_LENGTH if until_eos else DEFAULT_LENGTH
     ending = Ending(length=length, until_eos=until_eos, stop=stops)
     seed = secrets.randbits(32) if seed is None else seed
+    if suffix and direction == "forward":
+        what = "--suffix is what a text ends in, and a forward model writes what follows a text"
+        raise UsageError(what, to_do="leave --direction out, or give --prompt TEXT")
     if prompt and (suffix or direction == "backward"):
         what = "--prompt is what a text begins with, and a backward model writes what stands before a text"
         raise UsageError(what, to_do="give the text that follows: --suffix TEXT")

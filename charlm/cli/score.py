@@ -11,7 +11,7 @@ from charlm.cli.console import say, say_which
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
 from charlm.cli.score_pseudo import show_pseudo_scores
 from charlm.cli.score_tables import (
-    short_names,
+    run_names,
     show_figures,
     show_headings,
     show_line,
@@ -143,7 +143,9 @@ def score_cli(
         raise UsageError("standard input cannot be both context and sentences", to_do="give one of them otherwise")
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
     if pseudo:
-        _refuse_with_pseudo(stream, next_tokens, context, per_token, direction, not eos)
+        chosen_precision, chosen_device = precision != "float32" and precision, device != "auto" and device
+        given = (stream, next_tokens, context, per_token, direction, not eos, chosen_precision, chosen_device)
+        _refuse_with_pseudo(*given)
         show_pseudo_scores(run, sentences, file, settings, escapes, json, quiet)
         return
     models = _load_all(run, direction, device, precision, threads, quiet)
@@ -161,7 +163,7 @@ def score_cli(
 
 def _refuse_with_pseudo(*given: object) -> None:
     """Raise UsageError for an option that has no effect on a cloze network."""
-    options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos")
+    options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos", "--precision", "--device")
     for option, value in zip(options, given, strict=True):
         if value:
             raise UsageError(f"{option} does nothing with --pseudo", to_do="leave one of them out")
@@ -183,7 +185,7 @@ def _load_all(
     if not runs and not quiet:
         say_which(models[0].path)
     if len(models) > 1:
-        for name, lm in zip(short_names(models), models, strict=True):
+        for name, lm in zip(run_names(models), models, strict=True):
             note = f"{name}: not lossless; its figures are of the text as it keeps it, not quite the same"
             say(note, quiet or lm.tokenizer.lossless)
     return models
@@ -209,7 +211,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], asked:
     if asked.json:
         write_sentences(models, scores)
     elif len(models) > 1:
-        show_sentences_by_run(short_names(models), scores)
+        show_sentences_by_run(run_names(models), scores)
     else:
         show_sentences([score for score, *_ in scores], asked.eos, asked.quiet)
 
@@ -230,7 +232,7 @@ def _score_files(models: "list[LanguageModel]", files: list[str], settings: Corp
     several, space_was_noted = len(files) > 1, asked.quiet
     overall = [Tally() for _ in models]
     if len(models) > 1 and not asked.json:
-        show_headings(short_names(models))
+        show_headings(run_names(models))
     for file in files:
         totals = [Tally() for _ in models]
         for scores in _scores_of_lines(models, file, settings, asked):
@@ -241,16 +243,16 @@ def _score_files(models: "list[LanguageModel]", files: list[str], settings: Corp
             if asked.json:
                 write_line(models, scores, file if several else "")
             else:
-                show_line(short_names(models), scores)
+                show_line(run_names(models), scores)
         if several and asked.json:
             write_totals(models, totals, file)
         elif several:
-            show_totals(short_names(models), totals, file)
+            show_totals(run_names(models), totals, file)
         overall = [before + total for before, total in zip(overall, totals, strict=True)]
     if asked.json:
         write_totals(models, overall)
     else:
-        show_totals(short_names(models), overall, "all files" if several else "")
+        show_totals(run_names(models), overall, "all files" if several else "")
 
 
 def _scores_of_lines(

@@ -9,7 +9,6 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import literal, out, perplexity, say, write_text
-from charlm.runs.finding import short_names as names_of
 from charlm.text.visible import visible, visible_symbol
 
 if TYPE_CHECKING:
@@ -23,9 +22,11 @@ LEGEND = "log p in nats by each run; * marks the one that finds the text likelie
 MAX_RATIO = 1e6  # above it, a ratio is written as a power of ten
 
 
-def short_names(models: "Sequence[LanguageModel]") -> list[str]:
+def run_names(models: "Sequence[LanguageModel]") -> list[str]:
     """The runs' names, short where that is enough to tell them apart."""
-    return names_of([lm.path for lm in models])
+    from charlm.runs.finding import short_names
+
+    return short_names([lm.path for lm in models])
 
 
 # Sentences

@@ -13,7 +13,7 @@ from charlm.text.visible import visible
 if TYPE_CHECKING:
     from charlm.lifecycle.verification import Checked
 
-FILE_COLUMNS = 22
+FILE_COLUMNS = 30
 EXAMPLES = """[bold]Examples[/]
 
 charlm verify stories

@@ -68,6 +68,8 @@ def _figures(config: RunConfig, history: History) -> Iterator[str]:
     yield heading("Figures")
     if not history.measured:
         yield paragraph("This run has not been measured: its training goes on, or was interrupted.")
+    if model.is_pair:
+        yield paragraph("Figures that do not say otherwise are those of the model that reads forward.")
     rows = {
         **_measured(history.measured, is_by_line=config.training.mode == "sentence"),
         "best quick check": _best_check(history),
@@ -83,7 +85,8 @@ def _figures(config: RunConfig, history: History) -> Iterator[str]:
 
 def _best_check(history: History) -> str:
     """The best quick check during training."""
-    checks = [check for curve in history.curves.values() for check in curve.checks]
+    first = next(iter(history.curves.values()), None)  # of a pair, the forward one
+    checks = first.checks if first else []
     best = min(checks, key=lambda check: _or_inf(check.nats_per_token), default=None)
     spelling = "without the cost of spelling unknown symbols"
     if best is None:
@@ -115,6 +118,7 @@ def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
         "validation, masked tokens": _masked(measured, "valid"),
         "test, masked tokens": _masked(measured, "test"),
         "validation, backward model": _per_char_and_token(measured, "valid_backward", how),
+        "test, backward model": _per_token(figure(measured.get("test_backward_nats_per_token")), how),
         "test": _per_token(figure(measured.get("test_nats_per_token")), how),
         "training text": _per_token(figure(measured.get("train_nats_per_token")), f"{how}, without dropout"),
         "steps": f"{steps}, the best of them step {best}" if steps and best else steps,
@@ -272,7 +276,7 @@ def _how_to_make_it_again(config: RunConfig) -> Iterator[str]:
         yield paragraph("This run was made from Python. This command has the same settings:")
         yield verbatim(shlex.join(["charlm", "train", config.corpus.name, *_options(config)]))
     if config.init_from:
-        yield paragraph(f"It began with the weights of another run: {config.init_from.get('run', 'see config.json')}.")
+        yield paragraph(f"It began with the weights of another run: {config.init_from.get('name', 'see config.json')}.")
     corpus = config.corpus
     sums = {
         f"sha256 of {corpus.name}": corpus.sha256,
@@ -284,6 +288,7 @@ def _how_to_make_it_again(config: RunConfig) -> Iterator[str]:
 
 def _options(config: RunConfig) -> Iterator[str]:
     """The options that give these settings, as far as they are not the defaults."""
+    implied = ("direction", "mode") if config.architecture.kind == "cloze" else ()
     for kind, own in (
         (TextSettings, config.text),
         (CorpusSettings, config.reading),
@@ -292,6 +297,10 @@ def _options(config: RunConfig) -> Iterator[str]:
     ):
         for each in dataclasses.fields(kind):
             value = getattr(own, each.name, None)
-            if value is None or value == each.default:
+            is_missing_part = type(value) is int and value < (each.metadata["low"] or 0)  # such as a head_size of 0
+            if value is None or value == each.default or is_missing_part or each.name in implied:
                 continue
-            yield from [flag(each.name)] if value is True else [flag(each.name), str(value)]
+            if type(value) is bool:
+                yield flag(each.name) if value else flag(f"no_{each.name}")
+            else:
+                yield from (flag(each.name), str(value))

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.errors import UsageError
+from charlm.text.encoded import Token
 from charlm.text.tokenizer import Tokenizer
 
 BLANK = "___"
@@ -46,12 +47,18 @@ class Sentence:
 
     def gaps(self, tokenizer: Tokenizer) -> "list[Gap]":
         """All blanks, with something standing in those around each."""
-        found = []
-        for number in range(self.num_blanks):
-            earlier = "".join(text + PLACEHOLDER for text in self.texts[:number])
-            later = "".join(PLACEHOLDER + text for text in self.texts[number + 2 :])
-            found.append(Gap(tokenizer, earlier + self.texts[number], self.texts[number + 1] + later, len(earlier)))
-        return found
+        return [
+            Gap(tokenizer, self.before(number), self.after(number), len(self.before(number)) - len(self.texts[number]))
+            for number in range(self.num_blanks)
+        ]
+
+    def before(self, number: int) -> str:
+        """What stands before a blank, counted from 0, with something in the blanks before it."""
+        return PLACEHOLDER.join(self.texts[: number + 1])
+
+    def after(self, number: int) -> str:
+        """What stands after a blank, counted from 0, with something in the blanks after it."""
+        return PLACEHOLDER.join(self.texts[number + 1 :])
 
 
 @dataclass(frozen=True)
@@ -68,8 +75,8 @@ class Gap:
 
     @cached_property
     def ids_before(self) -> NDArray[np.int64]:
-        """The ids of the text before it, without the end that may belong to the first token of a filling."""
-        return np.asarray(self._open[0], np.int64)
+        """The ids of the text before it, without the end that belongs to the first token of a filling."""
+        return np.array([token.id for token in self._tokens_before], np.int64)
 
     @cached_property
     def ids_between(self) -> NDArray[np.int64]:
@@ -80,15 +87,19 @@ class Gap:
     @property
     def rest(self) -> bytes:
         """The end of the text before it that a filling spells first, such as a space; in UTF-8."""
-        return self._open[1]
+        if self.tokenizer.unit in ("char", "byte"):
+            return b""
+        rest = self.before[self._tokens_before[-1].end :] if self._tokens_before else self.before
+        is_any_space = not self.tokenizer.lossless and rest.isspace()
+        return b" " if is_any_space and self._tokens_before else b"" if is_any_space else rest.encode()
 
     @cached_property
     def ids_after(self) -> NDArray[np.int64]:
         """The ids of the text after it, without an `<eos>`."""
         boundary = len(self.before) + len(PLACEHOLDER)
-        tokens = self.tokenizer.tokens(self.before + PLACEHOLDER + self.after)
-        starts = [0, *(token.end for token in tokens)]
-        return np.array([token.id for token, start in zip(tokens, starts, strict=False) if start >= boundary], np.int64)
+        starts = [0, *(token.end for token in self._tokens)]
+        after = [token.id for token, start in zip(self._tokens, starts, strict=False) if start >= boundary]
+        return np.array(after, np.int64)
 
     def ids_of(self, text: str) -> list[int]:
         """The ids of a text that stands in the gap."""
@@ -96,14 +107,15 @@ class Gap:
         return ids[len(self.ids_before) : len(ids) - len(self.ids_after)]
 
     def filling(self, ids: Sequence[int]) -> str | None:
-        """The text that these ids put into the gap; None where they put none there, or no text."""
+        """The text that these ids put into the gap; None where they put none there, no text, or spaces at its ends."""
         spelled = self._spelled(ids)
-        if not spelled.startswith(self.rest) or spelled == self.rest:
+        if not spelled.startswith(self.rest):
             return None
         try:
-            return spelled.removeprefix(self.rest).decode()
+            text = spelled.removeprefix(self.rest).decode()
         except UnicodeDecodeError:
             return None
+        return text if text and text == text.strip() else None
 
     def may_begin(self, ids: Sequence[int]) -> bool:
         """Whether a filling can begin with these ids."""
@@ -114,11 +126,17 @@ class Gap:
         if self.tokenizer.unit in ("char", "byte"):
             return self.tokenizer.decode(ids).encode("utf-8", "surrogateescape")
         spelled, last = b"", int(self.ids_before[-1]) if len(self.ids_before) else self.tokenizer.eos_id
+        if last == self.tokenizer.unk_id and not self.rest.startswith(b" "):
+            last = self.tokenizer.eos_id  # an unknown symbol that is joined with what follows, as a line end is
         for id in ids:
             spelled, last = spelled + self.tokenizer.texts_after(last)[id], id
         return spelled
 
+    @property
+    def _tokens_before(self) -> list[Token]:
+        return [token for token in self._tokens if token.end <= len(self.before)]
+
     @cached_property
-    def _open(self) -> tuple[NDArray[np.uint32], bytes]:
-        end = self.tokenizer.open_end(self.before)
-        return end.ids, end.rest
+    def _tokens(self) -> list[Token]:
+        """The tokens of the text with something in the gap, on which those beside it can depend."""
+        return self.tokenizer.tokens(self.before + PLACEHOLDER + self.after)

@@ -33,7 +33,10 @@ DEFAULT_LENGTH = 20  # tokens of a filling
 
 @dataclass(frozen=True)
 class Filling:
-    """What could stand in each blank, and its cost in nats: -log p of the whole sentence, or as `Filler` says."""
+    """What could stand in each blank, and its cost in nats: -log p of the whole sentence, or as the filler says.
+
+    Unlike in `LanguageModel.score`, unknown symbols of the sentence are not spelled: that costs all fillings the same.
+    """
 
     texts: tuple[str, ...]
     nats: float
@@ -105,8 +108,9 @@ class CausalFiller:
         """The blank that comes next when these fillings stand in those before it, in the order of reading."""
         count = len(fillings)
         if self._is_backward:
-            return Gap(self.tokenizer, sentence.texts[-count - 2], sentence.filled_from_end(fillings))
-        return Gap(self.tokenizer, sentence.filled(fillings), sentence.texts[count + 1])
+            before = sentence.before(sentence.num_blanks - count - 1)
+            return Gap(self.tokenizer, before, sentence.filled_from_end(fillings))
+        return Gap(self.tokenizer, sentence.filled(fillings), sentence.after(count))
 
     def _ids_read(self, gap: Gap) -> NDArray[np.int64]:
         """What the model has read when it comes to a blank, in the order of reading."""

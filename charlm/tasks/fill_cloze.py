@@ -62,28 +62,34 @@ class ClozeFiller:
         whole, places = self._masked(gaps, (size,) * len(gaps))
         rows, totals = whole[None].copy(), np.zeros(1)
         for number, place in enumerate(places.tolist()):
-            own = places[number - number % size : number]  # those of this blank that are filled
-            old, new, totals = self._continued(rows, totals, place, own, gaps[number // size])
+            own, gap = places[number - number % size : number], gaps[number // size]  # those of this blank before it
+            is_last = number % size == size - 1
+            old, new, totals = self._continued(rows, totals, place, own, gap, is_last)
             rows = rows[old]
             rows[:, place] = new
-        fillings = [
-            [gap.filling(span) for gap, span in zip(gaps, _cut(row[places], size), strict=True)] for row in rows
-        ]
-        return [tuple(text for text in texts if text is not None) for texts in fillings if None not in texts]
+        spans = [zip(gaps, row[places].reshape(-1, size).tolist(), strict=True) for row in rows]
+        return [tuple(gap.filling(ids) or "" for gap, ids in each) for each in spans]
 
     def _continued(
-        self, rows: NDArray[np.int64], totals: NDArray[np.float64], place: int, own: NDArray[np.int64], gap: Gap
+        self,
+        rows: NDArray[np.int64],
+        totals: NDArray[np.float64],
+        place: int,
+        own: NDArray[np.int64],
+        gap: Gap,
+        is_last: bool,
     ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         """The best ways to fill one more place: their rows, ids, and the sums of their log p.
 
-        `own` are the places before it in the same blank.
+        `own` are the places before it in the same blank, whose last one it may be.
         """
         scores = totals[:, None] + self._logprobs(rows, place)
         scores[:, [id for id in (self.tokenizer.eos_id, self.tokenizer.unk_id) if id is not None]] = -np.inf
         width = self.word_width if self.tokenizer.unit == "word" else self.span_width
         places = (divmod(best, scores.shape[1]) for best in np.argsort(-scores, axis=None, kind="stable").tolist())
         possible = takewhile(lambda found: scores[found] > -np.inf, places)
-        fitting = (found for found in possible if gap.may_begin([*rows[found[0], own].tolist(), found[1]]))
+        fits = (lambda ids: gap.filling(ids) is not None) if is_last else gap.may_begin
+        fitting = (found for found in possible if fits([*rows[found[0], own].tolist(), found[1]]))
         chosen = np.array(list(islice(fitting, width)), np.int64).reshape(-1, 2)
         return chosen[:, 0], chosen[:, 1], scores[chosen[:, 0], chosen[:, 1]]
 
@@ -105,8 +111,3 @@ class ClozeFiller:
             ids += [*gap.ids_between.tolist(), *[self.predictor.mask_id] * size]
         whole = with_ends([*ids, *gaps[-1].ids_after.tolist()], self.tokenizer.eos_id)
         return whole, np.flatnonzero(whole == self.predictor.mask_id)
-
-
-def _cut(ids: NDArray[np.int64], size: int) -> list[list[int]]:
-    """Ids in parts of `size`."""
-    return [part.tolist() for part in ids.reshape(-1, size)]
