@@ -262,6 +262,15 @@ def test_every_file_of_a_pair_is_checked(start: Start) -> None:
     assert [check.file for check in verify(training.run.path) if not check.ok] == [path.name]
 
 
+def test_the_weights_of_the_other_direction_are_not_taken(start: Start) -> None:
+    training = finish(start("swapped", **PAIR))
+    path = training.run.path / f"{BACKWARD}{BEST}.safetensors"
+    path.write_bytes((training.run.path / f"{BEST}.safetensors").read_bytes())
+    assert [check.file for check in verify(training.run.path) if not check.ok] == [path.name]
+    with pytest.raises(RunError, match="reads backward"):
+        load_model(training.run, direction="backward")
+
+
 def test_a_state_with_one_network_of_two_is_refused(start: Start) -> None:
     training = finish(start("whole", **PAIR))
     saved = training.run.load(LAST)

@@ -100,6 +100,8 @@ class RunKeeper:
         if progress.best_nats_per_token > self.best_nats.get(prefix, math.inf):
             return
         scalars = finite({"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen})
+        if len(self.trainers) > 1:
+            scalars["direction"] = direction_of(prefix)
         network = arrays_of(under(NETWORK, state.tensors))
         with self._forgiving_at_the_end():
             self.run.save(prefix + BEST, Weights(network, progress.step, scalars))

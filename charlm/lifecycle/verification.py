@@ -15,6 +15,7 @@ from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RunDirectory
 from charlm.runs.log import METRICS
 from charlm.runs.weights import Weights
+from charlm.scoring.loading import load_best
 from charlm.system.files import MANIFEST
 from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
@@ -92,7 +93,9 @@ class _Verification:
             return self._missing_weights(name)
         prefix = BACKWARD if name.startswith(BACKWARD) else ""
         architecture = self._sound_config().architecture.networks[prefix]
-        saved = self.run.load(name, max_weight_bytes(architecture))
+        is_best = name == prefix + BEST
+        load = partial(load_best, self.run, architecture, prefix)
+        saved = load() if is_best else self.run.load(name, max_weight_bytes(architecture))
         self._check_weights(architecture, saved.tensors, name)
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
 

@@ -137,6 +137,8 @@ def load_best(run: RunDirectory, architecture: Architecture, prefix: str = "") -
     """
     best = run.load(prefix + BEST, max_weight_bytes(architecture))
     check_weights(architecture, best.tensors, str(run.path / f"{prefix}{BEST}.safetensors"))
+    if best.scalars.get("direction", architecture.direction) != architecture.direction:
+        raise run.damaged(f"{prefix}{BEST}.safetensors", f"is not of the model that reads {architecture.direction}")
     return best
 
 
