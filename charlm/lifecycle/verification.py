@@ -93,9 +93,10 @@ class _Verification:
             return self._missing_weights(name)
         prefix = BACKWARD if name.startswith(BACKWARD) else ""
         architecture = self._sound_config().architecture.networks[prefix]
-        is_best = name == prefix + BEST
-        load = partial(load_best, self.run, architecture, prefix)
-        saved = load() if is_best else self.run.load(name, max_weight_bytes(architecture))
+        if name == prefix + BEST:
+            saved = load_best(self.run, architecture, prefix)
+        else:
+            saved = self.run.load(name, max_weight_bytes(architecture))
         self._check_weights(architecture, saved.tensors, name)
         return f"step {saved.step:,}, {len(saved.tensors)} tensors"
 

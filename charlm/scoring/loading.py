@@ -4,11 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from numpy.typing import NDArray
 
-from charlm.engine.cloze import NumpyClozePredictor
 from charlm.engine.compiled import CompiledPredictor, can_compile, has_bfloat16
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import RunError, UsageError
@@ -17,13 +16,15 @@ from charlm.network.weights import check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.runs.weights import Weights
-from charlm.scoring.cloze import ClozeModel
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.predictor import DeferredPredictor, Predictor
 from charlm.scoring.reading import Reading
 from charlm.settings import Device, Direction, Precision
 from charlm.system.machine import cores, find_device, may_have_gpu
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
+
+if TYPE_CHECKING:
+    from charlm.scoring.cloze import ClozeModel
 
 
 @dataclass(frozen=True)
@@ -98,8 +99,11 @@ def open_model(run: RunDirectory, direction: Direction | None = None) -> OpenedM
     return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors)
 
 
-def load_cloze_model(run: RunDirectory) -> ClozeModel:
+def load_cloze_model(run: RunDirectory) -> "ClozeModel":
     """The cloze network of a run, with its best weights; it runs without torch. Raises RunError."""
+    from charlm.engine.cloze import NumpyClozePredictor
+    from charlm.scoring.cloze import ClozeModel
+
     config = read_config(run)
     config.check_kind("cloze", run.path)
     tokenizer = _tokenizer(run, config)

@@ -68,7 +68,8 @@ class ClozeFiller:
             rows = rows[old]
             rows[:, place] = new
         spans = [zip(gaps, row[places].reshape(-1, size).tolist(), strict=True) for row in rows]
-        return [tuple(gap.filling(ids) or "" for gap, ids in each) for each in spans]
+        texts = [[gap.filling(ids) for gap, ids in each] for each in spans]
+        return [tuple(text for text in each if text is not None) for each in texts]  # `_continued` keeps no None
 
     def _continued(
         self,
