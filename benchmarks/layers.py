@@ -29,6 +29,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("corpus",),
     ("text",),
     ("system",),
+    ("given",),
     ("settings", "probability"),
     ("errors", "version"),
 )

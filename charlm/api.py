@@ -142,8 +142,8 @@ def train_request(
     their names, one or several. Raises UsageError for a setting that does not exist or cannot have this value.
     """
     began = time.perf_counter()
+    from charlm.given import gather
     from charlm.lifecycle.request import Settings, TrainRequest
-    from charlm.settings import gather
 
     return TrainRequest(
         texts=_texts(corpus, include, exclude),
@@ -176,8 +176,9 @@ def tokenize(
     `charlm tokenize` would fail.
     """
     from charlm.corpus.summary import tokenize
+    from charlm.given import gather
     from charlm.scoring.reading import with_reading_of
-    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill, gather
+    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill
     from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
 
     texts, values = _texts(corpus, include, exclude), gather(settings)

@@ -5,14 +5,10 @@ The default `None` means that charlm chooses a value that suits the corpus and t
 """
 
 import dataclasses
-import difflib
 import math
-import os
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from charlm.errors import UsageError
@@ -45,6 +41,10 @@ InitialState = Literal["zero", "learned", "random"]
 OneDirection = Literal["forward", "backward"]
 Direction = Literal["forward", "backward", "both"]
 ObjectiveName = Literal["causal", "cloze"]
+TaskName = Literal["classify", "tag", "translate", "generate"]
+DataFormat = Literal["tsv", "csv", "jsonl", "fasttext", "conll", "folder"]
+TagDecoder = Literal["crf", "softmax"]
+Attention = Literal["additive", "dot", "none"]
 FillBy = Literal["forward", "backward", "mean", "cloze"]
 Mode = Literal["stream", "sentence"]
 ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: random lines of the text
@@ -104,6 +104,29 @@ class CorpusSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataSettings:
+    """How labelled data is read, and how the second text of a pair becomes tokens."""
+
+    data_format: DataFormat | None = setting(
+        None, "Form of the labelled data (default: recognised by its content).", panel="Task"
+    )
+    columns: str | None = setting(
+        None, "The columns of label and text, or source and target: two names, or numbers from 1.", panel="Task"
+    )
+    tag_column: int | None = setting(
+        None, "tag: the column of the tags, from 1 (default: the last).", low=1, panel="Task"
+    )
+    skip_bad: int = setting(0, "Leave out up to this many wrong rows, and count them.", low=0, panel="Task")
+    multi: bool = setting(False, "classify: a text may have several labels, or none.", panel="Task")
+    target_unit: Unit | None = setting(
+        None, "translate: the unit of the target (default: that of the source).", panel="Task"
+    )
+    target_split: Split | None = setting(
+        None, "translate: how words of the target are split (default: as those of the source).", panel="Task"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ModelSettings:
     """The network's architecture, and what it is trained to predict."""
 
@@ -111,6 +134,17 @@ class ModelSettings:
         "causal",
         "causal: predict each next token; cloze: predict masked tokens from both sides.",
         panel="Model",
+    )
+    task: TaskName | None = setting(
+        None,
+        "Train on labelled data: classify a text, tag its words, translate it, or generate it from a label.",
+        panel="Task",
+    )
+    decoder: TagDecoder | None = setting(
+        None, "tag: choose all tags of a sentence together (crf, the default), or each on its own.", panel="Task"
+    )
+    attention: Attention | None = setting(
+        None, "translate: how the decoder looks at the source (default additive).", panel="Task"
     )
     direction: Direction = setting(
         "forward",
@@ -191,6 +225,10 @@ class TrainingSettings:
     warmup_steps: int | None = setting(
         None, "Steps until the learning rate is highest.", low=0, high=10**9, panel="Training"
     )
+    balance: bool = setting(False, "classify: give rare labels as much weight as frequent ones.", panel="Task")
+    freeze: bool = setting(
+        False, "classify with --init-from: keep the language model as it is, and train the output only.", panel="Task"
+    )
     clip_norm: float | None = setting(
         None, "Limit of the gradient's norm (default 1).", low=1e-9, high=1e9, panel="Training"
     )
@@ -240,12 +278,8 @@ PRESETS: dict[PresetName, Preset] = {
     "large": Preset(num_layers=2, hidden_size=1024, embedding_size=256, dropout=0.4),
 }
 
-SETTINGS = (TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+SETTINGS = (TextSettings, CorpusSettings, DataSettings, ModelSettings, TrainingSettings)
 LENGTHS = ("steps", "epochs", "time")
-VARIABLES = "the CHARLM_* variables of the environment"
-FROM_THE_ENVIRONMENT_ON_RESUME = (*LENGTHS, "patience", "threads")
-OTHER_VARIABLES = ("CHARLM_DEBUG",)  # that charlm reads, but that are not settings
-EXCLUSIVE = (LENGTHS, ("clip_norm", "clip_value"))  # of each group, only one can be given
 UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = 36525 * 86400.0  # a training of a hundred years
 
@@ -298,68 +332,6 @@ def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def gather(flags: Mapping[str, Any], config: Path | None = None, *, resume: bool = False) -> dict[str, Any]:
-    """All settings that were given, in one mapping: flags beat `CHARLM_*` variables, which beat the file.
-
-    A flag that is None was not given. A preset counts as if its sizes had been given in the same place. With `resume`,
-    only length, patience and threads are taken from the variables: the run has its own settings, while variables are
-    set for all runs.
-    Raises UsageError for an unknown name (the message names the nearest known one), for settings that exclude each
-    other, and for a variable whose value does not fit its setting.
-    """
-    known = _known_names()
-    readable = FROM_THE_ENVIRONMENT_ON_RESUME if resume else known
-    variables = {name: os.environ[_variable(name)] for name in readable if os.environ.get(_variable(name))}
-    given: dict[str, Any] = {}
-    for layer, where in ((_read_toml(config) if config else {}, str(config)), (variables, VARIABLES), (flags, "")):
-        _override(given, {name: value for name, value in layer.items() if value is not None}, where, known)
-    _check_variables({name: value for name, value in variables.items() if given.get(name) is value})
-    return given
-
-
-def unknown_variables() -> list[str]:
-    """A note for each `CHARLM_*` variable that charlm does not read, because it may be misspelt."""
-    known = [*map(_variable, sorted(_known_names())), *OTHER_VARIABLES]
-    unknown = sorted(name for name in os.environ if name.startswith("CHARLM_") and name not in known)
-    return [f"the variable {name} is not a charlm setting and is ignored; {_nearest(name, known)}" for name in unknown]
-
-
-def _known_names() -> set[str]:
-    return {field.name for kind in SETTINGS for field in dataclasses.fields(kind)} | {"preset"}
-
-
-def _check_variables(values: Mapping[str, str]) -> None:
-    """Raise UsageError naming the first variable whose value does not fit its setting."""
-    for name, value in values.items():
-        try:
-            for kind in SETTINGS:
-                fill(kind, {name: value})
-            if name == "time":
-                seconds(value)
-        except UsageError as error:
-            raise UsageError(error.what, f"{_variable(name)} in the environment", error.to_do) from error
-
-
-def _override(given: dict[str, Any], layer: dict[str, Any], where: str, known: set[str]) -> None:
-    """Let a layer of settings override those given so far; one of an exclusive group also removes the others."""
-    for key in layer:
-        if key not in known:
-            raise UsageError(f"unknown setting {key!r}", where, _nearest(key, known))
-    for group in EXCLUSIVE:
-        named = [name for name in group if name in layer]
-        if len(named) > 1:
-            raise UsageError(f"{flag(named[0])} and {flag(named[1])} exclude each other", where, "give one of them")
-        if named:
-            for name in group:
-                given.pop(name, None)
-    if isinstance(layer.get("time"), (int, float)):
-        layer["time"] = str(layer["time"])
-    preset = layer.pop("preset", None)
-    if preset is not None and preset not in PRESETS:
-        raise UsageError(f"unknown preset {preset!r}", where, "choose from " + ", ".join(PRESETS))
-    given.update({**(dataclasses.asdict(PRESETS[preset]) if preset else {}), **layer})
-
-
 def seconds(duration: str) -> float:
     """The seconds of a duration such as '90', '90s', '5m' or '1.5h', up to a hundred years. Raises UsageError."""
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smhd]?)", duration.strip())
@@ -379,21 +351,3 @@ def _range(low: float | None, high: float | None) -> str:
     if low is None or high is None:
         return f"of {low:g} or more" if high is None else f"of {high:g} or less"
     return f"from {low:g} to {high:g}"
-
-
-def _variable(name: str) -> str:
-    return "CHARLM_" + name.upper()
-
-
-def _read_toml(path: Path) -> dict[str, Any]:
-    try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"cannot read the configuration: {error.strerror}", str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"not a TOML file: {error}", str(path)) from error
-
-
-def _nearest(key: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {close[0]!r}?" if close else "see `charlm train --help` for all settings"

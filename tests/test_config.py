@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from charlm import settings as config
 from charlm.cells import CELLS, cell
 from charlm.errors import UsageError
+from charlm.given import gather, unknown_variables
 from charlm.model.initialisation import STARTS
 from charlm.settings import (
     PRESETS,
@@ -24,9 +25,7 @@ from charlm.settings import (
     TrainingSettings,
     fill,
     flag,
-    gather,
     seconds,
-    unknown_variables,
 )
 from charlm.text.splitting import SPELL
 from charlm.text.tokenizer import TOKENIZERS

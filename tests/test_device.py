@@ -9,12 +9,13 @@ import pytest
 import torch
 
 from charlm.errors import RunError
+from charlm.given import gather
 from charlm.lifecycle.session import Session
 from charlm.model.network import TorchNetwork
 from charlm.model.predictor import TorchPredictor
 from charlm.runs.directory import LAST
 from charlm.runs.weights import Weights
-from charlm.settings import TrainingSettings, gather
+from charlm.settings import TrainingSettings
 from charlm.system import machine
 from charlm.system.machine import cores, find_machine
 from tests.test_training import Start, finish, network_now, start, tensors

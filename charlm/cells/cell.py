@@ -56,6 +56,15 @@ class Ops(Protocol):
     def split(self, x: Array, parts: int) -> tuple[Array, ...]:
         """Equal parts along the last dimension."""
 
+    def at(self, x: Array, times: Array) -> Array:
+        """Of each sequence of x (T, B, ...) the place `times` (B,) -> (B, ...)."""
+
+    def max_over_time(self, x: Array, lengths: Array) -> Array:
+        """The largest of the first `lengths` (B,) rows of x (T, B, ...), each number on its own -> (B, ...)."""
+
+    def mean_over_time(self, x: Array, lengths: Array) -> Array:
+        """The mean of the first `lengths` (B,) rows of x (T, B, ...) -> (B, ...)."""
+
 
 @dataclass(frozen=True)
 class Sizes:

@@ -14,14 +14,13 @@ from rich.text import Text
 from charlm.cli.console import out, say, text_fields, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.errors import UsageError
+from charlm.given import gather, unknown_variables
 from charlm.settings import (
     CorpusSettings,
     Mode,
     TextSettings,
     TrainingSettings,
     fill,
-    gather,
-    unknown_variables,
 )
 from charlm.text.visible import visible_symbol
 

@@ -15,14 +15,13 @@ from charlm.cli.console import describe, on_closed_pipe, out, say, show_command,
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
 from charlm.cli.train_result import show_cloze_result, show_result
 from charlm.errors import UsageError
+from charlm.given import gather, unknown_variables
 from charlm.settings import (
     CorpusSettings,
     ModelSettings,
     PresetName,
     TextSettings,
     TrainingSettings,
-    gather,
-    unknown_variables,
 )
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.cells.cell import Array, Cell, State, Weights
 from charlm.engine.numpy_ops import NumpyOps
+from charlm.engine.scanning import scan
 from charlm.network import bidirectional, head
 from charlm.network.architecture import Architecture
 from charlm.probability import log_softmax
@@ -28,16 +28,7 @@ class NumpyClozePredictor:
         self, ids: NDArray[Any], lengths: NDArray[Any], rows: NDArray[Any], positions: NDArray[Any]
     ) -> NDArray[np.float64]:
         """log p of each symbol at N places: ids (B, T), lengths (B,), rows and positions (N,) -> (N, V)."""
-        scan = partial(_scan, self._architecture.recurrent_cell)
+        own_scan = partial(scan, self._architecture.recurrent_cell)
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging state; callers check the results
-            hidden = bidirectional.hidden(ids.T, lengths, self._weights, self._architecture, NumpyOps, scan)
+            hidden = bidirectional.hidden(ids.T, lengths, self._weights, self._architecture, NumpyOps, own_scan)
             return log_softmax(head.logits(hidden[positions, rows], self._weights, NumpyOps))
-
-
-def _scan(cell: Cell, x: Array, state: State, weights: Weights) -> Array:
-    """A recurrence over all time steps: x (T, B, its size) -> output (T, B, H)."""
-    projected, outputs = cell.project(x, weights, NumpyOps), []
-    for now in zip(*projected, strict=True):
-        state = cell.step(now, state, weights, NumpyOps)
-        outputs.append(state[0])
-    return np.stack(outputs)

@@ -59,3 +59,20 @@ class NumpyOps:
     def split(x: Array, parts: int) -> tuple[Array, ...]:
         size = x.shape[-1] // parts
         return tuple(x[..., start : start + size] for start in range(0, parts * size, size))
+
+    @staticmethod
+    def at(x: Array, times: Array) -> Array:
+        return x[times, np.arange(x.shape[1])]
+
+    @staticmethod
+    def max_over_time(x: Array, lengths: Array) -> Array:
+        return np.where(_is_inside(x, lengths), x, -np.inf).max(axis=0)
+
+    @staticmethod
+    def mean_over_time(x: Array, lengths: Array) -> Array:
+        return np.where(_is_inside(x, lengths), x, 0).sum(axis=0) / lengths[:, None].astype(x.dtype)
+
+
+def _is_inside(x: Array, lengths: Array) -> Array:
+    """Whether a row of x (T, B, D) belongs to its sequence and not to the padding -> (T, B, 1)."""
+    return (np.arange(len(x))[:, None] < lengths)[..., None]

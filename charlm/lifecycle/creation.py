@@ -96,7 +96,7 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
     if base:
         for prefix, weights in base.weights_for(vocab_size).items():
             run.save(prefix + INITIAL, weights)
-        num_new = vocab_size - base.config.architecture.num_outputs
+        num_new = vocab_size - base.config.architecture.num_symbols
         notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}; {num_new:,} new symbols")
     return Opening(
         run=run,

@@ -52,7 +52,7 @@ class Base:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
         tokenizer = load_tokenizer(run.path)
-        if tokenizer.vocab_size != config.architecture.num_outputs:
+        if tokenizer.vocab_size != config.architecture.num_symbols:
             raise run.damaged(TOKENIZER_FILE, "does not suit the network")
         best = {prefix: load_best(run, network, prefix) for prefix, network in config.architecture.networks.items()}
         return cls(run, config, tokenizer, best)

@@ -30,7 +30,7 @@ class Settings:
 
     @classmethod
     def parsed(cls, values: Mapping[str, Any]) -> Self:
-        """Parse what `charlm.settings.gather` returned. Raises UsageError for a value that a setting cannot have."""
+        """Parse what `charlm.given.gather` returned. Raises UsageError for a value that a setting cannot have."""
         parsed = cls(
             text=fill(TextSettings, values),
             reading=fill(CorpusSettings, values),

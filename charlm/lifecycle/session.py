@@ -293,6 +293,6 @@ def _corpus(run: RunDirectory, config: RunConfig, kind: Kind) -> PreparedCorpus:
             raise RunError(what, str(run.corpus), "restore it from a copy")
     if not kind.suits(config.training, facts.train_tokens):
         raise run.damaged(CONFIG, "has training settings that do not suit the size of its text")
-    if corpus.tokenizer.vocab_size != config.architecture.num_outputs:
+    if corpus.tokenizer.vocab_size != config.architecture.num_symbols:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.corpus), "restore it from a copy")
     return corpus

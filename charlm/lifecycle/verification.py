@@ -80,7 +80,7 @@ class _Verification:
     def _tokenizer(self) -> str:
         tokenizer = load_tokenizer(self.run.path)
         config = self._sound_config()
-        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.num_outputs):
+        if (tokenizer.unit, tokenizer.vocab_size) != (config.corpus.unit, config.architecture.num_symbols):
             raise self.run.damaged(TOKENIZER_FILE, "does not suit the network: another unit, or number of types")
         if not tokenizer.files().keys() <= self.run.sealed:
             raise self.run.damaged(TOKENIZER_FILE, "is not in the manifest")

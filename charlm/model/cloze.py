@@ -3,7 +3,6 @@
 Shapes: B batch, T time, V outputs, H the output size of one recurrence, N masked positions.
 """
 
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,12 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from charlm.cells.cell import State, Weights
 from charlm.corpus.windows import IGNORED
-from charlm.model.dropout import variational_dropout
-from charlm.model.kernels import kernel_for
 from charlm.model.loss import SoftmaxLoss
-from charlm.model.network import INITIAL_STATE_STD, TorchNetwork
+from charlm.model.means import Means
+from charlm.model.network import TorchNetwork
 from charlm.model.operations import TorchOps
 from charlm.network import bidirectional, head
 
@@ -32,19 +29,10 @@ def hidden(
 
     Dropout and random initial states need a generator, in training.
     """
-    architecture = network.architecture
-
-    def start(weights: Weights, layer: int, state: State) -> State:
-        if architecture.initial_state != "random" or state_generator is None:
-            return state
-        return tuple(part.normal_(std=INITIAL_STATE_STD, generator=state_generator) for part in state)
-
-    def scan(x: Tensor, state: State, weights: Weights) -> Tensor:
-        kernel = kernel_for(architecture.cell, x.device.type, architecture.hidden_size)
-        return kernel(architecture.recurrent_cell, x, state, weights)[0]
-
-    drop = partial(variational_dropout, rate=network.dropout, generator=dropout_generator)
-    x: Tensor = bidirectional.hidden(ids, lengths, network.weights, architecture, TorchOps, scan, start, drop)
+    means = Means.of(network, dropout_generator, state_generator)
+    x: Tensor = bidirectional.hidden(
+        ids, lengths, network.weights, network.architecture, TorchOps, means.scan, means.start, means.drop
+    )
     return x
 
 

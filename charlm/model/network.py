@@ -78,7 +78,7 @@ class TorchNetwork(nn.Module):
         bounds = self.architecture.recurrent_cell.bounds
         with torch.no_grad():
             for name, weight in self.named_parameters():
-                if name.startswith("layers.") and (bound := bounds.get(name.rpartition(".")[2])) is not None:
+                if "layers." in name and (bound := bounds.get(name.rpartition(".")[2])) is not None:
                     weight.clamp_(-bound, bound)
 
     def hidden(

@@ -53,6 +53,23 @@ class TorchOps:
     def split(x: Array, parts: int) -> tuple[Array, ...]:
         return tuple(x.chunk(parts, dim=-1))
 
+    @staticmethod
+    def at(x: Array, times: Array) -> Array:
+        return x[times, torch.arange(x.shape[1], device=x.device)]
+
+    @staticmethod
+    def max_over_time(x: Array, lengths: Array) -> Array:
+        return torch.where(_is_inside(x, lengths), x, -torch.inf).amax(dim=0)
+
+    @staticmethod
+    def mean_over_time(x: Array, lengths: Array) -> Array:
+        return torch.where(_is_inside(x, lengths), x, 0.0).sum(dim=0) / lengths.unsqueeze(1).to(x.dtype)
+
+
+def _is_inside(x: Tensor, lengths: Tensor) -> Tensor:
+    """Whether a row of x (T, B, D) belongs to its sequence and not to the padding -> (T, B, 1)."""
+    return (torch.arange(len(x), device=x.device).unsqueeze(1) < lengths).unsqueeze(-1)
+
 
 class _Reversed(torch.autograd.Function):
     """x (T, B, ...) with the rows of each column in the order `index` (T, B), which undoes itself.

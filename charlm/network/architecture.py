@@ -12,11 +12,12 @@ from typing import Any, ClassVar, Literal, get_args
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Cell, NewWeight, Sizes
-from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, range_of
+from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of
 
 MAX_TYPES = 1 << 24
+COUNTS = ("vocab_size", "num_labels")  # sizes that follow from the data
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
-"""The kind of network that is trained with each objective."""
+"""The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""
 RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions
 BACKWARD = "backward_"  # the names of files and tensors of the second network of a pair begin with this
 
@@ -68,6 +69,11 @@ class Architecture:
         return {kind: objective for objective, kind in KINDS.items()}.get(self.kind, self.kind)
 
     @property
+    def task(self) -> TaskName | None:
+        """What it does with labelled data; None if it is trained on plain text."""
+        return self.kind if self.kind in get_args(TaskName) else None  # type: ignore[return-value]
+
+    @property
     def is_pair(self) -> bool:
         """Whether these are two language models, one for each direction."""
         return self.kind == "language_model" and self.direction == "both"
@@ -78,9 +84,14 @@ class Architecture:
         return self.kind == "cloze"
 
     @property
-    def num_outputs(self) -> int:
-        """The number of symbols that it can predict: all but `<mask>`, the last one, which a cloze network reads."""
+    def num_symbols(self) -> int:
+        """The number of symbols that its tokenizer has: all but `<mask>`, the last one, which a cloze network reads."""
         return self.vocab_size - (self.kind == "cloze")
+
+    @property
+    def num_outputs(self) -> int:
+        """Between how many outcomes the network decides. Of a model of text it is the number of symbols."""
+        return self.num_symbols
 
     @property
     def networks(self) -> "dict[str, Architecture]":
@@ -101,6 +112,11 @@ class Architecture:
         size = self.recurrent_cell.output_size(self._sizes(self.embedding_size))
         return 2 * size if self.is_bidirectional else size
 
+    @property
+    def head_input_size(self) -> int:
+        """The size of what the head gets."""
+        return self.output_size
+
     def layers(self) -> Iterator[Sizes]:
         """The sizes of each recurrent layer, the lowest first."""
         for layer in range(self.num_layers):
@@ -116,6 +132,10 @@ class Architecture:
 
         Torch, NumPy and weights files share the names.
         """
+        return self.body_weights() | self.head_weights()
+
+    def body_weights(self) -> dict[str, NewWeight]:
+        """The weights below the head: the embedding, and those of the recurrent layers."""
         # Tied embeddings are output weights too; with rows of length 1 the logits start near zero.
         start: Literal["normal", "normal_rows"] = "normal_rows" if self.tie_embeddings else "normal"
         weights = {"embedding.weight": NewWeight((self.vocab_size, self.embedding_size), start)}
@@ -124,7 +144,7 @@ class Architecture:
                 prefix = f"layers.{layer}.{recurrence}".rstrip(".") + "."
                 parts = self._recurrence_weights(sizes)
                 weights |= {prefix + name: weight for name, weight in parts.items()}
-        return weights | self._head_weights()
+        return weights
 
     def _recurrence_weights(self, sizes: Sizes) -> dict[str, NewWeight]:
         """The weights of one recurrence: a layer's, or one of the two that it has where it reads in both directions."""
@@ -140,9 +160,9 @@ class Architecture:
         networks = self.networks.values()
         return sum(math.prod(weight.size) for network in networks for weight in network.weights().values())
 
-    def _head_weights(self) -> dict[str, NewWeight]:
+    def head_weights(self) -> dict[str, NewWeight]:
         """The weights of the head: the output layer, and feed-forward layers below it if there are any."""
-        sizes = [self.output_size, *[self.head_size] * self.head_layers]
+        sizes = [self.head_input_size, *[self.head_size] * self.head_layers]
         head = {"head.bias": NewWeight((self.num_outputs,), "zero")}
         if self.tie_embeddings and self.embedding_size != sizes[-1]:
             head["head.projection"] = NewWeight((self.embedding_size, sizes[-1]), "glorot")
@@ -176,7 +196,7 @@ def cell_sizes(cell: str, hidden_size: int, wanted: Mapping[str, int | None]) ->
 
 def _check_size(field: "dataclasses.Field[int]", value: int) -> None:
     """Raise ValueError for a size out of the range that the settings allow."""
-    low, high = (1, MAX_TYPES) if field.name == "vocab_size" else range_of(ModelSettings, field.name)
+    low, high = (1, MAX_TYPES) if field.name in COUNTS else range_of(ModelSettings, field.name)
     is_left_out = field.default == 0 and value == 0
     if not is_left_out and not low <= value <= high:
         raise ValueError(f"{field.name} is out of range")

@@ -25,6 +25,14 @@ class Scan(Protocol):
         """Input (T, B, its size), initial state and weights -> output (T, B, H)."""
 
 
+Start = Callable[[Weights, int, State], State]
+"""The initial state of a recurrence, from its weights, the number of its layer, and its state without training."""
+
+
+def unchanged(weights: Weights, layer: int, state: State) -> State:
+    return state
+
+
 def hidden(
     ids: Array,
     lengths: Array,
@@ -32,7 +40,7 @@ def hidden(
     architecture: Architecture,
     ops: Ops,
     scan: Scan,
-    start: Callable[[Weights, int, State], State] = lambda weights, layer, state: state,
+    start: Start = unchanged,
     drop: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
     """ids (T, B) -> what the last layer knows of each position (T, B, 2 H), the input of the head.
@@ -40,13 +48,27 @@ def hidden(
     `start` may change a recurrence's initial state, and `drop` is the dropout, on the inputs of each layer and of the
     head; both are for training.
     """
-    x = ops.embed(ids, weights["embedding.weight"])
+    embedded = ops.embed(ids, weights["embedding.weight"])
+    return run(embedded, lengths, weights, architecture, ops, scan, start, drop)
+
+
+def run(
+    x: Array,
+    lengths: Array,
+    weights: Weights,
+    architecture: Architecture,
+    ops: Ops,
+    scan: Scan,
+    start: Start = unchanged,
+    drop: Callable[[Array], Array] = lambda x: x,
+) -> Array:
+    """Embeddings (T, B, E) -> what the last layer knows of each position (T, B, 2 H), as in `hidden`."""
     layers = []
     for layer, both in enumerate(weights_by_layer(weights, architecture.num_layers)):
         recurrences = []
         for recurrence in RECURRENCES:
             own = _of_recurrence(both, recurrence)
-            state = start(own, layer, initial_state(architecture, own, layer, ids.shape[1], x, ops))
+            state = start(own, layer, initial_state(architecture, own, layer, x.shape[1], x, ops))
             recurrences.append(partial(scan, state=state, weights=own))
         layers.append(recurrences)
     return run_layers(x, lengths, layers, architecture.residual, ops, drop)

@@ -4,13 +4,26 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import PlainValidator
 
 from charlm.errors import RunError, UsageError
 from charlm.network.architecture import Architecture
+from charlm.network.kinds import read_architecture
 from charlm.network.snapshot import max_state_bytes
 from charlm.runs.directory import CONFIG, LAST, RunDirectory
-from charlm.settings import LENGTHS, CorpusSettings, TextSettings, TrainingSettings, Unit, ValidSplit, check, seconds
+from charlm.settings import (
+    LENGTHS,
+    CorpusSettings,
+    DataSettings,
+    TextSettings,
+    TrainingSettings,
+    Unit,
+    ValidSplit,
+    check,
+    seconds,
+)
 from charlm.system.records import Count, ShortText, read_record
 
 MAX_PARAMS = 1 << 32
@@ -51,8 +64,9 @@ class RunConfig:
     corpus: CorpusFacts
     text: TextSettings
     reading: CorpusSettings
-    architecture: Architecture
+    architecture: Annotated[Architecture, PlainValidator(read_architecture)]
     training: TrainingSettings
+    data: DataSettings = DataSettings()
     versions: dict[ShortText, ShortText] = field(default_factory=dict)
     command: ShortText | None = None
     init_from: dict[str, Any] | None = None
@@ -80,11 +94,14 @@ class RunConfig:
 
 
 _KINDS = {
-    "language_model": ("is a language model, not a cloze network", ("score --run RUN", "sample --run RUN")),
+    "language_model": ("is a language model", ("score --run RUN", "sample --run RUN")),
     "cloze": (
         "is a cloze network: it needs the whole sentence, so it gives no P(sentence) and writes no text",
         ("fill --run RUN", "score --pseudo --run RUN"),
     ),
+    "classify": ("is a classifier: it gives the label of a text", ("classify --run RUN",)),
+    "tag": ("is a tagger: it gives a tag to each word of a sentence", ("tag --run RUN",)),
+    "translate": ("is a translator: it turns one text into another", ("translate --run RUN",)),
 }
 """What each kind of network is, as the end of a sentence, and the commands that use it."""
 # config.json calls the architecture "model", and has the settings of text and reading together in "text".
@@ -95,7 +112,7 @@ def read_config(run: RunDirectory) -> RunConfig:
     """The run's configuration. Raises RunError for a value that is missing, out of range or of the wrong type."""
     try:
         config = read_record(RunConfig, _with_current_names(run.config))
-        for settings in (config.text, config.reading, config.training):
+        for settings in (config.text, config.reading, config.data, config.training):
             check(settings)
         _check_training(config.training)
         if config.architecture.num_params > MAX_PARAMS:

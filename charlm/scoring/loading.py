@@ -114,7 +114,7 @@ def load_cloze_model(run: RunDirectory) -> "ClozeModel":
 def _tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
     """The tokenizer of a run that has been trained. Raises RunError if the run cannot be used."""
     tokenizer = load_tokenizer(run.path)
-    if tokenizer.vocab_size != config.architecture.num_outputs:
+    if tokenizer.vocab_size != config.architecture.num_symbols:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
     if not run.has(BEST):
         raise _nothing_saved(run, config)
