@@ -540,6 +540,18 @@ def test_the_note_names_the_first_rows_that_were_skipped() -> None:
     assert BadRows().note() is None
 
 
+@given(st.text(st.sampled_from('ab",\r\n\t #1.-{}[]:\\_')), st.sampled_from(list(FORMS)), st.sampled_from([0, 1, 99]))
+def test_any_text_is_read_or_refused_with_a_remedy(text: str, form: DataFormat, max_skipped: int) -> None:
+    bad = BadRows(max_skipped)
+    try:
+        records = list(read_records(Data(text), FORMS[form].holds[0], DataOptions(data_format=form), bad))
+    except TextError as error:
+        assert error.where.startswith("data")
+        assert error.to_do
+    else:
+        assert 0 < len(records) + bad.count <= len(list(Data(text)))
+
+
 @pytest.mark.parametrize("form", FORMS)
 def test_a_file_without_records_is_refused(form: DataFormat) -> None:
     assert refusal("\n\n", FORMS[form].holds[0], data_format=form).where == "data"
