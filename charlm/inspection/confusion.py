@@ -193,7 +193,7 @@ def _turned(degrees: int, x: float, y: float) -> str:
 def short_count(count: int) -> str:
     """A count in at most four characters up to a billion: 1234 is 1.2k."""
     for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if count >= size:
+        if count >= 0.9995 * size:
             return f"{count / size:.1f}{letter}" if count < 9.95 * size else f"{count / size:.0f}{letter}"
     return str(count)
 
