@@ -82,16 +82,13 @@ class Sentences:
 
     def mapped(self, function: Callable[[Array], Array]) -> Self:
         """The same with a function applied to each array."""
-        return type(self)(
-            **{
-                name: type(value)(**{inner: function(array) for inner, array in vars(value).items()})
-                if isinstance(value, Spelled | Characters)
-                else None
-                if value is None
-                else function(value)
-                for name, value in vars(self).items()
-            }
-        )
+        found: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, Spelled | Characters):
+                found[name] = type(value)(**{inner: function(array) for inner, array in vars(value).items()})
+            elif value is not None:
+                found[name] = function(value)
+        return type(self)(**found)
 
 
 @dataclass(frozen=True)

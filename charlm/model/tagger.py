@@ -42,6 +42,7 @@ def total_nats(
     """-log p of the sentences' tags in nats, summed. `features` as in `tagger.emissions`; all tensors."""
     means = Means.of(network, dropout_generator, state_generator)
     emissions, tags = _emissions(network, sentences, features, means), sentences.tags
+    assert tags is not None
     if _architecture(network).decoder == "softmax":
         return cross_entropy(emissions.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
     scores = tagger.transitions(network.weights, exclusions, _architecture(network))
@@ -104,7 +105,7 @@ def _emissions(network: TorchNetwork, sentences: Sentences, features: Tensor | N
 
 
 def _scan_of(means: Means, part: Architecture) -> Scan:
-    return dataclasses.replace(means, architecture=part).scan  # type: ignore[return-value]
+    return dataclasses.replace(means, architecture=part).scan
 
 
 def _architecture(network: TorchNetwork) -> Tagger:

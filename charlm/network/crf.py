@@ -11,9 +11,20 @@ Markov models (Rabiner 1989). They keep their numbers near 0, so that float32 is
 Shapes: T time, B batch, K tags. Sentences of unequal `lengths` (B,), of at least one word, are padded at their ends.
 """
 
+from collections.abc import Callable, Sequence
+
 from charlm.cells.cell import Array, Ops
 
 EXCLUDED = -1e6  # the score of a transition that is not allowed; e^-1e6 is 0, and unlike infinity it never gives nan
+
+
+def exclusions(tags: Sequence[str], may_follow: Callable[[str | None, str | None], bool]) -> list[list[float]]:
+    """What to add to the scores of transitions (K + 1, K + 1): 0 where a tag may follow another, else EXCLUDED.
+
+    `may_follow` takes the tag before and the tag after it; None stands for the start and for the end of a sentence.
+    """
+    ends = (*tags, None)
+    return [[0.0 if may_follow(before, after) else EXCLUDED for after in ends] for before in ends]
 
 
 def log_partition(emissions: Array, lengths: Array, transitions: Array, ops: Ops) -> Array:
@@ -34,7 +45,8 @@ def all_prefixes(emissions: Array, transitions: Array, ops: Ops) -> tuple[Array,
     Each place's logs (T, B, K) are shifted to be those of probabilities; the totals (T, B) say by how much, each in
     addition to those before it.
     """
-    prefixes, totals = [], []
+    prefixes: list[Array] = []
+    totals: list[Array] = []
     scores = transitions[-1, :-1] + emissions[0]
     for emission in emissions[1:]:
         _add(prefixes, totals, scores, ops)
