@@ -81,6 +81,14 @@ def test_everything_is_as_in_the_list_of_all_sequences(which: str, ops: Any) -> 
             tags[:length, row] = path
             found = crf.path_scores(given[0], as_array(tags), given[1], given[2], ops)
             assert float(found[row]) == pytest.approx(value, abs=1e-9)
+            steps = np.asarray(crf.log_steps(given[0], as_array(tags), given[1], given[2], ops))[:length, row]
+            assert steps.sum() == pytest.approx(value - whole, abs=1e-9)
+            if value > crf.EXCLUDED / 2:  # of the others, all p that can be compared are 0
+                for place in range(1, length):
+                    known = sum(p for other, p in probabilities.items() if other[place - 1] == path[place - 1])
+                    both = slice(place - 1, place + 1)
+                    together = sum(p for other, p in probabilities.items() if other[both] == path[both])
+                    assert np.exp(steps[place]) == pytest.approx(together / known, abs=1e-9)
 
 
 @pytest.mark.parametrize("which", list(CHAINS))

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.hashing import hash_uniform
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import IGNORED
 
 MAX_SPELLED = 32  # symbols of a word that are read; of a longer one, its beginning and its end
@@ -101,6 +102,13 @@ class Spelling:
 
     end_id: int
     space_id: int | None = None
+
+    @classmethod
+    def of(cls, vocabularies: Vocabularies, with_characters: bool) -> "Spelling | None":
+        """With the second tokenizer; None if there is none."""
+        if (tokenizer := vocabularies.second) is None:
+            return None
+        return cls(tokenizer.eos_id, int(tokenizer.encode(" ")[0]) if with_characters else None)
 
 
 def sentences_of(

@@ -4,6 +4,7 @@ Shapes: T time in words, B batch, K tags.
 """
 
 import dataclasses
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -23,6 +24,7 @@ from charlm.network import crf, tagger
 from charlm.network.architecture import Architecture
 from charlm.network.bidirectional import Scan
 from charlm.network.tagger import FEATURES, Tagger
+from charlm.system.machine import cores, find_device
 
 
 def freeze_features(network: TorchNetwork) -> None:
@@ -83,6 +85,16 @@ class TorchTaggerPredictor:
             features = read_characters(network, tensors.characters) if tensors.characters else None
             found = _emissions(network, tensors, features, Means.of(network))
         return found.float().cpu().double().numpy()
+
+
+def load_predictor(
+    architecture: Tagger, weights: Mapping[str, NDArray[Any]], exclusions: NDArray[np.float64], threads: int | None
+) -> TorchTaggerPredictor:
+    """A predictor with these weights, on a GPU if there is one, else on `threads` threads (default: all cores)."""
+    torch.set_num_threads(threads or cores())
+    network = TorchNetwork(architecture)
+    network.load_arrays(weights)
+    return TorchTaggerPredictor(network.to(find_device("auto")), exclusions)
 
 
 def to_tensors(sentences: Sentences, device: torch.device) -> Sentences:

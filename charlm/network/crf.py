@@ -78,17 +78,32 @@ def log_marginals_of(prefixes: Array, suffixes: Array, emissions: Array, ops: Op
     return scores - ops.logsumexp(scores, 2)[:, :, None]
 
 
+def log_steps(emissions: Array, tags: Array, lengths: Array, transitions: Array, ops: Ops) -> Array:
+    """log p of each tag of sequences (T, B), given the tag before it and the whole sentence: -> (T, B).
+
+    For a sentence they add up to log p of its tags; for some words in a row, to log p of their tags given the one
+    before.
+    """
+    before = ops.stack([tags[0] * 0 - 1, *tags[:-1]])  # -1, the last row, is the start
+    scores = transitions[before][:, :, :-1] + all_suffixes(emissions, lengths, transitions, ops)
+    return _of_tags(scores, tags, ops) - ops.logsumexp(scores, 2)
+
+
 def path_scores(emissions: Array, tags: Array, lengths: Array, transitions: Array, ops: Ops) -> Array:
     """The score of one sequence of tags for each sentence: emissions (T, B, K), tags (T, B) -> (B,).
 
     Tags in the padding can be any.
     """
-    num_tags = emissions.shape[2]
-    emitted = ops.at(emissions.reshape(-1, num_tags).T, tags.reshape(-1)).reshape(tags.shape)
+    emitted = _of_tags(emissions, tags, ops)
     between = transitions[tags[:-1], tags[1:]]
     ends = transitions[-1][tags[0]] + transitions[:, -1][ops.at(tags, lengths - 1)]
     within = ops.sum_over_time(between[:, :, None], lengths - 1)
     return (ops.sum_over_time(emitted[:, :, None], lengths) + within)[:, 0] + ends
+
+
+def _of_tags(values: Array, tags: Array, ops: Ops) -> Array:
+    """Of the values of all tags (T, B, K), those of the tags (T, B)."""
+    return ops.at(values.reshape(-1, values.shape[2]).T, tags.reshape(-1)).reshape(tags.shape)
 
 
 def best_paths(emissions: Array, lengths: Array, transitions: Array, ops: Ops) -> Array:

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 from charlm.cells.cell import Array, NewWeight, Ops, Weights
 from charlm.corpus.sentences import Characters, Sentences, Spelled
-from charlm.network import bidirectional, encoder, head
+from charlm.corpus.vocabularies import Vocabularies
+from charlm.network import bidirectional, crf, encoder, head
 from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.bidirectional import Scan, Start, unchanged
 from charlm.network.snapshot import under
@@ -80,6 +81,14 @@ class Tagger(Architecture):
         parts = {SPELLING: self.spelling, FEATURES: self.features}
         return {prefix: part for prefix, part in parts.items() if part}
 
+    def suits(self, vocabularies: Vocabularies) -> bool:
+        """Whether it has the sizes that follow from these vocabularies."""
+        sizes = vocabularies.tokenizer.vocab_size, len(vocabularies.labels)
+        symbols = {vocabularies.second.vocab_size} if vocabularies.second else set()
+        return sizes == (self.vocab_size, self.num_labels) and symbols == {
+            part.vocab_size for part in self.parts.values()
+        }
+
     def body_weights(self) -> dict[str, NewWeight]:
         weights = super().body_weights()
         if self.spelling:
@@ -137,6 +146,11 @@ def read_characters(characters: Characters, weights: Weights, architecture: Tagg
     found = encoder.hidden(characters.ids, characters.lengths, own, architecture.features, STACKS, ops, scan)
     forward, backward = ops.split(found, len(STACKS))
     return ops.side_by_side(ops.at(forward, characters.last), ops.at(backward, characters.first))
+
+
+def exclusions(vocabularies: Vocabularies) -> list[list[float]]:
+    """The `crf.exclusions` by which tags follow their scheme (K + 1, K + 1)."""
+    return crf.exclusions(vocabularies.labels, vocabularies.tagging_scheme.may_follow)
 
 
 def transitions(weights: Weights, exclusions: Array, architecture: Tagger) -> Array:

@@ -17,16 +17,14 @@ from charlm.corpus.batching import ExampleBatches, batches_of
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places, sentences_of
-from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import RareTypes
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.model.network import TorchNetwork
 from charlm.model.tagger import TorchTaggerPredictor, freeze_features, read_characters, to_tensors, total_nats
-from charlm.network import crf
+from charlm.network import crf, tagger
 from charlm.network.snapshot import POSITION
 from charlm.network.tagger import Tagger
 from charlm.settings import TrainingSettings
-from charlm.text.tag_schemes import SCHEMES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.objective import Batch, Generators
 from charlm.training.task_defaults import MAX_PASSES
@@ -73,8 +71,8 @@ class TaggingObjective:
         self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
         freeze_features(self.network)
         self.corpus, self.architecture, self._settings = corpus, architecture, settings
-        self.exclusions = exclusions_of(corpus.vocabularies)
-        self.spelling = spelling_of(corpus.vocabularies, architecture)
+        self.exclusions = np.array(tagger.exclusions(corpus.vocabularies))
+        self.spelling = Spelling.of(corpus.vocabularies, with_characters=architecture.features is not None)
         self._columns = SentenceColumns(corpus.train, self.spelling)
         self._word_dropout, self._rare_symbols = _replacing(corpus, settings.seed)
         assert settings.batch_size is not None
@@ -167,19 +165,6 @@ def _replacing(corpus: LabelledCorpus, seed: int) -> tuple[WordDropout, RareType
         return dropout, None
     symbols = corpus.train["spelling"].values
     return dropout, RareTypes(symbols, spelling.vocab_size, spelling.eos_id, spelling.unk_id, seed)
-
-
-def exclusions_of(vocabularies: Vocabularies) -> NDArray[np.float64]:
-    """The `crf.exclusions` by which tags follow their scheme (K + 1, K + 1)."""
-    return np.array(crf.exclusions(vocabularies.labels, SCHEMES[vocabularies.scheme].may_follow))
-
-
-def spelling_of(vocabularies: Vocabularies, architecture: Tagger) -> Spelling | None:
-    """How words are spelled for this network; None if it does not read their spelling."""
-    if vocabularies.second is None:
-        return None
-    space_id = int(vocabularies.second.encode(" ")[0]) if architecture.features else None
-    return Spelling(vocabularies.second.eos_id, space_id)
 
 
 def predictions(
