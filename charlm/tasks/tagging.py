@@ -24,7 +24,7 @@ from charlm.settings import CorpusSettings, DataSettings
 from charlm.text.locating import located
 from charlm.text.splitting import Splitting
 from charlm.text.surrogates import text_from_argument
-from charlm.text.tag_schemes import Scheme, spans
+from charlm.text.tag_schemes import OUTSIDE, Scheme, parts, spans
 
 BATCH_WORDS = 2**12  # read at once, with padding
 AT_ONCE = 1000  # sentences that are sorted by length together
@@ -104,6 +104,13 @@ class TaggingModel:
     def scheme(self) -> Scheme:
         """How the tags mark spans."""
         return self.vocabularies.tagging_scheme
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """What spans can be, such as "person"; of plain tags, the tags themselves."""
+        if not self.scheme.has_spans:
+            return self.labels
+        return tuple(dict.fromkeys(parts(label).type for label in self.labels if label != OUTSIDE))
 
     def tag(self, text: str) -> TaggedSentence:
         """Tag a text as one sentence; it is split into words as `--unit word` splits."""

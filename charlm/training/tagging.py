@@ -3,6 +3,7 @@
 Shapes: T words of a sentence, B sentences, K tags.
 """
 
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -136,12 +137,10 @@ class TaggingObjective:
         assert self.corpus.valid is not None
         share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
         predictor = TorchTaggerPredictor(self.network, self.exclusions, self._settings.precision == "bfloat16")
-        nats, count = 0.0, 0
-        for emissions, sentences, _ in predictions(predictor, SentenceColumns(self.corpus.valid, self.spelling), share):
-            found = nats_of(sentences, emissions, predictor.transitions)
-            nats += float(np.nansum(found))
-            count += int(sentences.lengths[~np.isnan(found)].sum())
-        return nats / max(1, count)
+        total = Total()
+        for emissions, sentences in predictions(predictor, SentenceColumns(self.corpus.valid, self.spelling), share):
+            total.add(sentences, emissions, predictor.transitions)
+        return total.nats_per_word
 
     def try_measuring(self) -> int:
         before = self.position()
@@ -169,8 +168,8 @@ def _replacing(corpus: LabelledCorpus, seed: int) -> tuple[WordDropout, RareType
 
 def predictions(
     predictor: TorchTaggerPredictor, columns: SentenceColumns, share: float = 1.0
-) -> Iterator[tuple[NDArray[np.float64], Sentences, NDArray[np.int64]]]:
-    """The emissions (T, B, K) of sentences, batch by batch, the sentences, and their numbers.
+) -> Iterator[tuple[NDArray[np.float64], Sentences]]:
+    """The emissions (T, B, K) of sentences, batch by batch, and these sentences.
 
     With a `share` below 1 only about that share of the sentences is read, spread evenly over the part.
     """
@@ -180,15 +179,32 @@ def predictions(
     ordered = every[np.argsort(-lengths[every], kind="stable")]
     for numbers in batches_of(ordered, lengths, MEASURED_WORDS, MEASURED_WORDS):
         sentences = columns.sentences(numbers)
-        yield predictor.emissions(sentences), sentences, numbers
+        yield predictor.emissions(sentences), sentences
 
 
-def nats_of(sentences: Sentences, emissions: NDArray[np.float64], transitions: NDArray[np.float64]) -> NDArray[Any]:
-    """-log p of the tags of each sentence in nats (B,); nan where a tag is not in the training part or is excluded."""
-    assert sentences.tags is not None
-    tags, num_tags = sentences.tags, emissions.shape[2]
-    known = np.where((tags < 0) | (tags >= num_tags), 0, tags)
-    scores = crf.path_scores(emissions, known, sentences.lengths, transitions, NumpyOps)
-    nats = crf.log_partition(emissions, sentences.lengths, transitions, NumpyOps) - scores
-    is_possible = (tags < num_tags).all(axis=0) & (scores > crf.EXCLUDED / 2)
-    return np.where(is_possible, nats, np.nan)
+@dataclass
+class Total:
+    """-log p of the tags of sentences in nats, summed, and the number of their words.
+
+    Sentences with a tag that no training sentence has, or that may not stand where it is, are left out: their
+    probability is 0.
+    """
+
+    nats: float = 0.0
+    words: int = 0
+
+    def add(self, sentences: Sentences, emissions: NDArray[np.float64], transitions: NDArray[np.float64]) -> None:
+        """Add some sentences with the scores of their tags (T, B, K) and of all transitions (K + 1, K + 1)."""
+        assert sentences.tags is not None
+        num_tags = emissions.shape[2]
+        tags = np.where((sentences.tags < 0) | (sentences.tags >= num_tags), 0, sentences.tags)
+        scores = crf.path_scores(emissions, tags, sentences.lengths, transitions, NumpyOps)
+        is_possible = (sentences.tags < num_tags).all(axis=0) & (scores > crf.EXCLUDED / 2)
+        nats = crf.log_partition(emissions, sentences.lengths, transitions, NumpyOps) - scores
+        self.nats += float(nats[is_possible].sum())
+        self.words += int(sentences.lengths[is_possible].sum())
+
+    @property
+    def nats_per_word(self) -> float:
+        """nan if there were no words."""
+        return self.nats / self.words if self.words else math.nan
