@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from charlm.tasks.classification import ClassificationModel
     from charlm.tasks.evaluating import Evaluated
     from charlm.tasks.fill import Filler, Filling
+    from charlm.tasks.tagging import TaggingModel
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
@@ -78,6 +79,15 @@ def load_classifier(
     from charlm.tasks.classification import load_classifier
 
     return load_classifier(RunDirectory(_found(run)), for_batches, threads)
+
+
+def load_tagger(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "TaggingModel":
+    """Load the tagger of a run. With `for_batches` it runs in torch, for many sentences. Raises RunError."""
+    from charlm.tasks.tagging import load_tagger
+
+    return load_tagger(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(
