@@ -107,7 +107,7 @@ def train_cli(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     **flags: Any,
 ) -> None:
-    """Train a language model on a text, or a network for a task on labelled data."""
+    """Train a language model on a text, or a network on labelled data."""
     began = time.perf_counter()
     on_closed_pipe(signal.SIG_IGN)
     settings = gather({**flags, "preset": preset}, config, resume=resume)
