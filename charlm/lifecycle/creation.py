@@ -31,7 +31,7 @@ from charlm.runs.destination import new_run_path
 from charlm.runs.directory import CORPUS, INITIAL, LAST, RunDirectory
 from charlm.runs.lock import HOLDER, writing
 from charlm.scoring.reading import reading_with_tokenizer
-from charlm.settings import ModelSettings, TextSettings, TrainingSettings
+from charlm.settings import ModelSettings, TextSettings, TrainingSettings, range_of
 from charlm.system.files import cannot_write
 from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
 from charlm.system.machine import find_machine
@@ -113,7 +113,9 @@ def _base(request: TrainRequest) -> Base | None:
     """The run that the new one starts from, if it was asked for."""
     if request.init_from is None:
         return None
-    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings))
+    base = Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings))
+    request.settings.refuse_idle_with(base.config.architecture.objective)
+    return base
 
 
 def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architecture) -> Iterator[str]:
@@ -152,10 +154,12 @@ def _without_mask(text: TextSettings) -> TextSettings:
     if text.vocab_size is None:
         return text
     smaller = dataclasses.replace(text, vocab_size=text.vocab_size - 1)
+    what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
+    if text.vocab_size == range_of(TextSettings, "vocab_size")[0]:
+        raise UsageError(what, to_do=f"give {text.vocab_size + 1} or more: <eos>, <unk>, <mask> and a symbol to find")
     try:
         check_text_settings(smaller)
     except UsageError as error:
-        what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
         raise UsageError(what, to_do=f"{error.to_do}; <mask> is one more") from error
     return smaller
 
