@@ -10,7 +10,7 @@ from charlm.cli.console import reporting_errors
 from charlm.cli.help import Command, Commands
 from charlm.version import __version__
 
-HELP = "Train recurrent language models on your own text; sample, score, label, translate."
+HELP = "Train recurrent language models on your own text, and use them."
 
 EXIT_CODES = """[bold]Exit codes[/]
 
