@@ -30,7 +30,7 @@ class TextBefore:
     """
 
     def __init__(
-        self, number: int, rng: np.random.Generator, tokenizer: Tokenizer, ending: Ending, after: NDArray[Any]
+        self, number: int, rng: "np.random.Generator", tokenizer: Tokenizer, ending: Ending, after: NDArray[Any]
     ) -> None:
         self.number, self.rng, self.seen, self.position = number, rng, {int(id) for id in after}, None
         self.stopped_by: StoppedBy | None = None
@@ -91,7 +91,7 @@ def write_before(
     suffixes: Sequence[str],
     strategy: Strategy,
     ending: Ending,
-    rngs: Sequence[np.random.Generator],
+    rngs: "Sequence[np.random.Generator]",
     forbidden: int | None = None,
     num_alternatives: int = 0,
 ) -> list[Sample]:

@@ -49,7 +49,7 @@ class InProgress(Protocol):
     """A text that is being sampled; `TextInProgress` is one."""
 
     number: int
-    rng: np.random.Generator
+    rng: "np.random.Generator"
     seen: set[int]
     stopped_by: StoppedBy | None
 
@@ -118,7 +118,7 @@ class TextInProgress:
     def __init__(
         self,
         number: int,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
         decoder: Decoder,
         ending: Ending,
         eos_id: int,

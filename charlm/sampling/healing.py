@@ -62,7 +62,7 @@ def go_on(
     starts: Sequence[Start],
     strategy: Strategy,
     ending: Ending,
-    rngs: Sequence[np.random.Generator],
+    rngs: "Sequence[np.random.Generator]",
     num_alternatives: int = 0,
 ) -> Iterator[dict[int, SampledToken]]:
     """Sample texts side by side, each after its own start and with its own generator; yields their tokens by number."""

@@ -6,7 +6,6 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -240,6 +239,8 @@ class LanguageModel:
         """
         _check_count("count", count)
         _check_count("alternatives", alternatives)
+        from concurrent.futures import ThreadPoolExecutor  # here, since scoring does not need it
+
         texts = [given] if isinstance(given, (str, bytes)) else given
         wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
@@ -277,7 +278,7 @@ class LanguageModel:
         suffixes: list[str],
         strategy: Strategy,
         ending: Ending,
-        rngs: list[np.random.Generator],
+        rngs: "list[np.random.Generator]",
         allow_unk: bool,
         alternatives: int,
     ) -> list[Sample]:
