@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from charlm.corpus.examples import Ids, Row
-from charlm.corpus.vocabularies import Vocabularies
+from charlm.corpus.vocabularies import Vocabularies, word_id
 from charlm.errors import TextError, UsageError
 from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
 from charlm.settings import DataSettings, TaskName, TextSettings
@@ -136,13 +136,6 @@ def _tagged_row(record: Tagged, vocabularies: Vocabularies) -> Row:
 def labels_of(record: Record) -> tuple[str, ...]:
     """The labels or the tags of a record."""
     return () if isinstance(record, Pair) else record.labels if isinstance(record, Labelled) else record.tags
-
-
-def word_id(word: str, tokenizer: Tokenizer) -> int:
-    """The id of a word that is a symbol as a whole, `<unk>` if it is none."""
-    ids = tokenizer.encode(word)
-    assert tokenizer.unk_id is not None
-    return int(ids[0]) if len(ids) == 1 else tokenizer.unk_id
 
 
 TASK_DATA: dict[TaskName, TaskData] = {
