@@ -52,13 +52,8 @@ def bleu(references: Sequence[str], outputs: Sequence[str], is_split: bool, seed
 
     tokenizer = "none" if is_split else "13a"
     metric = BLEU(tokenize=tokenizer, smooth_method=SMOOTHING, max_ngram_order=BLEU_ORDER, force=True)
-    of_sentences = BLEU(tokenize=tokenizer, max_ngram_order=BLEU_ORDER, effective_order=True, force=True)
-    scores = [
-        of_sentences.sentence_score(output, [reference])
-        for output, reference in zip(outputs, map(_not_empty, references), strict=True)
-    ]
-    statistics = np.array([(*score.counts, *score.totals, score.sys_len, score.ref_len) for score in scores])
-    return _signed(metric, references, outputs, interval(statistics, _bleu_of, seed=seed))
+    ends = interval(bleu_statistics(references, outputs, tokenizer), bleu_of, seed=seed)
+    return _signed(metric, references, outputs, ends)
 
 
 def chrf(references: Sequence[str], outputs: Sequence[str], seed: int = SEED) -> SignedFigure:
@@ -69,10 +64,8 @@ def chrf(references: Sequence[str], outputs: Sequence[str], seed: int = SEED) ->
     check_sacrebleu_is_there()
     from sacrebleu.metrics import CHRF
 
-    pairs = zip(references, outputs, strict=True)
-    statistics = np.array([list(_chrf_counts(reference, output)) for reference, output in pairs])
-    metric = CHRF(char_order=CHRF_ORDER, beta=CHRF_BETA)
-    return _signed(metric, references, outputs, interval(statistics, chrf_of, seed=seed))
+    ends = interval(chrf_statistics(references, outputs), chrf_of, seed=seed)
+    return _signed(CHRF(char_order=CHRF_ORDER, beta=CHRF_BETA), references, outputs, ends)
 
 
 def _signed(metric: Any, references: Sequence[str], outputs: Sequence[str], ends: tuple[float, float]) -> SignedFigure:
@@ -87,8 +80,23 @@ def _not_empty(reference: str) -> str:
     return reference or " "
 
 
-def _bleu_of(statistics: Array) -> Array:
-    """BLEU from sums (..., 10): right and all n-grams of each order, words of the outputs and of the references."""
+# What an interval is made of: sums for each sentence, and from their totals to the score
+
+
+def bleu_statistics(references: Sequence[str], outputs: Sequence[str], tokenizer: str) -> Array:
+    """For each of N sentences (N, 10): right and all n-grams of each order, and the words of output and reference."""
+    from sacrebleu.metrics import BLEU
+
+    metric = BLEU(tokenize=tokenizer, max_ngram_order=BLEU_ORDER, effective_order=True, force=True)
+    scores = [
+        metric.sentence_score(output, [_not_empty(reference)])
+        for reference, output in zip(references, outputs, strict=True)
+    ]
+    return np.array([(*score.counts, *score.totals, score.sys_len, score.ref_len) for score in scores])
+
+
+def bleu_of(statistics: Array) -> Array:
+    """BLEU (...) from the sums of `bleu_statistics` (..., 10)."""
     from sacrebleu.metrics import BLEU
 
     def of_one(sums: Array) -> float:
@@ -99,27 +107,29 @@ def _bleu_of(statistics: Array) -> Array:
     return np.apply_along_axis(of_one, -1, statistics)
 
 
-def chrf_of(statistics: Array) -> Array:
-    """chrF from sums (..., 18): for each order the n-grams that match, those of the outputs and of the references.
+def chrf_statistics(references: Sequence[str], outputs: Sequence[str]) -> Array:
+    """For each of N sentences (N, 18): of each order the n-grams that match, those of the output and of the reference.
 
-    F of the mean precision and the mean recall over all orders that both sides have n-grams of (Popović 2015). As in
-    sacrebleu, the n-grams of an output count only for orders that its own reference has, too.
+    As in sacrebleu, the n-grams of an output count only for orders that its reference has, too.
+    """
+    return np.array([list(_chrf_counts(*pair)) for pair in zip(references, outputs, strict=True)])
+
+
+def chrf_of(statistics: Array) -> Array:
+    """chrF (...) from the sums of `chrf_statistics` (..., 18).
+
+    F of the mean precision and the mean recall over all orders that both sides have n-grams of (Popović 2015).
     """
     match, output, reference = np.moveaxis(statistics.reshape(*statistics.shape[:-1], CHRF_ORDER, 3), -1, 0)
     num_orders = ((output > 0) & (reference > 0)).sum(axis=-1)
     precision = ratio(ratio(match, output).sum(axis=-1), num_orders)
     recall = ratio(ratio(match, reference).sum(axis=-1), num_orders)
-    weighted = CHRF_BETA**2 * precision + recall
-    return (
-        100
-        * (1 + CHRF_BETA**2)
-        * np.where(weighted > 0, precision * recall, 0.0)
-        / np.where(weighted > 0, weighted, 1.0)
-    )
+    weight = CHRF_BETA**2
+    return 100 * ratio((1 + weight) * precision * recall, weight * precision + recall)
 
 
 def _chrf_counts(reference: str, output: str) -> Iterator[int]:
-    """The statistics of one sentence."""
+    """The 18 numbers of one sentence."""
     reference, output = "".join(reference.split()), "".join(output.split())
     for order in range(1, CHRF_ORDER + 1):
         true, guessed = _ngrams(reference, order), _ngrams(output, order)

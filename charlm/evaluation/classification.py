@@ -13,10 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.bootstrap import SEED, Figure, check_examples, figure
-from charlm.evaluation.matches import Matches, macro_f1, micro_f1, ratio
-
-Counts = NDArray[np.int64]
+from charlm.evaluation.bootstrap import SEED, Figure, check_examples, share
+from charlm.evaluation.label_groups import LabelGroups, Members
+from charlm.evaluation.matches import Matches, macro_f1, micro_f1
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,7 +23,7 @@ class Confusion:
     """How often each label was predicted for each: `matrix` (L, L), a row for each true label."""
 
     labels: tuple[str, ...]
-    matrix: Counts
+    matrix: NDArray[np.int64]
 
     @property
     def num_examples(self) -> int:
@@ -33,21 +32,28 @@ class Confusion:
     @cached_property
     def matches(self) -> dict[str, Matches]:
         """For each label its counts, from which precision, recall and F1 follow."""
-        counts = zip(self.matrix.diagonal(), self.matrix.sum(axis=0), self.matrix.sum(axis=1), strict=True)
-        return {label: Matches(*map(int, numbers)) for label, numbers in zip(self.labels, counts, strict=True)}
+        return self._groups.matches()
 
     def accuracy(self, seed: int = SEED) -> Figure:
         """The share of examples whose predicted label is right; nan if there are none."""
-        num_right = int(self.matrix.trace())
-        return share(num_right, self.num_examples, seed)
+        return share(int(self.matrix.trace()), self.num_examples, seed)
 
     def macro_f1(self, seed: int = SEED) -> Figure:
         """The mean F1 of the labels that occur in the truth or in the predictions; nan if there are none."""
+        return self._groups.figure(macro_f1, seed)
+
+    @cached_property
+    def _groups(self) -> LabelGroups:
+        """A group of examples for each cell that is not empty."""
         true, predicted = np.nonzero(self.matrix)
-        is_label = np.eye(len(self.labels), dtype=np.int64)
-        is_right = is_label[true] * (true == predicted)[:, None]
-        statistics = np.hstack([is_right, is_label[predicted], is_label[true]])
-        return figure(statistics, macro_f1, self.num_examples, self.matrix[true, predicted], seed)
+        every, right = np.arange(len(true)), np.flatnonzero(true == predicted)
+        return LabelGroups(
+            self.labels,
+            self.matrix[true, predicted],
+            right=Members(right, true[right]),
+            predicted=Members(every, predicted),
+            true=Members(every, true),
+        )
 
     def as_json(self) -> dict[str, Any]:
         return {"labels": list(self.labels), "matrix": self.matrix.tolist()}
@@ -59,8 +65,7 @@ def confusion(truth: Iterable[str], predicted: Iterable[str], labels: Sequence[s
     The labels are those given, in their order, then any others that occur, sorted.
     """
     pairs = Counter(zip(truth, predicted, strict=True))
-    others = {label for pair in pairs for label in pair} - set(labels)
-    names = (*labels, *sorted(others))
+    names = _all_labels(labels, (label for pair in pairs for label in pair))
     places = {label: place for place, label in enumerate(names)}
     matrix = np.zeros((len(names), len(names)), np.int64)
     for (true, guessed), count in pairs.items():
@@ -68,18 +73,8 @@ def confusion(truth: Iterable[str], predicted: Iterable[str], labels: Sequence[s
     return Confusion(names, matrix)
 
 
-def share(num_right: int, num_examples: int, seed: int = SEED) -> Figure:
-    """The share of the examples for which something is so; nan if there are none."""
-    statistics, counts = np.array([[1, 1], [0, 1]]), np.array([num_right, num_examples - num_right])
-    return figure(statistics, share_of, num_examples, counts, seed)
-
-
-def share_of(statistics: NDArray[Any]) -> NDArray[Any]:
-    """The ratio of two sums (..., 2); nan where the second is 0."""
-    return ratio(statistics[..., 0], statistics[..., 1], undefined=np.nan)
-
-
-# One label for each example
+def _all_labels(given: Sequence[str], occurring: Iterable[str]) -> tuple[str, ...]:
+    return (*given, *sorted(set(occurring) - set(given)))
 
 
 @dataclass(frozen=True)
@@ -87,9 +82,8 @@ class ClassificationReport:
     """The figures of a classifier.
 
     Of one that gives each example one label: `accuracy` and `macro_f1` count the examples that it answered, and
-    `coverage` is their share, if it may leave examples unanswered. Of one that gives each example a set of labels:
-    `accuracy` is the share of sets that are exactly right, `micro_f1` is F1 of all labels together, and there is no
-    confusion matrix.
+    `coverage` is their share, unless it answered all. Of one that gives each example a set of labels: `accuracy` is the
+    share of sets that are exactly right, `micro_f1` is F1 of all labels together, and there is no confusion matrix.
     """
 
     accuracy: Figure
@@ -103,10 +97,8 @@ class ClassificationReport:
     def as_json(self) -> dict[str, Any]:
         """The fields of a JSON object; see Figure.as_json."""
         fields = self.accuracy.as_json("accuracy") | self.macro_f1.as_json("macro_f1")
-        if self.micro_f1:
-            fields |= self.micro_f1.as_json("micro_f1")
-        if self.coverage:
-            fields |= self.coverage.as_json("coverage")
+        for key, figure in (("micro_f1", self.micro_f1), ("coverage", self.coverage)):
+            fields |= figure.as_json(key) if figure else {}
         if self.confusion:
             fields["confusion"] = self.confusion.as_json()
         return fields | {"labels": {label: matches.as_json() for label, matches in self.matches.items()}}
@@ -121,14 +113,12 @@ def evaluate_classification(
     """
     check_examples(len(truth))
     answered = [(true, guessed) for true, guessed in zip(truth, predicted, strict=True) if guessed is not None]
-    counted = confusion((true for true, _ in answered), (guessed for _, guessed in answered), labels)
+    names = _all_labels(labels, (*truth, *(guessed for _, guessed in answered)))
+    counted = confusion((true for true, _ in answered), (guessed for _, guessed in answered), names)
     coverage = share(len(answered), len(truth), seed) if len(answered) < len(truth) else None
     return ClassificationReport(
         counted.accuracy(seed), counted.macro_f1(seed), counted.matches, counted, coverage=coverage
     )
-
-
-# Several labels for each example
 
 
 def evaluate_label_sets(
@@ -139,30 +129,21 @@ def evaluate_label_sets(
 ) -> ClassificationReport:
     """The figures of N predicted sets of labels; a set can be empty. Raises TextError if there are no examples."""
     check_examples(len(truth))
-    pairs = Counter(zip(map(frozenset, truth), map(frozenset, predicted), strict=True))
-    names = (*labels, *sorted({label for pair in pairs for each in pair for label in each} - set(labels)))
-    counts = np.array(list(pairs.values()))
-    statistics = np.hstack(
-        [
-            _is_in([true & guessed for true, guessed in pairs], names),
-            _is_in([guessed for _, guessed in pairs], names),
-            _is_in([true for true, _ in pairs], names),
-        ]
+    counts = Counter(zip(map(frozenset, truth), map(frozenset, predicted), strict=True))
+    pairs = sorted(counts, key=lambda pair: [sorted(each) for each in pair])
+    names = _all_labels(labels, (label for pair in pairs for each in pair for label in each))
+    place_of = {label: place for place, label in enumerate(names)}.__getitem__
+    groups = LabelGroups(
+        names,
+        np.array([counts[pair] for pair in pairs]),
+        right=Members.of_sets(map(place_of, true & guessed) for true, guessed in pairs),
+        predicted=Members.of_sets(map(place_of, guessed) for _, guessed in pairs),
+        true=Members.of_sets(map(place_of, true) for true, _ in pairs),
     )
-    totals = (counts @ statistics).reshape(3, len(names)).T.tolist()
-    num_right = sum(count for (true, guessed), count in pairs.items() if true == guessed)
+    num_right = sum(counts[true, guessed] for true, guessed in pairs if true == guessed)
     return ClassificationReport(
         share(num_right, len(truth), seed),
-        figure(statistics, macro_f1, len(truth), counts, seed),
-        {label: Matches(*numbers) for label, numbers in zip(names, totals, strict=True)},
-        micro_f1=figure(statistics, micro_f1, len(truth), counts, seed),
+        groups.figure(macro_f1, seed),
+        groups.matches(),
+        micro_f1=groups.figure(micro_f1, seed),
     )
-
-
-def _is_in(sets: Sequence[Collection[str]], names: Sequence[str]) -> NDArray[np.int64]:
-    """Which labels are in which set, as 0 and 1 (number of sets, L)."""
-    places = {label: place for place, label in enumerate(names)}
-    found = np.zeros((len(sets), len(names)), np.int64)
-    for row, each in enumerate(sets):
-        found[row, [places[label] for label in each]] = 1
-    return found

@@ -46,20 +46,16 @@ def f1(num_right: Array | int, num_predicted: Array | int, num_true: Array | int
 def ratio(numbers: Array | int, totals: Array | int, undefined: float = 0.0) -> Array:
     """numbers / totals, element by element; `undefined` where the total is 0."""
     totals = np.asarray(totals)
-    return np.where(totals > 0, numbers / np.maximum(totals, 1), undefined)
+    return np.where(totals > 0, numbers / np.where(totals > 0, totals, 1), undefined)
 
 
-def macro_f1(statistics: Array) -> Array:
-    """The mean F1 of all labels that are predicted or true; nan if none is.
-
-    Takes the numbers of right predictions, of predictions and of true cases of L labels, one after the other (..., 3L).
-    """
-    right, predicted, true = np.split(statistics, 3, axis=-1)
-    occurs = predicted + true > 0
-    return ratio((f1(right, predicted, true) * occurs).sum(axis=-1), occurs.sum(axis=-1), undefined=np.nan)
+def macro_f1(num_right: Array, num_predicted: Array, num_true: Array) -> Array:
+    """The mean F1 (...) of all of L labels that are predicted or true; nan if none is. Takes counts (..., L)."""
+    occurs = num_predicted + num_true > 0
+    total = (f1(num_right, num_predicted, num_true) * occurs).sum(axis=-1)
+    return ratio(total, occurs.sum(axis=-1), undefined=np.nan)
 
 
-def micro_f1(statistics: Array) -> Array:
-    """F1 of all labels together, from the same numbers as `macro_f1`."""
-    right, predicted, true = np.split(statistics, 3, axis=-1)
-    return f1(right.sum(axis=-1), predicted.sum(axis=-1), true.sum(axis=-1))
+def micro_f1(num_right: Array, num_predicted: Array, num_true: Array) -> Array:
+    """F1 (...) of L labels together. Takes counts (..., L)."""
+    return f1(num_right.sum(axis=-1), num_predicted.sum(axis=-1), num_true.sum(axis=-1))

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.evaluation.bootstrap import SEED, Figure, check_examples, figure
-from charlm.evaluation.classification import Confusion, confusion, share_of
+from charlm.evaluation.bootstrap import SEED, Figure, check_examples, figure, share_of
+from charlm.evaluation.classification import Confusion, confusion
 from charlm.evaluation.matches import Matches, f1, ratio
 from charlm.text.tag_schemes import Scheme, Span, spans
 

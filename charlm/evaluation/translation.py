@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 
 from charlm.evaluation.bleu import SignedFigure, bleu, chrf
-from charlm.evaluation.bootstrap import SEED, Figure, check_examples, figure
-from charlm.evaluation.classification import share, share_of
+from charlm.evaluation.bootstrap import SEED, Figure, check_examples, figure, share, share_of
 from charlm.evaluation.edit_distance import edit_distance
 
 
