@@ -97,7 +97,13 @@ def _learn_tagged(
     if len(counts) < 2:
         what = f"all words have the same tag, {next(iter(counts), '')[:40]!r}: there is nothing to tell apart"
         raise TextError(what, to_do="give sentences of at least two tags, or name their column: --tag-column")
-    words = TextSettings(unit="word", split="whitespace", vocab_size=text.vocab_size, min_count=text.min_count)
+    words = TextSettings(
+        unit="word",
+        split="whitespace",
+        vocab_size=text.vocab_size,
+        min_count=text.min_count,
+        lowercase=text.lowercase or text.unit != "word",  # what is written in capitals is known from the spelling
+    )
     tokenizer = build_tokenizer(words, (" ".join(record.tokens) + "\n" for record in records()), notes)
     spelling = known
     if spelling is None and text.unit != "word":
