@@ -134,11 +134,11 @@ def _show_errors(found: "Evaluated", number: int) -> None:
         return
     out.print()
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("nats", "expected", "found", "text", "where"):
-        table.add_column(heading, justify="right" if heading == "nats" else "left", overflow="fold")
+    for heading in (found.cost_unit, "expected", "found", "text", "where"):
+        table.add_column(heading, justify="right" if heading == found.cost_unit else "left", overflow="fold")
     for wrong in found.wrong[:number]:
         texts = (Text(visible(text)) for text in (wrong.expected, wrong.found, wrong.text, wrong.where))
-        table.add_row(f"{wrong.surprise:.2f}", *texts)
+        table.add_row(f"{wrong.cost:.2f}".removesuffix(".00"), *texts)
     out.print(table if found.wrong else "no errors", soft_wrap=False)
 
 
