@@ -300,6 +300,7 @@ PARTS: dict[str, Spoil] = {
 NUMBERS = {
     "step": "schedule",
     "best_nats_per_token": "best_so_far",
+    "best_cost": "best_so_far",  # of a tagger: test_tagger.py has a test of its own
     "evaluations_without_improvement": "patience",
     "evaluated_at": "last_evaluation",
     "skipped_in_a_row": "rollbacks",  # of which test_recovery.py has a test of its own
