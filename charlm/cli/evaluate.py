@@ -63,7 +63,7 @@ def evaluate_cli(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
 ) -> None:
-    """Measure a run on labelled data: accuracy, F1, error rates, each with its 95 % interval."""
+    """Measure a run on labelled data; each figure has its interval."""
     from charlm.api import evaluate_run
     from charlm.inspection.writing import check_form
 
