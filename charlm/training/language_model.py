@@ -27,7 +27,7 @@ from charlm.scoring.loading import Trained, for_sentences
 from charlm.settings import TrainingSettings
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
-from charlm.training.objective import Batch, DataOrder, Generators
+from charlm.training.objective import Batch, Check, DataOrder, Generators
 
 SAMPLE_CHARACTERS = 160
 SAMPLE_TEMPERATURE = 0.8
@@ -102,10 +102,10 @@ class LanguageModelObjective:
     def has_check(self) -> bool:
         return self._valid_ids is not None
 
-    def check(self) -> float:
+    def check(self) -> Check:
         """Nats per token on a slice of the validation part, in the precision of the training."""
         predictor = TorchPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
-        return mean_nats(predictor, self._check_pieces, self.corpus.tokenizer.eos_id)
+        return Check(mean_nats(predictor, self._check_pieces, self.corpus.tokenizer.eos_id))
 
     @cached_property
     def _check_pieces(self) -> list[NDArray[Any]]:
