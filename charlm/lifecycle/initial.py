@@ -24,7 +24,8 @@ from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
 NEW_FOR_TASKS = ("task", "head_layers", "head_size", "decoder", "attention", "target_unit", "target_split")
-"""Settings that a network for labelled data has of its own, whatever the language model is that it starts from."""
+"""Settings that a network for labelled data has of its own, whatever the language model is that it starts from; but a
+generator starts with the head of that model, too."""
 PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
@@ -51,8 +52,10 @@ class Base:
             config.check_kind("language_model", run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
+        new = NEW_FOR_TASKS if task else ("vocab_size", "min_count")
+        new = ("task",) if task == "generate" else new
         for setting, value in given.items():
-            is_new = setting in NEW_FOR_TASKS if task else setting in ("vocab_size", "min_count")
+            is_new = setting in new
             if not is_new and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")

@@ -7,12 +7,14 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, task_limit
+from charlm.lifecycle import classification, cloze, generation, task_limit
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
+    decide_generation,
     decide_text_model,
     inherit_body,
+    inherit_language_model,
     inherit_text_model,
 )
 from charlm.lifecycle.initial import Base
@@ -27,6 +29,7 @@ from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.classification import ClassificationObjective
 from charlm.training.cloze import ClozeObjective
+from charlm.training.generation import GenerationObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
 
@@ -76,6 +79,14 @@ KINDS: dict[str, Kind] = {
         inherit_body,
         ClassificationObjective,
         measure=classification.measure,
+    ),
+    "generate": Kind(
+        prepare_data,
+        decide_generation,
+        inherit_language_model,
+        GenerationObjective,
+        limit=generation.limit_of,
+        measure=generation.measure,
     ),
 }
 
