@@ -55,9 +55,7 @@ class Vocabularies:
         files = self.tokenizer.files()
         if self.second:
             files |= {SECOND + name: content for name, content in self.second.files().items()}
-        record = LabelsRecord(
-            "charlm-labels", 1, self.labels, self.scheme, self.counts, self.several_lines
-        )
+        record = LabelsRecord("charlm-labels", 1, self.labels, self.scheme, self.counts, self.several_lines)
         return {**files, LABELS_FILE: (json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n").encode()}
 
     @classmethod
@@ -74,9 +72,7 @@ class Vocabularies:
             raise RunError(f"damaged labels: {str(error)[:200]}", str(path), "restore them from a copy") from error
         has_second = (folder / (SECOND + TOKENIZER_FILE)).exists()
         second = load_tokenizer(folder, SECOND) if has_second else None
-        return cls(
-            load_tokenizer(folder), second, record.labels, record.scheme, record.counts, record.several_lines
-        )
+        return cls(load_tokenizer(folder), second, record.labels, record.scheme, record.counts, record.several_lines)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -89,7 +85,8 @@ class Vocabularies:
     def log_priors(self) -> NDArray[np.float64]:
         """log p of each label (L,), as frequent as in the training part; each is counted once more than it occurs."""
         smoothed = np.array(self.counts, np.float64) + 1
-        return np.log(smoothed / smoothed.sum())
+        logprobs: NDArray[np.float64] = np.log(smoothed / smoothed.sum())
+        return logprobs
 
     def sha256(self) -> str:
         """A fingerprint of the files: vocabularies with the same fingerprint give the same ids."""

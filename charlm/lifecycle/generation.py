@@ -90,7 +90,7 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> GenerationResult
     objective.network.load_arrays(best.tensors)
     corpus = moved(objective.corpus, outcome.run.path / CORPUS)
     share = task_limit.share_within(objective, corpus, outcome.limit, outcome.clock)
-    tallies = {name: part and _tally(objective, part, share) for name, part in _parts(corpus).items()}
+    valid, test = (_tally(objective, part, share) if part else None for part in (corpus.valid, corpus.test))
     now = outcome.clock()
     until = now + outcome.limit.for_measuring(now) if outcome.limit else math.inf
     accuracy = _accuracy(objective, corpus, lambda: outcome.clock() < until, show) if corpus.valid else None
@@ -102,17 +102,13 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> GenerationResult
         num_params=architecture.num_params,
         ended=outcome.finished.reason,
         best_step=best.step,
-        valid=tallies["valid"],
-        test=tallies["test"],
+        valid=valid,
+        test=test,
         valid_accuracy=accuracy,
         share_measured=share,
         unsaved=outcome.unsaved,
     )
     return logged(outcome, result)
-
-
-def _parts(corpus: LabelledCorpus) -> dict[str, Examples | None]:
-    return {"valid": corpus.valid, "test": corpus.test}
 
 
 def _tally(objective: GenerationObjective, part: Examples, share: float) -> Tally | None:

@@ -24,8 +24,7 @@ from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
 NEW_FOR_TASKS = ("task", "head_layers", "head_size", "decoder", "attention", "target_unit", "target_split")
-"""Settings that a network for labelled data has of its own, whatever the language model is that it starts from; but a
-generator starts with the head of that model, too."""
+"""Settings that a network for labelled data has of its own, whatever the language model is that it starts from."""
 PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
@@ -52,11 +51,8 @@ class Base:
             config.check_kind("language_model", run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
-        new = NEW_FOR_TASKS if task else ("vocab_size", "min_count")
-        new = ("task",) if task == "generate" else new
         for setting, value in given.items():
-            is_new = setting in new
-            if not is_new and own.get(setting) != value:
+            if setting not in _new_settings(task) and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")
         tokenizer = load_tokenizer(run.path)
@@ -94,6 +90,13 @@ class Base:
     def described(self) -> dict[str, Any]:
         """What the new run's config.json says about this run."""
         return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.step}
+
+
+def _new_settings(task: TaskName | None) -> tuple[str, ...]:
+    """The settings of the new run's text and network that can differ from those of the run that it starts from."""
+    if task == "generate":  # the whole of that network, with its head
+        return ("task",)
+    return NEW_FOR_TASKS if task else ("vocab_size", "min_count")
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:

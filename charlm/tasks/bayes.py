@@ -31,7 +31,8 @@ class BayesScorer:
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """log P(label) + log P(text | label) in nats: (N, L)."""
         likelihoods = [self._logprobs(self._model(number), texts) for number in range(len(self.generator.labels))]
-        return self._log_priors() + np.array(likelihoods).T
+        logits: NDArray[np.float64] = self._log_priors() + np.array(likelihoods).T
+        return logits
 
     def _log_priors(self) -> NDArray[np.float64]:
         if self.prior == "data":

@@ -141,8 +141,8 @@ def load_classifier(
         raise UsageError(f"--prior {prior}: no such prior", to_do=f"choose from {', '.join(get_args(Prior))}")
     if config.architecture.kind == "generate":
         generator = open_generator(run)
-        scorer = BayesScorer(generator, prior or "data", for_batches, threads)
-        return ClassificationModel(generator.vocabularies, scorer, generator.reading, path=run.path)
+        by_bayes = BayesScorer(generator, prior or "data", for_batches, threads)
+        return ClassificationModel(generator.vocabularies, by_bayes, generator.reading, path=run.path)
     if prior is not None:
         what = f"--prior {prior} does nothing: this run is a classifier, which needs no prior"
         raise UsageError(what, str(run.path), "leave it out")
