@@ -15,7 +15,7 @@ from charlm.lifecycle.request import TrainRequest
 from charlm.model.initialisation import draw_weights
 from charlm.network.architecture import Architecture
 from charlm.network.classifier import Classifier
-from charlm.network.generator import Generator
+from charlm.network.generator import LABELS, Generator
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
@@ -106,9 +106,10 @@ def decide_generation(request: TrainRequest, corpus: LabelledCorpus, base: Base 
 
 
 def inherit_language_model(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
-    """The language model as it is, for every label."""
-    best = base.best[""].tensors
+    """The language model as it is, for every label: the embeddings of labels are zero."""
     drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
+    drawn[LABELS].zero_()
+    best = base.best[""].tensors
     return {"": Weights({name: best.get(name, new.numpy()) for name, new in drawn.items()}, 0, {})}
 
 

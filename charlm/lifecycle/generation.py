@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.evaluation.bootstrap import Figure
-from charlm.evaluation.classification import share as share_figure
+from charlm.evaluation.bootstrap import share as share_of
 from charlm.lifecycle import task_limit
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.results import Outcome, Result, logged
@@ -143,7 +143,7 @@ def _accuracy(
         num_right += int((found.argmax(axis=1) == labels_of(corpus.valid, numbers)).sum())
         num_classified += len(numbers)
         show(number / len(groups))
-    return share_figure(num_right, num_classified) if num_classified else None
+    return share_of(num_right, num_classified) if num_classified else None
 
 
 def _groups(part: Examples, num_labels: int) -> Iterator[NDArray[np.int64]]:

@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Any, Self
 
-from charlm.cells.cell import Array, NetworkState, NewWeight, Ops, Weights
+from charlm.cells.cell import Array, NetworkState, NewWeight, Weights
 from charlm.network.architecture import Architecture
 
 LABELS = "label_embedding.weight"  # (L, E)
@@ -43,27 +43,20 @@ class Generator(Architecture):
         return Architecture(**{**_values(self), "kind": "language_model", "tie_embeddings": False})
 
     def body_weights(self) -> dict[str, NewWeight]:
-        """The weights below the head. With embeddings of zero, a generator begins as one and the same model for all
-        labels.
-        """
-        weights = super().body_weights() | {LABELS: NewWeight((self.num_labels, self.embedding_size), "zero")}
+        """The weights below the head."""
+        weights = super().body_weights()
+        weights[LABELS] = NewWeight((self.num_labels, self.embedding_size), weights["embedding.weight"].start)
         for layer, sizes in enumerate(self.layers()):
             for part, size in self.recurrent_cell.state_sizes(sizes).items():
                 weights[_initial(layer, part) + BY_LABEL] = NewWeight((size, self.embedding_size), "glorot")
         return weights
 
 
-def embedded(ids: Array, labels: Array, weights: Weights, ops: Ops) -> Array:
-    """The input of the first layer: ids (..., B) of texts with these labels (B,) -> (..., B, E)."""
-    return ops.embed(ids, weights["embedding.weight"]) + ops.embed(labels, weights[LABELS])
-
-
-def initial_state(labels: Array, weights: Weights, architecture: Generator, ops: Ops) -> NetworkState:
-    """The state before the first token of texts with these labels (B,): each part (B, H)."""
-    g = ops.embed(labels, weights[LABELS])
+def initial_state(g: Array, weights: Weights, architecture: Generator) -> NetworkState:
+    """The state before the first token of texts whose labels have these embeddings (..., E): each part (..., H)."""
 
     def initial(name: str) -> Array:
-        return ops.linear(g, weights[name + BY_LABEL], weights[name])
+        return weights[name] + g @ weights[name + BY_LABEL].T
 
     return tuple(
         tuple(initial(_initial(layer, part)) for part in architecture.recurrent_cell.state_sizes(sizes))
@@ -81,18 +74,19 @@ def untied(weights: Weights, architecture: Generator) -> Weights:
     return {**{name: weight for name, weight in weights.items() if name != "head.projection"}, "head.weight": head}
 
 
-def language_model_of(weights: Weights, architecture: Generator, labels: Array, ops: Ops) -> dict[str, Array]:
-    """The weights of the plain language model (`Generator.plain`) that the network is for one label.
+def language_model_of(weights: Weights, architecture: Generator, label: int) -> dict[str, Array]:
+    """The weights of the plain language model (`Generator.plain`) that the network is for the label of this number.
 
-    `weights` are those of `untied`, and `labels` has the number of that label alone.
+    `weights` are those of `untied`.
     """
-    states = initial_state(labels, weights, architecture, ops)
+    g = weights[LABELS][label]
+    states = initial_state(g, weights, architecture)
     own = {
-        _initial(layer, part): states[layer][number][0]
+        _initial(layer, part): states[layer][number]
         for layer, sizes in enumerate(architecture.layers())
         for number, part in enumerate(architecture.recurrent_cell.state_sizes(sizes))
     }
-    own["embedding.weight"] = weights["embedding.weight"] + ops.embed(labels, weights[LABELS])
+    own["embedding.weight"] = weights["embedding.weight"] + g
     return {name: own.get(name, weights[name]) for name in architecture.plain.weights()}
 
 

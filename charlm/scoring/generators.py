@@ -6,12 +6,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from charlm.cells.cell import Weights
 from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies
-from charlm.engine.numpy_ops import NumpyOps
 from charlm.errors import RunError, UsageError
 from charlm.network.generator import Generator, language_model_of, untied
 from charlm.runs.config import RunConfig, read_config
@@ -65,7 +63,7 @@ class OpenedGenerator:
 
     def numbered(self, number: int) -> OpenedModel:
         """The language model that it is for the label with this number."""
-        weights = language_model_of(self._untied, self.architecture, np.array([number]), NumpyOps)
+        weights = language_model_of(self._untied, self.architecture, number)
         return OpenedModel(self.config, self.architecture.plain, self.vocabularies.tokenizer, weights)
 
     @property

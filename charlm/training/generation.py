@@ -16,7 +16,6 @@ from charlm.corpus.batching import ExampleBatches
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.texts import TextColumn, Texts
 from charlm.corpus.windows import IGNORED, RareTypes
-from charlm.engine.numpy_ops import NumpyOps
 from charlm.errors import DivergedError
 from charlm.model.generator import TorchGenerator
 from charlm.network.generator import Generator, language_model_of, untied
@@ -129,7 +128,7 @@ class GenerationObjective:
         ending = Ending(length=round(SAMPLE_CHARACTERS / tokenizer.characters_per_token), until_eos=True)
         strategy, samples = Strategy(temperature=SAMPLE_TEMPERATURE), list[str]()
         for number, label in enumerate(labels):
-            own = language_model_of(weights, self.architecture, np.array([number]), NumpyOps)
+            own = language_model_of(weights, self.architecture, number)
             lm = LanguageModel(tokenizer, for_sentences(Trained(self.architecture.plain, own)))
             texts: list[str] = []
             with suppress(DivergedError):
