@@ -382,3 +382,48 @@ def test_classify_needs_a_classifier(charlm_command: Charlm) -> None:
     outcome = charlm_command("classify", "the cat")
     assert outcome.code == 4
     assert "charlm score" in outcome.err
+
+
+def test_evaluate_measures_what_classify_says(charlm_classify: Charlm) -> None:
+    (found,) = records(charlm_classify("evaluate", "c", "rows.tsv", "--json", "--errors", "3", "-o", "matrix.svg"))
+    assert Path("matrix.svg").read_text().startswith("<svg")
+    Path("texts.txt").write_text(
+        "".join(line.split("\t")[1] + "\n" for line in Path("rows.tsv").read_text().splitlines())
+    )
+    given = [line.split("\t")[0] for line in charlm_classify("classify", "--file", "texts.txt").out.splitlines()]
+    true = [line.split("\t")[0] for line in Path("rows.tsv").read_text().splitlines()]
+    num_right = sum(label == own for label, own in zip(given, true, strict=True))
+    assert found["examples"] == found["accuracy_count"] == len(true)
+    assert found["accuracy"] == pytest.approx(num_right / len(true))
+    errors: Any = found["errors"]
+    assert len(errors) == min(3, len(true) - num_right)
+    assert sorted((each["surprise"] for each in errors), reverse=True) == [each["surprise"] for each in errors]
+    shown = charlm_classify("evaluate", "c", "rows.tsv", "--errors", "2")
+    assert "accuracy" in shown.out
+    assert "rows.tsv, line" in shown.out
+
+
+def test_evaluate_leaves_out_what_is_not_sure(charlm_classify: Charlm) -> None:
+    (found,) = records(charlm_classify("evaluate", "c", "rows.tsv", "--json", "--threshold", "0.9999"))
+    assert (found["coverage"], found["accuracy"]) == (0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "named"),
+    [
+        (("c", "missing.tsv"), 3, "missing.tsv"),
+        (("nothing", "rows.tsv"), 4, "nothing"),
+        (("c", "rows.tsv", "-o", "matrix.pdf"), 2, ".svg"),
+        (("c", "corpus.txt"), 3, "--data-format"),
+        (("c", "rows.tsv", "--target", "rows.tsv"), 2, "--target"),
+    ],
+)
+def test_what_evaluate_refuses(charlm_classify: Charlm, arguments: tuple[str, ...], code: int, named: str) -> None:
+    outcome = charlm_classify("evaluate", *arguments)
+    assert (outcome.code, named in outcome.err) == (code, True), outcome.err
+
+
+def test_evaluate_of_a_language_model_names_score(charlm_command: Charlm) -> None:
+    assert charlm_command("train", "corpus.txt", "--run", "lm", *QUICK).code == 0
+    outcome = charlm_command("evaluate", "lm", "corpus.txt")
+    assert (outcome.code, "charlm score" in outcome.err) == (4, True)
