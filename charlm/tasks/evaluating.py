@@ -108,5 +108,5 @@ def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
 
 
 Evaluator = Callable[[EvaluationRequest, list[Any]], tuple[Report, tuple[Wrong, ...], int]]
-EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification}
+EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification, "generate": _evaluate_classification}
 """What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""
