@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from charlm.tasks.classification import ClassificationModel
     from charlm.tasks.evaluating import Evaluated
     from charlm.tasks.fill import Filler, Filling
+    from charlm.tasks.tagging import TaggingModel
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
@@ -57,12 +58,11 @@ def load(
 ) -> LanguageModel:
     """Load the model of a run: a path, a name under runs/, or None for the run saved last.
 
-    `direction` ("forward" or "backward") picks one of a pair, the forward one by default. Of a run that generates texts
-    of a label, `given` is the label, and the model that of texts with this label.
-    `device` is for scoring in batches; single sentences and samples always run on the CPU. Precision "bfloat16" is
-    faster, with probabilities that differ by some thousandths of a nat. Several texts are scored with `threads`
-    threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
-    to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
+    `direction` ("forward" or "backward") picks one of a pair, the forward one by default; `given` is the label of the
+    texts that a generator models. `device` is for scoring in batches; single sentences and samples always run on the
+    CPU. Precision "bfloat16" is faster, with probabilities that differ by some thousandths of a nat. Several texts are
+    scored with `threads` threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES`, to use it
+    for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
     return load_model_given(RunDirectory(_found(run)), given, device, precision, threads, engine, direction)
 
@@ -75,21 +75,24 @@ def load_cloze(run: str | Path | None = None) -> "ClozeModel":
 
 
 def load_classifier(
-    run: str | Path | None = None,
-    *,
-    for_batches: bool = False,
-    threads: int | None = None,
-    prior: Prior | None = None,
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
 ) -> "ClassificationModel":
-    """Load the classifier of a run, or its generator, which classifies by Bayes.
+    """Load the classifier of a run, or a generator that is used as one (`tasks/bayes.py` explains the `prior`).
 
-    With `for_batches` it is made for many texts, and may run in torch. How probable a generator takes each label to be
-    before it reads a text is its `prior`: as frequent as in the training data ("data", the default), or all the same
-    ("uniform"). Raises RunError, and UsageError for the prior of a classifier.
+    With `for_batches` it is for many texts, and may run in torch. Raises RunError and UsageError.
     """
     from charlm.tasks.classification import load_classifier
 
     return load_classifier(RunDirectory(_found(run)), for_batches, threads, prior)
+
+
+def load_tagger(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "TaggingModel":
+    """Load the tagger of a run. With `for_batches` it runs in torch, for many sentences. Raises RunError."""
+    from charlm.tasks.tagging import load_tagger
+
+    return load_tagger(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(

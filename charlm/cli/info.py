@@ -123,6 +123,7 @@ def _show_one(record: dict[str, Any]) -> None:
         "validation": _validation(record, "valid"),
         "backward": _validation(record, "valid_backward"),
         "masked tokens": _masked(record),
+        "accuracy": _accuracy(record),
         "test": _test(record),
         "best": _best(record),
         "ended": (record["measured"] or {}).get("ended"),
@@ -163,6 +164,16 @@ def _masked(record: dict[str, Any]) -> str:
         return ""
     share = "" if found is None else f", {found:.1%} found"
     return f"{nats:.4f} nats per masked token{share} (lower is better)"
+
+
+def _accuracy(record: dict[str, Any]) -> str:
+    """How often a text of the validation part is given the right label."""
+    accuracy, count = (_measured(record, f"valid_accuracy{part}") for part in ("", "_count"))
+    return (
+        ""
+        if accuracy is None or count is None
+        else f"{accuracy:.1%} of {count:,.0f} texts in validation (higher is better)"
+    )
 
 
 def _reading(record: dict[str, Any]) -> str:

@@ -25,6 +25,7 @@ from charlm.text.tokenizer import Tokenizer, load_tokenizer
 Arrays = Mapping[str, NDArray[Any]]
 NEW_FOR_TASKS = ("task", "head_layers", "head_size", "decoder", "attention", "target_unit", "target_split")
 """Settings that a network for labelled data has of its own, whatever the language model is that it starts from."""
+NEW_SYMBOLS = ("vocab_size", "min_count")
 PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
@@ -52,7 +53,7 @@ class Base:
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
         for setting, value in given.items():
-            if setting not in _new_settings(task) and own.get(setting) != value:
+            if not _is_its_own(setting, task) and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")
         tokenizer = load_tokenizer(run.path)
@@ -92,11 +93,16 @@ class Base:
         return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.step}
 
 
-def _new_settings(task: TaskName | None) -> tuple[str, ...]:
-    """The settings of the new run's text and network that can differ from those of the run that it starts from."""
-    if task == "generate":  # the whole of that network, with its head
-        return ("task",)
-    return NEW_FOR_TASKS if task else ("vocab_size", "min_count")
+def _is_its_own(setting: str, task: TaskName | None) -> bool:
+    """Whether a new run has this setting for itself.
+
+    A tagger only reads what a pair of language models gives. A generator begins as the language model as a whole.
+    """
+    if task == "generate":
+        return setting == "task"
+    if task == "tag":
+        return setting not in {field.name for field in dataclasses.fields(TextSettings)} or setting in NEW_SYMBOLS
+    return setting in (NEW_FOR_TASKS if task else NEW_SYMBOLS)
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:

@@ -7,13 +7,15 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, generation, task_limit
+from charlm.lifecycle import classification, cloze, generation, tagging, task_limit
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
     decide_generation,
+    decide_tagging,
     decide_text_model,
     inherit_body,
+    inherit_features,
     inherit_language_model,
     inherit_text_model,
 )
@@ -32,6 +34,7 @@ from charlm.training.cloze import ClozeObjective
 from charlm.training.generation import GenerationObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
+from charlm.training.tagging import TaggingObjective
 
 
 @dataclass(frozen=True)
@@ -88,6 +91,7 @@ KINDS: dict[str, Kind] = {
         limit=generation.limit_of,
         measure=generation.measure,
     ),
+    "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
 }
 
 
