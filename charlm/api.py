@@ -77,10 +77,7 @@ def load_cloze(run: str | Path | None = None) -> "ClozeModel":
 def load_classifier(
     run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
 ) -> "ClassificationModel":
-    """Load the classifier of a run, or a generator that is used as one (`tasks/bayes.py` explains the `prior`).
-
-    With `for_batches` it is for many texts, and may run in torch. Raises RunError and UsageError.
-    """
+    """Load a run's classifier, or its generator to classify by Bayes; `for_batches` in torch. Raises as `load` does."""
     from charlm.tasks.classification import load_classifier
 
     return load_classifier(RunDirectory(_found(run)), for_batches, threads, prior)
