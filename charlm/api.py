@@ -177,7 +177,7 @@ def train_request(
         init_from=str(init_from) if init_from else None,
         resume=resume,
         force=force,
-        settings=Settings.parsed(gather(settings, resume=resume)),
+        settings=Settings.parsed(gather(settings, resume=resume), settings),
         began=began,
     )
 
@@ -369,9 +369,10 @@ def inspect_agreement(runs: Sequence[str | Path], pairs: str | Path) -> "list[Ag
     Raises RunError, and TextError for a table that cannot be read.
     """
     from charlm.inspection.agreement import measure_agreement, read_pairs
+    from charlm.inspection.inspected import run_with_language_model
 
     read = read_pairs(Path(pairs))
-    return measure_agreement([load_model(RunDirectory(_found(run))) for run in runs], read)
+    return measure_agreement([load_model(run_with_language_model(str(run))) for run in runs], read)
 
 
 def inspect_embeddings(run: str | Path, symbols: Sequence[str] = ()) -> "tuple[list[Neighbours], Map]":

@@ -9,7 +9,8 @@ NOT_FINITE = "the model's predictions are not finite: its training diverged, or 
 
 
 def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
-    """logits (..., V) -> normalised log-probabilities in nats (..., V), in float64."""
+    """logits (..., V) -> normalised log-probabilities in nats (..., V), in float64; nan if a logit is infinite."""
     logits = np.asarray(logits, np.float64)
-    shifted = logits - logits.max(axis=-1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))

@@ -397,7 +397,7 @@ def test_evaluate_measures_what_classify_says(charlm_classify: Charlm) -> None:
     assert found["accuracy"] == pytest.approx(num_right / len(true))
     errors: Any = found["errors"]
     assert len(errors) == min(3, len(true) - num_right)
-    assert sorted((each["surprise"] for each in errors), reverse=True) == [each["surprise"] for each in errors]
+    assert sorted((each["cost"] for each in errors), reverse=True) == [each["cost"] for each in errors]
     shown = charlm_classify("evaluate", "c", "rows.tsv", "--errors", "2")
     assert "accuracy" in shown.out
     assert "rows.tsv, line" in shown.out

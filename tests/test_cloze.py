@@ -30,7 +30,13 @@ __all__ = ["charlm_command", "start", "stop"]  # fixtures
 
 EOS, MASK = 0, 99
 VOCABULARIES = {"word": {"vocab_size": 40}, "subword": {"vocab_size": 301}}
-CLOZE: dict[str, Any] = {"objective": "cloze", "steps": 23, "eval_every": 4, "initial_state": "random"}
+CLOZE: dict[str, Any] = {
+    "objective": "cloze",
+    "steps": 23,
+    "eval_every": 4,
+    "sample_every": None,
+    "initial_state": "random",
+}
 
 
 # What is masked
@@ -215,17 +221,45 @@ def test_a_cloze_network_on_the_command_line(charlm_cloze: Charlm) -> None:
         (("sample",), 4, "charlm fill"),
         (("train", "corpus.txt", "--objective", "cloze", "--direction", "both"), 2, "--direction"),
         (("train", "corpus.txt", "--objective", "cloze", "--mode", "stream"), 2, "--mode"),
+        (("train", "corpus.txt", "--objective", "cloze", "--sample-every", "5"), 2, "writes no text"),
+        (("train", "corpus.txt", "--init-from", "c", "--sample-every", "5"), 2, "writes no text"),
         (("train", "corpus.txt", "--objective", "cloud"), 2, "cloud"),
         (("train", "corpus.txt", "--objective", "cloze", "--vocab-size", "300", "--unit", "subword"), 2, "<mask>"),
+        (("train", "corpus.txt", "--objective", "cloze", "--vocab-size", "3", "--unit", "word"), 2, "give 4 or more"),
         (("score", "--pseudo", "--stream", "corpus.txt"), 2, "--stream"),
         (("score", "--pseudo", "x", "--per-token"), 2, "--per-token"),
         (("train", "--resume", "--run", "c", "--objective", "causal"), 2, "--objective cloze"),
+        (("train", "--resume", "--run", "c", "--direction", "both"), 2, "reads in both directions"),
+        (("train", "--resume", "--run", "c", "--sample-every", "5"), 2, "writes no text"),
+        (("inspect", "c", "--embeddings"), 4, "--clipping is for every run"),
+        (("inspect", "c", "--states", "the cat", "--neuron", "1"), 4, "--clipping is for every run"),
+        (("inspect", "c", "--agreement", "pairs.tsv"), 4, "--clipping is for every run"),
     ],
 )
 def test_what_a_cloze_network_refuses(charlm_cloze: Charlm, arguments: tuple[str, ...], code: int, named: str) -> None:
+    Path("pairs.tsv").write_text("good\tbad\tdistance\nthe cat sat\tthe cat sit\t0\n")
     outcome = charlm_cloze(*arguments)
     assert outcome.code == code
-    assert named in outcome.err
+    assert named in " ".join(outcome.err.split())
+
+
+def test_a_setting_that_does_nothing_is_refused_with_the_place_where_it_was_given(
+    charlm_command: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("run.toml").write_text('direction = "both"\n')
+    train = ("train", "corpus.txt", "--objective", "cloze", *QUICK)
+    in_file = charlm_command(*train, "--config", "run.toml")
+    assert (in_file.code, "where: run.toml" in in_file.err) == (2, True)
+    typed = charlm_command(*train, "--direction", "both")
+    assert (typed.code, "where:" in typed.err) == (2, False)
+    monkeypatch.setenv("CHARLM_DIRECTION", "backward")
+    in_environment = charlm_command(*train)
+    assert (in_environment.code, "where: CHARLM_DIRECTION in the environment" in in_environment.err) == (2, True)
+    assert not Path("runs/corpus").exists()
+
+
+def test_the_gradient_norms_of_a_cloze_network_can_be_inspected(charlm_cloze: Charlm) -> None:
+    assert charlm_cloze("inspect", "c", "--clipping").code == 0
 
 
 def test_pseudo_needs_a_cloze_network(charlm_command: Charlm) -> None:

@@ -129,7 +129,7 @@ def test_a_sample_ends_in_its_suffix_and_has_the_probability_that_scoring_gives(
     if sample.stopped_by == "eos":
         assert [
             *sample.ids[1:],
-            *backward.tokenizer.encode(suffix).tolist(),
+            *backward.tokenizer.encode_after(suffix).tolist(),
         ] == whole or backward.tokenizer.unit == "subword"
         assert sample.ids[0] == backward.tokenizer.eos_id
     assert "\n" not in sample.text
@@ -138,6 +138,15 @@ def test_a_sample_ends_in_its_suffix_and_has_the_probability_that_scoring_gives(
     if backward.tokenizer.unit == "char" and sample.stopped_by == "eos":
         given = backward.score(suffix, eos=False).logprob_nats if suffix else 0.0
         assert sample.logprob_nats == pytest.approx(backward.score(sample.text + suffix).logprob_nats - given, abs=1e-3)
+
+
+@pytest.mark.parametrize("suffix", [" it.", "  it.", "it."])
+def test_a_space_before_the_suffix_is_there_once(backward: LanguageModel, suffix: str) -> None:
+    for seed in range(5):
+        whole = backward.sample(suffix=suffix, length=4, seed=seed, temperature=0.5).text + suffix
+        if backward.tokenizer.unit == "word":
+            assert "  it." not in whole or suffix == "  it."
+            assert "   it." not in whole
 
 
 def test_samples_side_by_side_are_those_one_by_one(backward: LanguageModel) -> None:
@@ -322,6 +331,15 @@ def test_what_a_pair_refuses(charlm_pair: Charlm, arguments: tuple[str, ...], co
     outcome = charlm_pair(*arguments)
     assert outcome.code == code
     assert named in outcome.err
+
+
+def test_a_pair_without_a_validation_part_says_how_well_both_fit_their_text(charlm_command: Charlm) -> None:
+    outcome = charlm_command("train", "corpus.txt", "--direction", "both", "--valid-fraction", "0", *QUICK, "-q")
+    assert outcome.code == 0
+    assert "perplexity" not in outcome.out
+    assert "no validation part" in outcome.out
+    assert "nats/token forward" in outcome.out
+    assert outcome.out.splitlines()[0] == "runs/corpus"
 
 
 def test_a_direction_that_a_run_lacks_is_named(charlm_command: Charlm) -> None:

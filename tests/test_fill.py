@@ -1,6 +1,9 @@
 """Filling blanks, held against trying everything."""
 
 import itertools
+import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ from charlm.tasks.fill import CausalFiller, Filler, MeanFiller
 from charlm.tasks.fill import fill as fill_with
 from charlm.tasks.fill_cloze import ClozeFiller
 from tests.conftest import TINY
-from tests.test_cli import Charlm, records
+from tests.test_cli import Charlm, Outcome, process, records
 from tests.test_cli import charlm as charlm_command
 from tests.test_layers import RUN, loaded_by
 
@@ -310,6 +313,40 @@ def test_fill_on_the_command_line(charlm_words: Charlm) -> None:
     assert found[0].keys() == {"schema_version", "rank", "filling", "nats"}
     several = records(charlm_words("fill", "the ___ sat on the ___", "--candidates", "cat,mat", "--json"))
     assert {tuple(record["filling"]) for record in several} == set(itertools.product(["cat", "mat"], repeat=2))  # type: ignore[arg-type]
+
+
+def test_each_line_of_standard_input_with_a_blank_is_a_sentence(
+    charlm_words: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fill_lines(text: str, *options: str) -> Outcome:
+        Path("typed.txt").write_bytes(text.encode())
+        with Path("typed.txt").open() as typed:
+            monkeypatch.setattr(sys, "stdin", typed)
+            return charlm_words("fill", "-", "--top", "2", *options)
+
+    first, second = "the ___ sat on the mat", "the cat sat on the ___"
+    outcome = fill_lines(f"{first}\r\n\nthe dog sat\n{second}", "--json")
+    assert (outcome.code, "left out: 1 line without a blank" in outcome.err) == (0, True)
+    found = records(outcome)
+    assert [record["text"] for record in found] == [first, first, second, second]
+    for text in (first, second):
+        alone = records(charlm_words("fill", text, "--top", "2", "--json"))
+        assert [{**record, "text": text} for record in alone] == [each for each in found if each["text"] == text]
+    shown = fill_lines(f"{first}\n{second}\n")
+    assert [line for line in shown.out.splitlines() if "___" in line] == [first, second]
+    assert shown.err.count("lower is better") == 1
+    assert fill_lines("the dog sat\n").code == 3
+
+
+def test_a_sentence_is_filled_before_the_next_line_comes(charlm_words: Charlm) -> None:
+    filling = process("fill", "-", "--json", "--top", "1", stdin=subprocess.PIPE)
+    assert filling.stdin is not None
+    assert filling.stdout is not None
+    for text in ("the ___ sat on the mat", "the cat sat on the ___"):
+        filling.stdin.write(f"{text}\n".encode())
+        filling.stdin.flush()
+        assert json.loads(filling.stdout.readline())["text"] == text
+    filling.communicate(timeout=60)
 
 
 @pytest.mark.parametrize(

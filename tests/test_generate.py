@@ -393,7 +393,7 @@ def test_a_generator_on_the_command_line(charlm_tunes: Charlm) -> None:
         (("classify", "x", "--run", "classify", "--prior", "uniform"), 2, "--prior uniform does nothing"),
         (("classify", "x", "--run", "plain"), 4, "language model"),
         (("fill", "an ___", "--run", "generate"), 4, "charlm sample --given LABEL"),
-        (("inspect", "generate", "--states", "x"), 4, "charlm sample --given LABEL"),
+        (("inspect", "generate", "--states", "x"), 4, "no language model"),
         (("train", "tunes.tsv", "--task", "generate", "--mode", "stream"), 2, "--mode"),
         (("train", "tunes.tsv", "--task", "generate", "--direction", "both"), 2, "--direction"),
         (("train", "tunes.tsv", "--task", "generate", "--initial-state", "random"), 2, "--initial-state"),

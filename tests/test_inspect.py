@@ -2,19 +2,25 @@
 
 import itertools
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
 import charlm
 from benchmarks import agreement as benchmark
+from charlm.api import inspect_embeddings
 from charlm.cells import CELLS
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import RunError, TextError, UsageError
 from charlm.inspection import agreement, clipping, embeddings, states, units
+from charlm.inspection.chart import Chart
 from charlm.inspection.inspected import Inspected, inspect_run
+from charlm.inspection.svg import to_svg
+from charlm.inspection.terminal import to_text
 from charlm.scoring.reading import Reading
 from charlm.settings import CorpusSettings, TextSettings
 from charlm.text.tokenizer import build_tokenizer
@@ -286,6 +292,42 @@ def test_the_map_labels_each_type_and_says_what_it_shows() -> None:
     assert labels[:2] == ["<eos>", "<unk>"]
     assert "' '" in labels
     assert "all" in embeddings.chart(found).notes[0]
+
+
+def crowded(num_types: int = 60) -> Chart:
+    """A map of so many words that they cannot all stand beside each other."""
+    places = np.random.default_rng(5).normal(size=(num_types, 2))
+    names = tuple(f"word{number:03}" for number in range(num_types))
+    found = embeddings.Map(names, names, *(tuple(places[:, axis].tolist()) for axis in (0, 1)), num_types, 0.5)
+    return embeddings.chart(found)
+
+
+def test_no_label_of_a_map_covers_another_and_frequent_types_come_first() -> None:
+    drawn = ElementTree.fromstring(to_svg(crowded()))
+    labels = {each.text: each for each in drawn.iter() if str(each.text).startswith("word") and "x" in each.attrib}
+    assert "word000" in labels
+    assert 20 < len(labels) < 60
+    width, height = 7 * 6, 12  # pixels: seven letters of 12 pixels
+    for one, other in itertools.combinations(labels.values(), 2):
+        across, down = (abs(float(one.attrib[name]) - float(other.attrib[name])) for name in ("x", "y"))
+        assert across > width or down > height
+    titles = {each.text for each in drawn.iter() if each.tag.endswith("title")}
+    assert titles & {f"word{number:03}" for number in range(60)}
+    assert not titles & set(labels)
+
+
+def test_no_label_of_a_map_touches_another_on_a_terminal() -> None:
+    words = [word.strip("│┤") for word in to_text(crowded(), 80, 24).plain.split()]
+    assert sum(word.startswith("word") for word in words) > 20
+    assert all(len(word) == 7 for word in words if "word" in word)
+
+
+def test_a_map_and_neighbours_show_words_as_other_tables_do(trained: Callable[[str], Path]) -> None:
+    (found,), vocabulary = inspect_embeddings(trained("word"), ["."])
+    assert "\uffed" in "".join(vocabulary.symbols)
+    assert "\uffed" not in "".join([*vocabulary.shown, *found.shown])
+    assert found.shown[0] == ". (no space before)"
+    assert "." in vocabulary.shown
 
 
 # Clipping

@@ -2,6 +2,7 @@
 
 import io
 import json
+import math
 import os
 import random
 import resource
@@ -10,16 +11,21 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import charlm
+from charlm.api import inspect_embeddings, inspect_states
 from charlm.cli.info import record_of
-from charlm.errors import CharlmError, RunError
+from charlm.errors import CharlmError, DivergedError, RunError
 from charlm.lifecycle.verification import verify
 from charlm.runs.directory import BEST, RunDirectory
+from charlm.runs.weights import Weights
+from charlm.scoring.loading import ENGINES
 from charlm.settings import SubwordModel, TextSettings
 from charlm.text.subword_checking import check_model
 from charlm.text.subwords import SubwordTokenizer
@@ -370,6 +376,28 @@ def test_symbols_that_are_no_symbols_are_refused(trained: Callable[[str], Path],
         with pytest.raises(RunError, match=r"tokenizer\.json"):
             load_tokenizer(forgery.with_file("tokenizer.json", json.dumps(changed).encode()))
         forgery.restore()
+
+
+@pytest.mark.parametrize("number", [3e38, math.inf, math.nan])
+@pytest.mark.parametrize("engine", list(ENGINES))
+def test_weights_of_any_size_give_a_result_or_an_error(
+    engine: str, number: float, trained: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """And no warning, which these tests take for an error."""
+    run = RunDirectory(Forgery(trained("char"), tmp_path / "run").run)
+    best = run.load(BEST)
+    for name, array in best.tensors.items():
+        changed = np.where(np.arange(array.size).reshape(array.shape) % 5 == 2, np.float32(number), array)
+        run.save(BEST, Weights({**best.tensors, name: changed}, best.step, best.scalars))
+        lm = charlm.load(run.path, engine=engine)
+        for use_it in (
+            lambda lm=lm: lm.score("the sea", per_token=True),
+            lambda lm=lm: lm.sample("a", length=8, seed=1),
+            lambda: inspect_states(run.path, "the sea", neuron=1),
+            lambda: inspect_embeddings(run.path, ["a"]),
+        ):
+            with suppress(RunError, DivergedError):
+                use_it()
 
 
 def test_weights_of_another_network_are_refused(trained: Callable[[str], Path], tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from charlm.cli.console import reporting_errors
 from charlm.cli.help import Command, Commands
 from charlm.version import __version__
 
-HELP = "Train a recurrent language model on your own text; sample from it; score sentences with it."
+HELP = "Train recurrent language models on your own text, and use them."
 
 EXIT_CODES = """[bold]Exit codes[/]
 

@@ -39,7 +39,7 @@ def cells_cli(
     ] = 128,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per cell.")] = False,
 ) -> None:
-    """List the recurrent cells: equation, parameters of one layer, source."""
+    """List the recurrent cells: equation, parameters, source."""
     for name in cells or ():
         if name not in CELLS:
             raise UsageError(f"unknown cell {name!r}", to_do="choose from " + ", ".join(CELLS))

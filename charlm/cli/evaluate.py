@@ -63,7 +63,7 @@ def evaluate_cli(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
 ) -> None:
-    """Measure a run on labelled data: accuracy, F1, error rates, each with its 95 % interval."""
+    """Measure a run on labelled data; each figure has its interval."""
     from charlm.api import evaluate_run
     from charlm.inspection.writing import check_form
 
@@ -134,11 +134,11 @@ def _show_errors(found: "Evaluated", number: int) -> None:
         return
     out.print()
     table = Table(box=None, padding=(0, 2, 0, 0))
-    for heading in ("nats", "expected", "found", "text", "where"):
-        table.add_column(heading, justify="right" if heading == "nats" else "left", overflow="fold")
+    for heading in (found.cost_unit, "expected", "found", "text", "where"):
+        table.add_column(heading, justify="right" if heading == found.cost_unit else "left", overflow="fold")
     for wrong in found.wrong[:number]:
         texts = (Text(visible(text)) for text in (wrong.expected, wrong.found, wrong.text, wrong.where))
-        table.add_row(f"{wrong.surprise:.2f}", *texts)
+        table.add_row(f"{wrong.cost:.2f}".removesuffix(".00"), *texts)
     out.print(table if found.wrong else "no errors", soft_wrap=False)
 
 

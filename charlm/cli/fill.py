@@ -1,6 +1,7 @@
 """`charlm fill`: rank what could stand in the blanks of a sentence. Runs without torch."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -8,13 +9,13 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json
-from charlm.cli.typed import typed_text
-from charlm.settings import FillBy
+from charlm.errors import TextError
+from charlm.settings import CorpusSettings, FillBy
 from charlm.system.machine import one_thread_for_numpy
 from charlm.text.visible import visible
 
 if TYPE_CHECKING:
-    from charlm.tasks.fill import Filling
+    from charlm.tasks.fill import Filler, Filling
 
 MEANINGS: dict[FillBy, str] = {
     "forward": "-log p of the whole sentence, read from its start, without the spelling of unknown symbols",
@@ -29,7 +30,10 @@ charlm fill "He said, Teddy ___ was a great president."
 
 charlm fill "The cats ___ full." --candidates was,were
 
-charlm fill "The ___ sat on the ___." --by mean --json"""
+charlm fill "The ___ sat on the ___." --by mean --json
+
+some-program | charlm fill -"""
+LINES_AT_ONCE = 64
 
 
 def register(app: typer.Typer) -> None:
@@ -37,7 +41,10 @@ def register(app: typer.Typer) -> None:
 
 
 def fill_cli(
-    text: Annotated[str, typer.Argument(help="A sentence with blanks: ___ standing alone; - is standard input.")],
+    text: Annotated[
+        str,
+        typer.Argument(help="A sentence with blanks: ___ standing alone; - is standard input, one sentence per line."),
+    ],
     run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
     by: Annotated[
         FillBy | None,
@@ -62,23 +69,57 @@ def fill_cli(
     from charlm.tasks.blanks import Sentence
     from charlm.tasks.fill import fill
 
-    text = typed_text(text, "the sentence", False)
-    Sentence.parsed(text)
+    has_lines = text == "-"
+    if not has_lines:
+        Sentence.parsed(text)
     filler, used, path = load_filler(run, by, threads)
     if run is None and not quiet:
         say_which(path)
     given = [each.strip() for each in candidates.split(",")] if candidates is not None else None
-    fillings = fill(filler, text, given, length, top)
-    if json:
-        for rank, filling in enumerate(fillings, 1):
-            write_json({"rank": rank, **_fields(filling), "nats": filling.nats})
-        return
-    if not fillings:
-        say("nothing that fits was found")
-        return
-    _show(fillings)
-    is_span = used == "cloze" and filler.tokenizer.unit != "word"
-    say(f"nats: {PER_SYMBOL if is_span else MEANINGS[used]}; lower is better", quiet)
+    was_filled = False
+    for sentence in _lines_with_blanks(filler, quiet) if has_lines else [text]:
+        fillings = fill(filler, sentence, given, length, top)
+        if json:
+            _write(fillings, sentence if has_lines else None)
+            continue
+        if has_lines:
+            out.print(Text(visible(sentence), "bold"))
+        if fillings:
+            _show(fillings)
+        else:
+            say("nothing that fits was found")
+        was_filled = was_filled or bool(fillings)
+    if was_filled:
+        is_span = used == "cloze" and filler.tokenizer.unit != "word"
+        say(f"nats: {PER_SYMBOL if is_span else MEANINGS[used]}; lower is better", quiet)
+
+
+def _lines_with_blanks(filler: "Filler", quiet: bool) -> Iterator[str]:
+    """The lines of standard input that have a blank, as they come. Raises TextError if there is none."""
+    from charlm.corpus.incoming import batches_of_lines
+    from charlm.tasks.blanks import ALONE, BLANK
+
+    raw, has_blank, others = filler.tokenizer.takes_any_bytes, False, 0
+    for batch in batches_of_lines("-", CorpusSettings(), LINES_AT_ONCE, partial(say, quiet=quiet), raw):
+        for line in batch:
+            text = line.decode("utf-8", "surrogateescape").removesuffix("\r")
+            if ALONE.search(text):
+                has_blank = True
+                yield text
+            else:
+                others += bool(text.strip())
+    if not has_blank:
+        what = f"no line has a blank: {BLANK}, three underscores that stand alone, marks the place to fill"
+        raise TextError(what, "standard input", 'such as "The cat sat on the ___."')
+    if others:
+        say(f"left out: {others:,} {'line' if others == 1 else 'lines'} without a blank", quiet)
+
+
+def _write(fillings: "list[Filling]", sentence: str | None) -> None:
+    """Print fillings as JSON, with their sentence where there may be several."""
+    text = {} if sentence is None else text_fields("text", sentence)
+    for rank, filling in enumerate(fillings, 1):
+        write_json({**text, "rank": rank, **_fields(filling), "nats": filling.nats})
 
 
 def _fields(filling: "Filling") -> Mapping[str, object]:

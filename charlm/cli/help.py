@@ -40,7 +40,7 @@ VALUES_OF_OPTIONS = {
 FIRST_STEPS = """  [bold]charlm train corpus.txt[/]
   [bold]charlm sample --temp 0.8[/]
   [bold]charlm score "a sentence"[/]"""
-MORE_HELP = "See charlm COMMAND --help for a command, charlm --help for exit codes and settings."
+MORE_HELP = "charlm COMMAND --help: its options; charlm --help: exit codes and settings."
 
 Row = tuple[str, str]  # a name, and its meaning as markup
 
@@ -69,7 +69,7 @@ class Commands(TyperGroup):
             console = _console()
             console.print(f"{self.help}\n")
             _show_rows(self._described(ctx), console, COMMAND_COLUMNS)
-            console.print(f"\n{MORE_HELP}\nTry:\n\n{FIRST_STEPS}")
+            console.print(f"\n{MORE_HELP}\nTry:\n{FIRST_STEPS}")
             ctx.exit(2)
         return super().parse_args(ctx, args)
 

@@ -9,6 +9,8 @@ import typer
 from rich.table import Table
 
 from charlm.cli.console import MIN_COLUMNS_FOR_ALL, describe, literal, out, say, write_json
+from charlm.cli.task_figures import shares_of
+from charlm.cli.units import UNITS
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
@@ -101,7 +103,7 @@ def _row(record: dict[str, Any]) -> dict[str, str]:
     """The columns of a run in the list; a narrow terminal gets only those that tell runs apart."""
     row = {
         "run": literal(record["run"]),
-        "nats/char": _shown_figure(_measured(record, "valid_nats_per_char")),
+        "validation": _main_figure(record),
         "unit": record["corpus"]["unit"],
         "model": _model(record),
         "params": _short_number(record["num_params"]),
@@ -120,14 +122,14 @@ def _show_one(record: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     rows = {
         "run": record["run"],
-        "validation": _validation(record, "valid"),
+        "validation": _validation(record, "valid") or _shares(record, "valid"),
+        "labels": _shares(record, "valid") if record["model"]["kind"] == "generate" else "",
         "backward": _validation(record, "valid_backward"),
         "masked tokens": _masked(record),
-        "accuracy": _accuracy(record),
-        "test": _test(record),
+        "test": _test(record) or _shares(record, "test"),
         "best": _best(record),
         "ended": (record["measured"] or {}).get("ended"),
-        "corpus": f"{corpus['name']}: {corpus['train_tokens']:,} {corpus['unit']} tokens to train on",
+        "corpus": _corpus(corpus),
         "read as": _reading(record),
         "model": record["network"],
         "parameters": f"{record['num_params']:,}",
@@ -148,6 +150,11 @@ def _show_one(record: dict[str, Any]) -> None:
     out.print(table, soft_wrap=False, width=min(out.width, MAX_COLUMNS))
 
 
+def _corpus(corpus: dict[str, Any]) -> str:
+    examples = f"{corpus['train_examples']:,} examples, " if corpus["train_examples"] else ""
+    return f"{corpus['name']}: {examples}{corpus['train_tokens']:,} {corpus['unit']} tokens to train on"
+
+
 def _validation(record: dict[str, Any], part: str) -> str:
     """The figures by which runs are compared, first the one for text that is read as in training."""
     as_trained, cold = (_measured(record, f"{part}_{name}nats_per_char") for name in ("", "cold_"))
@@ -157,6 +164,21 @@ def _validation(record: dict[str, Any], part: str) -> str:
     return shown and f"{shown} (nats/char; lower is better)"
 
 
+def _shares(record: dict[str, Any], part: str) -> str:
+    """How often a network for labelled data is right on a part."""
+    shown = ", ".join(shares_of(record["model"]["kind"], part, record["measured"]))
+    return shown and f"{shown} (higher is better)"
+
+
+def _main_figure(record: dict[str, Any]) -> str:
+    """The figure by which runs of the same kind are compared."""
+    if (nats := _measured(record, "valid_nats_per_char")) is not None:
+        return f"{nats:.4f} nats/char"
+    if (nats := _measured(record, "valid_nats_per_masked_token")) is not None:
+        return f"{nats:.4f} nats/masked token"
+    return next(iter(shares_of(record["model"]["kind"], "valid", record["measured"])), "-")
+
+
 def _masked(record: dict[str, Any]) -> str:
     """How well a cloze network finds masked tokens of the validation part."""
     nats, found = (_measured(record, f"valid_{name}") for name in ("nats_per_masked_token", "masked_accuracy"))
@@ -164,16 +186,6 @@ def _masked(record: dict[str, Any]) -> str:
         return ""
     share = "" if found is None else f", {found:.1%} found"
     return f"{nats:.4f} nats per masked token{share} (lower is better)"
-
-
-def _accuracy(record: dict[str, Any]) -> str:
-    """How often a text of the validation part is given the right label."""
-    accuracy, count = (_measured(record, f"valid_accuracy{part}") for part in ("", "_count"))
-    return (
-        ""
-        if accuracy is None or count is None
-        else f"{accuracy:.1%} of {count:,.0f} texts in validation (higher is better)"
-    )
 
 
 def _reading(record: dict[str, Any]) -> str:
@@ -186,7 +198,7 @@ def _reading(record: dict[str, Any]) -> str:
 
 def _best(record: dict[str, Any]) -> str:
     nats = record["best_check_nats_per_token"]
-    unit = "nats per masked token" if record["model"]["kind"] == "cloze" else "nats/token"
+    unit = UNITS.get(record["model"]["kind"], "nats/token")
     check = "" if nats is None else f", {nats:.4f} {unit} in a quick check"
     return "" if record["best_step"] is None else f"step {record['best_step']:,}{check}"
 
@@ -217,7 +229,3 @@ def _short_number(count: int) -> str:
         if count >= size:
             return f"{count / size:.3g}{unit}"
     return str(count)
-
-
-def _shown_figure(value: float | None) -> str:
-    return "-" if value is None else f"{value:.4f}"

@@ -14,10 +14,11 @@ from charlm.cli.charts import columns, is_ascii, print_chart
 from charlm.cli.console import out, say, write_json
 from charlm.cli.typed import typed_text
 from charlm.inspection.writing import check_form, write_charts
-from charlm.text.visible import visible, visible_symbol
+from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.inspection.chart import Chart
+    from charlm.inspection.embeddings import Map, Neighbours
     from charlm.inspection.shading import Shaded
     from charlm.inspection.units import Found
 
@@ -137,13 +138,18 @@ def _embeddings(asked: Asked) -> None:
     from charlm.inspection.embeddings import chart
 
     found, vocabulary = inspect_embeddings(asked.runs[0], asked.symbol)
-    records = [{"map": asdict(vocabulary)}, *({"neighbours": asdict(each)} for each in found)]
+    records = [_without_names("map", vocabulary), *(_without_names("neighbours", each) for each in found)]
     rows = [
-        (visible_symbol(each.symbol) if place == 0 else "", visible_symbol(symbol), f"{cosine:.3f}")
+        (each.shown[0] if place == 1 else "", each.shown[place], f"{cosine:.3f}")
         for each in found
-        for place, (symbol, cosine) in enumerate(each.nearest)
+        for place, (_, cosine) in enumerate(each.nearest, 1)
     ]
     _show(asked, records, ("symbol", "neighbour", "cosine"), rows, chart(vocabulary))
+
+
+def _without_names(kind: str, found: "Map | Neighbours") -> dict[str, Any]:
+    """A record for JSON, which has the symbols themselves."""
+    return {kind: {name: value for name, value in asdict(found).items() if name != "shown"}}
 
 
 SHOWN: dict[str, Callable[[Asked], None]] = {

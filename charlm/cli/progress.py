@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from charlm.cli.console import err, write_json
+from charlm.cli.units import UNITS
 from charlm.lifecycle.session import Session
 from charlm.scoring.spelling import spelling_nats
 from charlm.text.visible import visible
@@ -19,9 +20,6 @@ from charlm.training.events import BatchSplit, Evaluated, Event, RolledBack, Sam
 SECONDS_BETWEEN_LINES = 5.0
 LOSS_SMOOTHING = 0.95  # the weight of the earlier losses in the exponential average that is shown
 MIN_BAR_COLUMNS = 6  # with the space behind it
-
-UNITS = {"cloze": "nats/masked token", "classify": "nats/text", "tag": "nats/word", "translate": "nats/token"}
-"""What the losses are per, for kinds of network that give no probability of a whole text."""
 
 Show = Callable[[Event], None]
 

@@ -21,7 +21,7 @@ def report_cli(
     output: Annotated[Path, typer.Option("--output", "-o", help="The page to write: a name that ends with .html.")],
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Write a page on a run: figures, curves, samples, surprising passages, settings."""
+    """Write a page on a run: figures, curves, samples, settings."""
     from charlm.inspection.report import FORMS, report
     from charlm.inspection.writing import check_form
     from charlm.runs.finding import find_run

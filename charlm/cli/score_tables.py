@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import literal, out, perplexity, say, write_text
-from charlm.text.visible import visible, visible_symbol
+from charlm.text.visible import visible, visible_symbol, visible_type
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel, Score, TokenScore
@@ -113,8 +113,7 @@ def _show_tokens(score: "Score") -> None:
 
 
 def _shown(token: "TokenScore") -> str:
-    joins = f" ({token.joins})" if token.joins else ""
-    return visible_symbol(token.plain) + joins + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
+    return visible_type(token.plain, token.joins) + (f" for {visible_symbol(token.unknown)}" if token.unknown else "")
 
 
 # Lines of files

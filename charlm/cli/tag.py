@@ -48,7 +48,7 @@ def tag_cli(
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
 ) -> None:
-    """Tag the words of sentences, and show the names or other spans that the tags mark."""
+    """Tag the words of sentences: names and other spans."""
     if texts == ["-"] and not file:
         texts, file = None, ["-"]
     if bool(texts) == bool(file):

@@ -22,7 +22,7 @@ from charlm.settings import (
     TrainingSettings,
     fill,
 )
-from charlm.text.visible import visible_symbol
+from charlm.text.visible import visible_symbol, visible_type
 
 if TYPE_CHECKING:
     from charlm.corpus.prepare import PreparedCorpus
@@ -216,5 +216,4 @@ def _table(*columns: tuple[str, Literal["left", "right"]]) -> Table:
 
 def _shown_type(tokenizer: "Tokenizer", id: int) -> Text:
     """A symbol of the vocabulary, and how it joins its neighbours; never taken for markup."""
-    symbol, joins = tokenizer.plain(id)
-    return Text(visible_symbol(symbol)).append(f" ({joins})" if joins else "")
+    return Text(visible_type(*tokenizer.plain(id)))

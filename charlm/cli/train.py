@@ -107,10 +107,11 @@ def train_cli(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     **flags: Any,
 ) -> None:
-    """Train a language model on a text, or a network for a task on labelled data."""
+    """Train a language model on a text, or a network on labelled data."""
     began = time.perf_counter()
     on_closed_pipe(signal.SIG_IGN)
-    settings = gather({**flags, "preset": preset}, config, resume=resume)
+    flags["preset"] = preset
+    settings = gather(flags, config, resume=resume)
     for note in unknown_variables():
         say(note, quiet)
     from charlm.corpus.gathering import Texts
@@ -129,7 +130,7 @@ def train_cli(
         resume=resume,
         force=force,
         command=shlex.join(["charlm", *sys.argv[1:]]),
-        settings=Settings.parsed(settings),
+        settings=Settings.parsed(settings, flags, config),
         began=began,
     )
     if dry_run:

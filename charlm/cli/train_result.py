@@ -41,11 +41,9 @@ def show_language_model(result: "TrainResult") -> None:
         if tally.unknown:
             known = perplexity(tally.nats_per_known_token, 2)
             table.add_row(f"  without {tally.unknown:,} unknown", *("" for _ in shown), known)
-    out.print(table, soft_wrap=False)
+    out.print(table if table.row_count else f"[bold]{literal(result.run)}[/]", soft_wrap=False)
     if result.valid is None:
-        out.print(
-            f"no validation part; on the text that it was trained on: {result.train_nats_per_token:.4f} nats/token"
-        )
+        out.print(f"no validation part; on the text that it was trained on: {_trained_to(result)}")
     for line in _explained(result, list(measured)):
         out.print(line, soft_wrap=False)
     out.print(what_it_took(result), soft_wrap=False)
@@ -59,6 +57,12 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
         yield "; ".join(needed)
     yield how_it_ended(result, has_valid=result.valid is not None)
+
+
+def _trained_to(result: "TrainResult") -> str:
+    """The nats per token on the training part, of a pair those of both models."""
+    own = f"{result.train_nats_per_token:.4f} nats/token"
+    return own if result.backward is None else f"{own} forward, {result.backward.train_nats_per_token:.4f} backward"
 
 
 def _measured(result: "TrainResult") -> "dict[str, Tally | None]":

@@ -99,11 +99,12 @@ class CompiledPredictor:
         self._panel = int(self._library.charlm_panel())
         self._kept: list[Any] = []  # arrays that the library points to
         self._layers = body.weights_by_layer(weights, architecture.num_layers)
-        self._network = self._make_network()
         self._known = None
-        if self.vocab_size <= MAX_TABLE_TYPES:
-            (table,) = architecture.recurrent_cell.project(self._embedding, self._layers[0], NumpyOps)
-            self._known = _Types(self._embedding, self._padded(table, axis=1))
+        with np.errstate(over="ignore", invalid="ignore"):  # weights of any size; callers check the logits
+            self._network = self._make_network()
+            if self.vocab_size <= MAX_TABLE_TYPES:
+                (table,) = architecture.recurrent_cell.project(self._embedding, self._layers[0], NumpyOps)
+                self._known = _Types(self._embedding, self._padded(table, axis=1))
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CompiledPredictor, (self.architecture, dict(self._weights), self._bfloat16, self._threads)

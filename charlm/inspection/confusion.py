@@ -11,7 +11,8 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from charlm.evaluation.classification import Confusion
-from charlm.inspection.svg import LETTER_WIDTH, LINE_HEIGHT, rows_of, safe, text_at
+from charlm.inspection.labels import LETTER_WIDTH
+from charlm.inspection.svg import LINE_HEIGHT, rows_of, safe, text_at
 from charlm.inspection.terminal import wrapped
 from charlm.inspection.writing import check_form
 from charlm.system.files import write_atomically

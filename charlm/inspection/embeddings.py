@@ -3,6 +3,8 @@
 Runs without torch. Shapes: V types, E the size of an embedding.
 """
 
+from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +13,7 @@ from numpy.typing import NDArray
 from charlm.errors import UsageError
 from charlm.inspection.chart import Chart
 from charlm.inspection.inspected import Inspected
-from charlm.text.visible import visible_symbol
+from charlm.text.visible import visible_type
 
 Array = NDArray[np.floating]
 MAX_MAPPED = 100  # types on the map: the most frequent ones
@@ -20,20 +22,26 @@ NUM_NEIGHBOURS = 10
 
 @dataclass(frozen=True)
 class Neighbours:
-    """A symbol, and the symbols with the most similar embeddings, each with its cosine; the most similar first."""
+    """A symbol, and the symbols with the most similar embeddings, each with its cosine; the most similar first.
+
+    `shown` are all of these symbols as tables show them.
+    """
 
     symbol: str
     nearest: tuple[tuple[str, float], ...]
+    shown: tuple[str, ...]
 
 
 @dataclass(frozen=True)
 class Map:
     """The places of symbols on the plane on which their embeddings differ most.
 
-    `share` is the share of all types' variance that lies in the plane.
+    `share` is the share of all types' variance that lies in the plane. `shown` are the symbols as people read them, in
+    the same order: how one joins its neighbours is said only where another one looks the same.
     """
 
     symbols: tuple[str, ...]
+    shown: tuple[str, ...]
     x: tuple[float, ...]
     y: tuple[float, ...]
     num_types: int
@@ -50,9 +58,11 @@ def neighbours(run: Inspected, symbol: str, count: int = NUM_NEIGHBOURS) -> Neig
     norms = np.linalg.norm(embeddings, axis=1)
     cosines = embeddings @ embeddings[id] / np.maximum(norms * norms[id], 1e-12)
     cosines[id] = -np.inf
-    nearest = np.argsort(-cosines, kind="stable")[: min(count, len(cosines) - 1)]
+    nearest = np.argsort(-cosines, kind="stable")[: min(count, len(cosines) - 1)].tolist()
     return Neighbours(
-        run.tokenizer.symbol(id), tuple((run.tokenizer.symbol(int(other)), float(cosines[other])) for other in nearest)
+        run.tokenizer.symbol(id),
+        tuple((run.tokenizer.symbol(other), float(cosines[other])) for other in nearest),
+        tuple(visible_type(*run.tokenizer.plain(each)) for each in (id, *nearest)),
     )
 
 
@@ -62,7 +72,8 @@ def vocabulary_map(run: Inspected) -> Map:
     places, share = principal_components(embeddings)
     shown = places[:MAX_MAPPED]
     symbols = tuple(run.tokenizer.symbol(id) for id in range(len(shown)))
-    return Map(symbols, tuple(shown[:, 0].tolist()), tuple(shown[:, 1].tolist()), len(embeddings), share)
+    names = _names([run.tokenizer.plain(id) for id in range(len(shown))])
+    return Map(symbols, names, tuple(shown[:, 0].tolist()), tuple(shown[:, 1].tolist()), len(embeddings), share)
 
 
 def principal_components(vectors: Array) -> tuple[Array, float]:
@@ -88,12 +99,19 @@ def chart(found: Map) -> Chart:
         "first principal component",
         "second principal component",
         (),
-        labels=tuple(zip(map(visible_symbol, found.symbols), found.x, found.y, strict=True)),
+        labels=tuple(zip(found.shown, found.x, found.y, strict=True)),
         notes=(
             f"{of_all} {found.num_types:,} types; the plane shows {found.share:.1%} of their variance",
             "the axes have different scales",
+            "where labels would overlap, that of the most frequent type is shown",
         ),
     )
+
+
+def _names(plain: Sequence[tuple[str, str]]) -> tuple[str, ...]:
+    """Symbols without joiners, each with what joiners it has where several are the same without them."""
+    counts = Counter(text for text, _ in plain)
+    return tuple(visible_type(text, joins if counts[text] > 1 else "") for text, joins in plain)
 
 
 def _id_of(run: Inspected, symbol: str) -> int:

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from charlm.errors import RunError, TextError
 from charlm.network.architecture import Architecture
+from charlm.network.weights import check_finite
+from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
 from charlm.scoring.loading import open_model
@@ -19,6 +21,7 @@ from charlm.text.encoded import Token
 from charlm.text.tokenizer import Tokenizer
 
 Ids = NDArray[np.int64]
+WHICH_VIEWS = "--clipping is for every run, --agreement for language models, other views for those that read forward"
 
 
 @dataclass(frozen=True)
@@ -73,16 +76,25 @@ class Inspected:
         return whole if self.tokenizer.unit == "byte" else self.reading.prepared(whole)
 
 
+def run_with_language_model(name: str) -> RunDirectory:
+    """The folder of a run, given by its folder or its name under runs/. Raises RunError for one of another kind."""
+    run = RunDirectory(find_run(name))
+    if read_config(run).architecture.kind != "language_model":
+        raise RunError("this run is no language model, and this view needs one", str(run.path), WHICH_VIEWS)
+    return run
+
+
 def inspect_run(name: str) -> Inspected:
     """Open a run, given by its folder or its name under runs/.
 
     Raises RunError unless it is a usable language model that reads a text forward.
     """
-    run = RunDirectory(find_run(name))
+    run = run_with_language_model(name)
     opened = open_model(run)
     if opened.architecture.direction != "forward":
         what = f"this run reads {opened.architecture.direction}, and this view needs one that reads forward"
-        raise RunError(what, str(run.path), "choose another run")
+        raise RunError(what, str(run.path), WHICH_VIEWS)
+    check_finite(opened.weights, str(run.path))
     config, tokenizer = opened.config, opened.tokenizer
     reading, by_line = Reading(config.reading, tokenizer), config.training.mode == "sentence"
     return Inspected(run.path, opened.architecture, opened.weights, tokenizer, reading, by_line)

@@ -9,7 +9,7 @@ from charlm.errors import UsageError
 from charlm.inspection.axis import axes_of, number
 from charlm.inspection.chart import Chart, Line, pieces, thinned
 from charlm.inspection.look import color_of, dashes_of
-from charlm.inspection.svg import MAX_POINTS, shortened
+from charlm.inspection.svg import MAX_POINTS, labels_with_room, shortened
 from charlm.text.visible import visible
 
 INCHES = (8.0, 4.2)  # of one chart
@@ -48,8 +48,7 @@ def _draw(chart: Chart, axes: Any) -> None:
     """Draw one chart on matplotlib's axes."""
     for style, line in chart.styled_lines:
         _draw_line(chart, style, thinned(line, MAX_POINTS), axes)
-    for label, x, y in chart.labels:
-        axes.text(x, y, visible(label), ha="center", va="center", fontsize=9)
+    _draw_labels(chart, axes)
     x_axis, y_axis = axes_of(chart, 7, 6)
     for name, level in chart.thresholds:
         axes.axhline(level, color="#666666", linewidth=1, linestyle="--", label=f"{visible(name)}: {number(level)}")
@@ -70,6 +69,17 @@ def _draw(chart: Chart, axes: Any) -> None:
     if num_rows:
         place = {"loc": "lower left", "bbox_to_anchor": (-0.01, 1.0), "ncols": num_columns}
         axes.legend(frameon=False, fontsize=9, borderaxespad=0.2, **place)
+
+
+def _draw_labels(chart: Chart, axes: Any) -> None:
+    """Draw the labels that have room, with a white edge, and dots for the others."""
+    from matplotlib.patheffects import withStroke
+
+    shown, others = labels_with_room(chart)
+    axes.plot([x for _, x, _ in others], [y for _, _, y in others], ".", color=color_of(0).light, markersize=4)
+    for label, x, y in shown:
+        edge = [withStroke(linewidth=3, foreground="white")]
+        axes.text(x, y, visible(label), ha="center", va="center", fontsize=9, path_effects=edge)
 
 
 def _draw_line(chart: Chart, style: int, line: Line, axes: Any) -> None:

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from charlm.cells.cell import Array, NetworkState, Ops, State
 from charlm.engine.numpy_ops import NumpyOps
-from charlm.errors import UsageError
+from charlm.errors import DivergedError, UsageError
 from charlm.inspection.inspected import Ids, Inspected
 from charlm.inspection.shading import Shaded
 from charlm.network import body
+from charlm.probability import NOT_FINITE
 
 Values = NDArray[np.float64]
 
@@ -50,7 +51,7 @@ def unit_values(run: Inspected, ids: Ids, layer: int | None, gate: str | None) -
     """The units of one gate, or of one part of a layer's state, after each token: ids (T,) -> (T, H).
 
     Without a gate it is the layer's output. Layers count from 1; without one it is the uppermost. Raises UsageError for
-    a layer or a gate that the network does not have.
+    a layer or a gate that the network does not have, and DivergedError for values that are not finite.
     """
     num_layers = run.architecture.num_layers
     if layer is not None and layer > num_layers:
@@ -62,7 +63,10 @@ def unit_values(run: Inspected, ids: Ids, layer: int | None, gate: str | None) -
         to_do = f"a layer of {run.architecture.cell} has {', '.join(known)}"
         raise UsageError(f"--gate {name}: there is no such gate", str(run.path), to_do)
     reader = _Reader(run, place)
-    return np.array([reader.read(int(id))[name] for id in ids], np.float64)
+    values = np.array([reader.read(int(id))[name] for id in ids], np.float64)
+    if not np.isfinite(values).all():
+        raise DivergedError(NOT_FINITE, str(run.path), "train it longer or again, or give a shorter text")
+    return values
 
 
 class _Reader:
@@ -92,7 +96,8 @@ class _Reader:
 
     def _step(self, id: int) -> None:
         embedded = NumpyOps.embed(np.array([id]), self._run.weights["embedding.weight"])
-        _, self._state = body.run_layers(embedded, self._state, self._layers, self._run.architecture.residual)
+        with np.errstate(over="ignore", invalid="ignore"):  # a diverging state; `unit_values` checks what comes of it
+            _, self._state = body.run_layers(embedded, self._state, self._layers, self._run.architecture.residual)
 
     def _watched(self, weights: Mapping[str, Array], x: Array, state: State) -> tuple[Array, State]:
         """A step of the layer that is looked at."""

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from charlm.inspection.axis import axes_of, number
 from charlm.inspection.chart import Chart, Line, pieces, thinned
+from charlm.inspection.labels import LETTER_WIDTH, Label, divided
 from charlm.inspection.look import COLORS, DASHES, color_of, dashes_of
 from charlm.text.visible import visible
 
@@ -16,7 +17,6 @@ WIDTH, PLOT_HEIGHT = 720, 260  # pixels: of a chart, and of the space between it
 MIN_LEFT = 84.0  # pixels: the room left of a plot, so that the plots of a page lie under one another
 MAX_POINTS = 1200  # of a line
 MAX_TITLED_MARKS = 200  # marks of a line that tell their values when the mouse is over them
-LETTER_WIDTH = 6.6  # of a letter of 12 pixels, on average
 LINE_HEIGHT = 18
 LEGEND_KEY = 34  # pixels of the piece of line before a name
 MAX_NAME = 60  # characters of a name in the legend
@@ -92,6 +92,11 @@ def shortened(name: str) -> str:
     return name if len(name) <= MAX_NAME else f"{name[: MAX_NAME // 2]}…{name[-MAX_NAME // 2 + 1 :]}"
 
 
+def labels_with_room(chart: Chart) -> tuple[list[Label], list[Label]]:
+    """The labels of a chart that have room in this form, and others that become dots. PNG has as much room."""
+    return _Drawing(chart, max(MIN_LEFT, _left(chart))).labels()
+
+
 class _Entry(NamedTuple):
     """A line's entry in the legend, and where it stands."""
 
@@ -129,10 +134,24 @@ class _Drawing:
             yield from self._line(style, thinned(line, MAX_POINTS))
         for name, level, y in levels:
             yield text_at(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
-        for label, x, y in self.chart.labels:
-            yield text_at(label, self._x(x), self._y(y) + 4, anchor="middle")
+        yield from self._labels()
         for place, note in enumerate(self.notes):
             yield text_at(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
+
+    def labels(self) -> tuple[list[Label], list[Label]]:
+        """The labels that have room, and those of the others whose points can be seen."""
+        labels = self.chart.labels
+        shown, others = divided((label, self._x(x), self._y(y)) for label, x, y in labels)
+        return [labels[number] for number in shown], [labels[number] for number in others]
+
+    def _labels(self) -> Iterator[str]:
+        """The labels that have room, and dots for the others, which tell their names when the mouse is over them."""
+        shown, others = self.labels()
+        for label, x, y in others:
+            place = f'cx="{self._x(x):.1f}" cy="{self._y(y):.1f}" r="2"'
+            yield f'<circle class="dot {_color(0)}" {place}><title>{safe(label)}</title></circle>'
+        for label, x, y in shown:
+            yield text_at(label, self._x(x), self._y(y) + 4, "on-lines", anchor="middle")
 
     def _entry(self, entry: _Entry) -> Iterator[str]:
         y = 40 + LINE_HEIGHT * entry.row

@@ -130,8 +130,8 @@ class _Drawing:
         column, row = dot[0] // CELL_WIDTH, dot[1] // CELL_HEIGHT
         start = max(0, min(column - len(shown) // 2, self.num_columns - len(shown)))
         for each in (row, row + 1, row - 1):
-            cells = [(column, each) for column in range(start, start + len(shown))]
-            if 0 <= each < self.num_rows and not self.cells.keys() & set(cells):
+            before, *cells, after = ((column, each) for column in range(start - 1, start + len(shown) + 1))
+            if 0 <= each < self.num_rows and not self.cells.keys() & {before, *cells, after}:
                 self.cells |= {cell: (character, "") for cell, character in zip(cells, shown, strict=True)}
                 return
 

@@ -104,7 +104,9 @@ def _base(request: TrainRequest) -> Base | None:
     """The run that the new one starts from, if it was asked for."""
     if request.init_from is None:
         return None
-    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.task)
+    base = Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.task)
+    request.settings.refuse_idle_with(base.config.architecture.objective)
+    return base
 
 
 def _notes(request: TrainRequest, corpus: Corpus, architecture: Architecture) -> Iterator[str]:

@@ -11,7 +11,7 @@ from charlm.errors import UsageError
 from charlm.lifecycle.initial import Base
 from charlm.lifecycle.request import TrainRequest
 from charlm.scoring.reading import reading_with_tokenizer
-from charlm.settings import TextSettings
+from charlm.settings import TextSettings, range_of
 from charlm.system.folders import copy_tree
 from charlm.text.tokenizer import check_text_settings, load_tokenizer
 
@@ -40,10 +40,12 @@ def _without_mask(text: TextSettings) -> TextSettings:
     if text.vocab_size is None:
         return text
     smaller = dataclasses.replace(text, vocab_size=text.vocab_size - 1)
+    what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
+    if text.vocab_size == range_of(TextSettings, "vocab_size")[0]:
+        raise UsageError(what, to_do=f"give {text.vocab_size + 1} or more: <eos>, <unk>, <mask> and a symbol to find")
     try:
         check_text_settings(smaller)
     except UsageError as error:
-        what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
         raise UsageError(what, to_do=f"{error.to_do}; <mask> is one more") from error
     return smaller
 

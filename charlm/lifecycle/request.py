@@ -1,12 +1,13 @@
 """What a training was asked to do: its texts, its settings, each parsed and checked once, and where the run goes."""
 
 import dataclasses
+import os
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self, get_args
+from typing import Any, NoReturn, Self, get_args
 
 from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
@@ -46,11 +47,22 @@ TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
 }
 """The options of labelled data, each with the tasks that it belongs to."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+IDLE: dict[str, dict[str, str]] = {
+    "cloze": {
+        "direction": "whose network reads in both directions",
+        "mode": "which reads each line on its own",
+        "sample_every": "whose network writes no text",
+    }
+}
+"""By objective the settings that it does nothing with, and why, as the end of a sentence."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """The parsed settings of a training. `given` holds those that the user gave; all others have their defaults."""
+    """The parsed settings of a training. `given` holds those that the user gave; all others have their defaults.
+
+    `places` says where those of them were given that are no options: in a file, or in a variable.
+    """
 
     text: TextSettings = TextSettings()
     reading: CorpusSettings = CorpusSettings()
@@ -58,10 +70,16 @@ class Settings:
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     given: Mapping[str, Any] = field(default_factory=dict)
+    places: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
-    def parsed(cls, values: Mapping[str, Any]) -> Self:
-        """Parse what `charlm.given.gather` returned. Raises UsageError for a value that a setting cannot have."""
+    def parsed(
+        cls, values: Mapping[str, Any], flags: Mapping[str, Any] | None = None, config: Path | None = None
+    ) -> Self:
+        """Parse what `charlm.given.gather` returned for these flags and this file.
+
+        Without `flags`, all values count as given by them. Raises UsageError for a value that a setting cannot have.
+        """
         parsed = cls(
             text=fill(TextSettings, values),
             reading=fill(CorpusSettings, values),
@@ -73,12 +91,24 @@ class Settings:
         typed = {name: value for kind in kinds for name, value in dataclasses.asdict(kind).items() if name in values}
         if "time" in typed:
             seconds(typed["time"])
-        return dataclasses.replace(parsed, given=typed)
+        others = [name for name in typed if (values if flags is None else flags).get(name) is None]
+        places = {name: _place(name, values[name], config) for name in others}
+        return dataclasses.replace(parsed, given=typed, places=places)
 
     def given_of(self, *kinds: type) -> dict[str, Any]:
         """The settings given by the user that belong to one of these dataclasses."""
         names = {setting.name for kind in kinds for setting in dataclasses.fields(kind)}
         return {name: value for name, value in self.given.items() if name in names}
+
+    def refuse(self, name: str, reason: str, to_do: str = "leave it out") -> NoReturn:
+        """Raise UsageError for a given setting that has no effect because of `reason`."""
+        raise UsageError(f"{flag(name)} does nothing with {reason}", self.places.get(name, ""), to_do)
+
+    def refuse_idle_with(self, objective: str) -> None:
+        """Raise UsageError for a given setting that has no effect on a network of this objective."""
+        for name, why in IDLE.get(objective, {}).items():
+            if self.given.get(name) not in (None, "sentence"):  # --mode sentence is what it does anyway
+                self.refuse(name, f"--objective {objective}, {why}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,30 +227,31 @@ def _check_task(request: TrainRequest) -> None:
 def _check_model(settings: Settings) -> None:
     """Raise UsageError for a size of a part that this network does not have."""
     model, given = settings.model, settings.given
-    if model.objective == "cloze" and "direction" in given:
-        what = "--direction does nothing with --objective cloze, whose network reads in both directions"
-        raise UsageError(what, to_do="leave it out")
-    if model.objective == "cloze" and given.get("mode") == "stream":
-        what = "--mode stream does nothing with --objective cloze, which reads each line on its own"
-        raise UsageError(what, to_do="leave it out")
+    settings.refuse_idle_with(model.objective)
     for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
         if name not in CELLS[model.cell].settings:
             cells = ", ".join(other for other, cell in CELLS.items() if name in cell.settings)
-            raise UsageError(f"{flag(name)} does nothing with --cell {model.cell}", to_do=f"it belongs to {cells}")
+            settings.refuse(name, f"--cell {model.cell}", f"it belongs to {cells}")
     if model.head_size and not model.head_layers:
         raise UsageError("--head-size does nothing without --head-layers", to_do="give --head-layers 1")
 
 
 def _refuse_idle(request: TrainRequest, reason: str, *kinds: type) -> None:
     """Raise UsageError for the first given option, of these dataclasses, that has no effect because of `reason`."""
-    idle = [flag(name) for name in request.settings.given_of(*kinds)]
+    for name in request.settings.given_of(*kinds):
+        request.settings.refuse(name, reason)
     if request.prepared and request.texts:
         options: dict[str, object] = {"--valid": request.valid, "--test": request.test}
         options |= {"--tokenizer": request.tokenizer}
         options |= {"--include": request.texts.include or None, "--exclude": request.texts.exclude or None}
-        idle += [name for name, value in options.items() if value is not None]
-    if idle:
-        raise UsageError(f"{idle[0]} does nothing with {reason}", to_do="leave it out")
+        if idle := [name for name, value in options.items() if value is not None]:
+            raise UsageError(f"{idle[0]} does nothing with {reason}", to_do="leave it out")
+
+
+def _place(name: str, value: Any, config: Path | None) -> str:
+    """Where a setting was given that is no option: in a variable, else in the file, if there is one."""
+    variable = f"CHARLM_{name.upper()}"
+    return f"{variable} in the environment" if os.environ.get(variable) == value else str(config or "")
 
 
 def readable(text: str) -> str:

@@ -41,6 +41,7 @@ def resume(request: TrainRequest, instruments: Instruments) -> Session:
     config, newest = read_config(run), run.stamp(LAST)  # before reading it, to notice if another process saves one
     saved, notes_on_state = _newest_state(run, config)
     stored, given = saved.training if saved else config.training, request.settings.given
+    request.settings.refuse_idle_with(config.architecture.objective)
     _refuse_other_settings(run, config, stored, given)
     notes += [*_refuse_other_texts(run, config, request), *_changes(config), *notes_on_state]
     training, replan, is_patient = _given_anew(stored, given, has_ended=bool(saved and saved.scalars.ended))

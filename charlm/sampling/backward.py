@@ -59,7 +59,9 @@ class TextBefore:
         texts = ["" if is_end and n == 0 else decoder.feed(token.id) for n, token in enumerate(tokens)]
         ids = [token.id for token in tokens][is_end:]
         between = self._tokenizer.decode([*ids, *self._after.tolist()]).removeprefix("".join(texts))
-        texts[-1] += between.removesuffix(self._tokenizer.decode(self._after.tolist()))
+        after = self._tokenizer.decode(self._after.tolist())
+        is_spaced = suffix.startswith(" ") and between == f" {after}"
+        texts[-1] += "" if is_spaced else between.removesuffix(after)
         if tokens[0].stopped_by == "stop":
             texts = _after_stop(texts, self._stops)
         per_token = [
@@ -98,7 +100,7 @@ def write_before(
     Each text has its own generator. The text before an empty suffix ends where a line ends. The id `forbidden` is never
     sampled.
     """
-    after = [tokenizer.encode(suffix) for suffix in suffixes]
+    after = [tokenizer.encode_after(suffix) for suffix in suffixes]
     texts = [
         TextBefore(number, rng, tokenizer, ending, ids)
         for number, (rng, ids) in enumerate(zip(rngs, after, strict=True))

@@ -9,27 +9,31 @@ from typing import Any
 from charlm.corpus.labelled_data import DataFiles, open_labelled
 from charlm.corpus.task_data import TASK_DATA
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
-from charlm.formats.records import Labelled
+from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
+from charlm.formats.records import Labelled, Tagged
 from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
 from charlm.settings import CorpusSettings, DataSettings
 from charlm.tasks.classification import load_classifier
+from charlm.tasks.tagging import load_tagger
 
-Report = ClassificationReport
+Report = ClassificationReport | TaggingReport
+COSTS = {"classify": "nats", "generate": "nats", "tag": "wrong words"}
+"""By kind of network what the cost of a wrong answer is: -log p of the right labels, or the number of wrong words."""
 
 
 @dataclass(frozen=True)
 class Wrong:
     """An example that was got wrong: where it is from, what was expected and found, and how wrong that is.
 
-    `surprise` is -log p of what was expected, in nats, where the network gives it.
+    `cost` is in the unit of its `Evaluated`.
     """
 
     where: str
     text: str
     expected: str
     found: str
-    surprise: float
+    cost: float
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,7 @@ class Evaluated:
     report: Report
     wrong: tuple[Wrong, ...]
     num_examples: int
+    cost_unit: str
     notes: tuple[str, ...] = ()
 
     def as_json(self) -> dict[str, Any]:
@@ -74,7 +79,7 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
         data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
         evaluated = EVALUATORS[task](request, list(data.records()))
         notes = [*data.notes, *([data.skipped] if data.skipped else [])]
-    return Evaluated(request.run.path, *evaluated, tuple(notes))
+    return Evaluated(request.run.path, *evaluated, COSTS[task], tuple(notes))
 
 
 def _form_of_run(config: RunConfig) -> dict[str, Any]:
@@ -103,10 +108,30 @@ def _evaluate_classification(
     return report, _worst_first(wrong), len(records)
 
 
+def _evaluate_tagging(request: EvaluationRequest, records: Sequence[Tagged]) -> tuple[Report, tuple[Wrong, ...], int]:
+    model = load_tagger(request.run, for_batches=True, threads=request.threads)
+    predicted, wrong = list[tuple[str, ...]](), list[Wrong]()
+    for record, found in zip(records, model.tag_all_tokens(record.tokens for record in records), strict=True):
+        predicted.append(found.tags)
+        places = [place for place, tag in enumerate(record.tags) if tag != found.tags[place]]
+        if places:
+            expected, given = (
+                ", ".join(f"{record.tokens[place]} {tags[place]}" for place in places)
+                for tags in (record.tags, found.tags)
+            )
+            wrong.append(Wrong(record.where, found.text, expected, given, len(places)))
+    report = evaluate_tagging([record.tags for record in records], predicted, model.scheme, model.labels)
+    return report, _worst_first(wrong), len(records)
+
+
 def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
-    return tuple(sorted(wrong, key=lambda each: -each.surprise))
+    return tuple(sorted(wrong, key=lambda each: -each.cost))
 
 
 Evaluator = Callable[[EvaluationRequest, list[Any]], tuple[Report, tuple[Wrong, ...], int]]
-EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification, "generate": _evaluate_classification}
+EVALUATORS: dict[str | None, Evaluator] = {
+    "classify": _evaluate_classification,
+    "generate": _evaluate_classification,
+    "tag": _evaluate_tagging,
+}
 """What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""

@@ -134,6 +134,10 @@ class Tokenizer(ABC):
         """The ids of a text that will be continued: a space at its end belongs to the word that follows."""
         return self.encode(text)
 
+    def encode_after(self, text: str) -> Ids:
+        """The ids of a text before which another one will be written. A space at its start stands between the two."""
+        return self.encode(text)
+
     def open_end(self, text: str) -> OpenEnd:
         """The ids of a text that will be continued, apart from its end, whose tokens depend on what follows."""
         return OpenEnd(self.encode(text))

@@ -34,6 +34,11 @@ def visible_symbol(symbol: str) -> str:
     return symbol if is_plain else f"'{shown}'"
 
 
+def visible_type(plain: str, joins: str) -> str:
+    """A type as tables show it: its symbol, and how it joins its neighbours, if it does."""
+    return visible_symbol(plain) + (f" ({joins})" if joins else "")
+
+
 def _drawn(character: str, follows_a_base: bool) -> str:
     if unicodedata.category(character) in ("Mn", "Me"):
         if follows_a_base:

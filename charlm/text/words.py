@@ -192,6 +192,10 @@ class WordTokenizer(Tokenizer):
         ids = self.encode(text)
         return ids[:-1] if self.splitting.keeps_text and text.endswith(" ") else ids
 
+    def encode_after(self, text: str) -> Ids:
+        ids = self.encode(text)
+        return ids[1:] if self.splitting.keeps_text and text.startswith(" ") else ids
+
     def open_end(self, text: str) -> OpenEnd:
         splitting = self.splitting
         line = (text.lower() if splitting.lowercase else text).rpartition("\n")[2]
