@@ -13,11 +13,12 @@ from charlm.runs.finding import find_run
 from charlm.sampling.generate import Ending as Ending
 from charlm.sampling.generate import Sample as Sample
 from charlm.sampling.strategies import Strategy as Strategy
+from charlm.scoring.generators import load_model_given
 from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Direction, FillBy, Precision
+from charlm.settings import Device, Direction, FillBy, Precision, Prior
 
 if TYPE_CHECKING:
     from charlm.corpus.gathering import Texts
@@ -53,16 +54,17 @@ def load(
     threads: int | None = None,
     engine: str | None = None,
     direction: Direction | None = None,
+    given: str | None = None,
 ) -> LanguageModel:
     """Load the model of a run: a path, a name under runs/, or None for the run saved last.
 
-    `direction` ("forward" or "backward") picks one of a pair, the forward one by default.
-    `device` is for scoring in batches; single sentences and samples always run on the CPU. Precision "bfloat16" is
-    faster, with probabilities that differ by some thousandths of a nat. Several texts are scored with `threads`
-    threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
-    to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
+    `direction` ("forward" or "backward") picks one of a pair, the forward one by default; `given` is the label of the
+    texts that a generator models. `device` is for scoring in batches; single sentences and samples always run on the
+    CPU. Precision "bfloat16" is faster, with probabilities that differ by some thousandths of a nat. Several texts are
+    scored with `threads` threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES`, to use it
+    for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
-    return load_model(RunDirectory(_found(run)), device, precision, threads, engine, direction)
+    return load_model_given(RunDirectory(_found(run)), given, device, precision, threads, engine, direction)
 
 
 def load_cloze(run: str | Path | None = None) -> "ClozeModel":
@@ -73,12 +75,12 @@ def load_cloze(run: str | Path | None = None) -> "ClozeModel":
 
 
 def load_classifier(
-    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
 ) -> "ClassificationModel":
-    """Load the classifier of a run. With `for_batches` it runs in torch, for many texts. Raises RunError."""
+    """Load a run's classifier, or its generator to classify by Bayes; `for_batches` in torch. Raises as `load` does."""
     from charlm.tasks.classification import load_classifier
 
-    return load_classifier(RunDirectory(_found(run)), for_batches, threads)
+    return load_classifier(RunDirectory(_found(run)), for_batches, threads, prior)
 
 
 def load_tagger(

@@ -45,6 +45,7 @@ TaskName = Literal["classify", "tag", "translate", "generate"]
 DataFormat = Literal["tsv", "csv", "jsonl", "fasttext", "conll", "folder"]
 TagDecoder = Literal["crf", "softmax"]
 Attention = Literal["additive", "dot", "none"]
+Prior = Literal["data", "uniform"]
 FillBy = Literal["forward", "backward", "mean", "cloze"]
 Mode = Literal["stream", "sentence"]
 ValidSplit = Literal["end", "lines", "rows", "given", "none"]  # what is kept for validation; lines, rows: random ones

@@ -123,6 +123,7 @@ def _show_one(record: dict[str, Any]) -> None:
     rows = {
         "run": record["run"],
         "validation": _validation(record, "valid") or _shares(record, "valid"),
+        "labels": _shares(record, "valid") if record["model"]["kind"] == "generate" else "",
         "backward": _validation(record, "valid_backward"),
         "masked tokens": _masked(record),
         "test": _test(record) or _shares(record, "test"),

@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -34,6 +34,8 @@ charlm sample --prompt "Once upon a time" --top-p 0.9 --length 300
 charlm sample --until-eos --num-samples 5 --seed 1
 
 charlm sample --stop "." --stop "\\n" --json
+
+charlm sample --given waltz --until-eos
 
 charlm sample --suffix "and they lived happily ever after." --until-eos
 
@@ -72,6 +74,9 @@ def sample_cli(
     direction: Annotated[
         OneDirection | None,
         typer.Option(help="Of a pair of models, the one that reads forward (the default) or, with --suffix, backward."),
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="With a run of --task generate: the label of the text to write.")
     ] = None,
     length: Annotated[
         int | None, typer.Option(help="Number of tokens (default 500, or at most 5,000 with --until-eos).")
@@ -135,23 +140,25 @@ def sample_cli(
     if prompt and (suffix or direction == "backward"):
         what = "--prompt is what a text begins with, and a backward model writes what stands before a text"
         raise UsageError(what, to_do="give the text that follows: --suffix TEXT")
-    lm = load(run, precision=precision, threads=threads, direction="backward" if suffix else direction)
+    reading = "backward" if suffix else direction
+    lm = load(run, precision=precision, threads=threads, direction=reading, given=given)
     if run is None and not quiet:
         say_which(lm.path)
     prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)
-    given = lm.given(prompt, suffix)
-    _warn_of_unknown(lm, given)
+    begun = lm.given(prompt, suffix)
+    _warn_of_unknown(lm, begun)
     _warn_of_impossible_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:  # token by token, so that the text can be read while it is written
-        samples = [lm.sample_tokens(given, strategy, ending, seed=seed, allow_unk=allow_unk)]
+        samples = [lm.sample_tokens(begun, strategy, ending, seed=seed, allow_unk=allow_unk)]
     else:
-        finished = lm.sample_many(given, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
+        finished = lm.sample_many(begun, strategy, ending, num_samples, seed=seed, allow_unk=allow_unk)
         samples = (sample.per_token for sample in finished)
     for number, tokens in enumerate(samples):
         if json:
             sample = replace(collect(prompt, tokens), suffix=suffix)
-            _write_json_sample(lm, sample, per_token, {"seed": seed, "number": number})
+            label = {} if given is None else text_fields("given", given)
+            _write_json_sample(lm, sample, per_token, {**label, "seed": seed, "number": number})
             continue
         _print_sample(tokens, *(prompt, suffix) if echo else ("", ""), until_eos, raw)
         if number < num_samples - 1 and not until_eos:
@@ -180,8 +187,8 @@ def _texts(tokens: "Iterable[SampledToken]", prompt: str, suffix: str, end_line:
         yield "\n"
 
 
-def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, origin: dict[str, int]) -> None:
-    """Print a sample as JSON; `origin` has the seed and number from which it can be made again."""
+def _write_json_sample(lm: "LanguageModel", sample: "Sample", per_token: bool, origin: Mapping[str, object]) -> None:
+    """Print a sample as JSON; `origin` has the label, seed and number from which it can be made again."""
     record = {
         **text_fields("text", sample.text),
         **text_fields("prompt", sample.prompt),

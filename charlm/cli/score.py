@@ -43,6 +43,8 @@ charlm score "Wer bist du?" "Who are you?" --run german --run english
 
 charlm score "The cat sat." --direction backward --per-token
 
+charlm score "The cat sat." --run generator --given positive
+
 charlm score "The cat sat." --pseudo --run cloze-run
 
 charlm score --file sentences.txt --json
@@ -91,6 +93,9 @@ def score_cli(
     direction: Annotated[
         OneDirection | None,
         typer.Option(help="Of a pair of models, the one that reads forward (the default) or backward."),
+    ] = None,
+    given: Annotated[
+        str | None, typer.Option(metavar="LABEL", help="With a run of --task generate: the label of the sentences.")
     ] = None,
     context: Annotated[
         str, typer.Option(help="Text before the sentence, which is not counted; - is standard input.")
@@ -144,11 +149,11 @@ def score_cli(
     settings = CorpusSettings(encoding=encoding, encoding_errors=encoding_errors)
     if pseudo:
         chosen_precision, chosen_device = precision != "float32" and precision, device != "auto" and device
-        given = (stream, next_tokens, context, per_token, direction, not eos, chosen_precision, chosen_device)
-        _refuse_with_pseudo(*given)
+        others = (stream, next_tokens, context, per_token, direction, not eos, chosen_precision, chosen_device)
+        _refuse_with_pseudo(*others, given is not None)
         show_pseudo_scores(run, sentences, file, settings, escapes, json, quiet)
         return
-    models = _load_all(run, direction, device, precision, threads, quiet)
+    models = _load_all(run, direction, device, precision, threads, given, quiet)
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
         likeliest = models[0].next_tokens(asked.context, next_tokens)
@@ -164,7 +169,7 @@ def score_cli(
 def _refuse_with_pseudo(*given: object) -> None:
     """Raise UsageError for an option that has no effect on a cloze network."""
     options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos", "--precision", "--device")
-    for option, value in zip(options, given, strict=True):
+    for option, value in zip((*options, "--given"), given, strict=True):
         if value:
             raise UsageError(f"{option} does nothing with --pseudo", to_do="leave one of them out")
 
@@ -175,12 +180,13 @@ def _load_all(
     device: Device,
     precision: Precision,
     threads: int | None,
+    given: str | None,
     quiet: bool,
 ) -> "list[LanguageModel]":
     """The models of these runs, each once; without any, that of the run saved last."""
     from charlm.api import load
 
-    loaded = [load(run, device, precision, threads, direction=direction) for run in runs or (None,)]
+    loaded = [load(run, device, precision, threads, direction=direction, given=given) for run in runs or (None,)]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
     if not runs and not quiet:
         say_which(models[0].path)

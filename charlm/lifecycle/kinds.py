@@ -7,14 +7,16 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, tagging, task_limit
+from charlm.lifecycle import classification, cloze, generation, tagging, task_limit
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
+    decide_generation,
     decide_tagging,
     decide_text_model,
     inherit_body,
     inherit_features,
+    inherit_language_model,
     inherit_text_model,
 )
 from charlm.lifecycle.initial import Base
@@ -29,6 +31,7 @@ from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.classification import ClassificationObjective
 from charlm.training.cloze import ClozeObjective
+from charlm.training.generation import GenerationObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
 from charlm.training.tagging import TaggingObjective
@@ -79,6 +82,14 @@ KINDS: dict[str, Kind] = {
         inherit_body,
         ClassificationObjective,
         measure=classification.measure,
+    ),
+    "generate": Kind(
+        prepare_data,
+        decide_generation,
+        inherit_language_model,
+        GenerationObjective,
+        limit=generation.limit_of,
+        measure=generation.measure,
     ),
     "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
 }

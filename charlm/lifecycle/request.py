@@ -211,7 +211,8 @@ def _check_task(request: TrainRequest) -> None:
             raise UsageError(f"{flag(name)} does nothing {with_what}", to_do=f"it is for --task {', '.join(tasks)}")
     if task is None:
         return
-    idle = [flag(name) for name in ("mode",) if name in given]
+    decided = ("mode", "direction", "initial_state") if task == "generate" else ("mode",)
+    idle = [flag(name) for name in decided if name in given]
     if request.texts and (request.texts.include or request.texts.exclude):
         idle.append("--include" if request.texts.include else "--exclude")
     if idle:
