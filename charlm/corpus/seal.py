@@ -8,7 +8,7 @@ from pathlib import Path
 from charlm.corpus.parts import Division
 from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
-from charlm.settings import Mode, ValidSplit
+from charlm.settings import Item, Mode, ValidSplit
 from charlm.system.files import MANIFEST, fingerprint, read_file
 from charlm.system.json_files import MAX_JSON, parse_json, write_json
 from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
@@ -40,6 +40,7 @@ class _DivisionRecord:
     __pydantic_config__ = NO_OTHER_FIELDS
     mode: Mode
     split: ValidSplit
+    item: Item = "line"  # older folders do not say
 
 
 Records = dict[str, FileRecord | IdsRecord]
@@ -101,7 +102,7 @@ def _records(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -
 
 def _division(value: object) -> Division:
     record = read_record(dict[str, _DivisionRecord], {DIVISION: value})[DIVISION]
-    return Division(record.mode, record.split)
+    return Division(record.mode, record.split, record.item)
 
 
 def _read(path: Path) -> bytes:
