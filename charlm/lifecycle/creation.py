@@ -31,7 +31,7 @@ from charlm.runs.destination import new_run_path
 from charlm.runs.directory import CORPUS, INITIAL, LAST, RunDirectory
 from charlm.runs.lock import HOLDER, writing
 from charlm.scoring.reading import reading_with_tokenizer
-from charlm.settings import ModelSettings, TextSettings, TrainingSettings
+from charlm.settings import Item, ModelSettings, TextSettings, TrainingSettings
 from charlm.system.files import cannot_write
 from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
 from charlm.system.machine import find_machine
@@ -134,6 +134,7 @@ def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> Prepared
     if request.prepared:
         return _copy_prepared(request, request.prepared, folder, base)
     settings, others, mode = request.settings, (request.valid, request.test), request.mode
+    _refuse_cloze_paragraphs(request, base, settings.reading.item)
     if base:
         text = base.text_settings(settings.given_of(TextSettings))
         reading = taken_over(settings.reading, base.config.reading, settings.given)
@@ -163,6 +164,7 @@ def _without_mask(text: TextSettings) -> TextSettings:
 def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
     """Copy a text prepared by `charlm tokenize -o`. Raises UsageError if its mode or tokenizer does not fit."""
     prepared, mode = open_prepared(prepared_folder), request.mode
+    _refuse_cloze_paragraphs(request, base, prepared.division.item)
     own_mode = prepared.division.mode
     if own_mode and own_mode != mode and ("mode" in request.settings.given or request.is_cloze):
         what = f"this text was prepared and divided for --mode {own_mode}, not for --mode {mode}"
@@ -174,6 +176,14 @@ def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, b
         raise UsageError(what, str(prepared_folder), to_do)
     copy_tree(prepared_folder, folder)
     return open_prepared(folder)
+
+
+def _refuse_cloze_paragraphs(request: TrainRequest, base: Base | None, item: Item) -> None:
+    """Raise UsageError where a cloze network would be trained on paragraphs."""
+    is_cloze = base.config.architecture.kind == "cloze" if base else request.is_cloze
+    if is_cloze and item == "paragraph":
+        what = "a cloze network reads each line on its own, not each paragraph"
+        raise UsageError(what, to_do="leave --item paragraph out, or --objective cloze")
 
 
 def _put_in_place(run: RunDirectory, destination: Path, request: TrainRequest) -> Path | None:
@@ -265,6 +275,7 @@ def _config(
 ) -> RunConfig:
     text = base.text_settings(request.settings.given_of(TextSettings)) if base else request.settings.text
     header, reading = corpus.train.header, request.settings.reading
+    line_ends, normal_form, item = header.line_ends, header.normal_form, corpus.division.item
     return RunConfig(
         run_id=uuid.uuid4().hex,
         charlm=__version__,
@@ -273,7 +284,7 @@ def _config(
         init_from=base.described() if base else None,
         corpus=_facts(request.readable_name, corpus, own_valid=request.valid is not None),
         text=dataclasses.replace(text, unit=corpus.tokenizer.unit),
-        reading=dataclasses.replace(reading, line_ends=header.line_ends, normal_form=header.normal_form),
+        reading=dataclasses.replace(reading, line_ends=line_ends, normal_form=normal_form, item=item),
         architecture=architecture,
         training=training,
         versions={"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},

@@ -10,6 +10,7 @@ from typing import Any, Self
 
 from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
+from charlm.corpus.parts import mode_of
 from charlm.corpus.prepare import is_prepared
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
@@ -69,8 +70,8 @@ class TrainRequest:
 
     @property
     def mode(self) -> Mode:
-        """How the text is read in training. A cloze network reads each line on its own."""
-        return "sentence" if self.is_cloze else self.settings.training.mode
+        """How the text is read in training. A cloze network reads each line on its own. Raises UsageError."""
+        return "sentence" if self.is_cloze else mode_of(self.settings.given)
 
     @property
     def is_cloze(self) -> bool:
@@ -113,6 +114,7 @@ def check_request(request: TrainRequest) -> None:
         raise UsageError("--init-from brings its own tokenizer, without --tokenizer", to_do="leave it out")
     if request.texts is None:
         raise UsageError("no corpus given", to_do="charlm train corpus.txt")
+    mode_of(request.settings.given)
     if request.init_from is None:
         _check_model(request.settings)
     if request.prepared:

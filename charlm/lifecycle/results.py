@@ -73,9 +73,10 @@ class TrainResult(Result):
     """How the training of a language model went, and how good its best weights are.
 
     Streamed figures are for continuous text, with the state carried over from line to line; cold figures start each
-    line, or each paragraph, from the initial state. There is no streamed figure when these were picked for validation
-    from all over the text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as many tokens of the
-    training part as the validation part has; the cost of spelling unknown symbols is the training part's mean.
+    line, or each paragraph, from the initial state. There is no streamed figure where these were picked for validation
+    from all over the text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as
+    many tokens of the training part as the validation part has; the cost of spelling unknown symbols is the training
+    part's mean.
 
     If `valid_tokens_measured` is below `valid_tokens`, time was too short to measure everything: all figures are then
     estimates, from pieces or lines spread evenly over each part.

@@ -95,7 +95,7 @@ def score_pieces(
 
 
 def spread_lines(ids: Ids, eos_id: int, share: float, item: Item = "line") -> list[Ids]:
-    """All lines of a part, or other items, or every n-th of them with about a `share` of its tokens; too long ones are cut."""
+    """All items of a part, or every n-th of them with about a `share` of its tokens; too long ones are cut."""
     if share >= 1:
         return split_items(ids, eos_id, item)
     max_tokens = max(1, int(share * len(ids)))
