@@ -31,13 +31,16 @@ from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.score import score_sequences, split_items
 from charlm.settings import CorpusSettings, Direction, TextSettings, Unit
+from charlm.system.interrupts import StopRequest
 from charlm.text.items import EndOfItem, as_items, ends_of_items, first_item, last_item
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 from tests.conftest import TINY, UNITS
 from tests.test_cli import QUICK, Charlm, records
 from tests.test_cli import charlm as charlm_command
+from tests.test_resume import assert_same
+from tests.test_training import Start, finish, interrupt_after, start, stop
 
-__all__ = ["charlm_command"]  # a fixture
+__all__ = ["charlm_command", "start", "stop"]  # fixtures
 
 POEMS = Path(__file__).parents[2] / "shared" / "cases" / "poems.txt"
 EOS = 0
@@ -79,7 +82,7 @@ def test_a_text_comes_into_its_canonical_form_in_whatever_blocks_it_is_read(
 ) -> None:
     items, text = case
     data = text.encode()
-    blocks = (data[start : start + size] for start in range(0, len(data), size))
+    blocks = (data[place : place + size] for place in range(0, len(data), size))
     assert b"".join(CanonicalForm().of(blocks)).decode() == canonical(items)
     assert as_items(text, "paragraph") == canonical(items)
     again = CanonicalForm()
@@ -273,14 +276,14 @@ def lm(request: pytest.FixtureRequest, runs: Callable[[str], Path]) -> LanguageM
 def test_all_paragraphs_of_up_to_five_tokens_and_the_unfinished_ones_are_certain_together(
     tmp_path: Path, direction: Direction
 ) -> None:
-    lm = charlm.load(train(tmp_path, ["a\nb", "b", "ab\na\nb", "ba", "b\na"] * 30, direction=direction))
+    lm = charlm.load(train(tmp_path, ["a\nb", "b", "ab\na\nb", "ba", "b\na"] * 30, steps=9, direction=direction))
     eos_id, unk_id = lm.tokenizer.eos_id, lm.tokenizer.unk_id
     finished: list[tuple[int, ...]] = []
     going: list[tuple[int, ...]] = [()]
     for _ in range(5):
         extended = [(*ids, id) for ids in going for id in range(lm.tokenizer.vocab_size)]
-        finished += [ids for ids in extended if len(ends_of_items(np.array(ids), eos_id, "paragraph"))]
-        going = [ids for ids in extended if ids not in set(finished)]
+        finished += [ids for ids in extended if ids[-2:] == (eos_id, eos_id)]
+        going = [ids for ids in extended if ids[-2:] != (eos_id, eos_id)]
     sequences = [np.array(ids) for ids in [*finished, *going]]
     logprobs = [float(scores.sum()) for scores in score_sequences(lm.predictor, sequences, eos_id)]
     assert sum(map(math.exp, logprobs)) == pytest.approx(1, abs=1e-5)
@@ -366,11 +369,11 @@ def test_after_a_paragraph_the_state_starts_anew(lm: LanguageModel) -> None:
         for place in ends_of_items(np.array([token.id for token in tokens]), lm.tokenizer.eos_id, "paragraph")
     ]
     assert len(places) > 4
-    for start, stop in itertools.pairwise(places):
-        own = ids[start:stop]
+    for first, end in itertools.pairwise(places):
+        own = ids[first:end]
         inputs = np.concatenate([[lm.tokenizer.eos_id], own[:-1]])[None]
         logprobs, _ = lm.predictor.logprobs(inputs, own[None], lm.predictor.initial_state())
-        assert sum(token.logprob_nats for token in tokens[start:stop]) == pytest.approx(float(logprobs.sum()), abs=1e-3)
+        assert sum(token.logprob_nats for token in tokens[first:end]) == pytest.approx(float(logprobs.sum()), abs=1e-3)
 
 
 def test_only_the_paragraph_that_goes_on_is_read_of_a_prompt(lm: LanguageModel) -> None:
@@ -416,6 +419,36 @@ def test_the_item_that_goes_on_and_the_one_that_ends() -> None:
 
 
 # Runs
+
+
+@pytest.mark.parametrize("direction", ["forward", "both"])
+def test_a_stopped_training_goes_on_byte_for_byte(start: Start, stop: StopRequest, direction: Direction) -> None:
+    shape: dict[str, Any] = {
+        "item": "paragraph",
+        "direction": direction,
+        "steps": 20,
+        "eval_every": 4,
+        "sample_every": 5,
+    }
+    straight = finish(start("straight", **shape))
+    interrupt_after(start("stopped", **shape), stop, 9)
+    assert_same(straight, finish(start("stopped", resume=True)))
+    assert straight.training.mode == "sentence"
+
+
+def test_texts_of_their_own_to_validate_and_test_on_are_measured_by_paragraph(tmp_path: Path) -> None:
+    items = verses(60)
+    for name, some in (("valid", items[:9]), ("test", items[9:14])):
+        (tmp_path / name).write_text("\n\n" + "\n\n\n".join(some))
+    run = train(tmp_path, items[14:], valid=tmp_path / "valid", test=tmp_path / "test")
+    measured, lm = charlm.describe(run).measured, charlm.load(run)
+    assert measured is not None
+    for name, some in (("valid", items[:9]), ("test", items[9:14])):
+        ids = open_prepared(run / "corpus")
+        assert text_of(ids, name) == canonical(some)
+        scores = [lm.score(item).tally for item in some]
+        nats, tokens = sum(tally.total_nats for tally in scores), sum(tally.tokens for tally in scores)
+        assert measured[f"{name}_nats_per_token"] == pytest.approx(nats / tokens, rel=1e-3)
 
 
 def test_a_run_goes_on_and_another_one_starts_from_it(tmp_path: Path) -> None:

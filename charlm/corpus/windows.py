@@ -254,7 +254,8 @@ class SentenceWindows:
         self._ids, self._eos_id, self._batch_size, self._bptt = ids, eos_id, batch_size, bptt
         self._seed, self._rare = seed, rare
         self._tokens_at_once = batch_size * bptt
-        bounds = np.append(0, 1 + ends_of_items(ids[1:], eos_id, item))
+        bounds = np.append(0, ends_of_items(ids[1:], eos_id, item))
+        bounds[1:] += 1
         bounds = bounds if bounds[-1] == len(ids) - 1 else np.append(bounds, len(ids) - 1)
         self._lines = _Lines(bounds[:-1], np.diff(bounds))
         self._pass, self._step = 0, 0
