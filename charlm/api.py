@@ -198,10 +198,11 @@ def tokenize(
     `tokenizer` is the path of a run or of a tokenizer; without it, one is learned. Raises a CharlmError where
     `charlm tokenize` would fail.
     """
+    from charlm.corpus.parts import mode_of
     from charlm.corpus.summary import tokenize
     from charlm.given import gather
     from charlm.scoring.reading import with_reading_of
-    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill
+    from charlm.settings import CorpusSettings, TextSettings, fill
     from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
 
     texts, values = _texts(corpus, include, exclude), gather(settings)
@@ -212,10 +213,9 @@ def tokenize(
         refuse_with_tokenizer(settings, "tokenizer")
         given, reading = load_tokenizer(Path(tokenizer)), with_reading_of(Path(tokenizer), reading, values)
     parts = Path(valid) if valid else None, Path(test) if test else None
-    mode = fill(TrainingSettings, {name: values[name] for name in ("mode",) if name in values}).mode
     with TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
-        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode)[1]
+        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode_of(values))[1]
 
 
 def evaluate_run(

@@ -53,7 +53,7 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
     if measured:
         yield f"Look at nats/char of {measured[0]}: lower is better."
-    meanings = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
+    meanings = {"streamed": "read as one text", "cold": f"each {result.item} on its own, as in charlm score"}
     if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
         yield "; ".join(needed)
     yield how_it_ended(result, has_valid=result.valid is not None)
