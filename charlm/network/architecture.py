@@ -15,7 +15,7 @@ from charlm.cells.cell import Cell, NewWeight, Sizes
 from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of
 
 MAX_TYPES = 1 << 24
-COUNTS = ("vocab_size", "num_labels")  # sizes that follow from the data
+COUNTS = ("vocab_size", "num_labels", "target_vocab_size")  # sizes that follow from the data
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
 """The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""
 RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions

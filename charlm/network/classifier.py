@@ -13,7 +13,7 @@ from charlm.cells.cell import Array, NewWeight, Ops, Weights
 from charlm.network import head
 from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.bidirectional import Scan, Start, unchanged
-from charlm.network.encoder import hidden
+from charlm.network.encoder import ends, hidden
 from charlm.settings import OneDirection
 
 NUM_POOLED = 3  # the ends, the largest values, the mean
@@ -85,12 +85,3 @@ def pooled(found: Array, lengths: Array, architecture: Classifier, ops: Ops) -> 
     parts = (ops.max_over_time(found, lengths), ops.mean_over_time(found, lengths))
     both = ops.side_by_side(*parts)
     return ops.side_by_side(ends(found, lengths, architecture, ops), both)
-
-
-def ends(found: Array, lengths: Array, architecture: Classifier, ops: Ops) -> Array:
-    """What each direction gives at the end of its reading: found (T, B, D) -> (B, D)."""
-    last, first = lengths - 1, lengths - lengths
-    if architecture.direction == "both":
-        forward, backward = ops.split(found, 2)
-        return ops.side_by_side(ops.at(forward, last), ops.at(backward, first))
-    return ops.at(found, last if architecture.direction == "forward" else first)

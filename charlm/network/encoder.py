@@ -39,6 +39,15 @@ def hidden(
     return found[0] if len(found) == 1 else ops.side_by_side(*found)
 
 
+def ends(found: Array, lengths: Array, architecture: Architecture, ops: Ops) -> Array:
+    """What each direction gives at the end of its reading: found (T, B, D) -> (B, D)."""
+    last, first = lengths - 1, lengths - lengths
+    if architecture.direction == "both":
+        forward, backward = ops.split(found, 2)
+        return ops.side_by_side(ops.at(forward, last), ops.at(backward, first))
+    return ops.at(found, last if architecture.direction == "forward" else first)
+
+
 def _one_way(
     ids: Array,
     lengths: Array,
