@@ -28,6 +28,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("cells",),
     ("corpus",),
     ("text",),
+    ("formats",),
     ("system",),
     ("given",),
     ("settings", "probability"),

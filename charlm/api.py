@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from charlm.lifecycle.session import Instruments, Session
     from charlm.lifecycle.verification import Checked
     from charlm.scoring.cloze import ClozeModel
+    from charlm.tasks.classification import ClassificationModel
     from charlm.tasks.fill import Filler, Filling
 
 Corpus = str | Path | Sequence[str | Path] | None
@@ -67,6 +68,15 @@ def load_cloze(run: str | Path | None = None) -> "ClozeModel":
     from charlm.scoring.loading import load_cloze_model
 
     return load_cloze_model(RunDirectory(_found(run)))
+
+
+def load_classifier(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "ClassificationModel":
+    """Load the classifier of a run. With `for_batches` it runs in torch, for many texts. Raises RunError."""
+    from charlm.tasks.classification import load_classifier
+
+    return load_classifier(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(

@@ -9,7 +9,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from charlm.errors import UsageError
 
@@ -47,7 +47,7 @@ TagDecoder = Literal["crf", "softmax"]
 Attention = Literal["additive", "dot", "none"]
 FillBy = Literal["forward", "backward", "mean", "cloze"]
 Mode = Literal["stream", "sentence"]
-ValidSplit = Literal["end", "lines", "given", "none"]  # what is kept for validation; lines: random lines of the text
+ValidSplit = Literal["end", "lines", "rows", "given", "none"]  # what is kept for validation; lines, rows: random ones
 OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -282,6 +282,11 @@ SETTINGS = (TextSettings, CorpusSettings, DataSettings, ModelSettings, TrainingS
 LENGTHS = ("steps", "epochs", "time")
 UNIT_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 MAX_SECONDS = 36525 * 86400.0  # a training of a hundred years
+
+
+def task_of(kind: str) -> TaskName | None:
+    """The task that a kind of network is named after; None if it is trained on plain text."""
+    return kind if kind in get_args(TaskName) else None  # type: ignore[return-value]
 
 
 def flag(name: str) -> str:

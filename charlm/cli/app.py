@@ -29,7 +29,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for _name in ("tokenize", "train", "sample", "score", "fill", "info", "verify", "inspect", "plot", "report", "cells"):
+_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify")
+_ON_RUNS = ("info", "verify", "inspect", "plot", "report", "cells")
+for _name in _ON_TEXT + _ON_RUNS:
     importlib.import_module(f"charlm.cli.{_name}").register(app)
 for _command in app.registered_commands:
     _command.cls = Command

@@ -4,13 +4,13 @@ import dataclasses
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Protocol
 
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from rich.text import Text
 
 from charlm.cli.console import err, write_json
-from charlm.corpus.store import Header
 from charlm.lifecycle.session import Session
 from charlm.scoring.spelling import spelling_nats
 from charlm.text.visible import visible
@@ -20,7 +20,23 @@ SECONDS_BETWEEN_LINES = 5.0
 LOSS_SMOOTHING = 0.95  # the weight of the earlier losses in the exponential average that is shown
 MIN_BAR_COLUMNS = 6  # with the space behind it
 
+UNITS = {"cloze": "nats/masked token", "classify": "nats/text", "tag": "nats/word", "translate": "nats/token"}
+"""What the losses are per, for kinds of network that give no probability of a whole text."""
+
 Show = Callable[[Event], None]
+
+
+class Counts(Protocol):
+    """The counts of a part of a corpus, by which its loss is divided."""
+
+    @property
+    def num_tokens(self) -> int: ...
+
+    @property
+    def num_characters(self) -> int: ...
+
+    @property
+    def unknown_bytes(self) -> int: ...
 
 
 @contextmanager
@@ -58,7 +74,7 @@ class Figures:
     """The newest figures of a training.
 
     Losses are in nats per character and include the spelling of unknown symbols, so that they can be compared with the
-    final figures. Those of a cloze network are in nats per masked token.
+    final figures. Those of the kinds in UNITS are in nats per what is found there.
     """
 
     def __init__(self, session: Session, clock: Callable[[], float] = time.monotonic) -> None:
@@ -75,12 +91,12 @@ class Figures:
 
     @property
     def _unit(self) -> str:
-        return "nats/masked token" if self._session.architecture.kind == "cloze" else "nats/char"
+        return UNITS.get(self._session.architecture.kind, "nats/char")
 
-    def _shown(self, nats_per_target: float, part: Header) -> float:
+    def _shown(self, nats_per_target: float, part: Counts) -> float:
         """A loss in the unit that is shown."""
-        is_cloze = self._session.architecture.kind == "cloze"
-        return nats_per_target if is_cloze else _nats_per_char(nats_per_target, part)
+        is_per_target = self._session.architecture.kind in UNITS
+        return nats_per_target if is_per_target else _nats_per_char(nats_per_target, part)
 
     def take(self, event: Event) -> None:
         """Update the figures."""
@@ -138,7 +154,7 @@ class Figures:
         return next((line for line in lines if len(line) <= columns), lines[-1])
 
 
-def _nats_per_char(nats_per_token: float, part: Header) -> float:
+def _nats_per_char(nats_per_token: float, part: Counts) -> float:
     nats = nats_per_token * part.num_tokens + spelling_nats(part.unknown_bytes)
     return nats / max(1, part.num_characters)
 

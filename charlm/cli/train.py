@@ -13,11 +13,12 @@ import typer
 
 from charlm.cli.console import describe, on_closed_pipe, out, say, show_command, write_json
 from charlm.cli.options import EXCLUDE, INCLUDE, takes
-from charlm.cli.train_result import show_cloze_result, show_result
+from charlm.cli.train_result import next_commands, show_result
 from charlm.errors import UsageError
 from charlm.given import gather, unknown_variables
 from charlm.settings import (
     CorpusSettings,
+    DataSettings,
     ModelSettings,
     PresetName,
     TextSettings,
@@ -49,6 +50,8 @@ charlm train poems.txt --init-from stories
 
 charlm train chapters/*.txt --exclude 'draft*'
 
+charlm train reviews.tsv --task classify
+
 charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt \\
     --unit word --split whitespace"""
 
@@ -57,7 +60,7 @@ def register(app: typer.Typer) -> None:
     app.command("train", epilog=EXAMPLES)(train_cli)
 
 
-@takes(TextSettings, CorpusSettings, ModelSettings, TrainingSettings)
+@takes(TextSettings, CorpusSettings, DataSettings, ModelSettings, TrainingSettings)
 def train_cli(
     corpus: Annotated[
         list[str] | None,
@@ -76,6 +79,16 @@ def train_cli(
     valid: Annotated[Path | None, typer.Option(help="A text to validate on, instead of a part of the corpus.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on, once, after training.")] = None,
     tokenizer: Annotated[Path | None, typer.Option(help="Use this tokenizer: a run, or a tokenizer file.")] = None,
+    target: Annotated[
+        Path | None,
+        typer.Option(help="translate: the targets, line by line, if CORPUS has the sources.", rich_help_panel="Task"),
+    ] = None,
+    valid_target: Annotated[
+        Path | None, typer.Option(help="translate: the targets of --valid.", rich_help_panel="Task")
+    ] = None,
+    test_target: Annotated[
+        Path | None, typer.Option(help="translate: the targets of --test.", rich_help_panel="Task")
+    ] = None,
     preset: Annotated[PresetName | None, typer.Option(help="Size of the model.")] = None,
     config: Annotated[Path | None, typer.Option(help="Read settings from this TOML file.")] = None,
     init_from: Annotated[
@@ -94,7 +107,7 @@ def train_cli(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Show no progress.")] = False,
     **flags: Any,
 ) -> None:
-    """Train a language model on a text."""
+    """Train a language model on a text, or a network for a task on labelled data."""
     began = time.perf_counter()
     on_closed_pipe(signal.SIG_IGN)
     settings = gather({**flags, "preset": preset}, config, resume=resume)
@@ -109,6 +122,9 @@ def train_cli(
         valid=valid,
         test=test,
         tokenizer=tokenizer,
+        target=target,
+        valid_target=valid_target,
+        test_target=test_target,
         init_from=init_from,
         resume=resume,
         force=force,
@@ -191,14 +207,9 @@ def _show_how_to_go_on(session: "Session") -> None:
 
 def _conclude(result: "Result", json: bool, quiet: bool) -> None:
     """Show the result and what to do next. Raises ResourceError if the end of the training could not be saved."""
-    from charlm.lifecycle.cloze import ClozeResult
-    from charlm.lifecycle.results import TrainResult
-
     if json:
         write_json(result.as_json())
-    elif isinstance(result, ClozeResult):
-        show_cloze_result(result)
-    elif isinstance(result, TrainResult):
+    else:
         show_result(result)
     if note := result.about_measuring:
         say(f"to keep to the time, {note}; the other parts were measured in the same way", quiet)
@@ -206,11 +217,8 @@ def _conclude(result: "Result", json: bool, quiet: bool) -> None:
         say("the best weights are intact and ready to use, but the end of this training could not be saved:")
         raise result.unsaved
     if not (json or quiet):
-        run, is_cloze = shlex.quote(result.run), isinstance(result, ClozeResult)
-        first = f'fill --run {run} "a sentence with a ___"' if is_cloze else f"sample --run {run} --temp 0.8"
-        second = f'score --pseudo --run {run} "a sentence"' if is_cloze else f'score --run {run} "a sentence"'
-        show_command(f"charlm {first}", "next: ")
-        show_command(f"charlm {second}", "      ")
+        for number, command in enumerate(next_commands(result)):
+            show_command(f"charlm {command}".replace("RUN", shlex.quote(result.run)), "      " if number else "next: ")
 
 
 def _show_estimate(session: "Session", expected: "Estimate") -> None:

@@ -1,19 +1,31 @@
 """What `charlm train` shows at the end: the figures of each kind of network."""
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
 from charlm.cli.console import MIN_COLUMNS_FOR_ALL, literal, out, perplexity
 
 if TYPE_CHECKING:
+    from charlm.evaluation.bootstrap import Figure
+    from charlm.lifecycle.classification import ClassificationResult
     from charlm.lifecycle.cloze import ClozeResult
     from charlm.lifecycle.results import Result, TrainResult
     from charlm.scoring.metrics import Tally
 
 
-def show_result(result: "TrainResult") -> None:
+def show_result(result: "Result") -> None:
+    """Print the figures of any kind of network."""
+    SHOWN[type(result).__name__](result)
+
+
+def next_commands(result: "Result") -> tuple[str, ...]:
+    """The commands that use a run of this kind, with RUN for its name."""
+    return NEXT[type(result).__name__]
+
+
+def show_language_model(result: "TrainResult") -> None:
     """Print the table of what was measured, and what it means."""
     table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     per_token = ("nats/token", "bits/token") if out.width >= MIN_COLUMNS_FOR_ALL else ()
@@ -72,13 +84,8 @@ def show_cloze_result(result: "ClozeResult") -> None:
         if part:
             nats, share = f"{part.nats_per_masked_token:.4f}", f"{part.accuracy:.1%}"
             table.add_row(name, nats, perplexity(part.nats_per_masked_token, 2), share, f"{part.tokens:,}")
-    if table.row_count:
-        out.print(table, soft_wrap=False)
-        out.print("Look at nats/masked token of validation: lower is better. found: its first guess was right")
-    else:
-        out.print("no validation part")
-    out.print(how_it_ended(result, has_valid=result.valid is not None), soft_wrap=False)
-    out.print(what_it_took(result), soft_wrap=False)
+    meaning = "Look at nats/masked token of validation: lower is better. found: its first guess was right"
+    _show_table(result, table, meaning)
 
 
 def how_it_ended(result: "Result", has_valid: bool) -> str:
@@ -92,3 +99,44 @@ def what_it_took(result: "Result") -> str:
     """The size of the network, the steps and the time."""
     took = f"{result.seconds:.0f} s, {result.training_seconds:.0f} s of them training"
     return f"{result.num_params:,} parameters, {result.steps:,} steps, {result.tokens_seen:,} tokens, {took}"
+
+
+def show_classification(result: "ClassificationResult") -> None:
+    """Print how often a classifier finds the right label."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "accuracy", "macro F1", "texts", "nats/text"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in {"validation": result.valid, "test": result.test}.items():
+        if part:
+            figures = with_interval(part.accuracy), with_interval(part.macro_f1)
+            table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_text:.4f}")
+    _show_table(result, table, "Look at accuracy of validation: higher is better. In brackets: 95 % intervals.")
+
+
+def with_interval(figure: "Figure") -> str:
+    """A share as a percentage, with its interval."""
+    return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
+
+
+def _show_table(result: "Result", table: Table, meaning: str) -> None:
+    """Print a table of figures, what it means, and how the training went."""
+    has_figures = table.row_count > 0
+    if has_figures:
+        out.print(table, soft_wrap=False)
+    out.print(meaning if has_figures else "no validation part", soft_wrap=False)
+    out.print(how_it_ended(result, has_valid=has_figures), soft_wrap=False)
+    out.print(what_it_took(result), soft_wrap=False)
+
+
+SHOWN: dict[str, Callable[[Any], None]] = {
+    "TrainResult": show_language_model,
+    "ClozeResult": show_cloze_result,
+    "ClassificationResult": show_classification,
+}
+"""What shows a result, by its class, which is not imported here because it brings torch with it."""
+NEXT = {
+    "TrainResult": ("sample --run RUN --temp 0.8", 'score --run RUN "a sentence"'),
+    "ClozeResult": ('fill --run RUN "a sentence with a ___"', 'score --pseudo --run RUN "a sentence"'),
+    "ClassificationResult": ('classify --run RUN "a text"', "evaluate RUN test.tsv"),
+}
+"""Commands that use a run, by the class of its result."""

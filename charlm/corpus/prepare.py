@@ -52,6 +52,15 @@ class PreparedCorpus:
     """sha256 of the folder's MANIFEST.json, which covers the whole folder; empty in folders of older versions."""
     division: Division = Division()
 
+    @property
+    def unit(self) -> Unit:
+        """What one token is."""
+        return self.tokenizer.unit
+
+    def files(self) -> dict[str, bytes]:
+        """The files of the tokenizer by name, which a run needs in use, too."""
+        return self.tokenizer.files()
+
     def backward(self) -> "PreparedCorpus":
         """This corpus with each part read from its end."""
         train, valid, test = (part and replace(part, is_backward=True) for part in (self.train, self.valid, self.test))

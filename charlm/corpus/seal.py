@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 from charlm.corpus.parts import Division
-from charlm.corpus.store import IdsFile
 from charlm.errors import RunError
 from charlm.settings import Mode, ValidSplit
 from charlm.system.files import MANIFEST, fingerprint, read_file
@@ -42,6 +42,15 @@ class _DivisionRecord:
     split: ValidSplit
 
 
+class SealedFile(Protocol):
+    """A file of ids or of examples, whose header holds the checksum of the rest."""
+
+    @property
+    def num_bytes(self) -> int: ...
+
+    def header_sha256(self) -> str: ...
+
+
 Records = dict[str, FileRecord | IdsRecord]
 
 
@@ -57,7 +66,7 @@ class Manifest:
     seal: str = ""
 
 
-def write_manifest(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile], division: Division) -> str:
+def write_manifest(folder: Path, names: Iterable[str], files: Mapping[str, SealedFile], division: Division) -> str:
     """Write MANIFEST.json, the last file of a folder with the tokenizer's files `names` and these files of ids.
 
     Returns the folder's seal. Raises ResourceError.
@@ -84,7 +93,7 @@ def read_manifest(folder: Path) -> Manifest:
     return Manifest(files, division, hashlib.sha256(data).hexdigest())
 
 
-def check_manifest(folder: Path, manifest: Manifest, names: Iterable[str], files: Mapping[str, IdsFile]) -> None:
+def check_manifest(folder: Path, manifest: Manifest, names: Iterable[str], files: Mapping[str, SealedFile]) -> None:
     """Raise RunError naming the first file that differs from what the manifest says."""
     found = _records(folder, names, files)
     for name in sorted(manifest.files.keys() | found.keys()):
@@ -94,7 +103,7 @@ def check_manifest(folder: Path, manifest: Manifest, names: Iterable[str], files
             raise RunError(what, str(folder / name[:100]), to_do)
 
 
-def _records(folder: Path, names: Iterable[str], files: Mapping[str, IdsFile]) -> Records:
+def _records(folder: Path, names: Iterable[str], files: Mapping[str, SealedFile]) -> Records:
     records: Records = {name: FileRecord(**fingerprint(_read(folder / name))) for name in names}
     return records | {name: IdsRecord(file.num_bytes, file.header_sha256()) for name, file in files.items()}
 

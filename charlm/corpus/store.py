@@ -96,6 +96,11 @@ class IdsFile:
         return self.header.num_tokens
 
     @property
+    def num_examples(self) -> int:
+        """Labelled examples: none, for this is plain text."""
+        return 0
+
+    @property
     def num_bytes(self) -> int:
         """Bytes of the whole file."""
         return HEADER_SIZE + self.header.count * np.dtype(self.header.dtype).itemsize

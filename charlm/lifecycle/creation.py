@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from charlm.corpus.forms import taken_over
-from charlm.corpus.prepare import PreparedCorpus, open_prepared, prepare
-from charlm.errors import CharlmError, ResourceError, UsageError
+from charlm.corpus.corpora import Corpus
+from charlm.errors import CharlmError, ResourceError
 from charlm.lifecycle.initial import Base
+from charlm.lifecycle.kinds import KINDS
 from charlm.lifecycle.replacement import Identity, Replacement, identity_of
 from charlm.lifecycle.request import TrainRequest, check_request, readable
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
@@ -30,13 +30,10 @@ from charlm.runs.config import CorpusFacts, RunConfig
 from charlm.runs.destination import new_run_path
 from charlm.runs.directory import CORPUS, INITIAL, LAST, RunDirectory
 from charlm.runs.lock import HOLDER, writing
-from charlm.scoring.reading import reading_with_tokenizer
 from charlm.settings import ModelSettings, TextSettings, TrainingSettings
 from charlm.system.files import cannot_write
-from charlm.system.folders import check_space, copy_tree, make_folder, move_into_place
+from charlm.system.folders import check_space, make_folder, move_into_place
 from charlm.system.machine import find_machine
-from charlm.text.tokenizer import check_text_settings, load_tokenizer
-from charlm.training.defaults import decide_architecture, decide_training
 from charlm.training.memory import disk_bytes, fitting_micro_batches
 from charlm.version import __version__
 
@@ -79,25 +76,19 @@ def draft_session(request: TrainRequest, instruments: Instruments) -> Iterator[S
 
 def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> Opening:
     """Prepare the text, decide all settings and write the folder of a new run. Raises a CharlmError."""
-    settings, machine = request.settings, find_machine(request.settings.training)
+    machine, kind = find_machine(request.settings.training), KINDS[request.kind]
     base = _base(request)
-    corpus = _prepare(request, folder / CORPUS, base)
-    unit, num_tokens, vocab_size = corpus.tokenizer.unit, corpus.train.num_tokens, corpus.tokenizer.vocab_size
-    training = dataclasses.replace(settings.training, mode=corpus.division.mode or request.mode)
-    if base:
-        architecture, training = base.architecture_for(vocab_size), base.training_for(training)
-    else:
-        architecture = decide_architecture(settings.model, unit, vocab_size, num_tokens, machine)
-    training, notes = decide_training(training, architecture, unit, num_tokens, machine)
+    corpus = kind.prepare(request, folder / CORPUS, base)
+    decided = kind.decide(request, corpus, base, machine)
+    architecture, training, notes = decided.architecture, decided.training, list(decided.notes)
     micro_batches = fitting_micro_batches(architecture, training, machine, instruments.free_memory)
     check_space(folder, disk_bytes(architecture, training))
     config = _config(request, corpus, architecture, training, base)
-    run = RunDirectory.create(folder, config.as_json(), corpus.tokenizer.files())
+    run = RunDirectory.create(folder, config.as_json(), corpus.files())
     if base:
-        for prefix, weights in base.weights_for(vocab_size).items():
+        for prefix, weights in kind.inherit(base, architecture, training).items():
             run.save(prefix + INITIAL, weights)
-        num_new = vocab_size - base.config.architecture.num_symbols
-        notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}; {num_new:,} new symbols")
+        notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}{decided.about_base}")
     return Opening(
         run=run,
         config=config,
@@ -113,10 +104,10 @@ def _base(request: TrainRequest) -> Base | None:
     """The run that the new one starts from, if it was asked for."""
     if request.init_from is None:
         return None
-    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings))
+    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.kind)
 
 
-def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architecture) -> Iterator[str]:
+def _notes(request: TrainRequest, corpus: Corpus, architecture: Architecture) -> Iterator[str]:
     """Notes on parts of a request that may have another effect than the user expects."""
     if architecture.residual and all(sizes.input_size != architecture.output_size for sizes in architecture.layers()):
         yield "--residual does nothing here: no layer's input has the size of its output"
@@ -126,54 +117,6 @@ def _notes(request: TrainRequest, corpus: PreparedCorpus, architecture: Architec
     if texts and len(texts.paths) > 1 and request.run is None:
         source = "the folder that they are in" if texts.folder else "the first"
         yield f"{len(texts.paths)} texts are read as one; the run is named after {source}"
-
-
-def _prepare(request: TrainRequest, folder: Path, base: Base | None) -> PreparedCorpus:
-    """Write the corpus into `folder`: from a prepared text, or with a given tokenizer (that of `base`, too)."""
-    assert request.texts is not None
-    if request.prepared:
-        return _copy_prepared(request, request.prepared, folder, base)
-    settings, others, mode = request.settings, (request.valid, request.test), request.mode
-    if base:
-        text = base.text_settings(settings.given_of(TextSettings))
-        reading = taken_over(settings.reading, base.config.reading, settings.given)
-        return prepare(request.texts, folder, text, reading, *others, base.tokenizer, grow=True, mode=mode)
-    tokenizer, reading = None, settings.reading
-    if request.tokenizer:
-        tokenizer = load_tokenizer(request.tokenizer)
-        reading = taken_over(reading, reading_with_tokenizer(request.tokenizer), settings.given)
-    text = _without_mask(settings.text) if request.is_cloze else settings.text
-    return prepare(request.texts, folder, text, reading, *others, tokenizer, mode=mode)
-
-
-def _without_mask(text: TextSettings) -> TextSettings:
-    """The settings for the tokenizer of a cloze network: `<mask>`, which it does not know, counts in `--vocab-size`."""
-    check_text_settings(text)
-    if text.vocab_size is None:
-        return text
-    smaller = dataclasses.replace(text, vocab_size=text.vocab_size - 1)
-    try:
-        check_text_settings(smaller)
-    except UsageError as error:
-        what = f"--vocab-size {text.vocab_size} is too small, since one of the symbols is <mask>"
-        raise UsageError(what, to_do=f"{error.to_do}; <mask> is one more") from error
-    return smaller
-
-
-def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
-    """Copy a text prepared by `charlm tokenize -o`. Raises UsageError if its mode or tokenizer does not fit."""
-    prepared, mode = open_prepared(prepared_folder), request.mode
-    own_mode = prepared.division.mode
-    if own_mode and own_mode != mode and ("mode" in request.settings.given or request.is_cloze):
-        what = f"this text was prepared and divided for --mode {own_mode}, not for --mode {mode}"
-        to_do = f"make it again: charlm tokenize --mode {mode}"
-        raise UsageError(what, str(prepared_folder), to_do)
-    if base and prepared.tokenizer.sha256() != base.tokenizer.sha256():
-        what = "this text was prepared with another tokenizer than that of the run to begin from"
-        to_do = "give the text itself, or prepare it with charlm tokenize --run"
-        raise UsageError(what, str(prepared_folder), to_do)
-    copy_tree(prepared_folder, folder)
-    return open_prepared(folder)
 
 
 def _put_in_place(run: RunDirectory, destination: Path, request: TrainRequest) -> Path | None:
@@ -258,7 +201,7 @@ def about_micro_batches(micro_batches: int) -> list[str]:
 
 def _config(
     request: TrainRequest,
-    corpus: PreparedCorpus,
+    corpus: Corpus,
     architecture: Architecture,
     training: TrainingSettings,
     base: Base | None,
@@ -272,7 +215,8 @@ def _config(
         command=readable(request.command) if request.command else None,
         init_from=base.described() if base else None,
         corpus=_facts(request.readable_name, corpus, own_valid=request.valid is not None),
-        text=dataclasses.replace(text, unit=corpus.tokenizer.unit),
+        text=dataclasses.replace(text, unit=corpus.unit),
+        data=request.settings.data,
         reading=dataclasses.replace(reading, line_ends=header.line_ends, normal_form=header.normal_form),
         architecture=architecture,
         training=training,
@@ -280,7 +224,7 @@ def _config(
     )
 
 
-def _facts(name: str, corpus: PreparedCorpus, own_valid: bool) -> CorpusFacts:
+def _facts(name: str, corpus: Corpus, own_valid: bool) -> CorpusFacts:
     """Counts and checksums of a corpus. The checksum of a text that was not given is empty."""
     return CorpusFacts(
         name=name,
@@ -289,6 +233,9 @@ def _facts(name: str, corpus: PreparedCorpus, own_valid: bool) -> CorpusFacts:
         train_characters=corpus.train.header.num_characters,
         valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
         test_tokens=corpus.test.num_tokens if corpus.test else 0,
+        train_examples=corpus.train.num_examples,
+        valid_examples=corpus.valid.num_examples if corpus.valid else 0,
+        test_examples=corpus.test.num_examples if corpus.test else 0,
         sha256=corpus.train.header.source_sha256,
         valid_sha256=corpus.valid.header.source_sha256 if corpus.valid and own_valid else "",
         test_sha256=corpus.test.header.source_sha256 if corpus.test else "",

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 from charlm.lifecycle.session import Session
 from charlm.system.interrupts import StopRequest
-from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import StepDone
 from charlm.training.keeper import NoKeeper
 from charlm.training.memory import TORCH_BYTES, fixed_bytes, window_bytes
@@ -44,6 +43,7 @@ def estimate(session: Session) -> Estimate:
     seconds_per_step = (times[-1] - times[0]) / (len(times) - 1) if len(times) > 1 else 0.0
     budget, architecture, training = trainer.budget, session.architecture, session.training
     steps = budget.total_steps or min(int((budget.seconds or 0) / seconds_per_step), budget.max_steps)
+    max_passes, tokens_per_pass = own.objective.max_passes, session.corpus.train.num_tokens
     window = window_bytes(architecture, session.machine, num_tokens)
     return Estimate(
         num_params=architecture.num_params,
@@ -52,5 +52,5 @@ def estimate(session: Session) -> Estimate:
         tokens_per_step=num_tokens,
         tokens_per_second=num_tokens / seconds_per_step if seconds_per_step else 0.0,
         seconds=num_networks * steps * seconds_per_step,
-        passes=MAX_PASSES if steps == budget.ceiling else steps * num_tokens / session.corpus.train.num_tokens,
+        passes=max_passes if steps == budget.ceiling else steps * num_tokens / tokens_per_pass,
     )

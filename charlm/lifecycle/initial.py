@@ -18,11 +18,13 @@ from charlm.runs.directory import INITIAL, RunDirectory
 from charlm.runs.finding import find_run
 from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
-from charlm.settings import TextSettings, TrainingSettings, flag
+from charlm.settings import TextSettings, TrainingSettings, flag, task_of
 from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 Arrays = Mapping[str, NDArray[Any]]
+NEW_FOR_TASKS = ("task", "head_layers", "head_size", "decoder", "attention", "target_unit", "target_split")
+"""Settings that a network for labelled data has of its own, whatever the language model is that it starts from."""
 PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
@@ -37,20 +39,26 @@ class Base:
     """The best weights of each network, by the prefixes of `Architecture.networks`."""
 
     @classmethod
-    def opened(cls, name: str, given: Mapping[str, Any]) -> "Base":
-        """Open the run `name`.
+    def opened(cls, name: str, given: Mapping[str, Any], kind: str) -> "Base":
+        """Open the run `name`, for a new run of this kind of network.
 
         `given` are the text and model settings that the new run was asked for. They must equal those of this run,
         except for the vocabulary's size, since new symbols can be added. Raises RunError or UsageError.
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
+        own_kind, tasks = config.architecture.kind, task_of(kind) is not None
+        if own_kind != ("language_model" if tasks else kind):
+            needed = "a language model" if tasks else "a run of the same kind"
+            what = f"--init-from needs {needed} here, and this run is of kind {own_kind[:40]}"
+            raise UsageError(what, str(run.path), "choose another run")
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
         for setting, value in given.items():
-            if setting not in ("vocab_size", "min_count") and own[setting] != value:
+            is_new = setting in NEW_FOR_TASKS if tasks else setting in ("vocab_size", "min_count")
+            if not is_new and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
-                raise UsageError(what, str(run.path), f"leave it out (it is {own[setting]} there)")
+                raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")
         tokenizer = load_tokenizer(run.path)
         if tokenizer.vocab_size != config.architecture.num_symbols:
             raise run.damaged(TOKENIZER_FILE, "does not suit the network")

@@ -1,17 +1,31 @@
-"""The kinds of network that can be trained: for each its objective, its time limit and its final figures."""
+"""The kinds of network that can be trained: for each its data, its objective, its time limit and its final figures."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from charlm.corpus.prepare import PreparedCorpus
+from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import cloze
+from charlm.lifecycle import classification, cloze, task_limit
+from charlm.lifecycle.deciding import (
+    Decided,
+    decide_classification,
+    decide_text_model,
+    inherit_body,
+    inherit_text_model,
+)
+from charlm.lifecycle.initial import Base
+from charlm.lifecycle.preparing import prepare_data, prepare_text
+from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.results import Outcome, Result, measure
 from charlm.lifecycle.time_limit import Clock, TimeLimit, limit_of
 from charlm.network.architecture import Architecture
 from charlm.runs.config import RunConfig
+from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
+from charlm.system.machine import Machine
+from charlm.training.classification import ClassificationObjective
 from charlm.training.cloze import ClozeObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
@@ -19,15 +33,24 @@ from charlm.training.objective import DataOrder, Objective
 
 @dataclass(frozen=True)
 class Kind:
-    """What a training needs to know about a kind of network."""
+    """What a training needs to know about a kind of network. Of the functions each takes what its name says.
 
-    objective: Callable[[RunConfig, Architecture, PreparedCorpus, str], Objective]
-    """Builds one of a run's networks on a device, with its training data."""
-    order: DataOrder
+    Corpora, objectives and architectures are those of the kind, so their types are open here.
+    """
+
+    prepare: Callable[[TrainRequest, Path, Base | None], Corpus]
+    """Writes what was asked for into a folder, as ids."""
+    decide: Callable[[TrainRequest, Any, Base | None, Machine], Decided]
+    """Decides the architecture and the settings, for a corpus on a machine."""
+    inherit: Callable[[Base, Architecture, TrainingSettings], dict[str, Weights]]
+    """The weights of each network that starts from another run, by the prefixes of `Architecture.networks`."""
+    objective: Callable[[Any, Any, TrainingSettings, str], Objective]
+    """Builds one of a run's networks, from its architecture, with its training data, on a device."""
+    order: DataOrder = ORDER
     """The rule by which the objective goes through its data."""
-    suits: Callable[[TrainingSettings, int], bool]
+    suits: Callable[[TrainingSettings, int], bool] = lambda settings, num_tokens: True
     """Whether these settings suit a training part of so many tokens."""
-    limit: Callable[[Any, PreparedCorpus, TrainingSettings, float, int, Clock], TimeLimit | None] = limit_of
+    limit: Callable[[Any, Any, TrainingSettings, float, int, Clock], TimeLimit | None] = task_limit.limit_of
     """Takes objective, corpus, settings, the command's start, how many networks take turns and a clock; returns the
     command's time limit, if it has one."""
     measure: Callable[[Outcome, Callable[[float], None]], Result] = measure
@@ -36,16 +59,23 @@ class Kind:
 
 KINDS: dict[str, Kind] = {
     "language_model": Kind(
-        lambda config, network, corpus, device: LanguageModelObjective(network, corpus, config.training, device),
-        ORDER,
-        windows_fit,
+        prepare_text, decide_text_model, inherit_text_model, LanguageModelObjective, suits=windows_fit, limit=limit_of
     ),
     "cloze": Kind(
-        lambda config, network, corpus, device: ClozeObjective(network, corpus, config.training, device),
-        ORDER,
-        windows_fit,
+        prepare_text,
+        decide_text_model,
+        inherit_text_model,
+        ClozeObjective,
+        suits=windows_fit,
         limit=cloze.limit_of,
         measure=cloze.measure,
+    ),
+    "classify": Kind(
+        prepare_data,
+        decide_classification,
+        inherit_body,
+        ClassificationObjective,
+        measure=classification.measure,
     ),
 }
 

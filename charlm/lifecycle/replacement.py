@@ -8,14 +8,16 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from typing import TypeVar
 
+from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.corpus.store import IdsFile
 from charlm.errors import UsageError
 from charlm.runs.destination import refuse_what_is_there
 from charlm.runs.lock import writing
 from charlm.system.folders import exchange, move_into_place
 
+AnyCorpus = TypeVar("AnyCorpus", PreparedCorpus, LabelledCorpus)
 Identity = tuple[int, int]
 """Device and inode of a folder, which stay the same when it is renamed."""
 
@@ -94,14 +96,11 @@ class Replacement:
             raise UsageError(what, str(self.path), "train again, with --run NAME") from error
 
 
-def moved(corpus: PreparedCorpus, folder: Path) -> PreparedCorpus:
+def moved(corpus: AnyCorpus, folder: Path) -> AnyCorpus:
     """A corpus whose folder was renamed to `folder`."""
-
-    def at(part: IdsFile) -> IdsFile:
-        return dataclasses.replace(part, path=folder / part.path.name)
-
-    valid, test = corpus.valid and at(corpus.valid), corpus.test and at(corpus.test)
-    return dataclasses.replace(corpus, folder=folder, train=at(corpus.train), valid=valid, test=test)
+    parts = {name: getattr(corpus, name) for name in ("train", "valid", "test")}
+    opened = {name: part and dataclasses.replace(part, path=folder / part.path.name) for name, part in parts.items()}
+    return dataclasses.replace(corpus, folder=folder, **opened)
 
 
 def identity_of(path: Path) -> Identity | None:

@@ -6,15 +6,45 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, get_args
 
 from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
 from charlm.corpus.prepare import is_prepared
 from charlm.errors import UsageError
-from charlm.settings import CorpusSettings, Mode, ModelSettings, TextSettings, TrainingSettings, fill, flag, seconds
+from charlm.network.architecture import KINDS
+from charlm.settings import (
+    CorpusSettings,
+    DataSettings,
+    Mode,
+    ModelSettings,
+    TaskName,
+    TextSettings,
+    TrainingSettings,
+    fill,
+    flag,
+    seconds,
+)
 
 MAX_NAME_LENGTH = 60  # characters; file names have at most 255 bytes, and a draft's name is longer
+ALL_TASKS = get_args(TaskName)
+TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
+    "data_format": ALL_TASKS,
+    "skip_bad": ALL_TASKS,
+    "columns": ("classify", "translate", "generate"),
+    "multi": ("classify",),
+    "balance": ("classify",),
+    "freeze": ("classify",),
+    "tag_column": ("tag",),
+    "decoder": ("tag",),
+    "attention": ("translate",),
+    "target": ("translate",),
+    "valid_target": ("translate",),
+    "test_target": ("translate",),
+    "target_unit": ("translate",),
+    "target_split": ("translate",),
+}
+"""The options of labelled data, each with the tasks that it belongs to."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 
 
@@ -24,6 +54,7 @@ class Settings:
 
     text: TextSettings = TextSettings()
     reading: CorpusSettings = CorpusSettings()
+    data: DataSettings = DataSettings()
     model: ModelSettings = ModelSettings()
     training: TrainingSettings = TrainingSettings()
     given: Mapping[str, Any] = field(default_factory=dict)
@@ -34,10 +65,11 @@ class Settings:
         parsed = cls(
             text=fill(TextSettings, values),
             reading=fill(CorpusSettings, values),
+            data=fill(DataSettings, values),
             model=fill(ModelSettings, values),
             training=fill(TrainingSettings, values),
         )
-        kinds = (parsed.text, parsed.reading, parsed.model, parsed.training)
+        kinds = (parsed.text, parsed.reading, parsed.data, parsed.model, parsed.training)
         typed = {name: value for kind in kinds for name, value in dataclasses.asdict(kind).items() if name in values}
         if "time" in typed:
             seconds(typed["time"])
@@ -59,6 +91,10 @@ class TrainRequest:
     valid: Path | None = None
     test: Path | None = None
     tokenizer: Path | None = None
+    target: Path | None = None
+    """The targets of pairs, line by line, where they are not in the same file; so the next two."""
+    valid_target: Path | None = None
+    test_target: Path | None = None
     init_from: str | None = None
     resume: bool = False
     force: bool = False
@@ -71,6 +107,16 @@ class TrainRequest:
     def mode(self) -> Mode:
         """How the text is read in training. A cloze network reads each line on its own."""
         return "sentence" if self.is_cloze else self.settings.training.mode
+
+    @property
+    def task(self) -> TaskName | None:
+        """What to learn from labelled data; None for a plain text."""
+        return self.settings.model.task
+
+    @property
+    def kind(self) -> str:
+        """The kind of network that is trained."""
+        return self.task or KINDS[self.settings.model.objective]
 
     @property
     def is_cloze(self) -> bool:
@@ -113,12 +159,38 @@ def check_request(request: TrainRequest) -> None:
         raise UsageError("--init-from brings its own tokenizer, without --tokenizer", to_do="leave it out")
     if request.texts is None:
         raise UsageError("no corpus given", to_do="charlm train corpus.txt")
+    _check_task(request)
     if request.init_from is None:
         _check_model(request.settings)
     if request.prepared:
         _refuse_idle(request, "a text that is tokenized already", TextSettings, CorpusSettings)
     elif request.tokenizer is not None:
         _refuse_idle(request, "--tokenizer", TextSettings)
+
+
+def _check_task(request: TrainRequest) -> None:
+    """Raise UsageError for options of labelled data that this task, or a plain text, does not have."""
+    task, given = request.task, request.settings.given
+    if task and request.is_cloze:
+        raise UsageError("--task and --objective cloze exclude each other", to_do="give one of them")
+    files = {"target": request.target, "valid_target": request.valid_target, "test_target": request.test_target}
+    for name, tasks in TASKS_OF_OPTIONS.items():
+        is_given = name in given or files.get(name) is not None
+        if is_given and task not in tasks:
+            with_what = f"with --task {task}" if task else "without --task"
+            raise UsageError(f"{flag(name)} does nothing {with_what}", to_do=f"it is for --task {', '.join(tasks)}")
+    if task is None:
+        return
+    idle = [flag(name) for name in ("mode",) if name in given]
+    if request.texts and (request.texts.include or request.texts.exclude):
+        idle.append("--include" if request.texts.include else "--exclude")
+    if idle:
+        raise UsageError(f"{idle[0]} does nothing with --task {task}", to_do="leave it out")
+    if request.prepared:
+        what = "a text prepared by charlm tokenize has no labels"
+        raise UsageError(what, str(request.prepared), "give the labelled data")
+    if given.get("freeze") and request.init_from is None:
+        raise UsageError("--freeze keeps the weights of --init-from, which is missing", to_do="give --init-from RUN")
 
 
 def _check_model(settings: Settings) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from charlm.corpus.prepare import PreparedCorpus, open_prepared
+from charlm.corpus.corpora import Corpus, open_corpus
 from charlm.errors import ResourceError, RunError, UsageError
 from charlm.lifecycle.initial import inherited_weights
 from charlm.lifecycle.keeping import NetworkKeeper, RunKeeper
@@ -74,7 +74,7 @@ class Session:
     """One training, ready to start. `events` runs it, `measure` gives the final figures."""
 
     run: RunDirectory
-    corpus: PreparedCorpus
+    corpus: Corpus
     config: RunConfig
     training: TrainingSettings
     machine: Machine
@@ -190,7 +190,7 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
     kind = kind_of(config, str(run.path))
     corpus = _corpus(run, config, kind)
     objectives = {
-        prefix: kind.objective(config, network, corpus, machine.device) for prefix, network in networks.items()
+        prefix: kind.objective(network, corpus, config.training, machine.device) for prefix, network in networks.items()
     }
     if saved is None:
         _set_initial_weights(objectives, opening)
@@ -206,7 +206,7 @@ def open_session(opening: Opening, instruments: Instruments) -> Session:
         keeper.trainers[prefix] = Trainer(
             objective,
             training,
-            budget_of(training, objective.batches_per_pass, limit, now, len(objectives)),
+            budget_of(training, objective, limit, now, len(objectives)),
             NetworkKeeper(keeper, prefix),
             opening.micro_batches,
             clocks.get(prefix, instruments.clock),
@@ -283,9 +283,9 @@ def _read_best(session: Session, prefix: str) -> None:
         session.keeper.best_nats[prefix] = nats
 
 
-def _corpus(run: RunDirectory, config: RunConfig, kind: Kind) -> PreparedCorpus:
+def _corpus(run: RunDirectory, config: RunConfig, kind: Kind) -> Corpus:
     """The corpus in the run's folder. Raises RunError when it is damaged, incomplete or that of another run."""
-    corpus, facts = open_prepared(run.corpus, config.corpus.seal), config.corpus
+    corpus, facts = open_corpus(run.corpus, config.architecture.task, config.corpus.seal), config.corpus
     num_tokens = {"train": facts.train_tokens, "valid": facts.valid_tokens, "test": facts.test_tokens}
     for name, part in {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}.items():
         if (part.num_tokens if part else 0) != num_tokens[name]:

@@ -14,9 +14,10 @@ from charlm.scoring.predictor import Predictor
 from charlm.scoring.score import MAX_WHOLE_TOKENS, SEGMENTS, score_sequences
 from charlm.settings import TrainingSettings, seconds
 from charlm.training.budget import StepBudget, half_over
-from charlm.training.defaults import DEFAULT_TIME, MAX_PASSES
+from charlm.training.defaults import DEFAULT_TIME
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.language_model import LanguageModelObjective
+from charlm.training.objective import Objective
 
 MAX_MEASURING = 0.1  # share of the time, for measuring at the end
 MAX_CHECKING = 0.02  # share of the time, for one quick check
@@ -129,20 +130,20 @@ def limit_of(
 
 
 def budget_of(
-    training: TrainingSettings, batches_per_pass: int, limit: TimeLimit | None, now: float, num_networks: int = 1
+    training: TrainingSettings, objective: Objective, limit: TimeLimit | None, now: float, num_networks: int = 1
 ) -> StepBudget:
     """The steps of a training: as many as `--steps` or `--epochs` says, or as fit into its share of the time.
 
     Networks that take turns have equal shares.
     """
     if limit is not None:
-        ceiling = MAX_PASSES * batches_per_pass
+        ceiling = objective.max_passes * objective.batches_per_pass
         share = 1 / num_networks
         return StepBudget(None, share * limit.for_training(now), ceiling, share * limit.max_for_training(now))
     if training.steps is not None:
         return StepBudget(total_steps=training.steps)
     assert training.epochs is not None
-    return StepBudget(total_steps=max(1, round(training.epochs * batches_per_pass)))
+    return StepBudget(total_steps=max(1, round(training.epochs * objective.batches_per_pass)))
 
 
 def train_tokens(corpus: PreparedCorpus) -> int:

@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from charlm.corpus.prepare import open_prepared
+from charlm.corpus.corpora import open_corpus
 from charlm.errors import RunError
 from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.snapshot import NETWORK, of_network, under
@@ -144,7 +144,7 @@ class _Verification:
         if not self.run.corpus.is_dir():
             return NEEDED_TO_RESUME_ONLY
         config = self._sound_config()
-        corpus = open_prepared(self.run.corpus, config.corpus.seal)
+        corpus = open_corpus(self.run.corpus, config.architecture.task, config.corpus.seal)
         if self.tokenizer is None or corpus.tokenizer.sha256() != self.tokenizer.sha256():
             raise self.run.damaged("corpus", "has another tokenizer than the run")
         parts = {"train": corpus.train, "valid": corpus.valid, "test": corpus.test}

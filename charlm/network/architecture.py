@@ -12,7 +12,7 @@ from typing import Any, ClassVar, Literal, get_args
 
 from charlm.cells import CELLS
 from charlm.cells.cell import Cell, NewWeight, Sizes
-from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of
+from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of, task_of
 
 MAX_TYPES = 1 << 24
 COUNTS = ("vocab_size", "num_labels", "target_vocab_size")  # sizes that follow from the data
@@ -71,7 +71,7 @@ class Architecture:
     @property
     def task(self) -> TaskName | None:
         """What it does with labelled data; None if it is trained on plain text."""
-        return self.kind if self.kind in get_args(TaskName) else None  # type: ignore[return-value]
+        return task_of(self.kind)
 
     @property
     def is_pair(self) -> bool:

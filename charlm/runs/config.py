@@ -41,6 +41,10 @@ class CorpusFacts:
     train_characters: Count
     valid_tokens: Count
     test_tokens: Count
+    train_examples: Count = 0
+    """Labelled examples; 0 of a plain text."""
+    valid_examples: Count = 0
+    test_examples: Count = 0
     sha256: ShortText = ""
     valid_sha256: ShortText = ""
     test_sha256: ShortText = ""

@@ -116,8 +116,7 @@ def _tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
     tokenizer = load_tokenizer(run.path)
     if tokenizer.vocab_size != config.architecture.num_symbols:
         raise RunError("damaged run: tokenizer and network differ in size", str(run.path))
-    if not run.has(BEST):
-        raise _nothing_saved(run, config)
+    refuse_untrained(run, config)
     return tokenizer
 
 
@@ -195,12 +194,14 @@ ENGINES: dict[str, Callable[[Trained], Predictor]] = {
 }
 
 
-def _nothing_saved(run: RunDirectory, config: RunConfig) -> RunError:
-    """The error for a run without best weights: not trained yet, or damaged."""
+def refuse_untrained(run: RunDirectory, config: RunConfig) -> None:
+    """Raise RunError for a run without best weights: not trained yet, or damaged."""
+    if run.has(BEST):
+        return
     if was_trained(run, config):
-        return run.damaged(f"{BEST}.safetensors", "is missing")
+        raise run.damaged(f"{BEST}.safetensors", "is missing")
     to_do = f"wait for it, or continue it: charlm train --resume --run {run.path}"
-    return RunError("this run has not saved anything yet", str(run.path), to_do)
+    raise RunError("this run has not saved anything yet", str(run.path), to_do)
 
 
 def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -78,7 +78,7 @@ class CharacterTokenizer(Tokenizer):
         return cls(Vocabulary.from_counts(counts, settings.vocab_size, settings.min_count), settings.lowercase)
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+    def load(cls, fields: Mapping[str, Any], symbols: Any, model: Path) -> Self:
         return cls(Vocabulary.from_json(symbols), read_record(CharacterRecord, fields).lowercase)
 
     def normalise(self, text: str) -> str:

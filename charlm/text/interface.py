@@ -92,8 +92,8 @@ class Tokenizer(ABC):
 
     @classmethod
     @abstractmethod
-    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
-        """Make a tokenizer from a `tokenizer.json` in `folder`: its list of symbols, if any, and its other fields.
+    def load(cls, fields: Mapping[str, Any], symbols: Any, model: Path) -> Self:
+        """Make a tokenizer from a `tokenizer.json`: its list of symbols, if any, its other fields, and its model file.
 
         Raises ValueError if they are damaged.
         """

@@ -38,7 +38,7 @@ class ByteTokenizer(Tokenizer):
         return cls()
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+    def load(cls, fields: Mapping[str, Any], symbols: Any, model: Path) -> Self:
         return cls()
 
     def normalise(self, text: str) -> str:

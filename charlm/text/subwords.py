@@ -108,15 +108,15 @@ class SubwordTokenizer(Tokenizer):
         return cls(train_model(texts, settings.subword_model, settings.vocab_size, notes), settings.lowercase)
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+    def load(cls, fields: Mapping[str, Any], symbols: Any, model: Path) -> Self:
         record = read_record(SubwordRecord, fields)
         try:
-            model = read_file(folder / MODEL_FILE, MAX_MODEL)
+            content = read_file(model, MAX_MODEL)
         except OSError as error:
-            raise ValueError(f"{MODEL_FILE}: {error.strerror}") from error
+            raise ValueError(f"{model.name}: {error.strerror}") from error
         except ValueError as error:
-            raise ValueError(f"{MODEL_FILE} {error}") from error
-        return cls(model, record.lowercase)
+            raise ValueError(f"{model.name} {error}") from error
+        return cls(content, record.lowercase)
 
     def files(self) -> dict[str, bytes]:
         return {TOKENIZER_FILE: to_json(self.unit, vars(SubwordRecord(self.lowercase))), MODEL_FILE: self.model}

@@ -12,7 +12,7 @@ from charlm.system.json_files import parse_json
 from charlm.system.records import read_record
 from charlm.text.characters import CharacterTokenizer
 from charlm.text.encoded import Encoded
-from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, TOKENIZER_FILE, Header, Tokenizer
+from charlm.text.interface import FORMAT_VERSION, MAX_TOKENIZER, MODEL_FILE, TOKENIZER_FILE, Header, Tokenizer
 from charlm.text.octets import ByteTokenizer
 from charlm.text.subword_training import MIN_VOCAB_SIZE
 from charlm.text.subwords import MAX_MODEL, SubwordTokenizer
@@ -77,12 +77,13 @@ def refuse_with_tokenizer(given: Mapping[str, Any], option: str) -> None:
             raise UsageError(f"{name} and {option} contradict each other", to_do=f"leave {name} out")
 
 
-def load_tokenizer(folder_or_file: Path) -> Tokenizer:
+def load_tokenizer(folder_or_file: Path, prefix: str = "") -> Tokenizer:
     """Read a tokenizer from a run, from a folder of `charlm tokenize -o`, or from a tokenizer.json or `.model` file.
 
-    A `.model` file is a sentencepiece model. Raises RunError if the tokenizer is missing or damaged.
+    A `.model` file is a sentencepiece model. In a folder, the names of the tokenizer's files begin with `prefix`.
+    Raises RunError if the tokenizer is missing or damaged.
     """
-    path = folder_or_file / TOKENIZER_FILE if folder_or_file.is_dir() else folder_or_file
+    path = folder_or_file / (prefix + TOKENIZER_FILE) if folder_or_file.is_dir() else folder_or_file
     source = path if path != folder_or_file else path.resolve()  # a file that the user names may be a link
     is_model = path.suffix == ".model"
     try:
@@ -92,12 +93,12 @@ def load_tokenizer(folder_or_file: Path) -> Tokenizer:
     except ValueError as error:
         raise RunError(f"no tokenizer: it {error}", str(path), WHAT_TO_GIVE) from error
     try:
-        return SubwordTokenizer(content) if is_model else _from_json(content, path)
+        return SubwordTokenizer(content) if is_model else _from_json(content, path, prefix)
     except ValueError as error:
         raise RunError(f"a damaged tokenizer: {str(error)[:200]}", str(path), WHAT_TO_GIVE) from error
 
 
-def _from_json(content: bytes, path: Path) -> Tokenizer:
+def _from_json(content: bytes, path: Path, prefix: str) -> Tokenizer:
     if not content.lstrip().startswith(b"{"):
         what = "this is not a tokenizer.json of charlm, which lists all symbols and says how text is split"
         raise RunError(what, str(path), HOW_TO_MAKE)
@@ -109,4 +110,4 @@ def _from_json(content: bytes, path: Path) -> Tokenizer:
         raise RunError("not a tokenizer of charlm, but other JSON", str(path), HOW_TO_MAKE) from error
     if header.version != FORMAT_VERSION:
         raise RunError(f"a tokenizer of format version {header.version}", str(path), "use a newer charlm")
-    return TOKENIZERS[header.unit].load(fields, symbols, path.parent)
+    return TOKENIZERS[header.unit].load(fields, symbols, path.parent / (prefix + MODEL_FILE))

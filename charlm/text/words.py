@@ -102,7 +102,7 @@ class WordTokenizer(Tokenizer):
         return cls(vocabulary, splitting)
 
     @classmethod
-    def load(cls, fields: Mapping[str, Any], symbols: Any, folder: Path) -> Self:
+    def load(cls, fields: Mapping[str, Any], symbols: Any, model: Path) -> Self:
         splitting = Splitting(**vars(read_record(WordRecord, fields)))
         return cls(Vocabulary.from_json(symbols), splitting)
 

@@ -23,6 +23,7 @@ from charlm.network.architecture import Architecture
 from charlm.network.snapshot import POSITION
 from charlm.scoring.cloze import ClozePredictor
 from charlm.settings import TrainingSettings
+from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.objective import Batch, Generators
 
@@ -35,6 +36,7 @@ class ClozeObjective:
     """A `training.objective.Objective`: the loss is -log p of the masked tokens of lines (`corpus/masking.py`)."""
 
     network: TorchNetwork
+    max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Architecture, corpus: PreparedCorpus, settings: TrainingSettings, device: str = "cpu"

@@ -25,6 +25,7 @@ from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import Trained, for_sentences
 from charlm.settings import TrainingSettings
+from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
 from charlm.training.objective import Batch, DataOrder, Generators
 
@@ -39,6 +40,7 @@ class LanguageModelObjective:
     """
 
     network: TorchNetwork
+    max_passes = MAX_PASSES
     corpus: PreparedCorpus
     """The text in the direction in which the network reads it."""
 

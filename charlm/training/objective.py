@@ -64,6 +64,10 @@ class Objective(Protocol):
         """The number of batches in one pass over the training data."""
 
     @property
+    def max_passes(self) -> int:
+        """How often the training data is read at most, even if there is time for more."""
+
+    @property
     def targets_per_batch(self) -> float:
         """The mean number of targets. Every batch's loss is divided by it, so that all targets have the same weight."""
 
@@ -110,3 +114,10 @@ class Objective(Protocol):
 
     def sample(self) -> str:
         """A short sample of the network's output, for people to read; empty if there is none."""
+
+
+class TaskObjective(Objective, Protocol):
+    """An objective that is trained on labelled examples, and measured on them."""
+
+    def try_measuring(self) -> int:
+        """Measure a few examples as the final figures are, to see how long that takes; returns how many tokens."""

@@ -15,7 +15,6 @@ from charlm.settings import TrainingSettings
 from charlm.system.interrupts import Interrupted, StopRequest
 from charlm.system.memory import is_out_of_memory
 from charlm.training.budget import StepBudget
-from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import (
     BatchSplit,
     Evaluated,
@@ -310,7 +309,7 @@ class Trainer:
         if self._is_out_of_patience():
             return f"no improvement in {self.settings.patience} evaluations"
         if self.budget.is_at_ceiling(self.progress.step):
-            return f"{MAX_PASSES} passes are done before the time is over (--epochs trains for more)"
+            return f"{self.objective.max_passes} passes are done before the time is over (--epochs trains for more)"
         return "all steps done" if self.progress.step >= self.budget.max_steps else "the time is over"
 
 

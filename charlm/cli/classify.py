@@ -1,0 +1,108 @@
+"""`charlm classify`: the label of texts. A single text is classified without torch."""
+
+from collections.abc import Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
+from charlm.errors import UsageError
+from charlm.settings import CorpusSettings
+from charlm.system.machine import one_thread_for_numpy
+from charlm.text.visible import visible
+
+if TYPE_CHECKING:
+    from charlm.tasks.classification import Classification, ClassificationModel
+
+NO_LABEL = "-"
+EXAMPLES = """[bold]Examples[/]
+
+charlm classify "a film that you won't forget"
+
+charlm classify --file reviews.txt --json
+
+charlm classify "Sato" "Schmidt" --top 3"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("classify", epilog=EXAMPLES)(classify_cli)
+
+
+def classify_cli(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Texts; - is standard input, answered line by line.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    file: Annotated[list[str] | None, typer.Option(help="A file with one text per line; may be repeated.")] = None,
+    top: Annotated[int, typer.Option(min=1, help="Show the N likeliest labels.")] = 1,
+    threshold: Annotated[
+        float | None,
+        typer.Option(min=0.0, max=1.0, help="Give no label with a smaller probability (several labels: default 0.5)."),
+    ] = None,
+    encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
+    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+) -> None:
+    """Give texts their labels, with the probability of each."""
+    if texts == ["-"] and not file:
+        texts, file = None, ["-"]
+    if bool(texts) == bool(file):
+        raise UsageError("give texts, or --file", to_do='charlm classify "a text"')
+    is_large = bool(file) and file != ["-"]
+    if not is_large:
+        one_thread_for_numpy(threads)
+    from charlm.api import load_classifier
+
+    model = load_classifier(run, for_batches=is_large, threads=threads)
+    if run is None and not quiet:
+        say_which(model.path)
+    found = _of_files(model, file, encoding, quiet) if file else model.classify_all(texts or [])
+    show = _as_json if json else _as_line if file or len(texts or []) > 1 else _as_table
+    for classification in found:
+        show(classification, top, threshold)
+
+
+def _of_files(model: "ClassificationModel", files: list[str], encoding: str, quiet: bool) -> "Iterator[Classification]":
+    """The lines of all files, classified as they come."""
+    from charlm.corpus.incoming import batches_of_lines
+    from charlm.tasks.classification import AT_ONCE
+
+    settings = model.reading.of_file(CorpusSettings(encoding=encoding))
+    for path in files:
+        for batch in batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet), False):
+            yield from model.classify_all([line.decode("utf-8", "surrogateescape") for line in batch])
+
+
+def _as_json(found: "Classification", top: int, threshold: float | None) -> None:
+    labels = found.labels(threshold)
+    given: dict[str, object] = {"labels": list(labels)} if found.several_labels else {"label": (*labels, None)[0]}
+    shown = dict(found.probabilities if found.several_labels and top == 1 else found.probabilities[:top])
+    write_json({**text_fields("text", found.text), **given, "probabilities": shown})
+
+
+def _as_line(found: "Classification", top: int, threshold: float | None) -> None:
+    """The labels with their probabilities, and the text, separated by tabs."""
+    labels = found.labels(threshold)
+    own = [pair for pair in found.probabilities if pair[0] in labels]
+    pairs = found.probabilities[:top] if top > 1 else own
+    shown = " ".join(f"{label}\t{p:.4f}" for label, p in pairs) if pairs else f"{NO_LABEL}\t"
+    if len(pairs) > 1:
+        shown = ", ".join(f"{label} {p:.4f}" for label, p in pairs)
+    write_text(f"{shown}\t{visible(found.text)}\n")
+
+
+def _as_table(found: "Classification", top: int, threshold: float | None) -> None:
+    labels = found.labels(threshold)
+    shown = found.probabilities[: max(top, len(labels))]
+    table = Table(box=None, show_header=False, padding=(0, 2, 0, 0))
+    table.add_column(overflow="fold")
+    table.add_column(justify="right")
+    for label, p in shown:
+        table.add_row(Text(visible(label), style="bold" if label in labels else "dim"), f"{p:.4f}")
+    out.print(table)
+    if not labels:
+        say(f"no label: none has a probability of {threshold or 0.5:g} or more")

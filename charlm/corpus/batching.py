@@ -1,0 +1,61 @@
+"""Batches of examples of similar length, in an order that is drawn anew for each pass and can be resumed."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.corpus.windows import next_position, pass_and_step
+
+Numbers = NDArray[np.int64]
+
+
+class ExampleBatches:
+    """An endless source of the numbers of examples, a batch at a time; all choices follow from (seed, pass).
+
+    A batch has up to `max_tokens` tokens, padding included, and at most `max_examples` examples.
+    """
+
+    def __init__(self, lengths: Numbers, max_tokens: int, max_examples: int, seed: int) -> None:
+        self._lengths, self._max_tokens, self._max_examples, self._seed = lengths, max_tokens, max_examples, seed
+        self.pass_number, self._step = 0, 0
+        self._plan = self._plan_pass()
+        self.batches_per_pass = len(self._plan)
+
+    def next(self) -> Numbers:
+        """The examples at the current position; moves the position to the next batch."""
+        batch = self._plan[self._step]
+        self.pass_number, self._step = next_position(self.pass_number, self._step, len(self._plan))
+        if self._step == 0:
+            self._plan = self._plan_pass()
+        return batch
+
+    def position(self) -> Numbers:
+        """The pass, and the step in it."""
+        return np.array([self.pass_number, self._step])
+
+    def restore(self, position: Numbers) -> None:
+        """Move to a position from `position`. Raises ValueError for one that this data does not have."""
+        self.pass_number = pass_and_step({"pass_and_step": position})[0]
+        self._plan = self._plan_pass()
+        self._step = pass_and_step({"pass_and_step": position}, len(self._plan))[1]
+
+    def _plan_pass(self) -> list[Numbers]:
+        """The examples of each batch of one pass, in random order; examples of the same length are mixed.
+
+        The lengths in each batch, and so the number of batches, are the same in every pass.
+        """
+        rng = np.random.default_rng([self._seed, self.pass_number])
+        order = rng.permutation(len(self._lengths))
+        ordered = order[np.argsort(-self._lengths[order], kind="stable")]
+        batches = list(batches_of(ordered, self._lengths, self._max_tokens, self._max_examples))
+        return [batches[n] for n in rng.permutation(len(batches))]
+
+
+def batches_of(numbers: Numbers, lengths: Numbers, max_tokens: int, max_examples: int) -> Iterator[Numbers]:
+    """Examples, given by falling length, in batches of up to `max_tokens` tokens with padding."""
+    start = 0
+    while start < len(numbers):
+        size = max(1, min(max_examples, max_tokens // max(1, int(lengths[numbers[start]]))))
+        yield numbers[start : start + size]
+        start += size

@@ -1,0 +1,149 @@
+"""The files of labelled data, opened and checked: their records can be read again and again, in constant memory."""
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from charlm.corpus.forms import bring_into_form
+from charlm.corpus.gathering import Texts
+from charlm.corpus.reader import open_text
+from charlm.corpus.sources import STDIN, files_below, printable
+from charlm.corpus.text_file import TextFile
+from charlm.errors import TextError, UsageError
+from charlm.formats.bad_rows import BadRows
+from charlm.formats.folders import read_folder
+from charlm.formats.options import DataOptions
+from charlm.formats.parallel import read_parallel
+from charlm.formats.reading import check_form, read_records
+from charlm.formats.records import Record, Wanted
+from charlm.settings import CorpusSettings, DataSettings
+
+
+@dataclass(frozen=True)
+class DataFiles:
+    """Where labelled data is: one or several files or a folder; for pairs perhaps a second file with the targets."""
+
+    texts: Texts
+    target: Path | None = None
+
+
+@dataclass(frozen=True)
+class TextLines:
+    """The lines of an open text, each with its line end; it can be iterated over again."""
+
+    name: str
+    text: TextFile
+
+    def __iter__(self) -> Iterator[str]:
+        for piece in self.text.lines():
+            yield from _lines(piece)
+
+
+@dataclass
+class LabelledData:
+    """Open labelled data. `reading` says how its text is read; `notes` are for people."""
+
+    name: str
+    wanted: Wanted
+    options: DataOptions
+    reading: CorpusSettings
+    sources: list[TextLines] = field(default_factory=list)
+    target: TextLines | None = None
+    folder: Path | None = None
+    notes: list[str] = field(default_factory=list)
+    skipped: str | None = None
+    """How many wrong rows were left out, and why, once all records were read; None if there were none."""
+
+    def records(self) -> Iterator[Record]:
+        """All records. Raises TextError for a wrong row, UsageError for columns that the data does not have."""
+        bad = BadRows(self.options.skip_bad)
+        if self.folder:
+            yield from read_folder(self._files_of_folder(self.folder, bad), bad)
+        elif self.target:
+            yield from read_parallel(self.sources[0], self.target, bad)
+        else:
+            for source in self.sources:
+                yield from read_records(source, self.wanted, self.options, bad)
+        self.skipped = bad.note()
+
+    @property
+    def sha256(self) -> str:
+        """A checksum of the data as it was given."""
+        texts = [*self.sources, *([self.target] if self.target else [])]
+        if self.folder is None and len(texts) == 1:
+            return texts[0].text.sha256
+        digest = hashlib.sha256("".join(lines.text.sha256 for lines in texts).encode())
+        for path in files_below(self.folder) if self.folder else ():
+            digest.update(f"{path.relative_to(self.folder or Path())}\n".encode(errors="surrogateescape"))
+            digest.update(hashlib.sha256(path.read_bytes()).digest())
+        return digest.hexdigest()
+
+    def _files_of_folder(self, folder: Path, bad: BadRows) -> Iterator[tuple[str, TextLines]]:
+        """The files of a folder, each opened when its turn comes: its path within the folder, and its lines.
+
+        One that is empty, or no text, is a wrong row.
+        """
+        for path in files_below(folder):
+            try:
+                text = open_text(path, self.reading)
+            except TextError as error:
+                bad.add(error)
+                continue
+            with text:
+                bring_into_form(text, self.reading, raw=False)
+                yield path.relative_to(folder).as_posix(), TextLines(printable(path), text)
+
+
+def open_labelled(
+    files: DataFiles, wanted: Wanted, data: DataSettings, reading: CorpusSettings, opened: ExitStack
+) -> LabelledData:
+    """Open labelled data, whose files are closed by `opened`. Raises TextError, UsageError and ResourceError."""
+    options = _options(data)
+    if options.data_format != "folder":
+        check_form(options, wanted)
+    found = LabelledData(files.texts.name, wanted, options, reading)
+    folders = [path for path in files.texts.paths if path != STDIN and Path(path).is_dir()]
+    if folders or options.data_format == "folder":
+        if len(files.texts.paths) > 1 or not folders or options.data_format not in (None, "folder"):
+            what = "labelled data is one folder, or files of one form"
+            raise UsageError(what, files.texts.name, "give the folder alone, or the files and no folder")
+        if wanted != "labelled":
+            raise UsageError("a folder of texts has labels only", folders[0], "give the files")
+        found.folder = Path(folders[0])
+        return found
+    for path in files.texts.paths:
+        found.sources.append(_open(Texts((path,), may_be_plain=True), found, opened))
+    if files.target is not None:
+        if len(found.sources) > 1:
+            raise UsageError("--target goes with one file of sources", files.texts.name, "join the files")
+        found.target = _open(Texts((str(files.target),)), found, opened)
+    return found
+
+
+def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
+    text = opened.enter_context(open_text(texts, found.reading))
+    found.reading = bring_into_form(text, found.reading, raw=False)
+    found.notes += text.notes
+    return TextLines(text.name, text)
+
+
+def _options(data: DataSettings) -> DataOptions:
+    columns = None
+    if data.columns is not None:
+        first, comma, second = data.columns.partition(",")
+        if not (first.strip() and comma and second.strip()):
+            raise UsageError(f"--columns {data.columns}: two columns are needed", to_do="write it as --columns 1,2")
+        columns = (first.strip(), second.strip())
+    return DataOptions(data.data_format, columns, data.tag_column, data.multi, data.skip_bad)
+
+
+def _lines(piece: str) -> Iterator[str]:
+    """The lines of a text that is cut after line ends, each with its line end."""
+    start = 0
+    while (end := piece.find("\n", start) + 1) > 0:
+        yield piece[start:end]
+        start = end
+    if start < len(piece):
+        yield piece[start:]

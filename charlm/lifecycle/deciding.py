@@ -1,0 +1,103 @@
+"""What is decided before a network is made: its architecture, how it is trained, and which weights it begins with."""
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from charlm.corpus.labelled import LabelledCorpus
+from charlm.corpus.prepare import PreparedCorpus
+from charlm.lifecycle.initial import Base
+from charlm.lifecycle.request import TrainRequest
+from charlm.model.initialisation import draw_weights
+from charlm.network.architecture import Architecture
+from charlm.network.classifier import Classifier
+from charlm.runs.weights import Weights
+from charlm.settings import TrainingSettings
+from charlm.system.machine import Machine
+from charlm.training.defaults import decide_architecture, decide_training
+from charlm.training.task_defaults import decide_classifier, decide_training_by_example
+
+
+@dataclass(frozen=True)
+class Decided:
+    """An architecture and the settings of its training with every value decided, and notes for people."""
+
+    architecture: Architecture
+    training: TrainingSettings
+    notes: list[str]
+    about_base: str = ""
+    """What was changed of the run that it starts from, as the end of a sentence."""
+
+
+def decide_text_model(request: TrainRequest, corpus: PreparedCorpus, base: Base | None, machine: Machine) -> Decided:
+    """A language model or a cloze network, for a text of this size."""
+    settings, unit, num_tokens = request.settings, corpus.tokenizer.unit, corpus.train.num_tokens
+    vocab_size, about_base = corpus.tokenizer.vocab_size, ""
+    training = dataclasses.replace(settings.training, mode=corpus.division.mode or request.mode)
+    if base:
+        architecture, training = base.architecture_for(vocab_size), base.training_for(training)
+        about_base = f"; {vocab_size - base.config.architecture.num_symbols:,} new symbols"
+    else:
+        architecture = decide_architecture(settings.model, unit, vocab_size, num_tokens, machine)
+    return Decided(architecture, *decide_training(training, architecture, unit, num_tokens, machine), about_base)
+
+
+def inherit_text_model(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+    """The weights of the same kind of network, grown to the new vocabulary."""
+    return base.weights_for(architecture.num_symbols)
+
+
+def decide_classification(
+    request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine
+) -> Decided:
+    """A classifier, whose body is that of the language model to begin from, if there is one."""
+    settings, num_labels = request.settings, len(corpus.labels)
+    if base:
+        own = base.config.architecture
+        shared = {name: value for name, value in dataclasses.asdict(own).items() if name in _BODY}
+        architecture = Classifier(
+            **shared,
+            tie_embeddings=False,
+            head_layers=settings.model.head_layers,
+            head_size=(settings.model.head_size or own.hidden_size) if settings.model.head_layers else 0,
+            direction=own.direction,
+            num_labels=num_labels,
+            several_labels=settings.data.multi,
+            is_apart=own.is_pair,
+        )
+        training = base.training_for(settings.training)
+    else:
+        architecture = decide_classifier(settings.model, corpus, settings.data.multi, machine)
+        training = settings.training
+    return Decided(architecture, *decide_training_by_example(training, architecture, corpus, machine))
+
+
+def inherit_body(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+    """The body of a language model, under a head that is drawn."""
+    drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
+    body: dict[str, Any] = {
+        prefix + name: value for prefix, best in base.best.items() for name, value in best.tensors.items()
+    }
+    own = {name: body[name] if name in body and not _is_head(name) else drawn[name].numpy() for name in drawn}
+    return {"": Weights(own, 0, {})}
+
+
+def _is_head(name: str) -> bool:
+    return name.startswith("head.")
+
+
+_BODY = (
+    "cell",
+    "num_layers",
+    "hidden_size",
+    "embedding_size",
+    "initial_state",
+    "vocab_size",
+    "residual",
+    "proj_size",
+    "mogrifier_rounds",
+    "mogrifier_rank",
+)
+"""The sizes and settings of an architecture below its head."""

@@ -1,0 +1,45 @@
+"""The time limit of a training on labelled data: what is kept free for measuring the validation and test parts."""
+
+from charlm.corpus.examples import Examples
+from charlm.corpus.labelled import LabelledCorpus
+from charlm.lifecycle.time_limit import MAX_CHECKING, MAX_MEASURING, MIN_MEASURED, Clock, TimeLimit
+from charlm.settings import TrainingSettings, seconds
+from charlm.training.defaults import DEFAULT_TIME
+from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.objective import TaskObjective
+
+
+def limit_of(
+    objective: TaskObjective,
+    corpus: LabelledCorpus,
+    training: TrainingSettings,
+    began: float,
+    num_networks: int,
+    clock: Clock,
+) -> TimeLimit | None:
+    """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length."""
+    if training.steps is not None or training.epochs is not None:
+        return None
+    wanted, pace = seconds(training.time or DEFAULT_TIME), seconds_per_token(objective, clock)
+    check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / pace)))
+    measuring = pace * (num_tokens(corpus.valid) + num_tokens(corpus.test) + check_tokens)
+    return TimeLimit(began, wanted, min(measuring, MAX_MEASURING * wanted), check_tokens)
+
+
+def share_within(objective: TaskObjective, corpus: LabelledCorpus, limit: TimeLimit | None, clock: Clock) -> float:
+    """The share of the validation and test parts (0 to 1) that can be measured in the time that is left."""
+    whole = num_tokens(corpus.valid) + num_tokens(corpus.test)
+    if limit is None or not whole:
+        return 1.0
+    return min(1.0, limit.for_measuring(clock()) / (seconds_per_token(objective, clock) * whole))
+
+
+def seconds_per_token(objective: TaskObjective, clock: Clock) -> float:
+    """The seconds that measuring takes per token, from a few examples of the training part."""
+    began = clock()
+    tokens = objective.try_measuring()
+    return max(1e-9, clock() - began) / max(1, tokens)
+
+
+def num_tokens(part: Examples | None) -> int:
+    return part.num_tokens if part else 0

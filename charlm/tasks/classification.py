@@ -1,0 +1,131 @@
+"""Classify texts: a tokenizer, the labels, and what gives their probabilities. One text is classified without torch."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from charlm.corpus.batching import batches_of
+from charlm.corpus.texts import Texts
+from charlm.corpus.vocabularies import Vocabularies
+from charlm.engine.classifier import NumpyClassifierPredictor
+from charlm.network.classifier import Classifier
+from charlm.probability import log_softmax
+from charlm.runs.config import read_config
+from charlm.runs.directory import RunDirectory
+from charlm.scoring.loading import load_best, refuse_untrained
+from charlm.scoring.reading import Reading
+
+BATCH_TOKENS = 2**13  # read at once, with padding
+AT_ONCE = 1000  # texts that are sorted by length together
+
+
+class ClassifierPredictor(Protocol):
+    """Whatever gives the logits of a classifier, in NumPy or in torch."""
+
+    def logits(self, ids: NDArray[Any], lengths: NDArray[Any]) -> NDArray[np.float64]:
+        """Texts with both ends, ids (B, T) of these lengths (B,) -> logits (B, L)."""
+
+
+@dataclass(frozen=True)
+class Classification:
+    """The probability of each label of a text, the likeliest first.
+
+    With one label a text they sum to 1; with several, each label has a probability of its own.
+    """
+
+    text: str
+    probabilities: tuple[tuple[str, float], ...]
+    several_labels: bool = False
+
+    @property
+    def label(self) -> str:
+        """The likeliest label."""
+        return self.probabilities[0][0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of the likeliest label."""
+        return self.probabilities[0][1]
+
+    def labels(self, threshold: float | None = None) -> tuple[str, ...]:
+        """The labels that the text is given.
+
+        Of several labels those with at least `threshold` (default 0.5); else the likeliest label, or none if its
+        probability is below `threshold`.
+        """
+        if self.several_labels:
+            return tuple(label for label, p in self.probabilities if p >= (0.5 if threshold is None else threshold))
+        return (self.label,) if threshold is None or self.probability >= threshold else ()
+
+
+@dataclass(frozen=True)
+class ClassificationModel:
+    """A classifier in use. `path` is the folder of its run, for messages."""
+
+    vocabularies: Vocabularies
+    predictor: ClassifierPredictor
+    reading: Reading
+    several_labels: bool = False
+    path: Path = Path()
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """All labels, the most frequent of the training data first."""
+        return self.vocabularies.labels
+
+    def classify(self, text: str) -> Classification:
+        """The probability of each label of a text."""
+        return next(self.classify_all([text]))
+
+    def classify_all(self, texts: Iterable[str]) -> Iterator[Classification]:
+        """The probabilities of many texts, in their order; texts of similar length are computed together."""
+        pending: list[str] = []
+        for text in texts:
+            pending.append(text)
+            if len(pending) == AT_ONCE:
+                yield from self._classified(pending)
+                pending = []
+        yield from self._classified(pending)
+
+    def _classified(self, texts: Sequence[str]) -> Iterator[Classification]:
+        tokenizer = self.vocabularies.tokenizer
+        encoded = [tokenizer.encode(self.reading.prepared(text)) for text in texts]
+        lengths = np.array([len(ids) + 2 for ids in encoded], np.int64)
+        logits = np.zeros((len(texts), len(self.labels)))
+        for numbers in batches_of(np.argsort(-lengths, kind="stable"), lengths, BATCH_TOKENS, BATCH_TOKENS):
+            batch = Texts.of((encoded[number] for number in numbers), tokenizer.eos_id)
+            logits[numbers] = self.predictor.logits(batch.ids, batch.lengths)
+        for text, row in zip(texts, logits, strict=True):
+            yield self._classification(text, row)
+
+    def _classification(self, text: str, logits: NDArray[np.float64]) -> Classification:
+        probabilities = np.exp(-np.logaddexp(0, -logits) if self.several_labels else log_softmax(logits))
+        order = np.argsort(-probabilities, kind="stable")
+        ranked = tuple((self.labels[number], float(probabilities[number])) for number in order)
+        return Classification(text, ranked, self.several_labels)
+
+
+def load_classifier(run: RunDirectory, for_batches: bool = False, threads: int | None = None) -> ClassificationModel:
+    """The classifier of a run, with its best weights; `for_batches` it runs in torch. Raises RunError."""
+    config = read_config(run)
+    config.check_kind("classify", run.path)
+    refuse_untrained(run, config)
+    architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
+    assert isinstance(architecture, Classifier)
+    sizes = vocabularies.tokenizer.vocab_size, len(vocabularies.labels)
+    if sizes != (architecture.num_symbols, architecture.num_labels):
+        raise run.damaged("labels.json", "does not suit the network")
+    weights = load_best(run, architecture).tensors
+    predictor: ClassifierPredictor
+    if for_batches:
+        from charlm.model.classifier import load_predictor
+
+        predictor = load_predictor(architecture, weights, threads)
+    else:
+        predictor = NumpyClassifierPredictor(architecture, weights)
+    reading = Reading(config.reading, vocabularies.tokenizer)
+    return ClassificationModel(vocabularies, predictor, reading, architecture.several_labels, run.path)

@@ -1,0 +1,199 @@
+"""The objective of a classifier: give each text its label.
+
+Shapes: B batch, L labels.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlm.cells.cell import NetworkState
+from charlm.corpus.batching import ExampleBatches, batches_of
+from charlm.corpus.examples import Examples
+from charlm.corpus.labelled import LabelledCorpus
+from charlm.corpus.texts import TextColumn, Texts
+from charlm.corpus.windows import RareTypes
+from charlm.model.classifier import TorchClassifierPredictor, logits, total_nats
+from charlm.model.means import Means
+from charlm.model.network import TorchNetwork
+from charlm.network.classifier import Classifier
+from charlm.network.snapshot import POSITION
+from charlm.settings import TrainingSettings
+from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.objective import Batch, Generators
+from charlm.training.task_defaults import MAX_PASSES
+
+MAX_EXAMPLES_FACTOR = 4  # a batch of short texts has up to this many times as many as one of mean length
+MEASURED_TOKENS = 2**13  # read at once outside training, with padding
+
+
+@dataclass(frozen=True)
+class LabelledTexts:
+    """Some texts (B of them) and their labels: numbers (B,), or a 1 for each label that a text has (B, L)."""
+
+    texts: Texts
+    targets: NDArray[Any]
+
+    def __len__(self) -> int:
+        return len(self.texts)
+
+    def rows(self, rows: slice) -> "LabelledTexts":
+        return LabelledTexts(self.texts.rows(rows), self.targets[rows])
+
+
+class ClassificationObjective:
+    """A `training.objective.Objective`: the loss is -log p of the labels of texts, averaged over the texts."""
+
+    network: TorchNetwork
+    max_passes = MAX_PASSES
+
+    def __init__(
+        self, architecture: Classifier, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
+    ) -> None:
+        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
+        if settings.freeze:
+            freeze_body(self.network)
+        self.corpus, self.architecture, self._settings = corpus, architecture, settings
+        eos_id, column = corpus.tokenizer.eos_id, corpus.train["text"]
+        rare = RareTypes(column.values, corpus.tokenizer.vocab_size, eos_id, corpus.tokenizer.unk_id, settings.seed)
+        self._texts = TextColumn(column, eos_id, rare)
+        assert settings.batch_size is not None
+        assert settings.bptt is not None
+        self._batches = ExampleBatches(
+            self._texts.lengths,
+            settings.batch_size * settings.bptt,
+            MAX_EXAMPLES_FACTOR * settings.batch_size,
+            settings.seed,
+        )
+        self._label_weights = torch.from_numpy(self._weights_of_labels()).to(device)
+        self.check_tokens = CHECK_TOKENS
+        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
+        self.state_sizes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def batches_per_pass(self) -> int:
+        return self._batches.batches_per_pass
+
+    @property
+    def targets_per_batch(self) -> float:
+        return len(self.corpus.train) / self.batches_per_pass
+
+    def initialise(self, generator: torch.Generator) -> None:
+        self.network.initialise(generator)
+
+    def next_batch(self) -> Batch:
+        pass_number = self._batches.pass_number
+        numbers = self._batches.next()
+        texts = self._texts.texts(numbers, pass_number)
+        size_of_one = f"{texts.ids.shape[1]:,} tokens in the longest text"
+        targets = targets_of(self.corpus.train, numbers, self.architecture)
+        return Batch(LabelledTexts(texts, targets), (), len(texts), texts.num_tokens, size_of_one)
+
+    def loss(
+        self, examples: LabelledTexts, state: NetworkState | None, generators: Generators
+    ) -> tuple[Tensor, int, None]:
+        """-log p of the labels in nats, summed over the texts; how many texts they are; no state."""
+        arrays = (examples.texts.ids, examples.texts.lengths, examples.targets)
+        ids, lengths, targets = (torch.from_numpy(array).to(self.network.device) for array in arrays)
+        means = Means.of(self.network, generators["dropout"], generators.get("initial_state"))
+        found = logits(self.network, ids, lengths, means)
+        nats = total_nats(found, targets, self.architecture.several_labels, self._label_weights)
+        return nats, len(examples), None
+
+    def after_update(self) -> None:
+        self.network.keep_bounds()
+
+    def position(self) -> dict[str, Tensor]:
+        return {POSITION: torch.from_numpy(self._batches.position())}
+
+    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
+        self._batches.restore(tensors[POSITION].numpy())
+
+    @property
+    def has_check(self) -> bool:
+        return self.corpus.valid is not None
+
+    def check(self) -> float:
+        """Nats per text on examples spread over the validation part, in the precision of the training."""
+        assert self.corpus.valid is not None
+        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
+        predictor = TorchClassifierPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
+        nats, count = 0.0, 0
+        for found, numbers in predictions(predictor, self.corpus.valid, self.corpus.tokenizer.eos_id, share):
+            targets = targets_of(self.corpus.valid, numbers, self.architecture)
+            nats += nats_of(found, targets, self.architecture).sum()
+            count += len(numbers)
+        return float(nats) / count
+
+    def try_measuring(self) -> int:
+        before = self.position()
+        texts = self.next_batch().examples
+        self.restore_position(before)
+        assert isinstance(texts, LabelledTexts)
+        TorchClassifierPredictor(self.network).logits(texts.texts.ids, texts.texts.lengths)
+        return texts.texts.num_tokens
+
+    def sample(self) -> str:
+        """Nothing: a classifier writes no text."""
+        return ""
+
+    def _weights_of_labels(self) -> NDArray[np.float32]:
+        """The weight of each label in the loss (L,): 1, or with `--balance` such that all labels weigh the same."""
+        num_labels = self.architecture.num_labels
+        if not self._settings.balance:
+            return np.ones(num_labels, np.float32)
+        counts = np.bincount(self.corpus.train["labels"].values, minlength=num_labels)[:num_labels]
+        weights: NDArray[np.float32] = (counts.sum() / (num_labels * np.maximum(counts, 1))).astype(np.float32)
+        return weights
+
+
+def freeze_body(network: TorchNetwork) -> None:
+    """Keep all weights below the head as they are in training."""
+    for name, weight in network.named_parameters():
+        weight.requires_grad_(name.startswith("head."))
+
+
+def targets_of(examples: Examples, numbers: NDArray[np.int64], architecture: Classifier) -> NDArray[Any]:
+    """The labels of some examples: numbers (B,), or a 1 for each label that an example has (B, L).
+
+    A label that no training row has is the number L, or has no 1 in any column.
+    """
+    labels = [examples["labels"][int(number)] for number in numbers]
+    if not architecture.several_labels:
+        return np.array([own[0] for own in labels], np.int64)
+    targets = np.zeros((len(labels), architecture.num_labels + 1), np.float32)
+    for row, own in zip(targets, labels, strict=True):
+        row[own] = 1
+    return targets[:, :-1]
+
+
+def nats_of(found: NDArray[np.float64], targets: NDArray[Any], architecture: Classifier) -> NDArray[np.float64]:
+    """-log p of the labels of each text in nats: logits (B, L) -> (B,), without labels that no training row has."""
+    if architecture.several_labels:
+        return np.asarray((np.logaddexp(0, found) - targets * found).sum(axis=1))
+    logprobs = found - np.logaddexp.reduce(found, axis=1, keepdims=True)
+    known = targets < architecture.num_labels
+    chosen = np.take_along_axis(logprobs, np.where(known, targets, 0)[:, None], axis=1)[:, 0]
+    return np.where(known, -chosen, 0.0)
+
+
+def predictions(
+    predictor: TorchClassifierPredictor, examples: Examples, eos_id: int, share: float = 1.0
+) -> Iterator[tuple[NDArray[np.float64], NDArray[np.int64]]]:
+    """The logits (B, L) of examples, batch by batch, and the numbers of these examples.
+
+    With a `share` below 1 only about that share of the examples is read, spread evenly over the part.
+    """
+    column = TextColumn(examples["text"], eos_id)
+    wanted = max(1, round(share * len(examples)))
+    every = np.unique(np.linspace(0, len(examples) - 1, wanted).astype(np.int64))
+    lengths = column.lengths
+    ordered = every[np.argsort(-lengths[every], kind="stable")]
+    for numbers in batches_of(ordered, lengths, MEASURED_TOKENS, MEASURED_TOKENS):
+        texts = column.texts(numbers)
+        yield predictor.logits(texts.ids, texts.lengths), numbers

@@ -1,0 +1,71 @@
+"""Defaults for networks that are trained on labelled data. They depend on data and machine, never on the clock."""
+
+import dataclasses
+import math
+
+import numpy as np
+
+from charlm.corpus.examples import Ragged
+from charlm.corpus.labelled import LabelledCorpus
+from charlm.network.architecture import Architecture, cell_sizes
+from charlm.network.classifier import Classifier
+from charlm.settings import ModelSettings, TrainingSettings
+from charlm.system.machine import Machine
+from charlm.training.defaults import suitable_layers
+
+MAX_PASSES = 30  # over the examples, even if --time allows more
+EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
+MIN_WINDOW = 8  # tokens
+DROPOUT = 0.5
+LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
+
+# Largest number of tokens to train on: (hidden size of one direction, embedding size).
+SIZES = {200_000: (128, 64), 2_000_000: (192, 96), math.inf: (256, 128)}
+
+
+def decide_classifier(
+    model: ModelSettings, corpus: LabelledCorpus, several_labels: bool, machine: Machine
+) -> Classifier:
+    """The classifier with all sizes decided: those given, and for the others what suits the data."""
+    hidden_size, embedding_size = next(size for most, size in SIZES.items() if corpus.train.num_tokens <= most)
+    hidden_size, embedding_size = model.hidden_size or hidden_size, model.embedding_size or embedding_size
+    return Classifier(
+        direction="both",
+        cell=model.cell,
+        num_layers=model.num_layers or suitable_layers(model.cell),
+        hidden_size=hidden_size,
+        embedding_size=embedding_size,
+        tie_embeddings=False,
+        initial_state=model.initial_state,
+        vocab_size=corpus.tokenizer.vocab_size,
+        residual=model.residual,
+        head_layers=model.head_layers,
+        head_size=(model.head_size or hidden_size) if model.head_layers else 0,
+        **cell_sizes(model.cell, hidden_size, dataclasses.asdict(model)),
+        num_labels=len(corpus.labels),
+        several_labels=several_labels,
+    )
+
+
+def decide_training_by_example(
+    training: TrainingSettings, architecture: Architecture, corpus: LabelledCorpus, machine: Machine
+) -> tuple[TrainingSettings, list[str]]:
+    """The settings with every value decided, and notes on values that had to differ from what was asked for."""
+    length = mean_length(next(iter(corpus.train.columns.values())))
+    decided = dataclasses.replace(
+        training,
+        mode="sentence",
+        bptt=training.bptt or max(MIN_WINDOW, length),
+        batch_size=training.batch_size or EXAMPLES_AT_ONCE,
+        dropout=DROPOUT if training.dropout is None else training.dropout,
+        learning_rate=LEARNING_RATES[training.optimizer] if training.learning_rate is None else training.learning_rate,
+        clip_norm=None if training.clip_value is not None else training.clip_norm or 1.0,
+        precision=training.precision or ("bfloat16" if machine.bfloat16 else "float32"),
+        threads=machine.threads,
+    )
+    return decided, []
+
+
+def mean_length(column: Ragged) -> int:
+    """The mean length of the rows, with both of their ends."""
+    return math.ceil(float(np.mean(column.lengths))) + 2
