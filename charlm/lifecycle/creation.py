@@ -21,7 +21,7 @@ import torch
 from charlm.corpus.corpora import Corpus
 from charlm.errors import CharlmError, ResourceError
 from charlm.lifecycle.initial import Base
-from charlm.lifecycle.kinds import KINDS
+from charlm.lifecycle.kinds import KINDS, kind_of
 from charlm.lifecycle.replacement import Identity, Replacement, identity_of
 from charlm.lifecycle.request import TrainRequest, check_request, readable
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
@@ -76,8 +76,8 @@ def draft_session(request: TrainRequest, instruments: Instruments) -> Iterator[S
 
 def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> Opening:
     """Prepare the text, decide all settings and write the folder of a new run. Raises a CharlmError."""
-    machine, kind = find_machine(request.settings.training), KINDS[request.kind]
-    base = _base(request)
+    machine, base = find_machine(request.settings.training), _base(request)
+    kind = kind_of(base.config, str(base.run.path)) if base and not request.task else KINDS[request.kind]
     corpus = kind.prepare(request, folder / CORPUS, base)
     decided = kind.decide(request, corpus, base, machine)
     architecture, training, notes = decided.architecture, decided.training, list(decided.notes)
@@ -104,7 +104,7 @@ def _base(request: TrainRequest) -> Base | None:
     """The run that the new one starts from, if it was asked for."""
     if request.init_from is None:
         return None
-    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.kind)
+    return Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.task)
 
 
 def _notes(request: TrainRequest, corpus: Corpus, architecture: Architecture) -> Iterator[str]:

@@ -18,7 +18,7 @@ from charlm.runs.directory import INITIAL, RunDirectory
 from charlm.runs.finding import find_run
 from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
-from charlm.settings import TextSettings, TrainingSettings, flag, task_of
+from charlm.settings import TaskName, TextSettings, TrainingSettings, flag
 from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -39,23 +39,20 @@ class Base:
     """The best weights of each network, by the prefixes of `Architecture.networks`."""
 
     @classmethod
-    def opened(cls, name: str, given: Mapping[str, Any], kind: str) -> "Base":
-        """Open the run `name`, for a new run of this kind of network.
+    def opened(cls, name: str, given: Mapping[str, Any], task: TaskName | None) -> "Base":
+        """Open the run `name`, for a new run of the same kind, or one for a task, which needs a language model.
 
         `given` are the text and model settings that the new run was asked for. They must equal those of this run,
         except for the vocabulary's size, since new symbols can be added. Raises RunError or UsageError.
         """
         run = RunDirectory(find_run(name))
         config = read_config(run)
-        own_kind, tasks = config.architecture.kind, task_of(kind) is not None
-        if own_kind != ("language_model" if tasks else kind):
-            needed = "a language model" if tasks else "a run of the same kind"
-            what = f"--init-from needs {needed} here, and this run is of kind {own_kind[:40]}"
-            raise UsageError(what, str(run.path), "choose another run")
+        if task:
+            config.check_kind("language_model", run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
         for setting, value in given.items():
-            is_new = setting in NEW_FOR_TASKS if tasks else setting in ("vocab_size", "min_count")
+            is_new = setting in NEW_FOR_TASKS if task else setting in ("vocab_size", "min_count")
             if not is_new and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")
