@@ -24,7 +24,9 @@ from charlm.network.encoder import ends
 from charlm.network.snapshot import under
 from charlm.settings import Attention, Direction
 
-ENCODER, DECODER = "encoder.", "decoder."
+ENCODER, DECODER = "encoder.", "decoder."  # what the names of their weights begin with
+MAX_LENGTH_FACTOR = 2  # times as long as expected, a target is cut
+MIN_ROOM = 20  # tokens that any target may have
 
 
 @dataclass(frozen=True)
@@ -83,6 +85,10 @@ class Translator(Architecture):
         if self.attention != "none" and self.tie_embeddings and not self.head_layers:
             return self.embedding_size
         return self.decoder.output_size
+
+    def max_lengths(self, lengths: Array) -> Array:
+        """How long the targets of sources of these lengths may become, all with their ends."""
+        return (MIN_ROOM + MAX_LENGTH_FACTOR * self.length_ratio * lengths).astype(int)
 
     def weights(self) -> dict[str, NewWeight]:
         encoder, decoder = self.body_weights(), self.decoder.body_weights() | self.head_weights()
