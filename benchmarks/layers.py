@@ -19,6 +19,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("lifecycle",),
     ("inspection",),
     ("tasks",),
+    ("evaluation",),
     ("training",),
     ("scoring",),
     ("sampling",),

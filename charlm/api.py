@@ -38,7 +38,9 @@ if TYPE_CHECKING:
     from charlm.lifecycle.verification import Checked
     from charlm.scoring.cloze import ClozeModel
     from charlm.tasks.classification import ClassificationModel
+    from charlm.tasks.evaluating import Evaluated
     from charlm.tasks.fill import Filler, Filling
+    from charlm.tasks.tagging import TaggingModel
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
@@ -77,6 +79,15 @@ def load_classifier(
     from charlm.tasks.classification import load_classifier
 
     return load_classifier(RunDirectory(_found(run)), for_batches, threads)
+
+
+def load_tagger(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "TaggingModel":
+    """Load the tagger of a run. With `for_batches` it runs in torch, for many sentences. Raises RunError."""
+    from charlm.tasks.tagging import load_tagger
+
+    return load_tagger(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(
@@ -203,6 +214,39 @@ def tokenize(
     with TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
         return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode)[1]
+
+
+def evaluate_run(
+    run: str | Path,
+    data: str | Path | Sequence[str | Path],
+    *,
+    target: str | Path | None = None,
+    threshold: float | None = None,
+    encoding: str = "utf-8",
+    threads: int | None = None,
+    **form: Any,
+) -> "Evaluated":
+    """Measure a run on labelled data as `charlm evaluate` does; `form` are its options on the form of the data.
+
+    Raises RunError, TextError and UsageError.
+    """
+    from charlm.corpus.labelled_data import DataFiles
+    from charlm.tasks.evaluating import EvaluationRequest, evaluate
+
+    texts = _texts(data, (), ())
+    if texts is None:
+        raise UsageError("no data to evaluate on", to_do="give a file")
+    files = DataFiles(texts, Path(target) if target else None)
+    given = {name: value for name, value in form.items() if value is not None}
+    request = EvaluationRequest(
+        run=RunDirectory(find_run(str(run))),
+        files=files,
+        data=given,
+        encoding=encoding,
+        threshold=threshold,
+        threads=threads,
+    )
+    return evaluate(request)
 
 
 def describe(run: str | Path | None = None) -> "Description":

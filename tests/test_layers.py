@@ -79,7 +79,7 @@ def test_nothing_is_ever_unpickled() -> None:
 
 def test_text_scoring_and_sampling_know_no_torch() -> None:
     for path in SOURCES:
-        if room_of(path) in ("text", "corpus", "scoring", "sampling", "engine", "formats"):
+        if room_of(path) in ("text", "corpus", "scoring", "sampling", "engine", "formats", "evaluation"):
             assert not re.search(r"^\s*(import|from) torch\b", path.read_text("utf-8"), re.MULTILINE), path
 
 

@@ -57,7 +57,7 @@ class Ops(Protocol):
         """Equal parts along the last dimension."""
 
     def at(self, x: Array, times: Array) -> Array:
-        """Of each sequence of x (T, B, ...) the place `times` (B,) -> (B, ...)."""
+        """Of each sequence of x (T, B, ...) the place `times` (B,), or several (N, B) -> (B, ...) or (N, B, ...)."""
 
     def max_over_time(self, x: Array, lengths: Array) -> Array:
         """The largest of the first `lengths` (B,) rows of x (T, B, ...), each number on its own -> (B, ...)."""
@@ -76,6 +76,21 @@ class Ops(Protocol):
 
     def weighted_sums(self, shares: Array, values: Array) -> Array:
         """The sum of each sequence's values by their shares: (T, B, S) and (S, B, D) -> (T, B, D)."""
+
+    def sum_over_time(self, x: Array, lengths: Array) -> Array:
+        """The sum of the first `lengths` (B,) rows of x (T, B, ...) -> (B, ...)."""
+
+    def logsumexp(self, x: Array, axis: int) -> Array:
+        """log of the sum of e^x along one dimension, which is left out."""
+
+    def largest(self, x: Array, axis: int) -> Array:
+        """The largest number along one dimension, which is left out."""
+
+    def stack(self, parts: Sequence[Array]) -> Array:
+        """Arrays of the same size, put together along a new first dimension."""
+
+    def where(self, condition: Array, x: Array, y: Array) -> Array:
+        """The numbers of x where the condition is true, else those of y."""
 
 
 @dataclass(frozen=True)

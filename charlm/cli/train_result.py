@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from charlm.lifecycle.classification import ClassificationResult
     from charlm.lifecycle.cloze import ClozeResult
     from charlm.lifecycle.results import Result, TrainResult
+    from charlm.lifecycle.tagging import TaggingResult
     from charlm.scoring.metrics import Tally
 
 
@@ -113,6 +114,22 @@ def show_classification(result: "ClassificationResult") -> None:
     _show_table(result, table, "Look at accuracy of validation: higher is better. In brackets: 95 % intervals.")
 
 
+def show_tagging(result: "TaggingResult") -> None:
+    """Print how often a tagger finds the right tags, and the names or other spans that they mark."""
+    parts = {name: part for name, part in {"validation": result.valid, "test": result.test}.items() if part}
+    has_entities = any(part.entity_f1 for part in parts.values())
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", *(["entity F1", "entities"] if has_entities else []), "token accuracy", "tokens", "nats/token"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in parts.items():
+        f1 = part.entity_f1
+        entities = (with_interval(f1), f"{f1.count:,}") if f1 else ()
+        accuracy = part.accuracy
+        table.add_row(name, *entities, with_interval(accuracy), f"{accuracy.count:,}", f"{part.nats_per_token:.4f}")
+    best = "entity F1" if has_entities else "token accuracy"
+    _show_table(result, table, f"Look at {best} of validation: higher is better. In brackets: 95 % intervals.")
+
+
 def with_interval(figure: "Figure") -> str:
     """A share as a percentage, with its interval."""
     return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
@@ -132,11 +149,13 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "TrainResult": show_language_model,
     "ClozeResult": show_cloze_result,
     "ClassificationResult": show_classification,
+    "TaggingResult": show_tagging,
 }
 """What shows a result, by its class, which is not imported here because it brings torch with it."""
 NEXT = {
     "TrainResult": ("sample --run RUN --temp 0.8", 'score --run RUN "a sentence"'),
     "ClozeResult": ('fill --run RUN "a sentence with a ___"', 'score --pseudo --run RUN "a sentence"'),
     "ClassificationResult": ('classify --run RUN "a text"', "evaluate RUN test.tsv"),
+    "TaggingResult": ('tag --run RUN "a sentence"', "evaluate RUN test.conll"),
 }
 """Commands that use a run, by the class of its result."""

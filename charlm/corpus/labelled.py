@@ -90,7 +90,8 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
     Without a validation part of its own, some rows are held out: by a hash of their numbers, for labels within each
     label. The folder is made only when the input has been found good. Raises UsageError, TextError, ResourceError.
     """
-    check_text_settings(request.text)
+    if request.task != "tag":  # there its words and their spelling have settings of their own, checked when learned
+        check_text_settings(request.text)
     task, notes = TASK_DATA[request.task], list[str]()
     with ExitStack() as opened:
         parts = {

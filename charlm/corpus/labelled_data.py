@@ -116,6 +116,8 @@ def open_labelled(
     for path in files.texts.paths:
         found.sources.append(_open(Texts((path,), may_be_plain=True), found, opened))
     if files.target is not None:
+        if wanted != "pairs":
+            raise UsageError("--target does nothing here: this data has no targets", to_do="leave it out")
         if len(found.sources) > 1:
             raise UsageError("--target goes with one file of sources", files.texts.name, "join the files")
         found.target = _open(Texts((str(files.target),)), found, opened)

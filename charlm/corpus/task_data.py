@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
+from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
@@ -13,6 +14,7 @@ from charlm.errors import TextError, UsageError
 from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
 from charlm.settings import DataSettings, TaskName, TextSettings
 from charlm.text.encoded import Encoded
+from charlm.text.tag_schemes import Scheme, SchemeError, recognise_scheme
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 
 MAX_LABELS = 1 << 16
@@ -97,11 +99,21 @@ def _learn_tagged(
         raise TextError(what, to_do="give sentences of at least two tags, or name their column: --tag-column")
     words = TextSettings(unit="word", split="whitespace", vocab_size=text.vocab_size, min_count=text.min_count)
     tokenizer = build_tokenizer(words, (" ".join(record.tokens) + "\n" for record in records()), notes)
-    spelling = None
-    if text.unit != "word":
+    spelling = known
+    if spelling is None and text.unit != "word":
         letters = replace(text, vocab_size=None, min_count=1)
         spelling = build_tokenizer(letters, ("\n".join(record.tokens) + "\n" for record in records()), notes)
-    return Vocabularies(tokenizer, spelling, tuple(sorted(counts, key=lambda tag: (-counts[tag], tag))))
+    tags = tuple(sorted(counts, key=lambda tag: (-counts[tag], tag)))
+    return Vocabularies(tokenizer, spelling, tags, _scheme_of(records).name)
+
+
+def _scheme_of(records: Records[Tagged]) -> Scheme:
+    """The tagging scheme. Raises TextError where a tag breaks it."""
+    try:
+        return recognise_scheme(record.tags for record in records())
+    except SchemeError as error:
+        where = next(islice(records(), error.sentence, None)).where
+        raise TextError(error.what, f"tag {error.tag + 1:,} of the sentence at {where}", error.to_do) from error
 
 
 def _tagged_sizes(vocabularies: Vocabularies) -> dict[str, int]:

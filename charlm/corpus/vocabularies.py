@@ -12,6 +12,7 @@ from charlm.system.files import read_file
 from charlm.system.json_files import MAX_JSON, parse_json
 from charlm.system.records import NO_OTHER_FIELDS, read_record
 from charlm.text.interface import TOKENIZER_FILE
+from charlm.text.tag_schemes import PLAIN, SCHEMES, Scheme
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
 SECOND = "second_"  # the names of the second tokenizer's files begin with this
@@ -54,6 +55,8 @@ class Vocabularies:
             record = read_record(LabelsRecord, parse_json(read_file(path, MAX_JSON)))
             if len(set(record.labels)) != len(record.labels):
                 raise ValueError("a label occurs twice")
+            if record.scheme and record.scheme not in SCHEMES:
+                raise ValueError("its tagging scheme is not known to this charlm")
         except (OSError, ValueError) as error:
             raise RunError(f"damaged labels: {str(error)[:200]}", str(path), "restore them from a copy") from error
         has_second = (folder / (SECOND + TOKENIZER_FILE)).exists()
@@ -63,6 +66,11 @@ class Vocabularies:
     @cached_property
     def _numbers(self) -> dict[str, int]:
         return {label: number for number, label in enumerate(self.labels)}
+
+    @property
+    def tagging_scheme(self) -> Scheme:
+        """How tags mark spans."""
+        return SCHEMES[self.scheme] if self.scheme else PLAIN
 
     def number_of(self, label: str) -> int:
         """The number of a label or tag; one that no training row has gets the number after the last."""

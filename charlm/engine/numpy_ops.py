@@ -1,5 +1,7 @@
 """The operations of a network's equations in NumPy."""
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from charlm.cells.cell import Array
@@ -70,7 +72,28 @@ class NumpyOps:
 
     @staticmethod
     def mean_over_time(x: Array, lengths: Array) -> Array:
-        return np.where(_is_inside(x, lengths), x, 0).sum(axis=0) / lengths[:, None].astype(x.dtype)
+        return NumpyOps.sum_over_time(x, lengths) / lengths[:, None].astype(x.dtype)
+
+    @staticmethod
+    def sum_over_time(x: Array, lengths: Array) -> Array:
+        return np.where(_is_inside(x, lengths), x, 0).sum(axis=0)
+
+    @staticmethod
+    def logsumexp(x: Array, axis: int) -> Array:
+        largest = x.max(axis=axis, keepdims=True)
+        return np.log(np.exp(x - largest).sum(axis=axis)) + largest.squeeze(axis)
+
+    @staticmethod
+    def largest(x: Array, axis: int) -> Array:
+        return x.max(axis=axis)
+
+    @staticmethod
+    def stack(parts: Sequence[Array]) -> Array:
+        return np.stack(parts)
+
+    @staticmethod
+    def where(condition: Array, x: Array, y: Array) -> Array:
+        return np.where(condition, x, y)
 
     @staticmethod
     def dot_scores(queries: Array, keys: Array) -> Array:

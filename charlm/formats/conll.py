@@ -5,7 +5,7 @@ tabs between them.
 """
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 from charlm.errors import TextError, UsageError
@@ -19,7 +19,7 @@ NUM_CONLL_U_COLUMNS = 10
 DOCUMENT_START = "-DOCSTART-"
 _COLUMN = re.compile(r"[^ \t]+")  # other white space, such as a no-break space, is part of a token
 _COMMENT = re.compile(r"#[^=\t]* = ")  # as in "# sent_id = 3"
-_NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U: the number of a token of several words, or of an empty node
+NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U: the number of a token of several words, or of an empty node
 
 
 class Row(NamedTuple):
@@ -37,7 +37,19 @@ def read_conll(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows
     sentence and -DOCSTART- lines are skipped. Raises UsageError if the options do not give columns by their numbers,
     and TextError for wrong rows.
     """
-    return bad.kept(_Sentences(source.name, options).record, _blocks(source))
+    return bad.kept(_Sentences(source.name, options).record, blocks(source))
+
+
+def is_in_columns(lines: Sequence[str]) -> bool:
+    """Whether lines look like words in columns, and not like sentences.
+
+    All have the same number of columns; and that is one, or there are tabs between them, or blank lines between
+    sentences.
+    """
+    rows = [line for line in lines if line.strip(" \t\r\n") and not _COMMENT.match(line)]
+    widths = {len(split_columns(row.rstrip("\r\n"))) for row in rows}
+    has_tabs, has_blanks = all("\t" in row for row in rows), len(rows) < len(lines)
+    return len(widths) == 1 and (widths == {1} or has_tabs or has_blanks)
 
 
 def split_columns(line: str) -> list[str]:
@@ -46,7 +58,7 @@ def split_columns(line: str) -> list[str]:
     return fields if len(fields) == NUM_CONLL_U_COLUMNS else _COLUMN.findall(line)
 
 
-def _blocks(lines: Iterable[str]) -> Iterator[list[Row]]:
+def blocks(lines: Iterable[str]) -> Iterator[list[Row]]:
     """The rows between blank lines; of a long block only as many as show that it is too long."""
     block: list[Row] = []
     for number, line in enumerate(lines, 1):
@@ -71,7 +83,7 @@ class _Sentences:
 
     def record(self, block: list[Row]) -> Tagged | None:
         """The sentence in a block; None if it has no tokens. Raises TextError for a wrong row."""
-        rows = _without_comments(block)
+        rows = without_comments(block)
         if not rows:
             return None
         if len(block) > MAX_TOKENS:
@@ -99,7 +111,7 @@ class _Sentences:
         """The rows that hold words of the sentence. Raises TextError if numbers are taken for the words."""
         if self._width != NUM_CONLL_U_COLUMNS:
             return rows
-        words = [row for row in rows if not _NOT_A_WORD.fullmatch(row.columns[0])]
+        words = [row for row in rows if not NOT_A_WORD.fullmatch(row.columns[0])]
         if self._token == 0 and [row.columns[0] for row in words] == [str(n) for n in range(1, len(words) + 1)]:
             to_do = "for CoNLL-U, give --columns 2,4 to learn its universal tags, or 2 and another column"
             raise TextError("the first column numbers the tokens", place(self._name, rows[0].line), to_do)
@@ -117,7 +129,8 @@ def _token_and_tag(options: DataOptions) -> tuple[int, int]:
     return token_index, tag_index
 
 
-def _without_comments(block: list[Row]) -> list[Row]:
+def without_comments(block: list[Row]) -> list[Row]:
+    """The rows of a block that are not comments, and do not start a document."""
     start = 0
     while start < len(block) and _is_no_token(block[start], block[-1]):
         start += 1

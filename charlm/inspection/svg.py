@@ -111,12 +111,12 @@ class _Drawing:
         self.entries = list(_legend(chart, self.left, self.right))
         self.top = 34 + LINE_HEIGHT * (1 + max((entry.row for entry in self.entries), default=-1))
         self.bottom = self.top + PLOT_HEIGHT
-        self.notes = [row for note in chart.notes for row in _rows(note, int((self.right - left) / LETTER_WIDTH))]
+        self.notes = [row for note in chart.notes for row in rows_of(note, int((self.right - left) / LETTER_WIDTH))]
         self.height = self.bottom + 56 + LINE_HEIGHT * len(self.notes)
 
     def elements(self) -> Iterator[str]:
         """The elements of the chart, those behind first."""
-        yield _text(self.chart.title, self.left, 20, "title")
+        yield text_at(self.chart.title, self.left, 20, "title")
         for entry in self.entries:
             yield from self._entry(entry)
         yield from self._axes()
@@ -128,11 +128,11 @@ class _Drawing:
         for style, line in self.chart.styled_lines:
             yield from self._line(style, thinned(line, MAX_POINTS))
         for name, level, y in levels:
-            yield _text(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
+            yield text_at(f"{name}: {number(level)}", self.right - 4, y - 4, "on-lines", anchor="end")
         for label, x, y in self.chart.labels:
-            yield _text(label, self._x(x), self._y(y) + 4, anchor="middle")
+            yield text_at(label, self._x(x), self._y(y) + 4, anchor="middle")
         for place, note in enumerate(self.notes):
-            yield _text(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
+            yield text_at(note, self.left, self.bottom + 60 + LINE_HEIGHT * place)
 
     def _entry(self, entry: _Entry) -> Iterator[str]:
         y = 40 + LINE_HEIGHT * entry.row
@@ -142,23 +142,23 @@ class _Drawing:
         if entry.line.is_points or entry.line.has_marks:
             yield _mark(entry.x + 13, y - 4, entry.style)
         yield "</g>"
-        yield _text(shortened(entry.line.name), entry.x + LEGEND_KEY, y)
+        yield text_at(shortened(entry.line.name), entry.x + LEGEND_KEY, y)
 
     def _axes(self) -> Iterator[str]:
         for tick, label in zip(self.y_axis.ticks, self.y_axis.labels, strict=True):
             y = self._y(tick)
             yield f'<path class="grid" d="M{self.left:.1f} {y:.1f}H{self.right}"/>'
-            yield _text(label, self.left - 8, y + 4, anchor="end")
+            yield text_at(label, self.left - 8, y + 4, anchor="end")
         for tick, label in zip(self.x_axis.ticks, self.x_axis.labels, strict=True):
             x = self._x(tick)
             yield f'<path class="axis" d="M{x:.1f} {self.bottom}v5"/>'
             inside = min(x, WIDTH - 2 - LETTER_WIDTH * len(label) / 2)
-            yield _text(label, inside, self.bottom + 19, anchor="middle")
+            yield text_at(label, inside, self.bottom + 19, anchor="middle")
         yield f'<path class="axis" fill="none" d="M{self.left:.1f} {self.top}V{self.bottom}H{self.right}"/>'
-        yield _text(self.chart.x_label, (self.left + self.right) / 2, self.bottom + 37, anchor="middle")
+        yield text_at(self.chart.x_label, (self.left + self.right) / 2, self.bottom + 37, anchor="middle")
         middle = (self.top + self.bottom) / 2
         turned = f'transform="rotate(-90 16 {middle:.1f})"'
-        yield _text(self.chart.y_label, 16, middle, anchor="middle", more=turned)
+        yield text_at(self.chart.y_label, 16, middle, anchor="middle", more=turned)
 
     def _y_of_level(self, level: float) -> float | None:
         """Where a level lies, if it can be drawn."""
@@ -211,7 +211,7 @@ def _legend(chart: Chart, left: float, right: float) -> Iterator[_Entry]:
         x += width
 
 
-def _rows(text: str, columns: int) -> Iterator[str]:
+def rows_of(text: str, columns: int) -> Iterator[str]:
     """A sentence in lines of at most so many characters, broken at spaces."""
     row = ""
     for word in text.split(" "):
@@ -223,7 +223,8 @@ def _rows(text: str, columns: int) -> Iterator[str]:
     yield row
 
 
-def _text(text: str, x: float, y: float, name: str = "", anchor: str = "", more: str = "") -> str:
+def text_at(text: str, x: float, y: float, name: str = "", anchor: str = "", more: str = "") -> str:
+    """A text element at a place; `name` is its class, `more` further attributes."""
     attributes = [f'x="{x:.1f}" y="{y:.1f}"']
     attributes += [f'class="{name}"'] if name else []
     attributes += [f'text-anchor="{anchor}"'] if anchor else []

@@ -41,7 +41,7 @@ class _Drawing:
     def __init__(self, chart: Chart, width: int, height: int, is_ascii: bool) -> None:
         self.chart, self.width, self.is_ascii = chart, width, is_ascii
         self.legend = list(self._legend())
-        self.notes = [row for note in chart.notes for row in _wrapped(Text(_in_one_line(note)), width)]
+        self.notes = [row for note in chart.notes for row in wrapped(Text(_in_one_line(note)), width)]
         fixed = 4 + len(self.legend) + len(self.notes)  # title, axis, numbers, name of the x axis
         self.num_rows = max(MIN_ROWS, height - fixed)
         num_y_ticks = max(2, self.num_rows // ROWS_PER_Y_TICK)
@@ -53,7 +53,7 @@ class _Drawing:
 
     def rows(self) -> Iterator[Text]:
         """All rows from top to bottom."""
-        yield from _wrapped(self._heading(), self.width)
+        yield from wrapped(self._heading(), self.width)
         yield from self.legend
         self._draw()
         yield from self._plot()
@@ -207,6 +207,6 @@ def _in_one_line(text: str) -> str:
     return " ".join(visible(text).split())
 
 
-def _wrapped(text: Text, width: int) -> list[Text]:
+def wrapped(text: Text, width: int) -> list[Text]:
     """A text in lines that fit, broken at spaces."""
     return list(text.wrap(Console(width=width), width))

@@ -8,16 +8,18 @@ import torch
 
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.prepare import PreparedCorpus
+from charlm.errors import UsageError
 from charlm.lifecycle.initial import Base
 from charlm.lifecycle.request import TrainRequest
 from charlm.model.initialisation import draw_weights
 from charlm.network.architecture import Architecture
 from charlm.network.classifier import Classifier
+from charlm.network.tagger import FEATURES
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, decide_training
-from charlm.training.task_defaults import decide_classifier, decide_training_by_example
+from charlm.training.task_defaults import decide_classifier, decide_tagger, decide_training_by_example
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,26 @@ def inherit_body(base: Base, architecture: Architecture, training: TrainingSetti
         prefix + name: value for prefix, best in base.best.items() for name, value in best.tensors.items()
     }
     own = {name: body[name] if name in body and not _is_head(name) else drawn[name].numpy() for name in drawn}
+    return {"": Weights(own, 0, {})}
+
+
+def decide_tagging(request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine) -> Decided:
+    """A tagger, which reads what a pair of character models knows of each word, if there is one to begin from."""
+    features = base.config.architecture if base else None
+    if base and not (base.config.architecture.is_pair and base.tokenizer.can_be_cut_anywhere):
+        what = "--task tag begins from a pair of models of characters, which this run is not"
+        raise UsageError(what, str(base.run.path), "train one: charlm train TEXT --direction both")
+    architecture = decide_tagger(request.settings.model, corpus, features, machine)
+    return Decided(architecture, *decide_training_by_example(request.settings.training, architecture, corpus, machine))
+
+
+def inherit_features(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+    """The character models below a tagger that is drawn."""
+    drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
+    known = {
+        FEATURES + prefix + name: value for prefix, best in base.best.items() for name, value in best.tensors.items()
+    }
+    own = {name: known[name] if name in known else value.numpy() for name, value in drawn.items()}
     return {"": Weights(own, 0, {})}
 
 

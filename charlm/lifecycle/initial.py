@@ -25,6 +25,7 @@ from charlm.text.tokenizer import Tokenizer, load_tokenizer
 Arrays = Mapping[str, NDArray[Any]]
 NEW_FOR_TASKS = ("task", "head_layers", "head_size", "decoder", "attention", "target_unit", "target_split")
 """Settings that a network for labelled data has of its own, whatever the language model is that it starts from."""
+NEW_SYMBOLS = ("vocab_size", "min_count")
 PER_SYMBOL = ("embedding.weight", "head.weight", "head.bias")  # weights with one row per symbol
 
 
@@ -52,8 +53,7 @@ class Base:
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
         for setting, value in given.items():
-            is_new = setting in NEW_FOR_TASKS if task else setting in ("vocab_size", "min_count")
-            if not is_new and own.get(setting) != value:
+            if not _is_its_own(setting, task) and own.get(setting) != value:
                 what = f"--init-from takes network and tokenizer as they are, without {flag(setting)}"
                 raise UsageError(what, str(run.path), f"leave it out (it is {own.get(setting)} there)")
         tokenizer = load_tokenizer(run.path)
@@ -91,6 +91,13 @@ class Base:
     def described(self) -> dict[str, Any]:
         """What the new run's config.json says about this run."""
         return {"run_id": self.config.run_id, "name": self.run.path.resolve().name, "step": self.step}
+
+
+def _is_its_own(setting: str, task: TaskName | None) -> bool:
+    """Whether a new run has this setting for itself. A tagger only reads what a pair of language models gives."""
+    if task == "tag":
+        return setting not in {field.name for field in dataclasses.fields(TextSettings)} or setting in NEW_SYMBOLS
+    return setting in (NEW_FOR_TASKS if task else NEW_SYMBOLS)
 
 
 def grown(weights: Arrays, vocab_size: int, unk_id: int | None) -> dict[str, NDArray[Any]]:

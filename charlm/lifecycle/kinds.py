@@ -7,12 +7,14 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, task_limit
+from charlm.lifecycle import classification, cloze, tagging, task_limit
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
+    decide_tagging,
     decide_text_model,
     inherit_body,
+    inherit_features,
     inherit_text_model,
 )
 from charlm.lifecycle.initial import Base
@@ -29,6 +31,7 @@ from charlm.training.classification import ClassificationObjective
 from charlm.training.cloze import ClozeObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
+from charlm.training.tagging import TaggingObjective
 
 
 @dataclass(frozen=True)
@@ -77,6 +80,7 @@ KINDS: dict[str, Kind] = {
         ClassificationObjective,
         measure=classification.measure,
     ),
+    "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
 }
 
 

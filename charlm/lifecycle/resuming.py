@@ -134,7 +134,8 @@ def _refuse_other_settings(
     """Raise UsageError for a setting that this run has with another value and that cannot be changed."""
     own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.reading)}
     own |= {**dataclasses.asdict(config.architecture), "vocab_size": config.text.vocab_size}
-    own["objective"] = config.architecture.objective
+    own |= {"objective": config.architecture.objective, "task": config.architecture.task}
+    own |= dataclasses.asdict(config.data)
     own |= {name: value for name, value in dataclasses.asdict(stored).items() if value is not None}
     for setting, value in given.items():
         if setting not in GIVEN_ANEW and own.get(setting) != value:

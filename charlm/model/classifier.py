@@ -41,9 +41,11 @@ def total_nats(found: Tensor, targets: Tensor, several_labels: bool, label_weigh
 
     `targets` are (B,) numbers of labels, or (B, L) with a 1 for each label that a text has.
     """
+    found = found.to(torch.promote_types(found.dtype, torch.float32))
+    weight = label_weights.to(found.dtype)
     if several_labels:
-        return binary_cross_entropy_with_logits(found.float(), targets, weight=label_weights, reduction="sum")
-    return cross_entropy(found.float(), targets, weight=label_weights, reduction="sum")
+        return binary_cross_entropy_with_logits(found, targets.to(found.dtype), weight=weight, reduction="sum")
+    return cross_entropy(found, targets, weight=weight, reduction="sum")
 
 
 class TorchClassifierPredictor:

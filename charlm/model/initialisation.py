@@ -14,7 +14,7 @@ def draw_weights(architecture: Architecture, generator: torch.Generator) -> dict
     weights = {}
     for name, new in architecture.weights().items():
         weights[name] = torch.zeros(new.size)
-        STARTS[new.start](weights[name], architecture, generator)
+        STARTS[new.start](weights[name], architecture.part_of(name), generator)
     return weights
 
 

@@ -75,9 +75,9 @@ class TorchNetwork(nn.Module):
 
     def keep_bounds(self) -> None:
         """Clamp the weights to the bounds of their cell, after an update."""
-        bounds = self.architecture.recurrent_cell.bounds
         with torch.no_grad():
             for name, weight in self.named_parameters():
+                bounds = self.architecture.part_of(name).recurrent_cell.bounds
                 if "layers." in name and (bound := bounds.get(name.rpartition(".")[2])) is not None:
                     weight.clamp_(-bound, bound)
 

@@ -1,6 +1,6 @@
 """The operations of a cell's equation in torch: plain, or with each weight's gradient gathered over all time steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property
 from typing import Any
 
@@ -68,7 +68,27 @@ class TorchOps:
 
     @staticmethod
     def mean_over_time(x: Array, lengths: Array) -> Array:
-        return torch.where(_is_inside(x, lengths), x, 0.0).sum(dim=0) / lengths.unsqueeze(1).to(x.dtype)
+        return TorchOps.sum_over_time(x, lengths) / lengths.unsqueeze(1).to(x.dtype)
+
+    @staticmethod
+    def sum_over_time(x: Array, lengths: Array) -> Array:
+        return torch.where(_is_inside(x, lengths), x, 0.0).sum(dim=0)
+
+    @staticmethod
+    def logsumexp(x: Array, axis: int) -> Array:
+        return x.logsumexp(axis)
+
+    @staticmethod
+    def largest(x: Array, axis: int) -> Array:
+        return x.amax(axis)
+
+    @staticmethod
+    def stack(parts: Sequence[Array]) -> Array:
+        return torch.stack(list(parts))
+
+    @staticmethod
+    def where(condition: Array, x: Array, y: Array) -> Array:
+        return torch.where(condition, x, y)
 
 
 def _is_inside(x: Tensor, lengths: Tensor) -> Tensor:

@@ -15,7 +15,8 @@ from charlm.cells.cell import Cell, NewWeight, Sizes
 from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of, task_of
 
 MAX_TYPES = 1 << 24
-COUNTS = ("vocab_size", "num_labels", "target_vocab_size")  # sizes that follow from the data
+COUNTS = ("vocab_size", "num_labels", "feature_size", "target_vocab_size")
+"""Sizes that follow from the data, or from another network."""
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
 """The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""
 RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions
@@ -102,6 +103,15 @@ class Architecture:
         return {"": forward, BACKWARD: backward}
 
     @property
+    def parts(self) -> "dict[str, Architecture]":
+        """Networks of their own that it has within it, by what the names of their weights begin with."""
+        return {}
+
+    def part_of(self, name: str) -> "Architecture":
+        """The part that the weight with this name belongs to: one of `parts`, or this network itself."""
+        return next((part for prefix, part in self.parts.items() if name.startswith(prefix)), self)
+
+    @property
     def recurrent_cell(self) -> Cell:
         """The cell, which has the equation of each recurrent layer."""
         return CELLS[self.cell]
@@ -113,6 +123,11 @@ class Architecture:
         return 2 * size if self.is_bidirectional else size
 
     @property
+    def input_size(self) -> int:
+        """The input size of the first recurrent layer."""
+        return self.embedding_size
+
+    @property
     def head_input_size(self) -> int:
         """The size of what the head gets."""
         return self.output_size
@@ -120,7 +135,7 @@ class Architecture:
     def layers(self) -> Iterator[Sizes]:
         """The sizes of each recurrent layer, the lowest first."""
         for layer in range(self.num_layers):
-            yield self._sizes(self.output_size if layer else self.embedding_size)
+            yield self._sizes(self.output_size if layer else self.input_size)
 
     @property
     def state_sizes(self) -> tuple[tuple[int, ...], ...]:

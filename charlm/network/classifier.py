@@ -84,4 +84,4 @@ def pooled(found: Array, lengths: Array, architecture: Classifier, ops: Ops) -> 
     """What the layers give at each position (T, B, D) -> what the head gets of each text (B, 3 D)."""
     parts = (ops.max_over_time(found, lengths), ops.mean_over_time(found, lengths))
     both = ops.side_by_side(*parts)
-    return ops.side_by_side(ends(found, lengths, architecture, ops), both)
+    return ops.side_by_side(ends(found, lengths, architecture.direction, ops), both)

@@ -11,7 +11,7 @@ from charlm.cells.cell import Array, Ops, State, Weights
 from charlm.network import bidirectional, body
 from charlm.network.architecture import Architecture
 from charlm.network.bidirectional import Scan, Start, unchanged
-from charlm.settings import OneDirection
+from charlm.settings import Direction, OneDirection
 
 
 def hidden(
@@ -39,13 +39,13 @@ def hidden(
     return found[0] if len(found) == 1 else ops.side_by_side(*found)
 
 
-def ends(found: Array, lengths: Array, architecture: Architecture, ops: Ops) -> Array:
+def ends(found: Array, lengths: Array, direction: Direction, ops: Ops) -> Array:
     """What each direction gives at the end of its reading: found (T, B, D) -> (B, D)."""
     last, first = lengths - 1, lengths - lengths
-    if architecture.direction == "both":
+    if direction == "both":
         forward, backward = ops.split(found, 2)
         return ops.side_by_side(ops.at(forward, last), ops.at(backward, first))
-    return ops.at(found, last if architecture.direction == "forward" else first)
+    return ops.at(found, last if direction == "forward" else first)
 
 
 def _one_way(

@@ -154,7 +154,7 @@ def encode(
 ) -> Encoded:
     """Read sources, ids (S, B) of these lengths (B,). `start` and `drop` are for training."""
     found = bidirectional.hidden(ids, lengths, under(ENCODER, weights), architecture, ops, scan, start, drop)
-    state = _first_state(ends(found, lengths, architecture, ops), weights, architecture, ops)
+    state = _first_state(ends(found, lengths, architecture.direction, ops), weights, architecture, ops)
     has_attention = architecture.attention != "none"
     return Encoded(state, attention.memory_of(found, lengths, weights, ops) if has_attention else None)
 

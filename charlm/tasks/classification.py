@@ -1,5 +1,6 @@
 """Classify texts: a tokenizer, the labels, and what gives their probabilities. One text is classified without torch."""
 
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,16 @@ class Classification:
     def probability(self) -> float:
         """The probability of the likeliest label."""
         return self.probabilities[0][1]
+
+    def surprise(self, labels: Sequence[str]) -> float:
+        """-log p of these labels in nats; infinite for one that no training row had."""
+        own = dict(self.probabilities)
+        if not self.several_labels:
+            return -math.log(max(own.get(labels[0], 0.0), math.ulp(0.0))) if labels[0] in own else math.inf
+        if any(label not in own for label in labels):
+            return math.inf
+        chances = (p if label in labels else 1 - p for label, p in own.items())
+        return -sum(math.log(max(p, math.ulp(0.0))) for p in chances)
 
     def labels(self, threshold: float | None = None) -> tuple[str, ...]:
         """The labels that the text is given.

@@ -1,0 +1,146 @@
+"""`charlm tag`: the tags of words, and the spans that they mark. A single sentence is tagged without torch."""
+
+from collections.abc import Iterator
+from functools import partial
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.text import Text
+
+from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
+from charlm.errors import UsageError
+from charlm.settings import CorpusSettings
+from charlm.system.machine import one_thread_for_numpy
+from charlm.text.visible import visible
+
+if TYPE_CHECKING:
+    from charlm.tasks.tagging import TaggedSentence, TaggingModel
+
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "red")
+EXAMPLES = """[bold]Examples[/]
+
+charlm tag "Yesterday, Harry Potter met Hermione Granger."
+
+charlm tag --file letters.txt --json
+
+charlm tag --file test.conll --conll > tagged.conll"""
+
+
+def register(app: typer.Typer) -> None:
+    app.command("tag", epilog=EXAMPLES)(tag_cli)
+
+
+def tag_cli(
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="Sentences; - is standard input, answered line by line.")
+    ] = None,
+    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    file: Annotated[list[str] | None, typer.Option(help="A file with one sentence per line; may be repeated.")] = None,
+    encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
+    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print one JSON object per sentence.")] = False,
+    conll: Annotated[
+        bool,
+        typer.Option(
+            "--conll", help="Print a word and its tag per line. A file in columns is taken as it is split into words."
+        ),
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+) -> None:
+    """Tag the words of sentences, and show the names or other spans that the tags mark."""
+    if texts == ["-"] and not file:
+        texts, file = None, ["-"]
+    if bool(texts) == bool(file):
+        raise UsageError("give sentences, or --file", to_do='charlm tag "a sentence"')
+    if json and conll:
+        raise UsageError("--json and --conll are two forms of the output", to_do="leave one of them out")
+    is_large = bool(file) and file != ["-"]
+    if not is_large:
+        one_thread_for_numpy(threads)
+    from charlm.api import load_tagger
+
+    model = load_tagger(run, for_batches=is_large, threads=threads)
+    if run is None and not quiet:
+        say_which(model.path)
+    for path in file or ():
+        _show_file(model, _lines(path, encoding, quiet), json, conll)
+    _show(model, model.tag_all(texts or ()), json, conll)
+
+
+def _lines(path: str, encoding: str, quiet: bool) -> Iterator[list[str]]:
+    """The lines of a file in batches, as they come."""
+    from charlm.corpus.incoming import batches_of_lines
+    from charlm.tasks.tagging import AT_ONCE
+
+    settings = CorpusSettings(encoding=encoding, line_ends="lf")
+    for batch in batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet)):
+        yield [line.decode("utf-8", "surrogateescape") for line in batch]
+
+
+def _show_file(model: "TaggingModel", batches: Iterator[list[str]], json: bool, conll: bool) -> None:
+    """Tag a file; in columns if that is asked for, and its first lines are."""
+    from charlm.formats.conll import is_in_columns
+    from charlm.tasks.tagged_columns import tagged_columns
+
+    first = next(batches, [])
+    batches = chain([first], batches)
+    if conll and is_in_columns(first):
+        for line in tagged_columns(model, batches):
+            write_text(f"{line}\n")
+        return
+    for batch in batches:
+        _show(model, model.tag_all(batch), json, conll)
+
+
+def _show(model: "TaggingModel", sentences: "Iterator[TaggedSentence]", json: bool, conll: bool) -> None:
+    for sentence in sentences:
+        if json:
+            write_json(_as_json(sentence))
+        elif conll:
+            write_text(_as_columns(sentence), flush=True)
+        else:
+            out.print(_as_text(model, sentence))
+
+
+def _as_json(sentence: "TaggedSentence") -> dict[str, object]:
+    spans: list[dict[str, object]] = [
+        {
+            "label": span.label,
+            **text_fields("text", span.text),
+            "start": span.start,
+            "stop": span.stop,
+            "probability": span.probability,
+        }
+        for span in sentence.spans
+    ]
+    tokens: list[dict[str, object]] = [
+        {**text_fields("token", token), "tag": tag, "probability": probability, "start": start, "stop": stop}
+        for token, tag, probability, (start, stop) in zip(
+            sentence.tokens, sentence.tags, sentence.probabilities, sentence.places, strict=True
+        )
+    ]
+    return {**text_fields("text", sentence.text), "spans": spans, "tokens": tokens}
+
+
+def _as_columns(sentence: "TaggedSentence") -> str:
+    rows = zip(map(visible, sentence.tokens), sentence.tags, strict=True)
+    return "".join(f"{token}\t{tag}\n" for token, tag in rows) + "\n"
+
+
+def _as_text(model: "TaggingModel", sentence: "TaggedSentence") -> Text:
+    """The sentence with its spans in colour, or in brackets where there is no colour. Plain tags follow their words."""
+    marked = [(span.start, span.stop, span.label) for span in sentence.spans]
+    if not model.scheme.has_spans:
+        marked = [(start, stop, tag) for (start, stop), tag in zip(sentence.places, sentence.tags, strict=True)]
+    has_colour = out.is_terminal and not out.no_color
+    needs_brackets = model.scheme.has_spans and not has_colour
+    shown, end = Text(), 0
+    for start, stop, label in marked:
+        colour = COLOURS[model.types.index(label) % len(COLOURS)] if has_colour else ""
+        shown.append(visible(sentence.text[end:start]) + ("[" if needs_brackets else ""))
+        shown.append(visible(sentence.text[start:stop]), style=f"bold {colour}")
+        shown.append(f"|{visible(label)}", style=f"dim {colour}")
+        shown.append("]" if needs_brackets else "")
+        end = stop
+    return shown.append(visible(sentence.text[end:]))

@@ -1,0 +1,300 @@
+"""A confusion matrix as a picture and as a table: which labels a classifier or a tagger takes for which."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.cells import cell_len, set_cell_size
+from rich.text import Text
+
+from charlm.evaluation.classification import Confusion
+from charlm.inspection.svg import LETTER_WIDTH, LINE_HEIGHT, rows_of, safe, text_at
+from charlm.inspection.terminal import wrapped
+from charlm.inspection.writing import check_form
+from charlm.system.files import write_atomically
+from charlm.text.visible import visible_symbol
+
+MAX_ROWS = 40  # of a picture
+MAX_NAME = 24  # columns of a label's name
+MARGIN, MIN_WIDTH = 20, 480  # pixels: around the picture; the width has room for the notes
+MIN_CELL, ROOMY_CELL, ROOMY_WIDTH = 26, 56, 480  # pixels: cells are larger as long as all of them have room
+TITLE_HEIGHT = 66  # pixels above the names of the columns
+MIN_SHADE = 0.12  # opacity of the smallest count, so that it is seen
+SLANT = 0.71  # sine and cosine of 45 degrees, by which the names of the columns are turned
+MIN_NAME, MAX_HEADING = 8, 6  # columns of a label's name in the table: at least in a row, at most above a column
+NUM_LARGEST = 5  # confusions that are told in words
+GAP = 2  # between the columns of the table
+LEGEND = "each row is a true label, each column a predicted one"
+STYLES = (
+    "text{font:12px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif;fill:#222}"
+    ".title{font-size:15px;font-weight:600}.number{font-size:11px;fill:#000}.paper{fill:#fff}.empty{fill:#f1f1ee}"
+    ".gap{stroke:#fff;stroke-width:1}.right{fill:#56b4e9}.wrong{fill:#e69f00}.both{fill:#bbb}"
+    "@media (prefers-color-scheme:dark){text{fill:#ddd}.number{fill:#fff}.paper{fill:#16181c}.empty{fill:#23272e}"
+    ".gap{stroke:#16181c}.right{fill:#0072b2}.wrong{fill:#a84b00}.both{fill:#666}}"
+)
+"""The colours of Okabe and Ito, darker on a dark background: the numbers can be read on every shade of them."""
+
+
+# Fewer labels
+
+
+@dataclass(frozen=True)
+class Shown:
+    """The labels of a confusion matrix that are shown, and their counts; `num_others` labels are put together as one.
+
+    The others' counts stand last. Among others, right and wrong predictions are not told apart.
+    """
+
+    labels: tuple[str, ...]
+    matrix: NDArray[np.int64]
+    num_others: int
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The labels as people can see them, and a name for the others."""
+        others = (f"{self.num_others} others",) if self.num_others else ()
+        return (*map(visible_symbol, self.labels), *others)
+
+    def kind(self, row: int, column: int) -> str:
+        """What a cell's predictions are: right, wrong, or both."""
+        if row != column:
+            return "wrong"
+        return "right" if row < len(self.labels) else "both"
+
+
+def most_frequent(confusion: Confusion, max_rows: int) -> Shown:
+    """The labels that are most often true or predicted, in their order."""
+    return _shown(confusion, confusion.matrix.sum(axis=0) + confusion.matrix.sum(axis=1), max_rows)
+
+
+def most_confused(confusion: Confusion, max_rows: int) -> Shown:
+    """The labels that are most often taken for others, or others for them, in their order."""
+    errors = _errors(confusion)
+    return _shown(confusion, errors.sum(axis=0) + errors.sum(axis=1), max_rows)
+
+
+def _shown(confusion: Confusion, weights: NDArray[Any], max_rows: int) -> Shown:
+    """All labels, if they are at most so many, else those of the largest weights, and a row for the others."""
+    num_labels = len(confusion.labels)
+    if num_labels <= max_rows:
+        return Shown(confusion.labels, confusion.matrix, 0)
+    kept = np.sort(np.argsort(-weights, kind="stable")[: max_rows - 1])
+    rows = np.full(num_labels, len(kept))
+    rows[kept] = range(len(kept))
+    matrix = np.zeros((len(kept) + 1, len(kept) + 1), np.int64)
+    np.add.at(matrix, (rows[:, None], rows), confusion.matrix)
+    return Shown(tuple(confusion.labels[place] for place in kept), matrix, num_labels - len(kept))
+
+
+def _errors(confusion: Confusion) -> NDArray[np.int64]:
+    return confusion.matrix - np.diag(confusion.matrix.diagonal())
+
+
+# A picture
+
+
+def write_confusion(confusion: Confusion, path: Path, title: str) -> None:
+    """Write a confusion matrix as SVG. Raises UsageError and ResourceError."""
+    check_form(path, (".svg",))
+    write_atomically(path, to_svg(confusion, title).encode())
+
+
+def to_svg(confusion: Confusion, title: str) -> str:
+    """A confusion matrix as a document of its own, for light and dark backgrounds."""
+    shown = most_frequent(confusion, MAX_ROWS)
+    notes = [_summary(confusion), "the shade of a cell is its share of the row", *_about_others(shown, "most frequent")]
+    return _Drawing(shown, title, notes).document()
+
+
+class _Drawing:
+    """A confusion matrix on its way to SVG: where everything stands, then the elements themselves."""
+
+    def __init__(self, shown: Shown, title: str, notes: Sequence[str]) -> None:
+        self.shown, self.title = shown, title
+        self.names = [shortened(name, MAX_NAME) for name in shown.names]
+        self.cell = _cell_size(shown)
+        across = max(map(cell_len, self.names)) * LETTER_WIDTH
+        self.left, self.top = MARGIN + LINE_HEIGHT + across + 6, TITLE_HEIGHT + SLANT * across
+        self.size = self.cell * len(self.names)
+        self.width = max(
+            MIN_WIDTH, self.left + self.size + SLANT * across, 2 * MARGIN + len(title) * 1.3 * LETTER_WIDTH
+        )
+        columns = int((self.width - 2 * MARGIN) / LETTER_WIDTH)
+        self.notes = [row for note in notes for row in rows_of(note, columns)]
+        self.height = self.top + self.size + MARGIN + LINE_HEIGHT * (len(self.notes) + 0.5)
+
+    def document(self) -> str:
+        size = f'viewBox="0 0 {self.width:.0f} {self.height:.0f}" width="{self.width:.0f}" height="{self.height:.0f}"'
+        parts = [
+            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
+            f"<title>{safe(self.title)}</title><desc>confusion matrix: {LEGEND}</desc><style>{STYLES}</style>",
+            f'<rect class="paper" width="{self.width:.0f}" height="{self.height:.0f}"/>',
+            text_at(self.title, MARGIN, 26, "title"),
+            *self._names(),
+            *self._grid(),
+            *self._cells(),
+        ]
+        for place, note in enumerate(self.notes):
+            parts.append(text_at(note, MARGIN, self.top + self.size + MARGIN + LINE_HEIGHT * (place + 0.5)))
+        return "\n".join([*parts, "</svg>\n"])
+
+    def _names(self) -> Iterator[str]:
+        """The labels to the left and, slanted, above, and what they are."""
+        yield text_at("predicted", self.left, 48)
+        middle = self.top + self.size / 2
+        yield text_at("true", MARGIN + 8, middle, anchor="middle", more=_turned(-90, MARGIN + 8, middle))
+        for place, name in enumerate(self.names):
+            along = (place + 0.5) * self.cell
+            yield text_at(name, self.left - 6, self.top + along + 4, anchor="end")
+            x, y = self.left + along, self.top - 6
+            yield text_at(name, x, y, more=_turned(-45, x, y))
+
+    def _grid(self) -> Iterator[str]:
+        """The empty cells."""
+        right, bottom = self.left + self.size, self.top + self.size
+        yield f'<rect class="empty" x="{self.left:.1f}" y="{self.top:.1f}" width="{self.size}" height="{self.size}"/>'
+        for place in range(1, len(self.names)):
+            x, y = self.left + place * self.cell, self.top + place * self.cell
+            yield f'<path class="gap" d="M{self.left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {self.top:.1f}V{bottom:.1f}"/>'
+
+    def _cells(self) -> Iterator[str]:
+        """The cells that are not empty, each with its count, shaded by its share of the row."""
+        totals = self.shown.matrix.sum(axis=1).tolist()
+        for row, column in np.argwhere(self.shown.matrix).tolist():
+            count = int(self.shown.matrix[row, column])
+            share = count / totals[row]
+            x, y = self.left + column * self.cell, self.top + row * self.cell
+            box = f'x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{self.cell - 1}" height="{self.cell - 1}"'
+            shade = f'fill-opacity="{MIN_SHADE + (1 - MIN_SHADE) * share:.3f}"'
+            told = f"true {self.shown.names[row]}, predicted {self.shown.names[column]}: {count:,} ({share:.1%})"
+            yield f'<rect class="{self.shown.kind(row, column)}" {box} {shade}><title>{safe(told)}</title></rect>'
+            number = str(count) if _num_pixels(str(count)) < self.cell else short_count(count)
+            yield text_at(number, x + self.cell / 2, y + self.cell / 2 + 4, "number", anchor="middle")
+
+
+def _cell_size(shown: Shown) -> int:
+    """The width and height of a cell, in pixels: all numbers have room in it, at least in their short form."""
+    roomy = min(ROOMY_CELL, ROOMY_WIDTH // len(shown.names))
+    return max(MIN_CELL, roomy, *(_num_pixels(short_count(count)) for count in shown.matrix.ravel().tolist()))
+
+
+def _num_pixels(number: str) -> int:
+    """How wide a cell is in which a number has room."""
+    return int(len(number) * LETTER_WIDTH) + 8
+
+
+def _turned(degrees: int, x: float, y: float) -> str:
+    return f'transform="rotate({degrees} {x:.1f} {y:.1f})"'
+
+
+def short_count(count: int) -> str:
+    """A count in at most four characters up to a billion: 1234 is 1.2k."""
+    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
+        if count >= 0.9995 * size:
+            return f"{count / size:.1f}{letter}" if count < 9.95 * size else f"{count / size:.0f}{letter}"
+    return str(count)
+
+
+# A table for a terminal
+
+
+@dataclass(frozen=True)
+class _Table:
+    """The names of the rows, and for each column its heading and its counts. All rows of cells are equally long."""
+
+    names: list[str]
+    headings: list[str]
+    cells: list[list[str]]
+
+    @property
+    def margin(self) -> int:
+        return max(map(cell_len, self.names))
+
+    @property
+    def widths(self) -> list[int]:
+        return [max(map(cell_len, column)) for column in zip(self.headings, *self.cells, strict=True)]
+
+    @property
+    def width(self) -> int:
+        return self.margin + sum(GAP + width for width in self.widths)
+
+
+def to_text(confusion: Confusion, width: int, is_ascii: bool = False) -> Text:
+    """A confusion matrix as a table of at most `width` columns, without a line end behind it.
+
+    Where not all labels have room, it has those that are confused most often, the others as one row and column, and the
+    largest confusions in words.
+    """
+    max_rows = max(2, min(len(confusion.labels), width // (GAP + 1)))
+    shown = most_confused(confusion, max_rows)
+    while (table := _table(shown, width, is_ascii)).width > width and max_rows > 2:
+        max_rows -= 1
+        shown = most_confused(confusion, max_rows)
+    notes = [_summary(confusion), *_about_others(shown, "most often confused")]
+    if shown.num_others:
+        notes += _largest(confusion)
+    rows = [*_rows(table, shown), *(line for note in notes for line in wrapped(Text(note), width))]
+    for row in rows:
+        row.truncate(width)
+    return Text("\n").join(rows)
+
+
+def _table(shown: Shown, width: int, is_ascii: bool) -> _Table:
+    """The table of some labels. Its columns have the labels as headings if these are short, else the rows' numbers."""
+    ellipsis, zero = ("~", ".") if is_ascii else ("…", "·")
+    names = [shortened(name, max(MIN_NAME, min(MAX_NAME, width // 3)), ellipsis) for name in shown.names]
+    headings = [*shown.names[: len(shown.labels)], *["others"] * bool(shown.num_others)]
+    if max(map(cell_len, headings)) > MAX_HEADING:
+        headings = [str(number) for number in range(1, len(names) + 1)]
+        names = [f"{number:>{len(headings[-1])}} {name}" for number, name in zip(headings, names, strict=True)]
+    cells = [[str(count) if count else zero for count in row] for row in shown.matrix.tolist()]
+    return _Table(names, headings, cells)
+
+
+def _rows(table: _Table, shown: Shown) -> Iterator[Text]:
+    """The headings, then one row for each label, with the right predictions in bold."""
+    headings = zip(table.headings, table.widths, strict=True)
+    yield Text(" " * table.margin + "".join(_right_aligned(*heading) for heading in headings), "bold")
+    for place, (name, cells) in enumerate(zip(table.names, table.cells, strict=True)):
+        row = Text(set_cell_size(name, table.margin))
+        for column, cell in enumerate(zip(cells, table.widths, strict=True)):
+            row.append(_right_aligned(*cell), "bold" if shown.kind(place, column) == "right" else "")
+        yield row
+
+
+def _right_aligned(text: str, width: int) -> str:
+    return " " * (GAP + width - cell_len(text)) + text
+
+
+def _largest(confusion: Confusion) -> Iterator[str]:
+    """The most frequent pairs of a true label and a wrong one, in words."""
+    errors = _errors(confusion)
+    for place in np.argsort(-errors, axis=None, kind="stable")[:NUM_LARGEST].tolist():
+        true, predicted = divmod(place, len(confusion.labels))
+        if count := int(errors[true, predicted]):
+            labels = (visible_symbol(confusion.labels[each]) for each in (true, predicted))
+            yield f"{' taken for '.join(labels)}: {count:,}"
+
+
+# Both
+
+
+def shortened(name: str, max_columns: int, ellipsis: str = "…") -> str:
+    """The beginning of a name, in at most so many columns."""
+    return name if cell_len(name) <= max_columns else set_cell_size(name, max_columns - 1).rstrip() + ellipsis
+
+
+def _summary(confusion: Confusion) -> str:
+    total = confusion.num_examples
+    right = f", {confusion.matrix.trace() / total:.1%} of them right" if total else ""
+    return f"{total:,} predictions{right}; {LEGEND}"
+
+
+def _about_others(shown: Shown, chosen: str) -> Iterator[str]:
+    """Which labels are shown, unless all are."""
+    if shown.num_others:
+        num_labels = len(shown.labels) + shown.num_others
+        yield f"the {len(shown.labels)} {chosen} of {num_labels:,} labels, and the others together"

@@ -1,0 +1,133 @@
+"""Evaluate a run on labelled data: its figures, each with an interval, and the examples that it got most wrong."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from charlm.corpus.labelled_data import DataFiles, open_labelled
+from charlm.corpus.task_data import TASK_DATA
+from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
+from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
+from charlm.formats.records import Labelled, Tagged
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import RunDirectory
+from charlm.settings import CorpusSettings, DataSettings
+from charlm.tasks.classification import load_classifier
+from charlm.tasks.tagging import load_tagger
+
+Report = ClassificationReport | TaggingReport
+COSTS = {"classify": "nats", "tag": "wrong words"}
+"""By kind of network what the cost of a wrong answer is: -log p of the right labels, or the number of wrong words."""
+
+
+@dataclass(frozen=True)
+class Wrong:
+    """An example that was got wrong: where it is from, what was expected and found, and how wrong that is.
+
+    `cost` is in the unit of its `Evaluated`.
+    """
+
+    where: str
+    text: str
+    expected: str
+    found: str
+    cost: float
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What was measured on some data: the figures, and the examples that were got wrong, the worst first."""
+
+    run: Path
+    report: Report
+    wrong: tuple[Wrong, ...]
+    num_examples: int
+    cost_unit: str
+    notes: tuple[str, ...] = ()
+
+    def as_json(self) -> dict[str, Any]:
+        return {"run": str(self.run), "examples": self.num_examples, **self.report.as_json()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What to evaluate, and how its data is read. What `data` leaves open is as it was for the run's training data."""
+
+    run: RunDirectory
+    files: DataFiles
+    data: dict[str, Any] = field(default_factory=dict)
+    encoding: str = "utf-8"
+    threshold: float | None = None
+    """Of a classifier: leave texts unanswered whose likeliest label has a smaller probability."""
+    threads: int | None = None
+
+
+def evaluate(request: EvaluationRequest) -> Evaluated:
+    """Evaluate a run of any kind that is trained on labelled data. Raises RunError, TextError and UsageError."""
+    config = read_config(request.run)
+    task = config.architecture.task
+    if task not in EVALUATORS:
+        config.check_kind("classify", request.run.path)
+    assert task is not None
+    with ExitStack() as opened:
+        form = DataSettings(**{**_form_of_run(config), **request.data})
+        reading = CorpusSettings(
+            encoding=request.encoding, line_ends=config.reading.line_ends, normal_form=config.reading.normal_form
+        )
+        data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
+        evaluated = EVALUATORS[task](request, list(data.records()))
+        notes = [*data.notes, *([data.skipped] if data.skipped else [])]
+    return Evaluated(request.run.path, *evaluated, COSTS[task], tuple(notes))
+
+
+def _form_of_run(config: RunConfig) -> dict[str, Any]:
+    """How the run's own data was read, without what depends on the single file."""
+    return {"multi": config.data.multi, "columns": config.data.columns, "tag_column": config.data.tag_column}
+
+
+def _evaluate_classification(
+    request: EvaluationRequest, records: Sequence[Labelled]
+) -> tuple[Report, tuple[Wrong, ...], int]:
+    model = load_classifier(request.run, for_batches=True, threads=request.threads)
+    truth, predicted, wrong = list[tuple[str, ...]](), list[tuple[str, ...]](), list[Wrong]()
+    for record, found in zip(records, model.classify_all(record.text for record in records), strict=True):
+        labels = found.labels(request.threshold)
+        truth.append(record.labels)
+        predicted.append(labels)
+        if set(labels) != set(record.labels):
+            expected, given = (", ".join(each) or "-" for each in (record.labels, labels))
+            wrong.append(Wrong(record.where, record.text, expected, given, found.surprise(record.labels)))
+    if model.several_labels:
+        report = evaluate_label_sets(truth, predicted, model.labels)
+    else:
+        report = evaluate_classification(
+            [labels[0] for labels in truth], [labels[0] if labels else None for labels in predicted], model.labels
+        )
+    return report, _worst_first(wrong), len(records)
+
+
+def _evaluate_tagging(request: EvaluationRequest, records: Sequence[Tagged]) -> tuple[Report, tuple[Wrong, ...], int]:
+    model = load_tagger(request.run, for_batches=True, threads=request.threads)
+    predicted, wrong = list[tuple[str, ...]](), list[Wrong]()
+    for record, found in zip(records, model.tag_all_tokens(record.tokens for record in records), strict=True):
+        predicted.append(found.tags)
+        places = [place for place, tag in enumerate(record.tags) if tag != found.tags[place]]
+        if places:
+            expected, given = (
+                ", ".join(f"{record.tokens[place]} {tags[place]}" for place in places)
+                for tags in (record.tags, found.tags)
+            )
+            wrong.append(Wrong(record.where, found.text, expected, given, len(places)))
+    report = evaluate_tagging([record.tags for record in records], predicted, model.scheme, model.labels)
+    return report, _worst_first(wrong), len(records)
+
+
+def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
+    return tuple(sorted(wrong, key=lambda each: -each.cost))
+
+
+Evaluator = Callable[[EvaluationRequest, list[Any]], tuple[Report, tuple[Wrong, ...], int]]
+EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification, "tag": _evaluate_tagging}
+"""What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""

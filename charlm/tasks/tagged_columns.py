@@ -1,0 +1,67 @@
+"""Files with a word on each line and blank lines between sentences: the same with the best tag as a further column."""
+
+from collections.abc import Iterable, Iterator, Sequence
+
+from charlm.formats.conll import NOT_A_WORD, NUM_CONLL_U_COLUMNS, Row, split_columns, without_comments
+from charlm.formats.options import column_number
+from charlm.settings import DataSettings
+from charlm.tasks.tagging import TaggingModel
+
+NO_TAG = "_"  # in the tags' column, of a row that holds no word
+
+
+def tagged_columns(model: TaggingModel, batches: Iterable[Sequence[str]]) -> Iterator[str]:
+    """The lines with a column more, without their ends, as soon as their sentence is complete.
+
+    The words are in the column that the tagger was trained with, else in the first one, or for CoNLL-U the second.
+    Comments and blank lines stay as they are.
+    """
+    pending: list[Row] = []
+    number = 0
+    for lines in batches:
+        blocks = list[list[Row]]()
+        for line in lines:
+            number += 1
+            pending.append(Row(number, line, split_columns(line)))
+            if not line.strip(" \t\r"):
+                blocks.append(pending)
+                pending = []
+        yield from _tagged(model, blocks)
+    yield from _tagged(model, [pending])
+
+
+def _tagged(model: TaggingModel, blocks: Sequence[list[Row]]) -> Iterator[str]:
+    """The lines of whole sentences, each with the blank line behind it."""
+    words = [_words(block, model.data) for block in blocks]
+    found = model.tag_all_tokens(list(own.values()) for own in words)
+    for block, own, sentence in zip(blocks, words, found, strict=True):
+        tags = dict(zip(own, sentence.tags, strict=True))
+        rows = {row.line for row in _rows(block)}
+        for row in block:
+            yield _with_column(row.text, tags.get(row.line, NO_TAG)) if row.line in rows else row.text
+
+
+def _rows(block: list[Row]) -> list[Row]:
+    filled = [row for row in block if row.columns]
+    return without_comments(filled) if filled else []
+
+
+def _words(block: list[Row], data: DataSettings) -> dict[int, str]:
+    """The words of a sentence, by the numbers of their lines."""
+    words = {}
+    for row in _rows(block):
+        is_conll_u = len(row.columns) == NUM_CONLL_U_COLUMNS
+        if not (is_conll_u and NOT_A_WORD.fullmatch(row.columns[0])):
+            column = _token_column(data, is_conll_u)
+            words[row.line] = row.columns[min(column, len(row.columns) - 1)]
+    return words
+
+
+def _token_column(data: DataSettings, is_conll_u: bool) -> int:
+    given = column_number(data.columns.partition(",")[0].strip()) if data.columns else None
+    return given if given is not None else int(is_conll_u)
+
+
+def _with_column(line: str, tag: str) -> str:
+    line = line.rstrip("\r")
+    return f"{line}{' ' if ' ' in line and chr(9) not in line else chr(9)}{tag}"

@@ -1,0 +1,210 @@
+"""The objective of a tagger: give each word of a sentence its tag.
+
+Shapes: T words of a sentence, B sentences, K tags.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from charlm.cells.cell import NetworkState
+from charlm.corpus.batching import ExampleBatches, batches_of
+from charlm.corpus.examples import Examples
+from charlm.corpus.labelled import LabelledCorpus
+from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places, sentences_of
+from charlm.corpus.windows import RareTypes
+from charlm.engine.numpy_ops import NumpyOps
+from charlm.model.network import TorchNetwork
+from charlm.model.tagger import TorchTaggerPredictor, freeze_features, read_characters, to_tensors, total_nats
+from charlm.network import crf, tagger
+from charlm.network.snapshot import POSITION
+from charlm.network.tagger import Tagger
+from charlm.settings import TrainingSettings
+from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.objective import Batch, Generators
+from charlm.training.task_defaults import MAX_PASSES
+
+MAX_SENTENCES_FACTOR = 4  # a batch of short sentences has up to this many times as many as one of mean length
+MEASURED_WORDS = 2**12  # read at once outside training, with padding
+
+
+@dataclass(frozen=True)
+class SentenceColumns:
+    """The sentences of a part of labelled data, from which batches are made."""
+
+    examples: Examples
+    spelling: Spelling | None
+
+    @property
+    def lengths(self) -> NDArray[np.int64]:
+        """The number of words of each sentence."""
+        return self.examples["words"].lengths
+
+    def sentences(self, numbers: NDArray[np.int64]) -> Sentences:
+        """The sentences with these numbers."""
+        words, tags = ([self.examples[name][int(number)] for number in numbers] for name in ("words", "tags"))
+        return sentences_of(words, [self._spelled(int(number)) for number in numbers], self.spelling, tags)
+
+    def _spelled(self, number: int) -> list[NDArray[Any]]:
+        """The symbols of each word of a sentence."""
+        if self.spelling is None:
+            return []
+        ends = self.examples["words"].ends
+        first, last = int(ends[number - 1]) if number else 0, int(ends[number])
+        return [self.examples["spelling"][word] for word in range(first, last)]
+
+
+class TaggingObjective:
+    """A `training.objective.Objective`: the loss is -log p of the tags of sentences, averaged over the words."""
+
+    network: TorchNetwork
+    max_passes = MAX_PASSES
+
+    def __init__(
+        self, architecture: Tagger, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
+    ) -> None:
+        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
+        freeze_features(self.network)
+        self.corpus, self.architecture, self._settings = corpus, architecture, settings
+        self.exclusions = np.array(tagger.exclusions(corpus.vocabularies))
+        self.spelling = Spelling.of(corpus.vocabularies, with_characters=architecture.features is not None)
+        self._columns = SentenceColumns(corpus.train, self.spelling)
+        self._word_dropout, self._rare_symbols = _replacing(corpus, settings.seed)
+        assert settings.batch_size is not None
+        assert settings.bptt is not None
+        self._batches = ExampleBatches(
+            self._columns.lengths,
+            settings.batch_size * settings.bptt,
+            MAX_SENTENCES_FACTOR * settings.batch_size,
+            settings.seed,
+        )
+        self.check_tokens = CHECK_TOKENS
+        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
+        self.state_sizes: tuple[tuple[int, ...], ...] = ()
+
+    @property
+    def batches_per_pass(self) -> int:
+        return self._batches.batches_per_pass
+
+    @property
+    def targets_per_batch(self) -> float:
+        return self.corpus.train.num_tokens / self.batches_per_pass
+
+    def initialise(self, generator: torch.Generator) -> None:
+        self.network.initialise(generator)
+
+    def next_batch(self) -> Batch:
+        pass_number, step = self._batches.position().tolist()
+        sentences = self._columns.sentences(self._batches.next())
+        words = self._word_dropout.replace(sentences.words, pass_number, step)
+        if (spelled := sentences.spelled) and self._rare_symbols:
+            symbols = self._rare_symbols.replace(spelled.symbols, places(spelled.symbols, step), pass_number)
+            sentences = replace(sentences, spelled=replace(spelled, symbols=symbols))
+        sentences = replace(sentences, words=words)
+        size_of_one = f"{len(words):,} words in the longest sentence"
+        return Batch(sentences, (), sentences.num_words, sentences.num_words, size_of_one)
+
+    def loss(self, examples: Sentences, state: NetworkState | None, generators: Generators) -> tuple[Tensor, int, None]:
+        """-log p of the tags in nats, summed over the sentences; how many words they have; no state."""
+        device = self.network.device
+        sentences = to_tensors(examples, device)
+        features = read_characters(self.network, sentences.characters) if sentences.characters else None
+        excluded = torch.from_numpy(self.exclusions).float().to(device)
+        drawn = generators["dropout"], generators.get("initial_state")
+        return total_nats(self.network, sentences, features, excluded, *drawn), examples.num_words, None
+
+    def after_update(self) -> None:
+        self.network.keep_bounds()
+
+    def position(self) -> dict[str, Tensor]:
+        return {POSITION: torch.from_numpy(self._batches.position())}
+
+    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
+        self._batches.restore(tensors[POSITION].numpy())
+
+    @property
+    def has_check(self) -> bool:
+        return self.corpus.valid is not None
+
+    def check(self) -> float:
+        """Nats per word on sentences spread over the validation part, in the precision of the training."""
+        assert self.corpus.valid is not None
+        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
+        predictor = TorchTaggerPredictor(self.network, self.exclusions, self._settings.precision == "bfloat16")
+        total = Total()
+        for emissions, sentences in predictions(predictor, SentenceColumns(self.corpus.valid, self.spelling), share):
+            total.add(sentences, emissions, predictor.transitions)
+        return total.nats_per_word
+
+    def try_measuring(self) -> int:
+        before = self.position()
+        sentences = self.next_batch().examples
+        self.restore_position(before)
+        assert isinstance(sentences, Sentences)
+        TorchTaggerPredictor(self.network, self.exclusions).emissions(sentences)
+        return sentences.num_words
+
+    def sample(self) -> str:
+        """Nothing: a tagger writes no text."""
+        return ""
+
+
+def _replacing(corpus: LabelledCorpus, seed: int) -> tuple[WordDropout, RareTypes | None]:
+    """What replaces words, and symbols of their spelling, by `<unk>` now and then in training."""
+    words, spelling = corpus.tokenizer, corpus.vocabularies.second
+    assert words.unk_id is not None
+    dropout = WordDropout(corpus.train["words"].values, words.vocab_size, words.unk_id, seed)
+    if spelling is None:
+        return dropout, None
+    symbols = corpus.train["spelling"].values
+    return dropout, RareTypes(symbols, spelling.vocab_size, spelling.eos_id, spelling.unk_id, seed)
+
+
+def predictions(
+    predictor: TorchTaggerPredictor, columns: SentenceColumns, share: float = 1.0
+) -> Iterator[tuple[NDArray[np.float64], Sentences]]:
+    """The emissions (T, B, K) of sentences, batch by batch, and these sentences.
+
+    With a `share` below 1 only about that share of the sentences is read, spread evenly over the part.
+    """
+    lengths = columns.lengths
+    wanted = max(1, round(share * len(lengths)))
+    every = np.unique(np.linspace(0, len(lengths) - 1, wanted).astype(np.int64))
+    ordered = every[np.argsort(-lengths[every], kind="stable")]
+    for numbers in batches_of(ordered, lengths, MEASURED_WORDS, MEASURED_WORDS):
+        sentences = columns.sentences(numbers)
+        yield predictor.emissions(sentences), sentences
+
+
+@dataclass
+class Total:
+    """-log p of the tags of sentences in nats, summed, and the number of their words.
+
+    Sentences with a tag that no training sentence has, or that may not stand where it is, are left out: their
+    probability is 0.
+    """
+
+    nats: float = 0.0
+    words: int = 0
+
+    def add(self, sentences: Sentences, emissions: NDArray[np.float64], transitions: NDArray[np.float64]) -> None:
+        """Add some sentences with the scores of their tags (T, B, K) and of all transitions (K + 1, K + 1)."""
+        assert sentences.tags is not None
+        num_tags = emissions.shape[2]
+        tags = np.where((sentences.tags < 0) | (sentences.tags >= num_tags), 0, sentences.tags)
+        scores = crf.path_scores(emissions, tags, sentences.lengths, transitions, NumpyOps)
+        is_possible = (sentences.tags < num_tags).all(axis=0) & (scores > crf.EXCLUDED / 2)
+        nats = crf.log_partition(emissions, sentences.lengths, transitions, NumpyOps) - scores
+        self.nats += float(nats[is_possible].sum())
+        self.words += int(sentences.lengths[is_possible].sum())
+
+    @property
+    def nats_per_word(self) -> float:
+        """nan if there were no words."""
+        return self.nats / self.words if self.words else math.nan
