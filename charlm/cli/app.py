@@ -29,7 +29,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "evaluate")
+_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "translate", "evaluate")
 _ON_RUNS = ("info", "verify", "inspect", "plot", "report", "cells")
 for _name in _ON_TEXT + _ON_RUNS:
     importlib.import_module(f"charlm.cli.{_name}").register(app)

@@ -7,12 +7,13 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, tagging, task_limit
+from charlm.lifecycle import classification, cloze, tagging, task_limit, translation
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
     decide_tagging,
     decide_text_model,
+    decide_translation,
     inherit_body,
     inherit_features,
     inherit_text_model,
@@ -32,6 +33,7 @@ from charlm.training.cloze import ClozeObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
 from charlm.training.tagging import TaggingObjective
+from charlm.training.translation import TranslationObjective
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,9 @@ KINDS: dict[str, Kind] = {
         measure=classification.measure,
     ),
     "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
+    "translate": Kind(  # it begins from no other run, so it inherits nothing
+        prepare_data, decide_translation, inherit_body, TranslationObjective, measure=translation.measure
+    ),
 }
 
 

@@ -74,4 +74,4 @@ def _logistic(doubled_queries: Tensor, doubled_keys: Tensor) -> Tensor:
 
 def _parts(by_query: Tensor, keys: Tensor) -> tuple[Tensor, ...]:
     """Something (T, ...) for some queries at a time, so that their pairs with all keys are few enough."""
-    return by_query.split(max(1, PAIRS_AT_ONCE // max(1, keys.numel())))
+    return torch.split(by_query, max(1, PAIRS_AT_ONCE // max(1, keys.numel())))

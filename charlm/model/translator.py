@@ -3,7 +3,7 @@
 Shapes: S time of the source, T time of the target, B batch, V symbols of the target.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,6 +19,7 @@ from charlm.model.operations import TorchOps
 from charlm.network import head, translator
 from charlm.network.snapshot import under
 from charlm.network.translator import DECODER, Encoded, Translator, Writing
+from charlm.system.machine import cores, find_device
 
 
 def total_nats(
@@ -80,9 +81,7 @@ class TorchTranslatorPredictor:
         architecture = self._network.architecture
         assert isinstance(architecture, Translator)
         with self._autocast():
-            logits, writing = translator.step(
-                self._tensor(ids), writing, self._network.weights, architecture, TorchOps
-            )
+            logits, writing = translator.step(self._tensor(ids), writing, self._network.weights, architecture, TorchOps)
         return logits.float().cpu().numpy(), writing
 
     def select(self, writing: Writing, rows: Sequence[int]) -> Writing:
@@ -104,10 +103,32 @@ class TorchTranslatorPredictor:
             logits = head.logits(found, under(DECODER, self._network.weights), TorchOps).float()
         wanted = self._tensor(targets).T.clamp(min=0).unsqueeze(-1)
         logprobs = logits.gather(-1, wanted).squeeze(-1) - logits.logsumexp(dim=-1)
-        return logprobs.T.cpu().double().numpy()
+        as_rows: NDArray[np.float64] = logprobs.T.cpu().double().numpy()
+        return as_rows
+
+    @torch.no_grad()
+    def attention(self, ids: NDArray[Any], inputs: NDArray[Any]) -> NDArray[np.float64] | None:
+        """How much of each place of one source (S,) each step of its target (T,) gets -> (T, S).
+
+        None if the network has no attention.
+        """
+        means = Means.of(self._network)
+        encoded = _encode(self._network, self._tensor(ids[None]), self._tensor(np.array([len(ids)])), means)
+        _, shares = _hidden(self._network, self._tensor(inputs[None]), encoded, means)
+        return None if shares is None else shares[:, 0].cpu().double().numpy()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._network.device.type, torch.bfloat16, enabled=self._bfloat16)
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array).astype(np.int64)).to(self._network.device)
+
+
+def load_predictor(
+    architecture: Translator, weights: Mapping[str, NDArray[Any]], threads: int | None
+) -> TorchTranslatorPredictor:
+    """A predictor with these weights, on a GPU if there is one, else on `threads` threads (default: all cores)."""
+    torch.set_num_threads(threads or cores())
+    network = TorchNetwork(architecture)
+    network.load_arrays(weights)
+    return TorchTranslatorPredictor(network.to(find_device("auto")))

@@ -194,9 +194,7 @@ def hidden(
     return drop(both), shares
 
 
-def step(
-    ids: Array, writing: Writing, weights: Weights, architecture: Translator, ops: Ops
-) -> tuple[Array, Writing]:
+def step(ids: Array, writing: Writing, weights: Weights, architecture: Translator, ops: Ops) -> tuple[Array, Writing]:
     """One token of each target: ids (B,) -> logits (B, V) of the next ones."""
     own = under(DECODER, weights)
     layers = [
@@ -211,9 +209,7 @@ def step(
     return head.logits(found, own, ops), Writing(state, writing.sources, writing.memory)
 
 
-def _attend(
-    found: Array, memory: Memory, weights: Weights, architecture: Translator, ops: Ops
-) -> tuple[Array, Array]:
+def _attend(found: Array, memory: Memory, weights: Weights, architecture: Translator, ops: Ops) -> tuple[Array, Array]:
     """The decoder's output (T, B, D) -> attention's shares (T, B, S), and the input of the head."""
     shares = attention.shares(found, memory, weights, architecture.attention, ops)
     return shares, attention.combined(found, ops.weighted_sums(shares, memory.values), weights, ops)

@@ -45,9 +45,7 @@ class _Search:
         self._to_beat = np.full(num_texts, -np.inf)  # (N,) the score that a further hypothesis must exceed
         self.ended: list[list[Hypothesis]] = [[] for _ in range(num_texts)]
 
-    def extend(
-        self, logits: NDArray[Any], smaller: NDArray[np.float64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    def extend(self, logits: NDArray[Any], smaller: NDArray[np.float64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
         """Extend all hypotheses by a token: logits (B, V) and by how much log-probabilities are smaller (B,).
 
         Returns which of the rows go on (one can do so several times), and with which ids.
@@ -92,10 +90,10 @@ class _Search:
 
 def _candidates(logits: NDArray[Any], count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The `count` likeliest ids of each row of logits (B, V), with all that are as likely as the last: rows and ids."""
-    least = -np.inf
+    is_candidate = logits > -np.inf
     if count < logits.shape[1]:
-        least = np.partition(logits, -count, axis=1)[:, -count, None]
-    rows, ids = np.nonzero((logits >= least) & (logits > -np.inf))
+        is_candidate &= logits >= np.partition(logits, -count, axis=1)[:, -count, None]
+    rows, ids = np.nonzero(is_candidate)
     return rows, ids
 
 

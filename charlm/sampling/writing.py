@@ -89,7 +89,7 @@ def write(
     while len(texts):
         logits, state = network.step(ids, state)
         allowed, smaller = scored(logits, ends)
-        draws = np.array([rngs[text].random() for text in texts] if rngs else np.zeros(len(texts)))
+        draws = np.array([rngs[text].random() if rngs else 0.0 for text in texts.tolist()])
         ids = choose(allowed, strategy, (), draws)
         totals[texts] += allowed[np.arange(len(ids)), ids] - smaller
         for text, id in zip(texts.tolist(), ids.tolist(), strict=True):
@@ -100,6 +100,5 @@ def write(
             texts, ids = texts[goes_on], ids[goes_on]
             state = network.select(state, np.flatnonzero(goes_on).tolist())
     return [
-        Hypothesis(tuple(own), float(total), own[-1] == ends.eos_id)
-        for own, total in zip(written, totals, strict=True)
+        Hypothesis(tuple(own), float(total), own[-1] == ends.eos_id) for own, total in zip(written, totals, strict=True)
     ]

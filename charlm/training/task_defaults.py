@@ -16,7 +16,6 @@ from charlm.system.machine import Machine
 from charlm.training.defaults import suitable_layers
 
 MAX_PASSES = 30  # over the examples, even if --time allows more
-MAX_TRANSLATION_PASSES = 100  # as MAX_PASSES, of a translator
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
 MIN_WINDOW = 8  # tokens
 DROPOUT = 0.5

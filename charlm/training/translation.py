@@ -23,7 +23,7 @@ from charlm.sampling.writing import Ends, Hypothesis, write
 from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.objective import Batch, Generators
-from charlm.training.task_defaults import MAX_TRANSLATION_PASSES
+from charlm.training.translator_defaults import MAX_PASSES
 
 MAX_EXAMPLES_FACTOR = 4  # a batch of short pairs has up to this many times as many as one of mean length
 MEASURED_TOKENS = 2**13  # read at once outside training, with padding
@@ -34,7 +34,7 @@ class TranslationObjective:
     """A `training.objective.Objective`: the loss is -log p of the targets' tokens, the ends included."""
 
     network: TorchNetwork
-    max_passes = MAX_TRANSLATION_PASSES
+    max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Translator, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
@@ -76,9 +76,12 @@ class TranslationObjective:
     def loss(self, examples: Pairs, state: NetworkState | None, generators: Generators) -> tuple[Tensor, int, None]:
         """-log p of the targets in nats, summed; how many tokens they are; no state."""
         arrays = (examples.sources.ids, examples.sources.lengths, examples.inputs, examples.targets)
-        tensors = (torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device) for array in arrays)
+        sources, lengths, inputs, targets = (
+            torch.from_numpy(np.ascontiguousarray(array)).to(self.network.device) for array in arrays
+        )
         drawn = generators["dropout"], generators.get("initial_state")
-        return total_nats(self.network, *tensors, *drawn), examples.num_targets, None
+        nats = total_nats(self.network, sources, lengths, inputs, targets, *drawn)
+        return nats, examples.num_targets, None
 
     def after_update(self) -> None:
         self.network.keep_bounds()
