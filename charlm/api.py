@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from charlm.tasks.evaluating import Evaluated
     from charlm.tasks.fill import Filler, Filling
     from charlm.tasks.tagging import TaggingModel
+    from charlm.tasks.translation import TranslationModel
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
@@ -90,6 +91,15 @@ def load_tagger(
     from charlm.tasks.tagging import load_tagger
 
     return load_tagger(RunDirectory(_found(run)), for_batches, threads)
+
+
+def load_translator(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "TranslationModel":
+    """Load the translator of a run. With `for_batches` it runs in torch, for many texts. Raises RunError."""
+    from charlm.tasks.translation import load_translator
+
+    return load_translator(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(

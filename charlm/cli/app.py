@@ -23,7 +23,7 @@ EXIT_CODES = """[bold]Exit codes[/]
 
 Flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
 
-_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "evaluate")
+_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "translate", "evaluate")
 _ON_RUNS = ("info", "verify", "inspect", "plot", "report", "cells")
 COMMANDS = _ON_TEXT + _ON_RUNS
 

@@ -222,6 +222,8 @@ def _check_task(request: TrainRequest) -> None:
     if request.prepared:
         what = "a text prepared by charlm tokenize has no labels"
         raise UsageError(what, str(request.prepared), "give the labelled data")
+    if task == "translate" and request.init_from is not None:
+        raise UsageError("--init-from does nothing with --task translate", to_do="leave it out")
     if given.get("freeze") and request.init_from is None:
         raise UsageError("--freeze keeps the weights of --init-from, which is missing", to_do="give --init-from RUN")
 
