@@ -16,6 +16,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("cli",),
     ("__init__",),
     ("api",),
+    ("loading",),
     ("lifecycle",),
     ("inspection",),
     ("tasks",),
