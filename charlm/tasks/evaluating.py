@@ -134,13 +134,10 @@ def _evaluate_translation(request: EvaluationRequest, records: Sequence[Pair]) -
     found = [best[0].text for best in model.translate_all(record.source for record in records)]
     expected = [model.target.normalise(model.reading.prepared(record.target)) for record in records]
     is_split = is_split_at_white_space(model.target)
-    wrong = [
-        Wrong(
-            record.where, record.source, true, given, edit_distance(symbols(true, is_split), symbols(given, is_split))
-        )
-        for record, true, given in zip(records, expected, found, strict=True)
-        if symbols(true, is_split) != symbols(given, is_split)
-    ]
+    wrong = []
+    for record, true, given in zip(records, expected, found, strict=True):
+        if edits := edit_distance(symbols(true, is_split), symbols(given, is_split)):
+            wrong.append(Wrong(record.where, record.source, true, given, edits))
     report = evaluate_translation(expected, found, is_split, with_bleu=find_spec("sacrebleu") is not None)
     return report, _worst_first(wrong), len(records)
 
@@ -154,5 +151,6 @@ EVALUATORS: dict[str | None, Evaluator] = {
     "classify": _evaluate_classification,
     "generate": _evaluate_classification,
     "tag": _evaluate_tagging,
+    "translate": _evaluate_translation,
 }
 """What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""
