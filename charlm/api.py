@@ -13,11 +13,12 @@ from charlm.runs.finding import find_run
 from charlm.sampling.generate import Ending as Ending
 from charlm.sampling.generate import Sample as Sample
 from charlm.sampling.strategies import Strategy as Strategy
+from charlm.scoring.generators import load_model_given
 from charlm.scoring.language_model import LanguageModel as LanguageModel
 from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Direction, FillBy, Precision
+from charlm.settings import Device, Direction, FillBy, Precision, Prior
 
 if TYPE_CHECKING:
     from charlm.corpus.gathering import Texts
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from charlm.tasks.evaluating import Evaluated
     from charlm.tasks.fill import Filler, Filling
     from charlm.tasks.tagging import TaggingModel
+    from charlm.tasks.translation import TranslationModel
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
@@ -53,16 +55,17 @@ def load(
     threads: int | None = None,
     engine: str | None = None,
     direction: Direction | None = None,
+    given: str | None = None,
 ) -> LanguageModel:
     """Load the model of a run: a path, a name under runs/, or None for the run saved last.
 
-    `direction` ("forward" or "backward") picks one of a pair, the forward one by default.
-    `device` is for scoring in batches; single sentences and samples always run on the CPU. Precision "bfloat16" is
-    faster, with probabilities that differ by some thousandths of a nat. Several texts are scored with `threads`
-    threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES` ("compiled", "numpy", "torch"),
-    to use it for everything; by default each use gets the fastest one. Raises RunError or UsageError.
+    `direction` ("forward" or "backward") picks one of a pair, the forward one by default; `given` is the label of the
+    texts that a generator models. `device` is for scoring in batches; single sentences and samples always run on the
+    CPU. Precision "bfloat16" is faster, with probabilities that differ by some thousandths of a nat. Several texts are
+    scored with `threads` threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES`, to use it
+    for everything; by default each use gets the fastest one. Raises RunError or UsageError.
     """
-    return load_model(RunDirectory(_found(run)), device, precision, threads, engine, direction)
+    return load_model_given(RunDirectory(_found(run)), given, device, precision, threads, engine, direction)
 
 
 def load_cloze(run: str | Path | None = None) -> "ClozeModel":
@@ -73,12 +76,12 @@ def load_cloze(run: str | Path | None = None) -> "ClozeModel":
 
 
 def load_classifier(
-    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
 ) -> "ClassificationModel":
-    """Load the classifier of a run. With `for_batches` it runs in torch, for many texts. Raises RunError."""
+    """Load a run's classifier, or its generator to classify by Bayes; `for_batches` in torch. Raises as `load` does."""
     from charlm.tasks.classification import load_classifier
 
-    return load_classifier(RunDirectory(_found(run)), for_batches, threads)
+    return load_classifier(RunDirectory(_found(run)), for_batches, threads, prior)
 
 
 def load_tagger(
@@ -88,6 +91,15 @@ def load_tagger(
     from charlm.tasks.tagging import load_tagger
 
     return load_tagger(RunDirectory(_found(run)), for_batches, threads)
+
+
+def load_translator(
+    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
+) -> "TranslationModel":
+    """Load the translator of a run. With `for_batches` it runs in torch, for many texts. Raises RunError."""
+    from charlm.tasks.translation import load_translator
+
+    return load_translator(RunDirectory(_found(run)), for_batches, threads)
 
 
 def load_filler(
@@ -196,10 +208,11 @@ def tokenize(
     `tokenizer` is the path of a run or of a tokenizer; without it, one is learned. Raises a CharlmError where
     `charlm tokenize` would fail.
     """
+    from charlm.corpus.parts import mode_of
     from charlm.corpus.summary import tokenize
     from charlm.given import gather
     from charlm.scoring.reading import with_reading_of
-    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill
+    from charlm.settings import CorpusSettings, TextSettings, fill
     from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
 
     texts, values = _texts(corpus, include, exclude), gather(settings)
@@ -210,10 +223,9 @@ def tokenize(
         refuse_with_tokenizer(settings, "tokenizer")
         given, reading = load_tokenizer(Path(tokenizer)), with_reading_of(Path(tokenizer), reading, values)
     parts = Path(valid) if valid else None, Path(test) if test else None
-    mode = fill(TrainingSettings, {name: values[name] for name in ("mode",) if name in values}).mode
     with TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
-        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode)[1]
+        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode_of(values))[1]
 
 
 def evaluate_run(

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
 from charlm.errors import UsageError
-from charlm.settings import CorpusSettings
+from charlm.settings import CorpusSettings, Prior
 from charlm.system.machine import one_thread_for_numpy
 from charlm.text.visible import visible
 
@@ -24,7 +24,9 @@ charlm classify "a film that you won't forget"
 
 charlm classify --file reviews.txt --json
 
-charlm classify "Sato" "Schmidt" --top 3"""
+charlm classify "Sato" "Schmidt" --top 3
+
+charlm classify "Sato" --run generator --prior uniform"""
 
 
 def register(app: typer.Typer) -> None:
@@ -42,6 +44,13 @@ def classify_cli(
         float | None,
         typer.Option(min=0.0, max=1.0, help="Give no label with a smaller probability (several labels: default 0.5)."),
     ] = None,
+    prior: Annotated[
+        Prior | None,
+        typer.Option(
+            help="With a run of --task generate: how probable labels are beforehand, as in its data (the default), "
+            "or uniform."
+        ),
+    ] = None,
     encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
     threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
@@ -57,7 +66,7 @@ def classify_cli(
         one_thread_for_numpy(threads)
     from charlm.api import load_classifier
 
-    model = load_classifier(run, for_batches=is_large, threads=threads)
+    model = load_classifier(run, for_batches=is_large, threads=threads, prior=prior)
     if run is None and not quiet:
         say_which(model.path)
     found = _of_files(model, file, encoding, quiet) if file else model.classify_all(texts or [])

@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from charlm.evaluation.bootstrap import Figure
     from charlm.lifecycle.classification import ClassificationResult
     from charlm.lifecycle.cloze import ClozeResult
+    from charlm.lifecycle.generation import GenerationResult
     from charlm.lifecycle.results import Result, TrainResult
     from charlm.lifecycle.tagging import TaggingResult
+    from charlm.lifecycle.translation import TranslationResult
     from charlm.scoring.metrics import Tally
 
 
@@ -52,7 +54,7 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
     if measured:
         yield f"Look at nats/char of {measured[0]}: lower is better."
-    meanings = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
+    meanings = {"streamed": "read as one text", "cold": f"each {result.item} on its own, as in charlm score"}
     if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
         yield "; ".join(needed)
     yield how_it_ended(result, has_valid=result.valid is not None)
@@ -118,6 +120,22 @@ def show_classification(result: "ClassificationResult") -> None:
     _show_table(result, table, "Look at accuracy of validation: higher is better. In brackets: 95 % intervals.")
 
 
+def show_generation(result: "GenerationResult") -> None:
+    """Print how probable texts are given their labels, and how often Bayes finds the right label."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "nats/char", "bits/char", "nats/token", "perplexity"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in {"validation": result.valid, "test": result.test}.items():
+        if part:
+            figures = (part.nats_per_char, part.bits_per_char, part.nats_per_token)
+            table.add_row(name, *(f"{figure:.4f}" for figure in figures), perplexity(part.nats_per_token, 2))
+    meaning = "Look at nats/char of validation: lower is better. Each text is read on its own, given its label."
+    if result.valid_accuracy:
+        found = f"{with_interval(result.valid_accuracy)} of {result.valid_accuracy.count:,} texts"
+        meaning = f"{meaning}\nThe likeliest label is the right one in {found} (by Bayes; 95 % interval)."
+    _show_table(result, table, meaning)
+
+
 def show_tagging(result: "TaggingResult") -> None:
     """Print how often a tagger finds the right tags, and the names or other spans that they mark."""
     parts = {name: part for name, part in {"validation": result.valid, "test": result.test}.items() if part}
@@ -132,6 +150,19 @@ def show_tagging(result: "TaggingResult") -> None:
         table.add_row(name, *entities, with_interval(accuracy), f"{accuracy.count:,}", f"{part.nats_per_token:.4f}")
     best = "entity F1" if has_entities else "token accuracy"
     _show_table(result, table, f"Look at {best} of validation: higher is better. In brackets: 95 % intervals.")
+
+
+def show_translation(result: "TranslationResult") -> None:
+    """Print how often a translator writes exactly what it should, and how far it is from that."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "exactly right", "wrong symbols", "pairs", "nats/token"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in {"validation": result.valid, "test": result.test}.items():
+        if part:
+            figures = with_interval(part.accuracy), with_interval(part.symbol_error_rate)
+            table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_token:.4f}")
+    meaning = "Look at nats/token of validation: lower is better. Shares are those of arg max, with 95 % intervals."
+    _show_table(result, table, meaning)
 
 
 def with_interval(figure: "Figure") -> str:
@@ -153,13 +184,17 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "TrainResult": show_language_model,
     "ClozeResult": show_cloze_result,
     "ClassificationResult": show_classification,
+    "GenerationResult": show_generation,
     "TaggingResult": show_tagging,
+    "TranslationResult": show_translation,
 }
 """What shows a result, by its class, which is not imported here because it brings torch with it."""
 NEXT = {
     "TrainResult": ("sample --run RUN --temp 0.8", 'score --run RUN "a sentence"'),
     "ClozeResult": ('fill --run RUN "a sentence with a ___"', 'score --pseudo --run RUN "a sentence"'),
     "ClassificationResult": ('classify --run RUN "a text"', "evaluate RUN test.tsv"),
+    "GenerationResult": ("sample --run RUN --until-eos --given LABEL", 'classify --run RUN "a text"'),
     "TaggingResult": ('tag --run RUN "a sentence"', "evaluate RUN test.conll"),
+    "TranslationResult": ('translate --run RUN "a text"', "evaluate RUN test.tsv"),
 }
 """Commands that use a run, by the class of its result."""

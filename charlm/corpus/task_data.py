@@ -42,17 +42,26 @@ class TaskData:
 def _learn_labelled(
     records: Records[Labelled], text: TextSettings, data: DataSettings, known: Tokenizer | None, notes: list[str]
 ) -> Vocabularies:
+    labels = tuple(_counted_labels(records, 2 - data.multi))
+    return Vocabularies(known or _tokenizer_of_texts(records, text, notes), labels=labels)
+
+
+def _counted_labels(records: Records[Labelled], min_labels: int) -> dict[str, int]:
+    """How many records have each label, the most frequent label first."""
     counts: Counter[str] = Counter()
     for record in records():
         counts.update(record.labels)
         if len(counts) > MAX_LABELS:
             raise TextError(f"there are more than {MAX_LABELS:,} labels", record.where, "are the columns right?")
-    if len(counts) < 2 - data.multi:
+    if len(counts) < min_labels:
         only = next(iter(counts), "")
         what = f"all rows have the same label, {only[:40]!r}: there is nothing to tell apart"
         raise TextError(what, to_do="give rows of at least two labels")
-    tokenizer = known or build_tokenizer(text, (f"{record.text}\n" for record in records()), notes)
-    return Vocabularies(tokenizer, labels=tuple(sorted(counts, key=lambda label: (-counts[label], label))))
+    return {label: counts[label] for label in sorted(counts, key=lambda label: (-counts[label], label))}
+
+
+def _tokenizer_of_texts(records: Records[Labelled], text: TextSettings, notes: list[str]) -> Tokenizer:
+    return build_tokenizer(text, (f"{record.text}\n" for record in records()), notes)
 
 
 def _labelled_sizes(vocabularies: Vocabularies) -> dict[str, int]:
@@ -63,6 +72,36 @@ def _labelled_row(record: Labelled, vocabularies: Vocabularies) -> Row:
     encoded = vocabularies.tokenizer.encode_detailed(record.text)
     numbers = [vocabularies.number_of(label) for label in record.labels]
     return _row({"text": [encoded.ids], "labels": [np.array(numbers, np.uint32)]}, encoded)
+
+
+def _learn_generated(
+    records: Records[Labelled], text: TextSettings, data: DataSettings, known: Tokenizer | None, notes: list[str]
+) -> Vocabularies:
+    counts = _counted_labels(records, 2)
+    tokenizer = known or _tokenizer_of_texts(records, text, notes)
+    several_lines = any("\n" in record.text.strip("\n") for record in records())
+    if several_lines:
+        blank = any("\n\n" in record.text.strip("\n") for record in records())
+        left_out = "; blank lines within them are left out" if blank else ""
+        notes.append(f"texts have several lines, so a second <eos> marks the end of each{left_out}")
+    return Vocabularies(tokenizer, labels=tuple(counts), counts=tuple(counts.values()), several_lines=several_lines)
+
+
+def _generated_row(record: Labelled, vocabularies: Vocabularies) -> Row:
+    encoded = vocabularies.tokenizer.encode_detailed(record.text)
+    if vocabularies.several_lines:
+        encoded = _ended(encoded, vocabularies.tokenizer.eos_id)
+    return _row({"text": [encoded.ids], "labels": [np.array([vocabularies.number_of(record.labels[0])])]}, encoded)
+
+
+def _ended(encoded: Encoded, eos_id: int) -> Encoded:
+    """A text of several lines without the blank ones, and with the `<eos>` of its last line."""
+    ids = np.append(encoded.ids, np.uint32(eos_id))
+    is_end = ids == eos_id
+    is_kept = ~is_end | np.append(False, ~is_end[:-1])
+    is_kept[-1] |= not is_kept.any()
+    num_dropped = len(ids) - int(is_kept.sum())
+    return replace(encoded, ids=ids[is_kept], characters=encoded.characters + 1 - num_dropped)
 
 
 def _learn_pairs(
@@ -149,7 +188,7 @@ TASK_DATA: dict[TaskName, TaskData] = {
         "labelled", _learn_labelled, _labelled_sizes, _labelled_row, lambda record: ",".join(record.labels)
     ),
     "generate": TaskData(
-        "labelled", _learn_labelled, _labelled_sizes, _labelled_row, lambda record: ",".join(record.labels)
+        "labelled", _learn_generated, _labelled_sizes, _generated_row, lambda record: record.labels[0]
     ),
     "translate": TaskData("pairs", _learn_pairs, _pair_sizes, _pair_row),
     "tag": TaskData("tagged", _learn_tagged, _tagged_sizes, _tagged_row),

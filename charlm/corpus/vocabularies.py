@@ -7,10 +7,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from charlm.errors import RunError
 from charlm.system.files import read_file
 from charlm.system.json_files import MAX_JSON, parse_json
-from charlm.system.records import NO_OTHER_FIELDS, read_record
+from charlm.system.records import NO_OTHER_FIELDS, Count, read_record
 from charlm.text.interface import TOKENIZER_FILE
 from charlm.text.tag_schemes import PLAIN, SCHEMES, Scheme
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
@@ -21,13 +24,18 @@ LABELS_FILE = "labels.json"
 
 @dataclass(frozen=True)
 class LabelsRecord:
-    """The content of labels.json. `scheme` says how tags mark spans; it is empty where there are no tags."""
+    """The content of labels.json; for `counts` and `several_lines` see `Vocabularies`.
+
+    `scheme` says how tags mark spans; it is empty where there are no tags.
+    """
 
     __pydantic_config__ = NO_OTHER_FIELDS
     format: Literal["charlm-labels"]
     version: Literal[1]
     labels: tuple[str, ...]
     scheme: str = ""
+    counts: tuple[Count, ...] = ()
+    several_lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -38,13 +46,17 @@ class Vocabularies:
     second: Tokenizer | None = None
     labels: tuple[str, ...] = ()
     scheme: str = ""
+    counts: tuple[int, ...] = ()
+    """How many training texts have each label, where texts are generated from them."""
+    several_lines: bool = False
+    """Whether generated texts may have several lines; the end of a text is then marked by a second `<eos>`."""
 
     def files(self) -> dict[str, bytes]:
         """The content by name of the files from which `load` makes them, the same bytes each time."""
         files = self.tokenizer.files()
         if self.second:
             files |= {SECOND + name: content for name, content in self.second.files().items()}
-        record = LabelsRecord("charlm-labels", 1, self.labels, self.scheme)
+        record = LabelsRecord("charlm-labels", 1, self.labels, self.scheme, self.counts, self.several_lines)
         return {**files, LABELS_FILE: (json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n").encode()}
 
     @classmethod
@@ -55,13 +67,15 @@ class Vocabularies:
             record = read_record(LabelsRecord, parse_json(read_file(path, MAX_JSON)))
             if len(set(record.labels)) != len(record.labels):
                 raise ValueError("a label occurs twice")
+            if record.counts and len(record.counts) != len(record.labels):
+                raise ValueError("not each label has its count")
             if record.scheme and record.scheme not in SCHEMES:
                 raise ValueError("its tagging scheme is not known to this charlm")
         except (OSError, ValueError) as error:
             raise RunError(f"damaged labels: {str(error)[:200]}", str(path), "restore them from a copy") from error
         has_second = (folder / (SECOND + TOKENIZER_FILE)).exists()
         second = load_tokenizer(folder, SECOND) if has_second else None
-        return cls(load_tokenizer(folder), second, record.labels, record.scheme)
+        return cls(load_tokenizer(folder), second, record.labels, record.scheme, record.counts, record.several_lines)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:
@@ -75,6 +89,12 @@ class Vocabularies:
     def number_of(self, label: str) -> int:
         """The number of a label or tag; one that no training row has gets the number after the last."""
         return self._numbers.get(label, len(self.labels))
+
+    def log_priors(self) -> NDArray[np.float64]:
+        """log p of each label (L,), as frequent as in the training part; each is counted once more than it occurs."""
+        smoothed = np.array(self.counts, np.float64) + 1
+        logprobs: NDArray[np.float64] = np.log(smoothed / smoothed.sum())
+        return logprobs
 
     def sha256(self) -> str:
         """A fingerprint of the files: vocabularies with the same fingerprint give the same ids."""

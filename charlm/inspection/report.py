@@ -21,20 +21,25 @@ from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
 from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
+from charlm.scoring.generators import open_generator
 from charlm.scoring.language_model import LanguageModel
-from charlm.scoring.loading import load_cloze_model, load_model
+from charlm.scoring.loading import language_model, load_cloze_model, load_model
 from charlm.scoring.metrics import perplexity
-from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, flag
+from charlm.settings import CorpusSettings, Item, ModelSettings, TextSettings, TrainingSettings, flag
 from charlm.system.files import write_atomically
+from charlm.text.items import NUM_ENDS
 
 FORMS = (".html",)
 TEMPERATURES = (0.0, 0.5, 0.8, 1.0, 1.2)
 SEED = 1
 SAMPLE_TOKENS = {"char": 300, "byte": 300, "word": 80, "subword": 100}
+NUM_LABELS = 3  # the most frequent ones, of which a generator's samples are shown
 NUM_LINES = 5  # sampled at each temperature, of a model that was trained on single lines
 NUM_PASSAGES = 4  # of each kind
 SHADES = (0.1, 0.5, 1.0, 2.0, 3.0, 5.0, 8.0)
 """From how many nats on a piece of text has the next darker shade."""
+IMPLIED = {"cloze": ("direction", "mode"), "generate": ("direction", "initial_state", "mode")}
+"""Settings that follow from the kind of network."""
 STYLES = """
 .passage { margin: .6rem 0 1rem }
 .passage span, .shades span { padding: 1px 0; print-color-adjust: exact; -webkit-print-color-adjust: exact }
@@ -71,7 +76,7 @@ def _figures(config: RunConfig, history: History) -> Iterator[str]:
     if model.is_pair:
         yield paragraph("Figures that do not say otherwise are those of the model that reads forward.")
     rows = {
-        **_measured(history.measured, is_by_line=config.training.mode == "sentence"),
+        **_measured(history.measured, config.reading.item, is_by_line=config.training.mode == "sentence"),
         "best quick check": _best_check(history),
         "parameters": f"{model.num_params:,}",
         "vocabulary": f"{model.vocab_size:,} types",
@@ -106,9 +111,9 @@ def _size(tokens: int, unit: str, characters: int = 0) -> str:
     return f"{tokens:,} {unit} tokens" + (f", {characters:,} characters" if characters else "")
 
 
-def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
+def _measured(measured: Mapping[str, Any], item: Item, is_by_line: bool) -> dict[str, str]:
     """The rows of what was measured at the end; empty where there is no such figure."""
-    streamed, cold = ("read as one text", "each line on its own")
+    streamed, cold = ("read as one text", f"each {item} on its own")
     steps, best = _count(measured.get("steps")), _count(measured.get("best_step"))
     cold_nats = math.nan if is_by_line else figure(measured.get("valid_cold_nats_per_char"))
     how = cold if is_by_line else streamed
@@ -117,6 +122,7 @@ def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
         **({} if is_by_line else {"validation, cold": _per_char(cold_nats, cold)}),
         "validation, masked tokens": _masked(measured, "valid"),
         "test, masked tokens": _masked(measured, "test"),
+        "validation, right labels": _accuracy(measured),
         "validation, backward model": _per_char_and_token(measured, "valid_backward", how),
         "test, backward model": _per_token(figure(measured.get("test_backward_nats_per_token")), how),
         "test": _per_token(figure(measured.get("test_nats_per_token")), how),
@@ -133,6 +139,12 @@ def _masked(measured: Mapping[str, Any], part: str) -> str:
     nats = figure(measured.get(f"{part}_nats_per_masked_token"))
     found = figure(measured.get(f"{part}_masked_accuracy"))
     return f"{nats:.4f} nats per masked token, {found:.1%} found" if math.isfinite(nats) else ""
+
+
+def _accuracy(measured: Mapping[str, Any]) -> str:
+    """How often a text is given the right label."""
+    accuracy = figure(measured.get("valid_accuracy"))
+    return f"{accuracy:.1%} of {_count(measured.get('valid_accuracy_count'))}" if math.isfinite(accuracy) else ""
 
 
 def _per_char_and_token(measured: Mapping[str, Any], part: str, how: str) -> str:
@@ -173,13 +185,19 @@ def _curves(history: History) -> Iterator[str]:
 
 
 def _what_it_writes_and_expects(run: RunDirectory, config: RunConfig) -> Iterator[str]:
-    """Samples and passages of each language model of the run; a cloze network has neither."""
+    """Samples and passages of each language model of the run; a cloze network has neither, a generator only samples."""
     if config.architecture.kind == "cloze":
         load_cloze_model(run)
         yield heading("Samples and passages")
         yield paragraph(
             "A cloze network writes no text, and gives no probability of one: charlm fill shows what it knows."
         )
+        return
+    if config.architecture.kind == "generate":
+        generator = open_generator(run)
+        for number, label in enumerate(generator.labels[:NUM_LABELS]):
+            lm = language_model(generator.numbered(number), run.path)
+            yield from _samples(lm, config, f" given {label}")
         return
     for network in config.architecture.networks.values():
         lm = load_model(run, direction=network.direction)
@@ -191,7 +209,7 @@ def _what_it_writes_and_expects(run: RunDirectory, config: RunConfig) -> Iterato
 def _samples(lm: LanguageModel, config: RunConfig, which: str) -> Iterator[str]:
     """Texts that the model writes, the same ones each time."""
     yield heading(f"Samples{which}")
-    begun = "the end of a line backward" if lm.direction == "backward" else "the start of a line"
+    begun = f"the end of a {lm.item} backward" if lm.direction == "backward" else f"the start of a {lm.item}"
     yield paragraph(f"Written from {begun}, with seed {SEED}. Escapes stand for what cannot be seen.", True)
     is_by_line = config.training.mode == "sentence"
     ending = Ending(length=SAMPLE_TOKENS[config.text.unit], until_eos=is_by_line)
@@ -200,7 +218,7 @@ def _samples(lm: LanguageModel, config: RunConfig, which: str) -> Iterator[str]:
         count = NUM_LINES if is_by_line and temperature else 1
         samples = lm.sample_many("", strategy, ending, count, seed=SEED)
         yield heading(f"temperature {temperature:g}" if temperature else "temperature 0 (arg max)", 3)
-        yield verbatim("\n".join(sample.text for sample in samples))
+        yield verbatim(("\n" * NUM_ENDS[lm.item]).join(sample.text for sample in samples))
 
 
 def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig, which: str) -> Iterator[str]:
@@ -288,7 +306,7 @@ def _how_to_make_it_again(config: RunConfig) -> Iterator[str]:
 
 def _options(config: RunConfig) -> Iterator[str]:
     """The options that give these settings, as far as they are not the defaults."""
-    implied = ("direction", "mode") if config.architecture.kind == "cloze" else ()
+    implied = IMPLIED.get(config.architecture.kind, ())
     for kind, own in (
         (TextSettings, config.text),
         (CorpusSettings, config.reading),

@@ -8,18 +8,26 @@ import torch
 
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.prepare import PreparedCorpus
+from charlm.corpus.texts import MAX_READ_TOKENS
 from charlm.errors import UsageError
 from charlm.lifecycle.initial import Base
 from charlm.lifecycle.request import TrainRequest
 from charlm.model.initialisation import draw_weights
 from charlm.network.architecture import Architecture
 from charlm.network.classifier import Classifier
+from charlm.network.generator import LABELS, Generator
 from charlm.network.tagger import FEATURES
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, decide_training
-from charlm.training.task_defaults import decide_classifier, decide_tagger, decide_training_by_example
+from charlm.training.task_defaults import (
+    decide_classifier,
+    decide_generator,
+    decide_tagger,
+    decide_training_by_example,
+)
+from charlm.training.translator_defaults import decide_translator, decide_translator_training
 
 
 @dataclass(frozen=True)
@@ -86,6 +94,32 @@ def inherit_body(base: Base, architecture: Architecture, training: TrainingSetti
     return {"": Weights(own, 0, {})}
 
 
+def decide_generation(request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine) -> Decided:
+    """A generator, which is otherwise like the language model to begin from, if there is one."""
+    training = dataclasses.replace(request.settings.training, mode="sentence")
+    if base:
+        own = base.config.architecture
+        if own.direction != "forward":
+            what = "--task generate begins from a language model that reads forward; this one does not"
+            raise UsageError(what, str(base.run.path), "give another run, or leave --init-from out")
+        architecture, training = Generator.like(own, len(corpus.labels)), base.training_for(training)
+    else:
+        architecture = decide_generator(request.settings.model, corpus, machine)
+    decided, notes = decide_training(training, architecture, corpus.unit, corpus.train.num_tokens, machine)
+    longest = int(corpus.train["text"].lengths.max())
+    if longest > MAX_READ_TOKENS:
+        notes.append(f"training reads only the first {MAX_READ_TOKENS:,} tokens of a text; the longest has {longest:,}")
+    return Decided(architecture, decided, notes)
+
+
+def inherit_language_model(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+    """The language model as it is, for every label: the embeddings of labels are zero."""
+    drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
+    drawn[LABELS].zero_()
+    best = base.best[""].tensors
+    return {"": Weights({name: best.get(name, new.numpy()) for name, new in drawn.items()}, 0, {})}
+
+
 def decide_tagging(request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine) -> Decided:
     """A tagger, which reads what a pair of character models knows of each word, if there is one to begin from."""
     features = base.config.architecture if base else None
@@ -104,6 +138,13 @@ def inherit_features(base: Base, architecture: Architecture, training: TrainingS
     }
     own = {name: known[name] if name in known else value.numpy() for name, value in drawn.items()}
     return {"": Weights(own, 0, {})}
+
+
+def decide_translation(request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine) -> Decided:
+    """A translator, which begins from nothing."""
+    assert base is None  # see `lifecycle/request.py`
+    architecture = decide_translator(request.settings.model, corpus, machine)
+    return Decided(architecture, *decide_translator_training(request.settings.training, architecture, corpus, machine))
 
 
 def _is_head(name: str) -> bool:

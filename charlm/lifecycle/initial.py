@@ -94,7 +94,12 @@ class Base:
 
 
 def _is_its_own(setting: str, task: TaskName | None) -> bool:
-    """Whether a new run has this setting for itself. A tagger only reads what a pair of language models gives."""
+    """Whether a new run has this setting for itself.
+
+    A tagger only reads what a pair of language models gives. A generator begins as the language model as a whole.
+    """
+    if task == "generate":
+        return setting == "task"
     if task == "tag":
         return setting not in {field.name for field in dataclasses.fields(TextSettings)} or setting in NEW_SYMBOLS
     return setting in (NEW_FOR_TASKS if task else NEW_SYMBOLS)

@@ -7,14 +7,17 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, tagging, task_limit
+from charlm.lifecycle import classification, cloze, generation, tagging, task_limit, translation
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
+    decide_generation,
     decide_tagging,
     decide_text_model,
+    decide_translation,
     inherit_body,
     inherit_features,
+    inherit_language_model,
     inherit_text_model,
 )
 from charlm.lifecycle.initial import Base
@@ -29,9 +32,11 @@ from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.classification import ClassificationObjective
 from charlm.training.cloze import ClozeObjective
+from charlm.training.generation import GenerationObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
 from charlm.training.tagging import TaggingObjective
+from charlm.training.translation import TranslationObjective
 
 
 @dataclass(frozen=True)
@@ -80,7 +85,18 @@ KINDS: dict[str, Kind] = {
         ClassificationObjective,
         measure=classification.measure,
     ),
+    "generate": Kind(
+        prepare_data,
+        decide_generation,
+        inherit_language_model,
+        GenerationObjective,
+        limit=generation.limit_of,
+        measure=generation.measure,
+    ),
     "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
+    "translate": Kind(  # it begins from no other run, so it inherits nothing
+        prepare_data, decide_translation, inherit_body, TranslationObjective, measure=translation.measure
+    ),
 }
 
 

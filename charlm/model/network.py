@@ -85,14 +85,18 @@ class TorchNetwork(nn.Module):
         self, ids: Tensor, state: NetworkState, dropout_generator: torch.Generator | None = None
     ) -> tuple[Tensor, NetworkState]:
         """ids (T, B) -> the input of the head (T, B, H) and the new state. Dropout needs a generator."""
-        architecture, weights = self.architecture, self.weights
+        return self.run_layers(TorchOps.embed(ids, self.weights["embedding.weight"]), state, dropout_generator)
+
+    def run_layers(
+        self, embedded: Tensor, state: NetworkState, dropout_generator: torch.Generator | None
+    ) -> tuple[Tensor, NetworkState]:
+        """Embeddings (T, B, E) through the recurrent layers -> the input of the head (T, B, H) and the new state."""
         layers = [
             partial(self._run_layer, weights=layer_weights)
-            for layer_weights in body.weights_by_layer(weights, architecture.num_layers)
+            for layer_weights in body.weights_by_layer(self.weights, self.architecture.num_layers)
         ]
         drop = partial(variational_dropout, rate=self.dropout, generator=dropout_generator)
-        embedded = TorchOps.embed(ids, weights["embedding.weight"])
-        return body.run_layers(embedded, state, layers, architecture.residual, drop)
+        return body.run_layers(embedded, state, layers, self.architecture.residual, drop)
 
     def logits(self, hidden: Tensor) -> Tensor:
         """The output of `hidden` (..., H) -> logits (..., V)."""

@@ -87,10 +87,10 @@ class RunConfig:
         max_sequences = (self.training.batch_size or 1) * (self.training.bptt or 1)
         return max_state_bytes(self.architecture, self.training.optimizer, max_sequences)
 
-    def check_kind(self, kind: str, run: Path) -> None:
-        """Raise RunError, naming the run and the commands for it, unless its network is of this kind."""
+    def check_kind(self, kind: str | tuple[str, ...], run: Path) -> None:
+        """Raise RunError, naming the run and the commands for it, unless its network is of this, or such a, kind."""
         own_kind = self.architecture.kind
-        if own_kind == kind:
+        if own_kind in ((kind,) if isinstance(kind, str) else kind):
             return
         what, commands = _KINDS.get(own_kind, (f"is a {own_kind[:40]}, which this charlm does not know", ()))
         to_do = ", or ".join(f"charlm {command}".replace("RUN", run.name) for command in commands)
@@ -106,6 +106,10 @@ _KINDS = {
     "classify": ("is a classifier: it gives the label of a text", ("classify --run RUN",)),
     "tag": ("is a tagger: it gives a tag to each word of a sentence", ("tag --run RUN",)),
     "translate": ("is a translator: it turns one text into another", ("translate --run RUN",)),
+    "generate": (
+        "is a generator: it writes and scores texts of a given label",
+        ("sample --given LABEL --run RUN", "score --given LABEL --run RUN", "classify --run RUN"),
+    ),
 }
 """What each kind of network is, as the end of a sentence, and the commands that use it."""
 # config.json calls the architecture "model", and has the settings of text and reading together in "text".

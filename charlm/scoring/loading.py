@@ -58,23 +58,37 @@ def load_model(
     sentences and samples always run on the CPU. `engine` is one of ENGINES,
     to use it for everything; without it each use gets the fastest one.
     """
+    check_engine(device, precision, threads, engine)
+    return language_model(open_model(run, direction), run.path, device, precision, threads, engine)
+
+
+def check_engine(device: str, precision: str, threads: int | None, engine: str | None) -> None:
+    """Raise UsageError for a device, precision, number of threads or engine that does not exist."""
     _check_choice("device", device, get_args(Device))
     _check_choice("precision", precision, get_args(Precision))
     if engine is not None:
         _check_choice("engine", engine, tuple(ENGINES))
     if threads is not None and threads < 1:
         raise UsageError(f"--threads {threads} is out of range", to_do="give a number of 1 or more")
-    opened = open_model(run, direction)
-    architecture, tokenizer = opened.architecture, opened.tokenizer
-    trained = Trained(architecture, opened.weights, run.path, device, precision, threads or cores())
+
+
+def language_model(
+    opened: "OpenedModel",
+    path: Path,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: int | None = None,
+    engine: str | None = None,
+) -> LanguageModel:
+    """The language model of the run at `path` that was opened, as `load_model` returns it."""
+    trained = Trained(opened.architecture, opened.weights, path, device, precision, threads or cores())
     predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
     has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     is_best = engine is not None or (trained.can_compile and has_no_gpu)
     batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
-    reading = Reading(opened.config.reading, tokenizer)
-    return LanguageModel(
-        tokenizer, predictor, batch_predictor, reading, run.path, trained.threads, architecture.direction
-    )
+    reading = Reading(opened.config.reading, opened.tokenizer)
+    direction = opened.architecture.direction
+    return LanguageModel(opened.tokenizer, predictor, batch_predictor, reading, path, trained.threads, direction)
 
 
 @dataclass(frozen=True)
@@ -94,7 +108,7 @@ def open_model(run: RunDirectory, direction: Direction | None = None) -> OpenedM
     """
     config = read_config(run)
     config.check_kind("language_model", run.path)
-    tokenizer = _tokenizer(run, config)
+    tokenizer = trained_tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
     return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors)
 
@@ -106,12 +120,12 @@ def load_cloze_model(run: RunDirectory) -> "ClozeModel":
 
     config = read_config(run)
     config.check_kind("cloze", run.path)
-    tokenizer = _tokenizer(run, config)
+    tokenizer = trained_tokenizer(run, config)
     predictor = NumpyClozePredictor(config.architecture, load_best(run, config.architecture).tensors)
     return ClozeModel(tokenizer, predictor, Reading(config.reading, tokenizer), run.path)
 
 
-def _tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
+def trained_tokenizer(run: RunDirectory, config: RunConfig) -> Tokenizer:
     """The tokenizer of a run that has been trained. Raises RunError if the run cannot be used."""
     tokenizer = load_tokenizer(run.path)
     if tokenizer.vocab_size != config.architecture.num_symbols:

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.scoring.predictor import Ids, Predictor
+from charlm.settings import Item
+from charlm.text.items import ends_of_items
 
 TIME_CHUNK = 512  # time steps scored in one call
 BATCH_TOKENS = 2**14  # tokens scored in one call, with padding
@@ -36,7 +38,7 @@ def score_sequence(predictor: Predictor, ids: Ids, eos_id: int, before: Ids | No
     segment = max(1, len(ids) if is_whole else -(-len(ids) // SEGMENTS))
     starts = range(len(before), len(text), segment)
     warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
-    scores = _score_padded(predictor, warmed, eos_id) if warmed else []
+    scores = score_padded(predictor, warmed, eos_id) if warmed else []
     new = (logprobs[min(start, WARM_UP) :] for logprobs, start in zip(scores, starts, strict=True))
     return np.concatenate([np.empty(0), *new])
 
@@ -77,7 +79,7 @@ def score_sequences(predictor: Predictor, sequences: Sequence[Ids], eos_id: int)
         if len(sequences[batch[0]]) > MAX_WHOLE_TOKENS:
             results[batch[0]] = score_sequence(predictor, sequences[batch[0]], eos_id)
         else:
-            for i, scores in zip(batch, _score_padded(predictor, [sequences[i] for i in batch], eos_id), strict=True):
+            for i, scores in zip(batch, score_padded(predictor, [sequences[i] for i in batch], eos_id), strict=True):
                 results[i] = scores
     return results
 
@@ -94,7 +96,7 @@ def score_variants(predictor: Predictor, sequences: Sequence[Ids], eos_id: int) 
     results, ends = np.full(len(sequences), total), [ids[shared:] for ids in sequences]
     for batch in _batches([len(ids) for ids in ends]):
         started = predictor.select(state, [0] * len(batch))
-        scores = _score_padded(predictor, [ends[n] for n in batch], int(beginning[-1]), started)
+        scores = score_padded(predictor, [ends[n] for n in batch], int(beginning[-1]), started)
         results[batch] += [logprobs.sum() for logprobs in scores]
     return results
 
@@ -108,9 +110,9 @@ def _shared_beginning(sequences: Sequence[Ids]) -> int:
     return int(np.argmax(differs)) if differs.any() else shortest
 
 
-def split_lines(ids: Ids, eos_id: int) -> list[Ids]:
-    """Cut ids after each `<eos>`. If they do not end with one, the last line has none."""
-    ends = np.flatnonzero(ids == eos_id) + 1
+def split_items(ids: Ids, eos_id: int, item: Item = "line") -> list[Ids]:
+    """Cut ids after each end of an item, of a line after each `<eos>`. The last item may have no end."""
+    ends = ends_of_items(ids, eos_id, item) + 1
     return [line for line in np.split(ids, ends) if len(line)]
 
 
@@ -142,7 +144,7 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
         yield batch
 
 
-def _score_padded(
+def score_padded(
     predictor: Predictor, sequences: Sequence[Ids], first_input: int, state: Any = None
 ) -> list[NDArray[np.float64]]:
     """Score sequences as one padded batch, TIME_CHUNK steps at a time, from `state` or from the initial state."""

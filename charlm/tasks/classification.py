@@ -1,10 +1,11 @@
-"""Classify texts: a tokenizer, the labels, and what gives their probabilities. One text is classified without torch."""
+"""Classify texts: the labels, and what gives their probabilities. One text is classified without torch."""
 
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,17 @@ from charlm.corpus.batching import batches_of
 from charlm.corpus.texts import Texts
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.engine.classifier import NumpyClassifierPredictor
+from charlm.errors import UsageError
 from charlm.network.classifier import Classifier
 from charlm.probability import log_softmax
 from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
+from charlm.scoring.generators import open_generator
 from charlm.scoring.loading import load_best, refuse_untrained
 from charlm.scoring.reading import Reading
+from charlm.settings import Prior
+from charlm.tasks.bayes import BayesScorer
+from charlm.text.tokenizer import Tokenizer
 
 BATCH_TOKENS = 2**13  # read at once, with padding
 AT_ONCE = 1000  # texts that are sorted by length together
@@ -73,12 +79,19 @@ class Classification:
         return (self.label,) if threshold is None or self.probability >= threshold else ()
 
 
+class LabelScorer(Protocol):
+    """Whatever tells labels apart."""
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        """Unnormalised log-probabilities of each label of some texts: (N, L)."""
+
+
 @dataclass(frozen=True)
 class ClassificationModel:
-    """A classifier in use. `path` is the folder of its run, for messages."""
+    """A classifier in use, or a generator that is used as one. `path` is the folder of its run, for messages."""
 
     vocabularies: Vocabularies
-    predictor: ClassifierPredictor
+    scorer: LabelScorer
     reading: Reading
     several_labels: bool = False
     path: Path = Path()
@@ -93,25 +106,11 @@ class ClassificationModel:
         return next(self.classify_all([text]))
 
     def classify_all(self, texts: Iterable[str]) -> Iterator[Classification]:
-        """The probabilities of many texts, in their order; texts of similar length are computed together."""
-        pending: list[str] = []
-        for text in texts:
-            pending.append(text)
-            if len(pending) == AT_ONCE:
-                yield from self._classified(pending)
-                pending = []
-        yield from self._classified(pending)
-
-    def _classified(self, texts: Sequence[str]) -> Iterator[Classification]:
-        tokenizer = self.vocabularies.tokenizer
-        encoded = [tokenizer.encode(self.reading.prepared(text)) for text in texts]
-        lengths = np.array([len(ids) + 2 for ids in encoded], np.int64)
-        logits = np.zeros((len(texts), len(self.labels)))
-        for numbers in batches_of(np.argsort(-lengths, kind="stable"), lengths, BATCH_TOKENS, BATCH_TOKENS):
-            batch = Texts.of((encoded[number] for number in numbers), tokenizer.eos_id)
-            logits[numbers] = self.predictor.logits(batch.ids, batch.lengths)
-        for text, row in zip(texts, logits, strict=True):
-            yield self._classification(text, row)
+        """The probabilities of many texts, in their order; those that come together are computed together."""
+        remaining = iter(texts)
+        while batch := list(islice(remaining, AT_ONCE)):
+            for text, row in zip(batch, self.scorer.logits(batch), strict=True):
+                yield self._classification(text, row)
 
     def _classification(self, text: str, logits: NDArray[np.float64]) -> Classification:
         probabilities = np.exp(-np.logaddexp(0, -logits) if self.several_labels else log_softmax(logits))
@@ -120,10 +119,44 @@ class ClassificationModel:
         return Classification(text, ranked, self.several_labels)
 
 
-def load_classifier(run: RunDirectory, for_batches: bool = False, threads: int | None = None) -> ClassificationModel:
-    """The classifier of a run, with its best weights; `for_batches` it runs in torch. Raises RunError."""
+@dataclass(frozen=True)
+class ClassifierScorer:
+    """A `LabelScorer` that reads each text with a classifier."""
+
+    tokenizer: Tokenizer
+    reading: Reading
+    predictor: ClassifierPredictor
+    num_labels: int
+
+    def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
+        encoded = [self.tokenizer.encode(self.reading.prepared(text)) for text in texts]
+        lengths = np.array([len(ids) + 2 for ids in encoded], np.int64)
+        logits = np.zeros((len(texts), self.num_labels))
+        for numbers in batches_of(np.argsort(-lengths, kind="stable"), lengths, BATCH_TOKENS, BATCH_TOKENS):
+            batch = Texts.of((encoded[number] for number in numbers), self.tokenizer.eos_id)
+            logits[numbers] = self.predictor.logits(batch.ids, batch.lengths)
+        return logits
+
+
+def load_classifier(
+    run: RunDirectory, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
+) -> ClassificationModel:
+    """What gives texts the labels of a run, with its best weights: a classifier, or a generator by Bayes.
+
+    `for_batches` is for many texts, and may bring torch with it. `prior` is for generators (see `tasks/bayes.py`).
+    Raises RunError, and UsageError for the prior of a classifier.
+    """
     config = read_config(run)
-    config.check_kind("classify", run.path)
+    config.check_kind(("classify", "generate"), run.path)
+    if prior not in (None, *get_args(Prior)):
+        raise UsageError(f"--prior {prior}: no such prior", to_do=f"choose from {', '.join(get_args(Prior))}")
+    if config.architecture.kind == "generate":
+        generator = open_generator(run)
+        by_bayes = BayesScorer(generator, prior or "data", for_batches, threads)
+        return ClassificationModel(generator.vocabularies, by_bayes, generator.reading, path=run.path)
+    if prior is not None:
+        what = f"--prior {prior} does nothing: this run is a classifier, which needs no prior"
+        raise UsageError(what, str(run.path), "leave it out")
     refuse_untrained(run, config)
     architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
     assert isinstance(architecture, Classifier)
@@ -139,4 +172,5 @@ def load_classifier(run: RunDirectory, for_batches: bool = False, threads: int |
     else:
         predictor = NumpyClassifierPredictor(architecture, weights)
     reading = Reading(config.reading, vocabularies.tokenizer)
-    return ClassificationModel(vocabularies, predictor, reading, architecture.several_labels, run.path)
+    scorer = ClassifierScorer(vocabularies.tokenizer, reading, predictor, architecture.num_labels)
+    return ClassificationModel(vocabularies, scorer, reading, architecture.several_labels, run.path)

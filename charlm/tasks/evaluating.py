@@ -18,7 +18,7 @@ from charlm.tasks.classification import load_classifier
 from charlm.tasks.tagging import load_tagger
 
 Report = ClassificationReport | TaggingReport
-COSTS = {"classify": "nats", "tag": "wrong words"}
+COSTS = {"classify": "nats", "generate": "nats", "tag": "wrong words"}
 """By kind of network what the cost of a wrong answer is: -log p of the right labels, or the number of wrong words."""
 
 
@@ -129,5 +129,9 @@ def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
 
 
 Evaluator = Callable[[EvaluationRequest, list[Any]], tuple[Report, tuple[Wrong, ...], int]]
-EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification, "tag": _evaluate_tagging}
+EVALUATORS: dict[str | None, Evaluator] = {
+    "classify": _evaluate_classification,
+    "generate": _evaluate_classification,
+    "tag": _evaluate_tagging,
+}
 """What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""

@@ -10,10 +10,11 @@ from charlm.corpus.examples import Ragged
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.network.architecture import Architecture, cell_sizes
 from charlm.network.classifier import Classifier
+from charlm.network.generator import Generator
 from charlm.network.tagger import Speller, Tagger
 from charlm.settings import ModelSettings, TrainingSettings
 from charlm.system.machine import Machine
-from charlm.training.defaults import suitable_layers
+from charlm.training.defaults import decide_architecture, suitable_layers
 
 MAX_PASSES = 30  # over the examples, even if --time allows more
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
@@ -49,6 +50,13 @@ def decide_classifier(
         num_labels=len(corpus.labels),
         several_labels=several_labels,
     )
+
+
+def decide_generator(model: ModelSettings, corpus: LabelledCorpus, machine: Machine) -> Generator:
+    """The generator with all sizes decided: those that a language model of as much text would have."""
+    tokenizer = corpus.tokenizer
+    plain = decide_architecture(model, tokenizer.unit, tokenizer.vocab_size, corpus.train.num_tokens, machine)
+    return Generator.like(plain, len(corpus.labels))
 
 
 def decide_tagger(
