@@ -147,13 +147,12 @@ def test_the_gradient_of_the_loss_is_that_of_finite_differences(parts: str) -> N
     freeze_features(network)
     batch = to_tensors(sentences(shape), network.device)
     excluded = torch.zeros(TAGS + 1, TAGS + 1, dtype=torch.float64)
-    features = read_characters(network, batch.characters) if batch.characters else None
     named = {name: weight for name, weight in network.named_parameters() if weight.requires_grad}
 
     def loss(*values: Tensor) -> Tensor:
         return torch.func.functional_call(network, dict(zip(named, values, strict=True)), ())
 
-    network.forward = lambda: total_nats(network, batch, features, excluded)  # type: ignore[assignment]
+    network.forward = lambda: total_nats(network, batch, excluded)  # type: ignore[assignment]
     weights = tuple(weight.detach().requires_grad_() for weight in named.values())
     assert torch.autograd.gradcheck(loss, weights, nondet_tol=0.0, fast_mode=True)
 
@@ -173,7 +172,7 @@ def test_the_loss_is_log_p_of_the_tags(decoder: str) -> None:
         expected += float(crf.log_partition(own[0], size, weights, TorchOps))
         expected -= float(crf.path_scores(*own, size, weights, TorchOps))
     excluded = torch.zeros(TAGS + 1, TAGS + 1, dtype=torch.float64)
-    found = total_nats(network, to_tensors(batch, network.device), None, excluded)
+    found = total_nats(network, to_tensors(batch, network.device), excluded)
     assert found.item() == pytest.approx(expected, rel=1e-6)
 
 
@@ -188,8 +187,7 @@ def test_the_character_models_are_read_up_to_each_end_of_a_word() -> None:
     def features(changed: int | None) -> Tensor:
         own = [[(symbols + 1) % SYMBOLS if place == changed else symbols for place, symbols in enumerate(spelled[0])]]
         batch = to_tensors(sentences_of(words, own, Spelling(EOS, SPACE)), network.device)
-        assert batch.characters is not None
-        return read_characters(network, batch.characters)[:, 0]
+        return read_characters(network, batch)[:, 0]
 
     before, half = features(None), 4
     for changed in range(3):
@@ -335,6 +333,22 @@ def test_what_begins_from_a_pair_goes_on_byte_for_byte_and_leaves_the_pair_as_it
     models = [load_tagger(straight.run.path, for_batches=for_batches) for for_batches in (False, True)]
     found = [model.tag("Anna likes ☃.").probabilities for model in models]
     assert found[0] == pytest.approx(found[1], abs=1e-5)
+
+
+def test_features_that_are_kept_are_those_that_are_computed_each_time(
+    tags: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = {**TINY_LM, **TINY, "dropout": 0.0}
+    objective = open_session(tags, settings, run=str(tmp_path / "run"), init_from=str(pair)).trainer.objective
+    generators, losses = {"dropout": torch.Generator()}, []
+    for max_kept in (2**28, 0):
+        monkeypatch.setattr("charlm.training.kept_features.MAX_KEPT", max_kept)
+        objective = type(objective)(objective.architecture, objective.corpus, objective._settings)  # type: ignore[attr-defined]
+        objective.initialise(torch.Generator().manual_seed(1))
+        batches = [objective.next_batch().examples for _ in range(3)]
+        assert all((batch.features is not None) == (max_kept > 0) for batch in batches)
+        losses.append([objective.loss(batch, None, generators)[0].item() for batch in batches])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
 
 
 def test_a_tagger_begins_from_a_pair_of_character_models_only(

@@ -50,13 +50,15 @@ class Characters:
 class Sentences:
     """Words (T, B) of sentences with these lengths (B,), and what else is known of them.
 
-    `tags` (T, B) are IGNORED in the padding.
+    `features` (T, B, their size) are what character models know of each word; until they are computed, `characters` has
+    what these models read. `tags` (T, B) are IGNORED in the padding.
     """
 
     words: Array
     lengths: Array
     spelled: Spelled | None = None
     characters: Characters | None = None
+    features: Array | None = None
     tags: Array | None = None
 
     def __len__(self) -> int:
@@ -78,8 +80,8 @@ class Sentences:
             own = characters.lengths[rows]
             places = (characters.first[:longest, rows], characters.last[:longest, rows])
             characters = Characters(characters.ids[: int(own.max()), rows], own, *places)
-        tags = None if self.tags is None else self.tags[:longest, rows]
-        return type(self)(self.words[:longest, rows], lengths, spelled, characters, tags)
+        features, tags = (None if x is None else x[:longest, rows] for x in (self.features, self.tags))
+        return type(self)(self.words[:longest, rows], lengths, spelled, characters, features, tags)
 
     def mapped(self, function: Callable[[Array], Array]) -> Self:
         """The same with a function applied to each array."""

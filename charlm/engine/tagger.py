@@ -27,11 +27,8 @@ class NumpyTaggerPredictor:
 
     def emissions(self, sentences: Sentences) -> NDArray[np.float64]:
         """The score of each tag at each word (T, B, K)."""
-        given = (self._weights, self._architecture, NumpyOps, _scan_of)
         with np.errstate(over="ignore", invalid="ignore"):  # a diverging state; callers check the results
-            characters = sentences.characters
-            features = tagger.read_characters(characters, *given) if characters else None
-            found = tagger.emissions(sentences, features, *given)
+            found = tagger.emissions(sentences, self._weights, self._architecture, NumpyOps, _scan_of)
         return np.asarray(found, np.float64)
 
 

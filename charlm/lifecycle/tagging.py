@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from charlm.corpus.sentence_columns import SentenceColumns
 from charlm.evaluation.bootstrap import Figure
 from charlm.evaluation.tagging import evaluate_tagging
 from charlm.lifecycle.replacement import moved
@@ -11,7 +12,7 @@ from charlm.lifecycle.task_limit import share_within
 from charlm.model.tagger import TorchTaggerPredictor
 from charlm.runs.directory import CORPUS
 from charlm.scoring.loading import load_best
-from charlm.training.tagging import SentenceColumns, TaggingObjective, measured
+from charlm.training.tagging import TaggingObjective, measured
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from charlm.corpus.sentences import Characters, Sentences
+from charlm.corpus.sentences import Sentences
 from charlm.corpus.windows import IGNORED
 from charlm.model.crf import LogPartition
 from charlm.model.means import Means
@@ -36,14 +36,13 @@ def freeze_features(network: TorchNetwork) -> None:
 def total_nats(
     network: TorchNetwork,
     sentences: Sentences,
-    features: Tensor | None,
     exclusions: Tensor,
     dropout_generator: torch.Generator | None = None,
     state_generator: torch.Generator | None = None,
 ) -> Tensor:
-    """-log p of the sentences' tags in nats, summed. `features` as in `tagger.emissions`; all tensors."""
+    """-log p of the sentences' tags in nats, summed; everything is given as tensors."""
     means = Means.of(network, dropout_generator, state_generator)
-    emissions, tags = _emissions(network, sentences, features, means), sentences.tags
+    emissions, tags = _emissions(network, sentences, means), sentences.tags
     assert tags is not None
     if _architecture(network).decoder == "softmax":
         return cross_entropy(emissions.flatten(0, 1), tags.flatten(), ignore_index=IGNORED, reduction="sum")
@@ -54,12 +53,10 @@ def total_nats(
 
 
 @torch.no_grad()
-def read_characters(network: TorchNetwork, characters: Characters) -> Tensor:
-    """What the character models know of each word (T, B, D): `tagger.read_characters`, without gradients."""
-    means = Means.of(network)
-    found: Tensor = tagger.read_characters(
-        characters, network.weights, _architecture(network), TorchOps, partial(_scan_of, means)
-    )
+def read_characters(network: TorchNetwork, sentences: Sentences) -> Tensor:
+    """`tagger.read_characters` without gradients."""
+    scan_of = partial(_scan_of, Means.of(network))
+    found: Tensor = tagger.read_characters(sentences, network.weights, _architecture(network), TorchOps, scan_of)
     return found
 
 
@@ -82,8 +79,7 @@ class TorchTaggerPredictor:
         network = self._network
         tensors = to_tensors(sentences, network.device)
         with torch.autocast(network.device.type, torch.bfloat16, enabled=self._bfloat16):
-            features = read_characters(network, tensors.characters) if tensors.characters else None
-            found = _emissions(network, tensors, features, Means.of(network))
+            found = _emissions(network, tensors, Means.of(network))
         return found.float().cpu().double().numpy()
 
 
@@ -99,13 +95,14 @@ def load_predictor(
 
 def to_tensors(sentences: Sentences, device: torch.device) -> Sentences:
     """Sentences of NumPy arrays, as tensors on a device."""
-    return sentences.mapped(lambda array: torch.from_numpy(np.asarray(array, np.int64)).to(device))
+    return sentences.mapped(lambda array: torch.from_numpy(np.ascontiguousarray(array)).to(device))
 
 
-def _emissions(network: TorchNetwork, sentences: Sentences, features: Tensor | None, means: Means) -> Tensor:
+def _emissions(network: TorchNetwork, sentences: Sentences, means: Means) -> Tensor:
+    if sentences.characters and sentences.features is None:
+        sentences = dataclasses.replace(sentences, features=read_characters(network, sentences))
     x: Tensor = tagger.emissions(
         sentences,
-        features,
         network.weights,
         _architecture(network),
         TorchOps,

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charlm.cells.cell import Array, NewWeight, Ops, Weights
-from charlm.corpus.sentences import Characters, Sentences, Spelled
+from charlm.corpus.sentences import Sentences, Spelled
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.network import bidirectional, crf, encoder, head
 from charlm.network.architecture import BACKWARD, Architecture
@@ -107,7 +107,6 @@ class Tagger(Architecture):
 
 def emissions(
     sentences: Sentences,
-    features: Array | None,
     weights: Weights,
     architecture: Tagger,
     ops: Ops,
@@ -115,15 +114,14 @@ def emissions(
     start: Start = unchanged,
     drop: Callable[[Array], Array] = lambda x: x,
 ) -> Array:
-    """The score of each tag at each word (T, B, K).
-
-    `features` are the result of `read_characters`, if the network has that part. `start` and `drop` are for training,
-    as in `bidirectional.hidden`.
-    """
+    """The score of each tag at each word (T, B, K). `start` and `drop` are for training: see `bidirectional.hidden`."""
     x = ops.embed(sentences.words, weights["embedding.weight"])
     if architecture.spelling and sentences.spelled:
         x = ops.side_by_side(x, _spelled(sentences.spelled, weights, architecture.spelling, ops, scan_of, start))
-    if features is not None:
+    if architecture.features:
+        features = sentences.features
+        if features is None:
+            features = read_characters(sentences, weights, architecture, ops, scan_of)
         x = ops.side_by_side(x, ops.linear(features, weights["projection.weight"]))
     scan = scan_of(architecture)
     found = bidirectional.run(x, sentences.lengths, weights, architecture, ops, scan, start, drop)
@@ -139,9 +137,11 @@ def _spelled(
     return ops.embed(spelled.numbers, encoder.ends(found, spelled.lengths, "both", ops))
 
 
-def read_characters(characters: Characters, weights: Weights, architecture: Tagger, ops: Ops, scan_of: ScanOf) -> Array:
-    """The states of the character models at the ends of each word (T, B, 2 H), with the sizes of these models."""
+def read_characters(sentences: Sentences, weights: Weights, architecture: Tagger, ops: Ops, scan_of: ScanOf) -> Array:
+    """The features of sentences: the states of the character models at the ends of each word (T, B, 2 H of theirs)."""
+    characters = sentences.characters
     assert architecture.features is not None
+    assert characters is not None
     own, scan = under(FEATURES, weights), scan_of(architecture.features)
     found = encoder.hidden(characters.ids, characters.lengths, own, architecture.features, STACKS, ops, scan)
     forward, backward = ops.split(found, len(STACKS))

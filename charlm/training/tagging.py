@@ -6,7 +6,6 @@ Shapes: T words of a sentence, B sentences, K tags.
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 import torch
@@ -15,53 +14,28 @@ from torch import Tensor
 
 from charlm.cells.cell import NetworkState
 from charlm.corpus.batching import ExampleBatches, batches_of
-from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
-from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places, sentences_of
+from charlm.corpus.sentence_columns import SentenceColumns
+from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import RareTypes
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.evaluation.matches import f1
 from charlm.model.network import TorchNetwork
-from charlm.model.tagger import TorchTaggerPredictor, freeze_features, read_characters, to_tensors, total_nats
+from charlm.model.tagger import TorchTaggerPredictor, freeze_features, to_tensors, total_nats
 from charlm.network import crf, tagger
 from charlm.network.snapshot import POSITION
 from charlm.network.tagger import Tagger
 from charlm.settings import TrainingSettings
 from charlm.text.tag_schemes import Scheme, spans
 from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.kept_features import KeptFeatures
 from charlm.training.objective import Batch, Check, Generators
 from charlm.training.task_defaults import MAX_PASSES
 
 MAX_SENTENCES_FACTOR = 4  # a batch of short sentences has up to this many times as many as one of mean length
 TIE_BREAK = 1e-3  # how much a nat per word counts beside the errors
 MEASURED_WORDS = 2**12  # read at once outside training, with padding
-
-
-@dataclass(frozen=True)
-class SentenceColumns:
-    """The sentences of a part of labelled data, from which batches are made."""
-
-    examples: Examples
-    spelling: Spelling | None
-
-    @property
-    def lengths(self) -> NDArray[np.int64]:
-        """The number of words of each sentence."""
-        return self.examples["words"].lengths
-
-    def sentences(self, numbers: NDArray[np.int64]) -> Sentences:
-        """The sentences with these numbers."""
-        words, tags = ([self.examples[name][int(number)] for number in numbers] for name in ("words", "tags"))
-        return sentences_of(words, [self._spelled(int(number)) for number in numbers], self.spelling, tags)
-
-    def _spelled(self, number: int) -> list[NDArray[Any]]:
-        """The symbols of each word of a sentence."""
-        if self.spelling is None:
-            return []
-        ends = self.examples["words"].ends
-        first, last = int(ends[number - 1]) if number else 0, int(ends[number])
-        return [self.examples["spelling"][word] for word in range(first, last)]
 
 
 class TaggingObjective:
@@ -79,6 +53,7 @@ class TaggingObjective:
         self.exclusions = np.array(tagger.exclusions(corpus.vocabularies))
         self.spelling = Spelling.of(corpus.vocabularies, with_characters=architecture.features is not None)
         self._columns = SentenceColumns(corpus.train, self.spelling)
+        self._features = KeptFeatures(self.network, self._columns) if architecture.features else None
         self._word_dropout, self._rare_symbols = _replacing(corpus, settings.seed)
         assert settings.batch_size is not None
         assert settings.bptt is not None
@@ -105,12 +80,15 @@ class TaggingObjective:
 
     def next_batch(self) -> Batch:
         pass_number, step = self._batches.position().tolist()
-        sentences = self._columns.sentences(self._batches.next())
+        numbers = self._batches.next()
+        sentences = self._columns.sentences(numbers)
         words = self._word_dropout.replace(sentences.words, pass_number, step)
         if (spelled := sentences.spelled) and self._rare_symbols:
             symbols = self._rare_symbols.replace(spelled.symbols, places(spelled.symbols, step), pass_number)
             sentences = replace(sentences, spelled=replace(spelled, symbols=symbols))
         sentences = replace(sentences, words=words)
+        if self._features:
+            sentences = self._features.given_to(sentences, numbers)
         size_of_one = f"{len(words):,} words in the longest sentence"
         return Batch(sentences, (), sentences.num_words, sentences.num_words, size_of_one)
 
@@ -118,10 +96,9 @@ class TaggingObjective:
         """-log p of the tags in nats, summed over the sentences; how many words they have; no state."""
         device = self.network.device
         sentences = to_tensors(examples, device)
-        features = read_characters(self.network, sentences.characters) if sentences.characters else None
         excluded = torch.from_numpy(self.exclusions).float().to(device)
         drawn = generators["dropout"], generators.get("initial_state")
-        return total_nats(self.network, sentences, features, excluded, *drawn), examples.num_words, None
+        return total_nats(self.network, sentences, excluded, *drawn), examples.num_words, None
 
     def after_update(self) -> None:
         self.network.keep_bounds()
