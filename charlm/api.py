@@ -8,17 +8,22 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from charlm.errors import UsageError
+from charlm.loading import found as found
+from charlm.loading import load as load
+from charlm.loading import load_classifier as load_classifier
+from charlm.loading import load_cloze as load_cloze
+from charlm.loading import load_filler as load_filler
+from charlm.loading import load_tagger as load_tagger
+from charlm.loading import load_translator as load_translator
 from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
 from charlm.sampling.generate import Ending as Ending
 from charlm.sampling.generate import Sample as Sample
 from charlm.sampling.strategies import Strategy as Strategy
-from charlm.scoring.generators import load_model_given
 from charlm.scoring.language_model import LanguageModel as LanguageModel
-from charlm.scoring.loading import load_model
 from charlm.scoring.scores import Score as Score
 from charlm.scoring.scores import TokenScore as TokenScore
-from charlm.settings import Device, Direction, FillBy, Precision, Prior
+from charlm.settings import FillBy
 
 if TYPE_CHECKING:
     from charlm.corpus.gathering import Texts
@@ -37,72 +42,11 @@ if TYPE_CHECKING:
     from charlm.lifecycle.results import Result
     from charlm.lifecycle.session import Instruments, Session
     from charlm.lifecycle.verification import Checked
-    from charlm.scoring.cloze import ClozeModel
-    from charlm.tasks.classification import ClassificationModel
     from charlm.tasks.evaluating import Evaluated
-    from charlm.tasks.fill import Filler, Filling
-    from charlm.tasks.tagging import TaggingModel
+    from charlm.tasks.fill import Filling
 
 Corpus = str | Path | Sequence[str | Path] | None
 """The path of a text, a folder, an archive or a prepared text, or several paths; None when a run is resumed."""
-
-
-def load(
-    run: str | Path | None = None,
-    device: Device = "auto",
-    precision: Precision = "float32",
-    threads: int | None = None,
-    engine: str | None = None,
-    direction: Direction | None = None,
-    given: str | None = None,
-) -> LanguageModel:
-    """Load the model of a run: a path, a name under runs/, or None for the run saved last.
-
-    `direction` ("forward" or "backward") picks one of a pair, the forward one by default; `given` is the label of the
-    texts that a generator models. `device` is for scoring in batches; single sentences and samples always run on the
-    CPU. Precision "bfloat16" is faster, with probabilities that differ by some thousandths of a nat. Several texts are
-    scored with `threads` threads (default: all cores). `engine` is one of `charlm.scoring.loading.ENGINES`, to use it
-    for everything; by default each use gets the fastest one. Raises RunError or UsageError.
-    """
-    return load_model_given(RunDirectory(_found(run)), given, device, precision, threads, engine, direction)
-
-
-def load_cloze(run: str | Path | None = None) -> "ClozeModel":
-    """Load the cloze network of a run, which gives pseudo-log-likelihoods. Raises RunError."""
-    from charlm.scoring.loading import load_cloze_model
-
-    return load_cloze_model(RunDirectory(_found(run)))
-
-
-def load_classifier(
-    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None, prior: Prior | None = None
-) -> "ClassificationModel":
-    """Load a run's classifier, or its generator to classify by Bayes; `for_batches` in torch. Raises as `load` does."""
-    from charlm.tasks.classification import load_classifier
-
-    return load_classifier(RunDirectory(_found(run)), for_batches, threads, prior)
-
-
-def load_tagger(
-    run: str | Path | None = None, *, for_batches: bool = False, threads: int | None = None
-) -> "TaggingModel":
-    """Load the tagger of a run. With `for_batches` it runs in torch, for many sentences. Raises RunError."""
-    from charlm.tasks.tagging import load_tagger
-
-    return load_tagger(RunDirectory(_found(run)), for_batches, threads)
-
-
-def load_filler(
-    run: str | Path | None = None, by: FillBy | None = None, threads: int | None = None
-) -> "tuple[Filler, FillBy, Path]":
-    """What fills blanks with a run: by its forward or backward model, the mean of both, or its cloze network.
-
-    Without `by`, the best that the run has. Also returned: what it goes by, and the run's folder. Raises RunError if
-    the run lacks the model.
-    """
-    from charlm.tasks.filling import load_filler
-
-    return load_filler(RunDirectory(_found(run)), by, threads)
 
 
 def fill(
@@ -198,10 +142,11 @@ def tokenize(
     `tokenizer` is the path of a run or of a tokenizer; without it, one is learned. Raises a CharlmError where
     `charlm tokenize` would fail.
     """
+    from charlm.corpus.parts import mode_of
     from charlm.corpus.summary import tokenize
     from charlm.given import gather
     from charlm.scoring.reading import with_reading_of
-    from charlm.settings import CorpusSettings, TextSettings, TrainingSettings, fill
+    from charlm.settings import CorpusSettings, TextSettings, fill
     from charlm.text.tokenizer import load_tokenizer, refuse_with_tokenizer
 
     texts, values = _texts(corpus, include, exclude), gather(settings)
@@ -212,10 +157,9 @@ def tokenize(
         refuse_with_tokenizer(settings, "tokenizer")
         given, reading = load_tokenizer(Path(tokenizer)), with_reading_of(Path(tokenizer), reading, values)
     parts = Path(valid) if valid else None, Path(test) if test else None
-    mode = fill(TrainingSettings, {name: values[name] for name in ("mode",) if name in values}).mode
     with TemporaryDirectory() as temporary:
         place = Path(folder or temporary)
-        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode)[1]
+        return tokenize(texts, place, fill(TextSettings, values), reading, *parts, given, mode_of(values))[1]
 
 
 def evaluate_run(
@@ -255,14 +199,14 @@ def describe(run: str | Path | None = None) -> "Description":
     """What `charlm info` shows about a run: its settings, and what was measured. Raises RunError."""
     from charlm.lifecycle.description import describe_run
 
-    return describe_run(_found(run))
+    return describe_run(found(run))
 
 
 def verify(run: str | Path) -> "list[Checked]":
     """Check every file of a run as `charlm verify` does, one result per file. Raises RunError if there is no run."""
     from charlm.lifecycle.verification import verify
 
-    return verify(_found(run))
+    return verify(found(run))
 
 
 def start_training(request: "TrainRequest", instruments: "Instruments | None" = None) -> "Session":
@@ -370,6 +314,7 @@ def inspect_agreement(runs: Sequence[str | Path], pairs: str | Path) -> "list[Ag
     """
     from charlm.inspection.agreement import measure_agreement, read_pairs
     from charlm.inspection.inspected import run_with_language_model
+    from charlm.scoring.loading import load_model
 
     read = read_pairs(Path(pairs))
     return measure_agreement([load_model(run_with_language_model(str(run))) for run in runs], read)
@@ -385,10 +330,6 @@ def inspect_embeddings(run: str | Path, symbols: Sequence[str] = ()) -> "tuple[l
 
     opened = inspect_run(str(run))
     return [neighbours(opened, symbol) for symbol in symbols], vocabulary_map(opened)
-
-
-def _found(run: str | Path | None) -> Path:
-    return find_run(None if run is None else str(run))
 
 
 def _texts(corpus: Corpus, include: str | Sequence[str], exclude: str | Sequence[str]) -> "Texts | None":

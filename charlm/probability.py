@@ -14,3 +14,10 @@ def log_softmax(logits: NDArray[Any]) -> NDArray[np.float64]:
     with np.errstate(invalid="ignore"):
         shifted = logits - logits.max(axis=-1, keepdims=True)
     return np.asarray(shifted - np.log(np.exp(shifted).sum(axis=-1, keepdims=True)))
+
+
+def log_sum_exp(logits: NDArray[Any]) -> NDArray[np.float64]:
+    """The logarithm by which log-probabilities are smaller than logits: (..., V) -> (...), summed in float64."""
+    largest = logits.max(axis=-1, keepdims=True)
+    total = np.exp(logits - largest).sum(axis=-1, dtype=np.float64)
+    return np.asarray(np.log(total) + largest[..., 0])

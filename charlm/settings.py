@@ -48,7 +48,8 @@ Attention = Literal["additive", "dot", "none"]
 Prior = Literal["data", "uniform"]
 FillBy = Literal["forward", "backward", "mean", "cloze"]
 Mode = Literal["stream", "sentence"]
-ValidSplit = Literal["end", "lines", "rows", "given", "none"]  # what is kept for validation; lines, rows: random ones
+Item = Literal["line", "paragraph"]
+ValidSplit = Literal["end", "lines", "paragraphs", "rows", "given", "none"]  # for validation; most at random
 OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
@@ -87,10 +88,13 @@ class CorpusSettings:
 
     valid_fraction: float = setting(
         0.1,
-        "Fraction kept for validation: the end of the text; by sentence: lines from all over it.",
+        "Fraction kept for validation: the end of the text; by sentence: items from all over it.",
         low=0.0,
         high=0.9,
         panel="Text",
+    )
+    item: Item = setting(
+        "line", "What is read on its own by sentence; paragraph: what stands between blank lines.", panel="Text"
     )
     encoding: str = setting("utf-8", "Encoding of the text.", panel="Text")
     encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that cannot be decoded.", panel="Text")
@@ -132,9 +136,7 @@ class ModelSettings:
     """The network's architecture, and what it is trained to predict."""
 
     objective: ObjectiveName = setting(
-        "causal",
-        "causal: predict each next token; cloze: predict masked tokens from both sides.",
-        panel="Model",
+        "causal", "causal: predict each next token; cloze: predict masked tokens from both sides.", panel="Model"
     )
     task: TaskName | None = setting(
         None,
@@ -170,11 +172,7 @@ class ModelSettings:
     )
     head_size: int | None = setting(None, "Units in each feed-forward layer.", low=1, high=65536, panel="Model")
     proj_size: int | None = setting(
-        None,
-        "lstm_projected: units in the output (default: half of the hidden size).",
-        low=1,
-        high=65536,
-        panel="Model",
+        None, "lstm_projected: units in the output (default: half the hidden size).", low=1, high=65536, panel="Model"
     )
     mogrifier_rounds: int | None = setting(
         None, "lstm_mogrifier: number of rounds (default 5).", low=1, high=64, panel="Model"
@@ -194,7 +192,7 @@ class TrainingSettings:
 
     mode: Mode = setting(
         "stream",
-        "stream: one running text, state carried on; sentence: each line on its own, shuffled.",
+        "stream: one running text, state carried on; sentence: each line (or --item) on its own, shuffled.",
         panel="Training",
     )
     bptt: int | None = setting(

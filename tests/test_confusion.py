@@ -16,8 +16,6 @@ from charlm.errors import UsageError
 from charlm.evaluation.classification import Confusion, confusion
 from charlm.inspection.confusion import (
     MAX_ROWS,
-    MIN_SHADE,
-    STYLES,
     Shown,
     most_confused,
     most_frequent,
@@ -26,6 +24,7 @@ from charlm.inspection.confusion import (
     to_text,
     write_confusion,
 )
+from charlm.inspection.grid import MIN_SHADE, STYLES
 
 SVG = "{http://www.w3.org/2000/svg}"
 PETS = Confusion(("cat", "dog", "<b>"), np.array([[1200, 30, 0], [4, 50, 6], [0, 0, 0]]))

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 import pytest
 import typer.main
 
-from charlm.cli.app import app
+from charlm.cli.app import app_with
 
 ROOT = Path(__file__).parents[1]
 PAGES = [
@@ -118,7 +118,7 @@ def test_the_index_of_the_glossary_is_complete_and_in_order() -> None:
 
 
 def test_every_command_exists_with_its_options() -> None:
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(app_with())
     own_options = {name for parameter in group.params for name in parameter.opts} | {"-h", "--help"}
     seen = set()
     for page in PAGES:
@@ -135,4 +135,4 @@ def test_every_command_exists_with_its_options() -> None:
 def test_a_wrong_command_would_be_noticed(command: str) -> None:
     name, *arguments = shlex.split(command)[1:]
     with pytest.raises(Exception, match=r"hiden|lstn"):
-        typer.main.get_command(app).commands[name].make_context(name, arguments)
+        typer.main.get_command(app_with()).commands[name].make_context(name, arguments)

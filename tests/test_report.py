@@ -16,7 +16,7 @@ import typer.main
 
 import charlm as package
 from charlm import api
-from charlm.cli.app import app, main
+from charlm.cli.app import app_with, main
 from charlm.corpus.store import IdsFile
 from charlm.engine.compiled import can_compile
 from charlm.inspection.page import POLICY
@@ -228,7 +228,7 @@ def test_a_run_made_from_python_has_a_command_with_its_settings(pages: Callable[
     assert found
     name, *arguments = shlex.split(found[0])[1:]
     assert {"--unit", "word", "--vocab-size", "60", "--steps", "40", "--hidden-size", "24"} <= set(arguments)
-    typer.main.get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
+    typer.main.get_command(app_with()).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]
 
 
 # The command

@@ -300,6 +300,7 @@ PARTS: dict[str, Spoil] = {
 NUMBERS = {
     "step": "schedule",
     "best_nats_per_token": "best_so_far",
+    "best_cost": "best_so_far",  # of a tagger: test_tagger.py has a test of its own
     "evaluations_without_improvement": "patience",
     "evaluated_at": "last_evaluation",
     "skipped_in_a_row": "rollbacks",  # of which test_recovery.py has a test of its own
@@ -761,7 +762,7 @@ def test_a_length_given_anew_outlives_a_kill_and_what_was_best_stays(start: Star
     resumed = start(resume=True)
     assert resumed.training.steps == 60
     before = resumed.run.load(BEST).scalars["nats_per_token"]
-    resumed.keeper.best_nats[""] = before - 1.0  # of a step that a kill took away
+    resumed.keeper.best[""] = before - 1.0  # of a step that a kill took away
     best = (resumed.run.path / "best.safetensors").read_bytes()
     finish(resumed)
     assert (resumed.run.path / "best.safetensors").read_bytes() == best

@@ -237,7 +237,7 @@ def generated(
     forbidden: int | None = None,
 ) -> Sample:
     rng, decoder = np.random.default_rng(seed), SymbolDecoder(SYMBOLS)
-    text = TextInProgress(0, rng, decoder, ending, EOS, seen=start[1:])
+    text = TextInProgress(0, rng, decoder, ending, EOS, read=start[1:])
     steps = generate(network, [prime(network, np.array(start))], [text], strategy, forbidden)
     return collect("", (tokens[0] for tokens in steps))
 

@@ -22,7 +22,7 @@ from charlm.probability import log_softmax
 from charlm.scoring import score as scoring
 from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.predictor import Predictor
-from charlm.scoring.score import score_sequence, score_sequences, split_lines
+from charlm.scoring.score import score_sequence, score_sequences, split_items
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 
 EOS = 0
@@ -181,7 +181,7 @@ def test_a_softmax_in_pieces_equals_the_whole(monkeypatch: pytest.MonkeyPatch) -
 
 @given(arrays(np.int64, st.integers(0, 30), elements=st.integers(0, 3)))
 def test_lines_are_cut_after_each_eos_and_nothing_is_lost(ids: Any) -> None:
-    lines = split_lines(ids, EOS)
+    lines = split_items(ids, EOS)
     assert [id for line in lines for id in line.tolist()] == ids.tolist()
     assert all(line[-1] == EOS for line in lines[:-1])
     assert all(EOS not in line[:-1] for line in lines)

@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from typer.testing import CliRunner
 
 import charlm
-from charlm.cli.app import app, main
+from charlm.cli.app import app_with, main
 from charlm.cli.progress import Figures
 from charlm.settings import SETTINGS
 from charlm.text.visible import visible, visible_symbol
@@ -36,7 +36,7 @@ ODD = ["\xa0", "\u200b", "\ufeff", "\xad", "\u200f", "\u3000", "\t", "\x07", "\u
 
 
 def page(*arguments: str, columns: int = 80) -> str:
-    result = CliRunner().invoke(app, list(arguments), env={"COLUMNS": str(columns), "TERM": "dumb"})
+    result = CliRunner().invoke(app_with(), list(arguments), env={"COLUMNS": str(columns), "TERM": "dumb"})
     assert result.exit_code == (0 if arguments else 2)
     return result.output
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,14 @@ from charlm.network import crf
 from charlm.network.architecture import Architecture, cell_sizes
 from charlm.network.kinds import read_architecture
 from charlm.network.tagger import FEATURES, Speller, Tagger
-from charlm.runs.directory import RunDirectory
+from charlm.runs.directory import BEST, RunDirectory
 from charlm.system.interrupts import StopRequest
 from charlm.tasks.tagging import TaggingModel
+from charlm.text.tag_schemes import PLAIN, SCHEMES
+from charlm.training.events import Evaluated
 from charlm.training.gradients import rows_of
+from charlm.training.objective import Check
+from charlm.training.tagging import Measured, TaggingObjective
 from tests.conftest import TINY as TINY_LM
 from tests.sessions import open_session
 from tests.test_cli import Charlm, records
@@ -349,6 +354,38 @@ def test_a_batch_in_parts_has_the_same_loss(start: Start, tags: Path) -> None:
     assert sum(count for _, count, _ in parts) == num_words
 
 
+def test_the_weights_with_the_best_entities_are_kept_and_not_those_with_the_least_loss(
+    start: Start, tags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checks = iter(
+        [Check(0.5, 0.9), Check(0.4, 0.95), Check(0.7, 0.6), Check(0.3, 0.6), Check(0.9, 0.5), Check(0.1, 0.7)]
+    )
+    monkeypatch.setattr(TaggingObjective, "check", lambda objective: next(checks))
+    training = start("chosen", corpus=tags, **{**TINY, "steps": 21})
+    steps = [event.step for event in training.events() if isinstance(event, Evaluated) and event.improved]
+    assert steps == [4, 12, 20]
+    best = training.run.load(BEST)
+    assert (best.step, best.scalars["cost"], best.scalars["nats_per_token"]) == (20, 0.5, 0.9)
+    assert training.trainer.progress.best == 0.5
+
+
+def test_a_resumed_training_remembers_how_good_its_best_weights_are(
+    start: Start, stop: StopRequest, tags: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(TaggingObjective, "check", lambda objective: Check(0.5, 0.2))
+    interrupt_after(start("stopped", corpus=tags, **TINY), stop, 9)
+    monkeypatch.setattr(TaggingObjective, "check", lambda objective: Check(0.1, 0.3))
+    resumed = start("stopped", resume=True)
+    assert not any(event.improved for event in resumed.events() if isinstance(event, Evaluated))
+    assert resumed.run.load(BEST).step == 4
+
+
+def test_errors_are_counted_by_entities_or_by_plain_tags() -> None:
+    truth, guess = [["B-x", "I-x", "O", "B-y"], ["O", "B-x"]], [["B-x", "I-x", "O", "B-x"], ["O", "B-x"]]
+    assert Measured(SCHEMES["BIO"], truth, guess).error == pytest.approx(1 / 3)
+    assert Measured(PLAIN, truth, guess).error == pytest.approx(1 / 6)
+
+
 def test_tags_that_break_their_scheme_are_refused_with_their_place(tmp_path: Path) -> None:
     path = tmp_path / "wrong.conll"
     path.write_text("Anna\tB-person\nsees\tO\n\nRome\tI-place\n.\tO\n\nBo\tB-person\nand\tB-person\nAnn\tI-person\n")
@@ -419,15 +456,18 @@ class _Noise:
 
 # The command line
 
-QUICK = ("--steps", "60", "--learning-rate", "0.02", "--precision", "float32", "--threads", "1", "-q")
-
 
 @pytest.fixture
-def charlm_tag(charlm_command: Charlm, tags: Path) -> Charlm:
-    outcome = charlm_command("train", str(tags), "--task", "tag", "--run", "t", *QUICK)
-    assert outcome.code == 0
-    assert "entity F1" in outcome.out
+def charlm_tag(charlm_command: Charlm, tagger_run: Callable[..., Path]) -> Charlm:
+    shutil.copytree(tagger_run(), Path("runs/t"))
     return charlm_command
+
+
+def test_training_ends_with_a_table_of_entities_and_tokens(charlm_command: Charlm, tags: Path) -> None:
+    outcome = charlm_command("train", str(tags), "--task", "tag", "--steps", "3", "--threads", "1", "-q")
+    assert outcome.code == 0
+    for heading in ("entity F1", "token accuracy", "nats/token", "validation"):
+        assert heading in outcome.out
 
 
 def test_a_tagger_on_the_command_line(charlm_tag: Charlm) -> None:

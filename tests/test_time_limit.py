@@ -17,7 +17,7 @@ from charlm.lifecycle.time_limit import TimeLimit, ToMeasure
 from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
-from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_lines
+from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_items
 from charlm.training.budget import StepBudget, max_over
 from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
 from tests.conftest import english
@@ -170,7 +170,7 @@ def test_a_share_of_the_lines_is_spread_and_no_longer_than_it_may_be(share: floa
     assert np.concatenate(lines).mean() == pytest.approx(ids.mean(), rel=0.1)
     (line,) = spread_lines(np.ones(50_000, np.int64), EOS, share)
     assert len(line) == int(share * 50_000)
-    whole, split = spread_lines(ids, EOS, 1.0), split_lines(ids, EOS)
+    whole, split = spread_lines(ids, EOS, 1.0), split_items(ids, EOS)
     assert [line.tolist() for line in whole] == [line.tolist() for line in split]
 
 

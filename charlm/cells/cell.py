@@ -65,6 +65,18 @@ class Ops(Protocol):
     def mean_over_time(self, x: Array, lengths: Array) -> Array:
         """The mean of the first `lengths` (B,) rows of x (T, B, ...) -> (B, ...)."""
 
+    def dot_scores(self, queries: Array, keys: Array) -> Array:
+        """Each query times each key of its sequence: (T, B, A) and (S, B, A) -> (T, B, S)."""
+
+    def additive_scores(self, queries: Array, keys: Array, vector: Array) -> Array:
+        """vector . tanh(query + key) for each pair in a sequence: (T, B, A), (S, B, A), (A,) -> (T, B, S)."""
+
+    def softmax_within(self, scores: Array, lengths: Array) -> Array:
+        """Softmax over the first `lengths` (B,) of the last dimension of (T, B, S); the others get 0."""
+
+    def weighted_sums(self, shares: Array, values: Array) -> Array:
+        """The sum of each sequence's values by their shares: (T, B, S) and (S, B, D) -> (T, B, D)."""
+
     def sum_over_time(self, x: Array, lengths: Array) -> Array:
         """The sum of the first `lengths` (B,) rows of x (T, B, ...) -> (B, ...)."""
 

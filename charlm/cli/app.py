@@ -2,6 +2,8 @@
 
 import importlib
 import os
+import sys
+from collections.abc import Sequence
 from typing import Annotated
 
 import typer
@@ -21,20 +23,25 @@ EXIT_CODES = """[bold]Exit codes[/]
 
 Flags beat CHARLM_* variables, which beat --config FILE, which beats the defaults."""
 
-app = typer.Typer(
-    cls=Commands,
-    help=HELP,
-    epilog=EXIT_CODES,
-    rich_markup_mode="rich",
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "evaluate")
+_ON_TEXT = ("tokenize", "train", "sample", "score", "fill", "classify", "tag", "translate", "evaluate")
 _ON_RUNS = ("info", "verify", "inspect", "plot", "report", "cells")
-for _name in _ON_TEXT + _ON_RUNS:
-    importlib.import_module(f"charlm.cli.{_name}").register(app)
-for _command in app.registered_commands:
-    _command.cls = Command
+COMMANDS = _ON_TEXT + _ON_RUNS
+
+
+def app_with(names: Sequence[str] = COMMANDS) -> typer.Typer:
+    """The command line with these commands."""
+    app = typer.Typer(
+        cls=Commands,
+        rich_markup_mode="rich",
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback(help=HELP, epilog=EXIT_CODES)(_options)
+    for name in names:
+        importlib.import_module(f"charlm.cli.{name}").register(app)
+    for command in app.registered_commands:
+        command.cls = Command
+    return app
 
 
 def _print_version(is_asked: bool) -> None:
@@ -43,7 +50,6 @@ def _print_version(is_asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(help=HELP, epilog=EXIT_CODES)
 def _options(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
@@ -57,4 +63,5 @@ def main() -> None:
     # Else pydantic looks for plugins in all installed packages, which takes longer than all that it does for charlm.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with reporting_errors():
-        app()
+        named = [name for name in sys.argv[1:2] if name in COMMANDS]  # alone it starts sooner
+        app_with(named or COMMANDS)()

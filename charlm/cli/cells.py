@@ -1,17 +1,17 @@
 """`charlm cells`: the recurrent cells, their equations, sizes and sources. Runs without torch."""
 
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from charlm.cells import CELLS
-from charlm.cells.cell import Sizes
 from charlm.cli.console import out, write_json
 from charlm.errors import UsageError
-from charlm.network.architecture import cell_sizes
 from charlm.settings import flag
+
+if TYPE_CHECKING:
+    from charlm.cells.cell import Cell
 
 MAX_SIZE = 65536
 NOTATION = """x: input; h, c: state before the step; h', c': after it; s(): logistic function; *: elementwise;
@@ -40,10 +40,12 @@ def cells_cli(
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per cell.")] = False,
 ) -> None:
     """List the recurrent cells: equation, parameters, source."""
+    from charlm.cells import CELLS
+
     for name in cells or ():
         if name not in CELLS:
             raise UsageError(f"unknown cell {name!r}", to_do="choose from " + ", ".join(CELLS))
-    records = [_describe(name, input_size, hidden_size) for name in cells or CELLS]
+    records = [_describe(name, CELLS[name], input_size, hidden_size) for name in cells or CELLS]
     if json:
         for record in records:
             write_json(record)
@@ -53,12 +55,14 @@ def cells_cli(
         soft_wrap=not out.is_terminal,
     )
     for record in records:
-        _show(record)
+        _show(record, CELLS[record["cell"]])
 
 
-def _describe(name: str, input_size: int, hidden_size: int) -> dict[str, Any]:
+def _describe(name: str, cell: "Cell", input_size: int, hidden_size: int) -> dict[str, Any]:
     """The record of one cell, with the number of parameters of a layer of this size."""
-    cell = CELLS[name]
+    from charlm.cells.cell import Sizes
+    from charlm.network.architecture import cell_sizes
+
     own_sizes = cell_sizes(name, hidden_size, {})
     weights = cell.weights(Sizes(input_size, hidden_size, **own_sizes))
     return {
@@ -73,8 +77,8 @@ def _describe(name: str, input_size: int, hidden_size: int) -> dict[str, Any]:
     }
 
 
-def _show(record: dict[str, Any]) -> None:
-    own_sizes = ", ".join(f"{flag(name)} {record[name]}" for name in CELLS[record["cell"]].settings)
+def _show(record: dict[str, Any], cell: "Cell") -> None:
+    own_sizes = ", ".join(f"{flag(name)} {record[name]}" for name in cell.settings)
     shown_sizes = f" ({own_sizes})" if own_sizes else ""
     out.print(f"\n[bold]{record['cell']}[/]  {record['layer_params']:,} parameters{shown_sizes}")
     for line in record["equation"]:

@@ -136,6 +136,7 @@ def describe(architecture: "Architecture") -> str:
     if architecture.head_layers:
         parts.append(f"feed-forward {architecture.head_layers} x {architecture.head_size}")
     parts.append(f"embeddings of {architecture.embedding_size}")
+    parts += [f"{prefix.rstrip('.')} ({describe(part)})" for prefix, part in architecture.parts.items()]
     if num_labels := getattr(architecture, "num_labels", 0):
         parts.append(f"{num_labels:,} labels")
     return ", ".join(parts)

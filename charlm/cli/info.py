@@ -14,6 +14,7 @@ from charlm.cli.units import UNITS
 from charlm.errors import RunError
 
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
+AS_IT_IS = ("keep", "line")  # ways to read a text that change nothing
 MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
 MAX_FIGURE = 1e300  # a larger one in a file is not a measurement
 EXAMPLES = """[bold]Examples[/]
@@ -69,7 +70,7 @@ def record_of(path: Path, skip_damaged: bool) -> dict[str, Any] | None:
         "created": config.created,
         "command": config.command,
         "corpus": dataclasses.asdict(config.corpus),
-        "reading": {"line_ends": config.reading.line_ends, "normal_form": config.reading.normal_form},
+        "reading": {name: getattr(config.reading, name) for name in ("line_ends", "normal_form", "item")},
         "model": {**dataclasses.asdict(config.architecture), "dropout": config.training.dropout},
         "network": describe(config.architecture),
         "num_params": config.architecture.num_params,
@@ -190,9 +191,9 @@ def _masked(record: dict[str, Any]) -> str:
 
 def _reading(record: dict[str, Any]) -> str:
     """How the text was changed before it was counted, and which part of it was kept for validation."""
-    parts = [f"{name.replace('_', ' ')} {form}" for name, form in record["reading"].items() if form != "keep"]
-    if record["corpus"].get("split") == "lines":
-        parts.append("validation on lines from all over it")
+    parts = [f"{name.replace('_', ' ')} {form}" for name, form in record["reading"].items() if form not in AS_IT_IS]
+    if (split := record["corpus"].get("split")) in ("lines", "paragraphs"):
+        parts.append(f"validation on {split} from all over it")
     return ", ".join(parts)
 
 

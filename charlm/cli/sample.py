@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from itertools import chain
@@ -20,7 +20,7 @@ from charlm.text.visible import visible
 
 if TYPE_CHECKING:
     from charlm.api import LanguageModel
-    from charlm.sampling.generate import Sample, SampledToken
+    from charlm.sampling.generate import Ending, Sample, SampledToken
 
 DEFAULT_LENGTH = 500  # tokens
 MAX_LINE_LENGTH = 5000  # tokens of a sample that ends at the end of a line
@@ -81,7 +81,9 @@ def sample_cli(
     length: Annotated[
         int | None, typer.Option(help="Number of tokens (default 500, or at most 5,000 with --until-eos).")
     ] = None,
-    until_eos: Annotated[bool, typer.Option("--until-eos", help="Stop at the end of a line.")] = False,
+    until_eos: Annotated[
+        bool, typer.Option("--until-eos", help="Stop at the end of a line, or of a paragraph (train --item).")
+    ] = False,
     stop: Annotated[
         list[str] | None,
         typer.Option(help=r"End before this text, such as \n; can be given several times, the first to occur counts."),
@@ -119,7 +121,7 @@ def sample_cli(
         raise UsageError("--per-token is for --json", to_do="give both, or neither")
     one_thread_for_numpy(threads if num_samples == 1 else None)
     from charlm.api import load
-    from charlm.sampling.generate import Ending, collect, stop_texts
+    from charlm.sampling.generate import Ending, collect
     from charlm.sampling.strategies import Strategy
 
     strategy = Strategy(
@@ -147,7 +149,7 @@ def sample_cli(
     prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)
     begun = lm.given(prompt, suffix)
     _warn_of_unknown(lm, begun)
-    _warn_of_impossible_stops(lm, stop_texts(lm.as_read(ending).stop), until_eos, allow_unk)
+    _warn_of_impossible_stops(lm, lm.as_read(ending), allow_unk)
     samples: Iterable[Iterable[SampledToken]]
     if num_samples == 1:  # token by token, so that the text can be read while it is written
         samples = [lm.sample_tokens(begun, strategy, ending, seed=seed, allow_unk=allow_unk)]
@@ -160,8 +162,9 @@ def sample_cli(
             label = {} if given is None else text_fields("given", given)
             _write_json_sample(lm, sample, per_token, {**label, "seed": seed, "number": number})
             continue
-        _print_sample(tokens, *(prompt, suffix) if echo else ("", ""), until_eos, raw)
-        if number < num_samples - 1 and not until_eos:
+        is_line = until_eos and lm.item == "line"
+        _print_sample(tokens, *(prompt, suffix) if echo else ("", ""), is_line, raw)
+        if number < num_samples - 1 and not is_line:
             write_text("\n")  # an empty line between samples of several lines
 
 
@@ -218,13 +221,15 @@ def _warn_of_unknown(lm: "LanguageModel", prompt: str) -> None:
         say(f"warning: never seen in training, read as <unk>: {shown}")
 
 
-def _warn_of_impossible_stops(lm: "LanguageModel", stops: Sequence[str], until_eos: bool, allow_unk: bool) -> None:
+def _warn_of_impossible_stops(lm: "LanguageModel", ending: "Ending", allow_unk: bool) -> None:
     """Warn of stop texts that the model cannot write, so that they never stop a sample."""
+    from charlm.sampling.generate import stop_texts
+    from charlm.text.items import NUM_ENDS
     from charlm.text.possible import can_write
 
-    for stop in stops:
-        if can_write(lm.tokenizer, stop, line_ends=not until_eos, unknown=allow_unk):
+    for stop in stop_texts(ending.stop):
+        is_past_the_end = ending.until_eos and "\n" * NUM_ENDS[lm.item] in stop
+        if can_write(lm.tokenizer, stop, line_ends=not is_past_the_end, unknown=allow_unk):
             continue
-        is_past_the_end = until_eos and "\n" in stop
         why = "--until-eos ends a sample before it" if is_past_the_end else "no tokens of this model make it"
         say(f"warning: the stop text {stop!r} can never come: {why}")

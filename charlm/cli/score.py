@@ -22,7 +22,7 @@ from charlm.cli.score_tables import (
 )
 from charlm.cli.typed import is_numbers, note_ids, noting_ids, read_escapes, typed_text
 from charlm.errors import UsageError
-from charlm.settings import CorpusSettings, Device, EncodingErrors, OneDirection, Precision
+from charlm.settings import CorpusSettings, Device, EncodingErrors, Item, OneDirection, Precision
 from charlm.system.machine import one_thread_for_numpy
 from charlm.text.surrogates import SURROGATE
 
@@ -85,7 +85,7 @@ def score_cli(
     ] = None,
     file: Annotated[
         list[str] | None,
-        typer.Option(help="A file with one sentence per line; - is standard input, answered line by line."),
+        typer.Option(help="A file with a sentence per line, or paragraphs (train --item); - is standard input."),
     ] = None,
     stream: Annotated[
         str | None, typer.Option(help="Score this file as one running text; shows the total only.")
@@ -249,7 +249,7 @@ def _score_files(models: "list[LanguageModel]", files: list[str], settings: Corp
             if asked.json:
                 write_line(models, scores, file if several else "")
             else:
-                show_line(run_names(models), scores)
+                show_line(run_names(models), scores, models[0].item)
         if several and asked.json:
             write_totals(models, totals, file)
         elif several:
@@ -264,8 +264,8 @@ def _score_files(models: "list[LanguageModel]", files: list[str], settings: Corp
 def _scores_of_lines(
     models: "list[LanguageModel]", file: str, settings: CorpusSettings, asked: Asked
 ) -> "Iterator[tuple[Score, ...]]":
-    """For each line of a file its scores, one for each model."""
-    from charlm.corpus.incoming import batches_of_lines
+    """For each line of a file, or each paragraph, its scores, one for each model."""
+    from charlm.corpus.incoming import batches_of_lines, paragraphs_of
     from charlm.scoring.language_model import LINES_AT_ONCE
 
     raw = all(lm.tokenizer.takes_any_bytes for lm in models)
@@ -273,10 +273,19 @@ def _scores_of_lines(
         settings = replace(settings, line_ends="lf")
     batches = batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=asked.quiet), raw, _form(models))
     keeps_cr = raw or any(lm.reading.settings.line_ends == "keep" for lm in models)
-    decoded = ([_decoded(line, keeps_cr) for line in batch] for batch in batches)
-    for lines in noting_ids(decoded, asked.quiet):
-        texts = [asked.read(line) for line in lines]
+    decoded = ([_decoded(line, keeps_cr) for line in lines] for lines in batches)
+    items = paragraphs_of(decoded) if _item(models) == "paragraph" else noting_ids(decoded, asked.quiet)
+    for batch in items:
+        texts = [asked.read(text) for text in batch]
         yield from zip(*(lm.score_lines(texts, context=asked.context, eos=asked.eos) for lm in models), strict=True)
+
+
+def _item(models: "list[LanguageModel]") -> Item:
+    """What each of the models reads on its own. Raises UsageError where they differ."""
+    if len(items := {lm.item for lm in models}) > 1:
+        what = "some of these runs read each line on its own, some each paragraph"
+        raise UsageError(what, to_do="ask the runs one after another")
+    return items.pop()
 
 
 def _decoded(line: bytes, keeps_cr: bool) -> str:

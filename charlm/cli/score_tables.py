@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import literal, out, perplexity, say, write_text
+from charlm.settings import Item
 from charlm.text.visible import visible, visible_symbol, visible_type
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 MIN_FIGURE_COLUMNS = 12  # with the mark
 MIN_SENTENCE_COLUMNS = 20
+MAX_SHOWN = 60  # characters of a paragraph
 MARK = " *"
 LEGEND = "log p in nats by each run; * marks the one that finds the text likeliest"
 MAX_RATIO = 1e6  # above it, a ratio is written as a power of ten
@@ -126,14 +128,21 @@ def show_headings(names: Sequence[str]) -> None:
     out.print(Text(f"{columns}  sentence", style="bold"))
 
 
-def show_line(names: Sequence[str], scores: "Sequence[Score]") -> None:
-    """One line of a file, printed at once: its log-probability by each run, and its text."""
+def show_line(names: Sequence[str], scores: "Sequence[Score]", item: Item) -> None:
+    """One item of a file, printed at once: its log-probability by each run, and its text, or a paragraph's start."""
     if len(scores) > 1:
         marked = _marked([score.logprob_nats for score in scores])
         columns = "".join(f"{figure:>{width}}" for figure, (_, width) in zip(marked, _widths(names), strict=True))
     else:
         columns = f"{scores[0].logprob_nats:12.4f}"
-    write_text(f"{columns}  {visible(scores[0].text)}\n", flush=True)
+    text = scores[0].text if item == "line" else _beginning(scores[0].text)
+    write_text(f"{columns}  {visible(text)}\n", flush=True)
+
+
+def _beginning(paragraph: str) -> str:
+    """The first words of a paragraph, on one line."""
+    words = " ".join(paragraph.split())
+    return words if len(words) <= MAX_SHOWN else f"{words[:MAX_SHOWN]} ..."
 
 
 def show_totals(names: Sequence[str], totals: "Sequence[Tally]", title: str) -> None:

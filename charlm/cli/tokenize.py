@@ -19,7 +19,6 @@ from charlm.settings import (
     CorpusSettings,
     Mode,
     TextSettings,
-    TrainingSettings,
     fill,
 )
 from charlm.text.visible import visible_symbol, visible_type
@@ -40,6 +39,8 @@ charlm tokenize corpus.txt --unit word --text "Hello, world"
 charlm tokenize corpus.txt --unit subword --vocab-size 2000 -o tokens
 
 charlm tokenize names.txt --mode sentence --write-parts parts
+
+charlm tokenize tunes.txt --item paragraph -o tokens
 """
 
 
@@ -71,7 +72,7 @@ def tokenize_cli(
     force: Annotated[bool, typer.Option("--force", help="Write into folders that are not empty.")] = False,
     mode: Annotated[
         Mode | None,
-        typer.Option(help="How the model will be trained; sentence: validation gets lines from all over the text."),
+        typer.Option(help="How the model will be trained; sentence: validation gets items from all over the text."),
     ] = None,
     valid: Annotated[Path | None, typer.Option(help="A text to validate on, instead of a part of the corpus.")] = None,
     test: Annotated[Path | None, typer.Option(help="A text to test on after training.")] = None,
@@ -82,13 +83,14 @@ def tokenize_cli(
 ) -> None:
     """Show the tokens of a text; write them with -o."""
     from charlm.corpus.gathering import Texts
+    from charlm.corpus.parts import mode_of
     from charlm.corpus.summary import tokenize
 
     values = gather({**flags, "mode": mode}, config)
     for note in unknown_variables():
         say(note, quiet)
     settings, corpus_settings = fill(TextSettings, values), fill(CorpusSettings, values)
-    chosen_mode = fill(TrainingSettings, {"mode": values["mode"]} if "mode" in values else {}).mode
+    chosen_mode = mode_of(values)
     given = _given_tokenizer(run, tokenizer, flags)
     if given:
         from charlm.runs.finding import find_run

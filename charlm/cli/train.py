@@ -48,6 +48,8 @@ charlm train --resume
 
 charlm train poems.txt --init-from stories
 
+charlm train tunes.txt --item paragraph
+
 charlm train chapters/*.txt --exclude 'draft*'
 
 charlm train reviews.tsv --task classify

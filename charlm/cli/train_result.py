@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from charlm.lifecycle.generation import GenerationResult
     from charlm.lifecycle.results import Result, TrainResult
     from charlm.lifecycle.tagging import TaggingResult
+    from charlm.lifecycle.translation import TranslationResult
     from charlm.scoring.metrics import Tally
 
 
@@ -53,7 +54,7 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
     if measured:
         yield f"Look at nats/char of {measured[0]}: lower is better."
-    meanings = {"streamed": "read as one text", "cold": "each line on its own, as in charlm score"}
+    meanings = {"streamed": "read as one text", "cold": f"each {result.item} on its own, as in charlm score"}
     if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
         yield "; ".join(needed)
     yield how_it_ended(result, has_valid=result.valid is not None)
@@ -151,6 +152,19 @@ def show_tagging(result: "TaggingResult") -> None:
     _show_table(result, table, f"Look at {best} of validation: higher is better. In brackets: 95 % intervals.")
 
 
+def show_translation(result: "TranslationResult") -> None:
+    """Print how often a translator writes exactly what it should, and how far it is from that."""
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
+    for heading in ("", "exactly right", "wrong symbols", "pairs", "nats/token"):
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    for name, part in {"validation": result.valid, "test": result.test}.items():
+        if part:
+            figures = with_interval(part.accuracy), with_interval(part.symbol_error_rate)
+            table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_token:.4f}")
+    meaning = "Look at nats/token of validation: lower is better. Shares are those of arg max, with 95 % intervals."
+    _show_table(result, table, meaning)
+
+
 def with_interval(figure: "Figure") -> str:
     """A share as a percentage, with its interval."""
     return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
@@ -172,6 +186,7 @@ SHOWN: dict[str, Callable[[Any], None]] = {
     "ClassificationResult": show_classification,
     "GenerationResult": show_generation,
     "TaggingResult": show_tagging,
+    "TranslationResult": show_translation,
 }
 """What shows a result, by its class, which is not imported here because it brings torch with it."""
 NEXT = {
@@ -180,5 +195,6 @@ NEXT = {
     "ClassificationResult": ('classify --run RUN "a text"', "evaluate RUN test.tsv"),
     "GenerationResult": ("sample --run RUN --until-eos --given LABEL", 'classify --run RUN "a text"'),
     "TaggingResult": ('tag --run RUN "a sentence"', "evaluate RUN test.conll"),
+    "TranslationResult": ('translate --run RUN "a text"', "evaluate RUN test.tsv"),
 }
 """Commands that use a run, by the class of its result."""

@@ -13,11 +13,15 @@ Numbers = NDArray[np.int64]
 class ExampleBatches:
     """An endless source of the numbers of examples, a batch at a time; all choices follow from (seed, pass).
 
-    A batch has up to `max_tokens` tokens, padding included, and at most `max_examples` examples.
+    A batch has up to `max_tokens` tokens, padding included, and at most `max_examples` examples. What is side by side
+    is similar in `lengths`, or in `alike` if that is given.
     """
 
-    def __init__(self, lengths: Numbers, max_tokens: int, max_examples: int, seed: int) -> None:
+    def __init__(
+        self, lengths: Numbers, max_tokens: int, max_examples: int, seed: int, alike: Numbers | None = None
+    ) -> None:
         self._lengths, self._max_tokens, self._max_examples, self._seed = lengths, max_tokens, max_examples, seed
+        self._alike = lengths if alike is None else alike
         self.pass_number, self._step = 0, 0
         self._plan = self._plan_pass()
         self.batches_per_pass = len(self._plan)
@@ -47,13 +51,13 @@ class ExampleBatches:
         """
         rng = np.random.default_rng([self._seed, self.pass_number])
         order = rng.permutation(len(self._lengths))
-        ordered = order[np.argsort(-self._lengths[order], kind="stable")]
+        ordered = order[np.argsort(-self._alike[order], kind="stable")]
         batches = list(batches_of(ordered, self._lengths, self._max_tokens, self._max_examples))
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
 def batches_of(numbers: Numbers, lengths: Numbers, max_tokens: int, max_examples: int) -> Iterator[Numbers]:
-    """Examples, given by falling length, in batches of up to `max_tokens` tokens with padding."""
+    """Examples in batches of up to `max_tokens` tokens: as many as if each were as long as the first of them."""
     start = 0
     while start < len(numbers):
         size = max(1, min(max_examples, max_tokens // max(1, int(lengths[numbers[start]]))))

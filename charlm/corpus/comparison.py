@@ -1,4 +1,4 @@
-"""Notes on how the parts of a text compare: lines that occur in both, an end that is unlike the rest.
+"""Notes on how the parts of a text compare: lines or paragraphs that occur in both, an end that is unlike the rest.
 
 The texts are read in constant memory; for the comparison of the end with the rest, only about a megabyte is read.
 """
@@ -13,7 +13,8 @@ from charlm.corpus.parts import TEST, VALID, Part, taken_lines
 from charlm.corpus.sources import TRAIN
 from charlm.corpus.store import IdsFile
 from charlm.corpus.text_file import Span
-from charlm.settings import Unit, ValidSplit
+from charlm.settings import Item, Unit, ValidSplit
+from charlm.text.items import NUM_ENDS
 
 NOT_NEW = "figures on it say nothing about new text"
 PART_NAMES = {VALID: "validation", TEST: "test"}
@@ -36,9 +37,9 @@ MAX_UNKNOWN_TIMES, MAX_UNKNOWN_MORE = 3, 0.01  # times the expected share of unk
 Codes = NDArray[np.uint32]
 
 
-def notes_on_parts(parts: Mapping[str, Part], split: ValidSplit, unit: Unit) -> Iterator[str]:
+def notes_on_parts(parts: Mapping[str, Part], split: ValidSplit, unit: Unit, item: Item) -> Iterator[str]:
     """What a person should know before anything is trained. Raises TextError when a text has changed."""
-    yield from _repeated_lines(parts, split)
+    yield from _repeated_lines(parts, split, item)
     if split == "end":
         yield from _unlike_end(parts[TRAIN], parts[VALID], unit)
 
@@ -58,7 +59,7 @@ def note_on_unknown(train: IdsFile, valid: IdsFile, vocab_size: int) -> Iterator
         yield f"validation: {rate:.1%} of its tokens are unknown; the training part suggests {expected:.1%}"
 
 
-def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit) -> Iterator[str]:
+def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit, item: Item) -> Iterator[str]:
     """Notes on what the validation and the test part have in common with the training part."""
     train = parts[TRAIN]
     sampled: dict[str, tuple[int, list[int]]] = {}
@@ -67,12 +68,12 @@ def _repeated_lines(parts: Mapping[str, Part], split: ValidSplit) -> Iterator[st
         if _is_own_text(name, split) and part.text.sha256 == train.text.sha256:
             yield f"{PART_NAMES[name]}: {part.text.name} is the text to train on: {NOT_NEW}"
         else:
-            sampled[name] = _some_lines(part)
-    found = _found(train, {line for _, lines in sampled.values() for line in lines})
+            sampled[name] = _some_lines(part, item)
+    found = _found(train, {line for _, lines in sampled.values() for line in lines}, item)
     for name, (num_lines, lines) in sampled.items():
         num_repeated = sum(line in found for line in lines)
         if num_repeated > MAX_REPEATED * len(lines):
-            yield _about_repeated(name, split, num_repeated, len(lines), num_lines)
+            yield _about_repeated(name, split, num_repeated, len(lines), num_lines, item)
         elif _is_own_text(name, split) and _is_contained(train, parts[name]):
             yield f"{PART_NAMES[name]}: pieces from all over it occur in the text to train on, too: {NOT_NEW}"
 
@@ -82,8 +83,11 @@ def _is_own_text(name: str, split: ValidSplit) -> bool:
     return name == TEST or split == "given"
 
 
-def _about_repeated(name: str, split: ValidSplit, num_repeated: int, num_sampled: int, num_lines: int) -> str:
-    sampled = f"the {num_sampled:,} lines looked at" if num_sampled < num_lines else f"its {num_lines:,} lines"
+def _about_repeated(
+    name: str, split: ValidSplit, num_repeated: int, num_sampled: int, num_lines: int, item: Item
+) -> str:
+    is_all = num_sampled == num_lines
+    sampled = f"its {num_lines:,} {item}s" if is_all else f"the {num_sampled:,} {item}s looked at"
     share = num_repeated / num_sampled
     may_be_copied = _is_own_text(name, split) and share >= NEARLY_ALL
     more = f"; if they were taken from there, {NOT_NEW}" if may_be_copied else ""
@@ -114,12 +118,12 @@ def _is_contained(train: Part, part: Part) -> bool:
     return False
 
 
-def _some_lines(part: Part) -> tuple[int, list[int]]:
+def _some_lines(part: Part, item: Item) -> tuple[int, list[int]]:
     """How many lines of a part are not blank, and hashes of all of them, or of about MAX_LINES from all over it."""
-    num_lines = sum(map(len, map(_without_blank, _lines(part))))
+    num_lines = sum(map(len, map(_without_blank, _lines(part, item))))
     share, number = min(1.0, MAX_LINES / max(1, num_lines)), 0
     hashes: list[int] = []
-    for lines in map(_without_blank, _lines(part)):
+    for lines in map(_without_blank, _lines(part, item)):
         hashes += map(hash, compress(lines, taken_lines(number, len(lines), share)))
         number += len(lines)
     return num_lines, hashes
@@ -129,25 +133,25 @@ def _without_blank(lines: list[bytes]) -> list[bytes]:
     return [line for line in lines if line and not line.isspace()]
 
 
-def _found(part: Part, wanted: set[int]) -> set[int]:
+def _found(part: Part, wanted: set[int], item: Item) -> set[int]:
     """The hashes among `wanted` that lines of a part have."""
     found: set[int] = set()
-    for lines in _lines(part) if wanted else ():
+    for lines in _lines(part, item) if wanted else ():
         found |= wanted.intersection(map(hash, lines))
         if len(found) == len(wanted):
             break
     return found
 
 
-def _lines(part: Part) -> Iterator[list[bytes]]:
-    """The lines of a part, as many at a time as are read at once.
+def _lines(part: Part, item: Item) -> Iterator[list[bytes]]:
+    """The lines of a part, or its paragraphs, as many at a time as are read at once.
 
     A line that begins before the part is left out, and of a line longer than MAX_LINE_SIZE some bytes are.
     """
     first = max(part.span.start - 1, part.text.span.start)  # the byte before the part shows whether a line begins there
-    at_line_start, rest = first == part.span.start, b""
+    at_line_start, rest, end = first == part.span.start, b"", b"\n" * NUM_ENDS[item]
     for block in part.text.blocks(Span(first, part.span.stop)):
-        *lines, rest = (rest + block).split(b"\n")
+        *lines, rest = (rest + block).split(end)
         yield lines if at_line_start else lines[1:]
         at_line_start, rest = at_line_start or bool(lines), rest[:MAX_LINE_SIZE]
     yield [rest] if at_line_start else []

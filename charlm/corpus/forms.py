@@ -4,10 +4,9 @@ import codecs
 import dataclasses
 import re
 from collections.abc import Container, Iterator
+from typing import TYPE_CHECKING
 
 from charlm.corpus.line_ends import LineEndCounts, with_lf
-from charlm.corpus.sources import temporary_copy
-from charlm.corpus.text_file import TextFile
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings, LineEnds, Unit
 from charlm.text.normal_form import (
@@ -20,15 +19,18 @@ from charlm.text.normal_form import (
 )
 from charlm.text.tokenizer import TOKENIZERS, Tokenizer
 
+if TYPE_CHECKING:
+    from charlm.corpus.text_file import TextFile
+
 MARK_BYTES = (b"\xcc", b"\xe3\x82\x99", b"\xe1\x84")  # of accents, the Japanese voicing mark, parts of Korean syllables
 SPACELESS_SCRIPTS = {
-    "Thai": re.compile("[\u0e00-\u0e7f]"),
-    "Lao": re.compile("[\u0e80-\u0eff]"),
-    "Tibetan": re.compile("[\u0f00-\u0fff]"),
-    "Burmese": re.compile("[\u1000-\u109f\uaa60-\uaa7f]"),
-    "Khmer": re.compile("[\u1780-\u17ff]"),
-    "Japanese": re.compile("[\u3040-\u30ff]"),
-    "Chinese": re.compile("[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]"),
+    "Thai": "[\u0e00-\u0e7f]",
+    "Lao": "[\u0e80-\u0eff]",
+    "Tibetan": "[\u0f00-\u0fff]",
+    "Burmese": "[\u1000-\u109f\uaa60-\uaa7f]",
+    "Khmer": "[\u1780-\u17ff]",
+    "Japanese": "[\u3040-\u30ff]",
+    "Chinese": "[\u3400-\u4dbf\u4e00-\u9fff\U00020000-\U0003ffff]",
 }
 NOT_LETTERS = re.compile(r"[\W\d_]+")
 MANY_SPACELESS = 0.3  # share of the letters
@@ -43,7 +45,7 @@ def check_forms(settings: CorpusSettings, unit: Unit) -> None:
 
 
 def bring_into_form(
-    text: TextFile, settings: CorpusSettings, raw: bool, tokenizer: Tokenizer | None = None
+    text: "TextFile", settings: CorpusSettings, raw: bool, tokenizer: Tokenizer | None = None
 ) -> CorpusSettings:
     """Change an open text's line ends and normal form as the settings say; the settings with what was decided.
 
@@ -51,6 +53,8 @@ def bring_into_form(
     already and it has CR in a symbol. With `raw` nothing is changed. The notes of the text say what was found and done.
     Raises ResourceError when there is no space for a copy.
     """
+    from charlm.corpus.sources import temporary_copy  # here, since a single sentence does not need it
+
     if raw:
         if text.has_cr and (counts := LineEndCounts.from_blocks(text.blocks())).best() == "lf":
             text.notes.append(f"{text.name}: line ends: {counts}; kept, as every byte is")
@@ -67,7 +71,7 @@ def bring_into_form(
     return decided
 
 
-def _decide_line_ends(text: TextFile, settings: CorpusSettings, tokenizer: Tokenizer | None) -> LineEnds:
+def _decide_line_ends(text: "TextFile", settings: CorpusSettings, tokenizer: Tokenizer | None) -> LineEnds:
     """How a text with CR is read; a note says what was found."""
     found, added = LineEndCounts.from_blocks(text.blocks()), text.added
     counts = LineEndCounts(found.lf - added.lf, found.crlf - added.crlf, found.cr + added.crlf)  # as they were given
@@ -109,7 +113,7 @@ def knows_carriage_return(tokenizer: Tokenizer) -> bool:
     return tokenizer.takes_any_bytes or any("\r" in tokenizer.symbol(id) for id in range(tokenizer.vocab_size))
 
 
-def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
+def about_other_form(tokenizer: Tokenizer, text: "TextFile") -> Iterator[str]:
     """A note where a tokenizer would know more of an open text if it were in another normal form."""
     if text.is_ascii or tokenizer.takes_any_bytes:
         return
@@ -117,13 +121,12 @@ def about_other_form(tokenizer: Tokenizer, text: TextFile) -> Iterator[str]:
         yield f"{text.name}: {about_form(form)}"
 
 
-def about_spaceless(text: TextFile) -> Iterator[str]:
+def about_spaceless(text: "TextFile") -> Iterator[str]:
     """A note on a text to be split into words whose script puts no spaces between them."""
     beginning = next(text.chunks(), "")
     letters = len(NOT_LETTERS.sub("", beginning))
-    names = [
-        name for name, script in SPACELESS_SCRIPTS.items() if len(script.findall(beginning)) > MANY_SPACELESS * letters
-    ]
+    many = MANY_SPACELESS * letters
+    names = [name for name, script in SPACELESS_SCRIPTS.items() if len(re.findall(script, beginning)) > many]
     if names and not text.is_ascii:
         yield (
             f"{text.name}: {names[0]} has no spaces between words, so most words here are whole clauses; "
@@ -131,7 +134,7 @@ def about_spaceless(text: TextFile) -> Iterator[str]:
         )
 
 
-def about_marks(text: TextFile) -> Iterator[str]:
+def about_marks(text: "TextFile") -> Iterator[str]:
     """A note where letters and their accents are separate characters, and on whether this is so everywhere."""
     num_decomposed = num_composed = num_chunks = 0
     for data in text.texts() if not text.is_ascii else ():

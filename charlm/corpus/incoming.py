@@ -22,6 +22,7 @@ from charlm.corpus.sources import STDIN, cannot_read, open_binary, printable
 from charlm.corpus.text_file import TextFile
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings
+from charlm.text.items import BLANKS
 from charlm.text.surrogates import text_from_argument
 
 BLOCK_SIZE = 1 << 18  # bytes read at a time
@@ -54,6 +55,26 @@ def batches_of_lines(
         lines = chain.from_iterable(piece.removesuffix(b"\n").split(b"\n") for piece in pieces)
         while batch := list(islice(lines, max_lines)):
             yield batch
+
+
+def paragraphs_of(batches: Iterable[list[str]]) -> Iterator[list[str]]:
+    """The paragraphs in batches of lines: what stands between blank lines, without the end of the last line.
+
+    A paragraph is handed on when the blank line behind it has come.
+    """
+    lines: list[str] = []
+    for batch in batches:
+        paragraphs = []
+        for line in batch:
+            if line.strip(BLANKS):
+                lines.append(line)
+            elif lines:
+                paragraphs.append("\n".join(lines))
+                lines = []
+        if paragraphs:
+            yield paragraphs
+    if lines:
+        yield ["\n".join(lines)]
 
 
 def _comes_bit_by_bit(path: Path | str) -> bool:

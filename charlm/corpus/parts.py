@@ -1,10 +1,11 @@
-"""A text divided into a part to train on and a part to validate on: the end of it, or lines from all over it."""
+"""A text divided into a part to train on and a part to validate on: the end of it, or items from all over it."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,14 +13,20 @@ from numpy.typing import NDArray
 from charlm.corpus.hashing import hash_uniform
 from charlm.corpus.sources import TRAIN, number_of, temporary_copy
 from charlm.corpus.text_file import Span, TextFile
-from charlm.settings import Mode, ValidSplit
+from charlm.errors import UsageError
+from charlm.settings import CorpusSettings, Item, Mode, TrainingSettings, ValidSplit, fill
 from charlm.system.files import remove, replacing
 from charlm.system.folders import making_folder
+from charlm.text.items import NUM_ENDS
 
 VALID, TEST = "valid.ids", "test.ids"
 TEXT_FILES = {TRAIN: "train.txt", VALID: "valid.txt"}  # where the parts are written as texts
 NEWLINE = ord("\n")
-SPLITS: dict[Mode, ValidSplit] = {"stream": "end", "sentence": "lines"}
+SPLITS: dict[tuple[Mode, Item], ValidSplit] = {
+    ("stream", "line"): "end",
+    ("sentence", "line"): "lines",
+    ("sentence", "paragraph"): "paragraphs",
+}
 MAX_GROUP = 100  # lines in a group of which more than one is taken
 MAX_LINES = 2.0**52  # in a group of which one is taken: floats are exact integers up to there
 
@@ -34,34 +41,56 @@ class Part:
 
 @dataclass(frozen=True)
 class Division:
-    """How a text was divided: for which mode of training, and what was kept for validation.
+    """How a text was divided: for which mode of training, what was kept for validation, and what its items are.
 
     The defaults stand for older folders, which do not say.
     """
 
     mode: Mode | None = None
     split: ValidSplit = "end"
+    item: Item = "line"
+
+    @property
+    def is_running(self) -> bool:
+        """Whether the validation part is a running text, not items that stand on their own."""
+        return self.split != "lines" and self.item == "line"
+
+
+def mode_of(values: Mapping[str, Any]) -> Mode:
+    """The mode of training that these settings ask for; paragraphs are read one by one. Raises UsageError."""
+    mode = fill(TrainingSettings, {name: values[name] for name in ("mode",) if name in values}).mode
+    if fill(CorpusSettings, {name: values[name] for name in ("item",) if name in values}).item == "line":
+        return mode
+    if "mode" in values and mode == "stream":
+        what = "--mode stream reads one running text, and --item paragraph reads each paragraph on its own"
+        raise UsageError(what, to_do="leave one of them out")
+    return "sentence"
 
 
 def divide(
-    texts: Mapping[str, TextFile], valid_fraction: float, mode: Mode, at_line: bool, notes: list[str], opened: ExitStack
+    texts: Mapping[str, TextFile],
+    settings: CorpusSettings,
+    mode: Mode,
+    at_line: bool,
+    notes: list[str],
+    opened: ExitStack,
 ) -> tuple[dict[str, Part], ValidSplit]:
     """The parts to train on, to validate on and to test on, and how the first two were told apart.
 
-    Without a text of its own, the validation part is taken from the training text: in sentence mode lines from all
+    Without a text of its own, the validation part is taken from the training text: in sentence mode items from all
     over it, in stream mode its end, which begins at a line start if `at_line`. Temporary files are closed by `opened`.
     What a person should know is appended to `notes`. Raises TextError when the text has changed; ResourceError.
     """
     parts = {name: Part(text, text.span) for name, text in texts.items()}
     if VALID in parts:
         return parts, "given"
-    if valid_fraction == 0:
+    if settings.valid_fraction == 0:
         return parts, "none"
-    corpus, split = texts[TRAIN], SPLITS[mode]
-    if split == "lines":
-        divided = _divide_by_lines(corpus, valid_fraction, notes, opened)
+    corpus, split = texts[TRAIN], SPLITS[mode, settings.item]
+    if split == "end":
+        divided = _divide_at_end(corpus, settings.valid_fraction, at_line, notes)
     else:
-        divided = _divide_at_end(corpus, valid_fraction, at_line, notes)
+        divided = _divide_by_items(corpus, settings, notes, opened)
     return ({**parts, **divided}, split) if divided else (parts, "none")
 
 
@@ -91,40 +120,53 @@ def _divide_at_end(corpus: TextFile, valid_fraction: float, at_line: bool, notes
     return {TRAIN: Part(corpus, train), VALID: Part(corpus, valid)}
 
 
-def _divide_by_lines(corpus: TextFile, valid_fraction: float, notes: list[str], opened: ExitStack) -> dict[str, Part]:
-    """Two copies with the lines of each part; nothing, and a note, where one part would be empty."""
-    divided = {}
+def _divide_by_items(
+    corpus: TextFile, settings: CorpusSettings, notes: list[str], opened: ExitStack
+) -> dict[str, Part]:
+    """Two copies with the items of each part; nothing, and a note, where one part would be empty."""
+    divided, fraction = {}, settings.valid_fraction
     for name, is_valid in ((TRAIN, False), (VALID, True)):
-        copy = opened.enter_context(temporary_copy(_taken(corpus, valid_fraction, is_valid)))
+        copy = opened.enter_context(temporary_copy(_taken(corpus, settings, is_valid)))
         text = TextFile(corpus.name, copy, Span(0, copy.tell()), sha256=corpus.sha256)
         divided[name] = Part(text, text.span)
-    lines = number_of(_num_lines(corpus), "line")
+    items = number_of(_num_items(corpus, settings.item), settings.item)
     if not all(len(part.span) for part in divided.values()):
-        notes.append(f"{corpus.name}: no validation part, because it has only {lines} to take {valid_fraction:.3g} of")
+        notes.append(f"{corpus.name}: no validation part, because it has only {items} to take {fraction:.3g} of")
         return {}
-    taken = f"{_num_lines(divided[VALID].text):,} of {lines}"
+    taken = f"{_num_items(divided[VALID].text, settings.item):,} of {items}"
     notes.append(f"validation: {taken}, taken at random (always the same ones of this text)")
     return divided
 
 
-def _num_lines(text: TextFile) -> int:
-    """The number of lines, including an unfinished last one."""
-    num_ends, block = 0, b"\n"
-    for block in text.blocks():
-        num_ends += block.count(b"\n")
-    return num_ends if block.endswith(b"\n") else num_ends + 1
+def _num_items(text: TextFile, item: Item) -> int:
+    """The number of items, including an unfinished last one."""
+    return sum(int(np.count_nonzero(starts)) for _, starts in _with_starts(text, item))
 
 
-def _taken(text: TextFile, valid_fraction: float, is_valid: bool) -> Iterator[bytes]:
-    """The lines for validation, or the other ones, unchanged and in the order of the text."""
-    line = 0  # the number of the line in which the block begins
+def _taken(text: TextFile, settings: CorpusSettings, is_valid: bool) -> Iterator[bytes]:
+    """The items for validation, or the other ones, unchanged and in the order of the text."""
+    count, is_last_taken = 0, False  # of the items that have begun
+    for data, starts in _with_starts(text, settings.item):
+        places = np.flatnonzero(starts)
+        taken = np.append(is_last_taken, taken_lines(count, len(places), settings.valid_fraction))
+        lengths = np.diff(places, prepend=0, append=len(data))
+        yield data[np.repeat(taken == is_valid, lengths)].tobytes()
+        count, is_last_taken = count + len(places), bool(taken[-1])
+
+
+def _with_starts(text: TextFile, item: Item) -> Iterator[tuple[NDArray[np.uint8], NDArray[np.bool_]]]:
+    """The bytes of a text in blocks, and for each byte whether an item starts there: arrays (block,), (block,).
+
+    A paragraph starts behind an empty line, so the text must be in its canonical form (`corpus/paragraphs.py`).
+    """
+    num_ends = NUM_ENDS[item]
+    before = b"\n" * num_ends
     for block in text.blocks():
-        data = np.frombuffer(block, np.uint8)
-        ends = np.flatnonzero(data == NEWLINE) + 1
-        lengths = np.diff(ends, prepend=0, append=len(data))
-        taken = taken_lines(line, len(lengths), valid_fraction) == is_valid
-        yield data[np.repeat(taken, lengths)].tobytes()
-        line += len(ends)
+        whole = before + block
+        is_end = np.frombuffer(whole, np.uint8) == NEWLINE
+        starts = np.logical_and.reduce([is_end[place : place + len(block)] for place in range(num_ends)])
+        yield np.frombuffer(block, np.uint8), starts
+        before = whole[-num_ends:]
 
 
 def taken_lines(first: int, count: int, valid_fraction: float) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from charlm.corpus.encoding import count_part, encode_part
 from charlm.corpus.forms import about_marks, about_other_form, about_spaceless, bring_into_form, check_forms
 from charlm.corpus.gathering import Texts, texts_of
 from charlm.corpus.numbered import NumberedText
+from charlm.corpus.paragraphs import bring_into_paragraphs
 from charlm.corpus.parts import TEST, VALID, Division, Part, divide, parts_written
 from charlm.corpus.reader import open_text
 from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
@@ -32,7 +33,7 @@ from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import at_a_space, where_case_is_plain
 from charlm.text.marks import count_marks, meaning_of
 from charlm.text.tokenizer import TOKENIZERS, build_tokenizer, check_text_settings, load_tokenizer
-from charlm.text.words import WordTokenizer
+from charlm.text.words import WordTokenizer, splitting_of
 
 PART_FILES = (TRAIN, VALID, TEST)
 PROBE_SIZE = 1 << 16  # bytes read at a time while looking for a second symbol
@@ -63,7 +64,8 @@ class PreparedCorpus:
 
     def backward(self) -> "PreparedCorpus":
         """This corpus with each part read from its end."""
-        train, valid, test = (part and replace(part, is_backward=True) for part in (self.train, self.valid, self.test))
+        parts, item = (self.train, self.valid, self.test), self.division.item
+        train, valid, test = (part and replace(part, is_backward=True, item=item) for part in parts)
         assert train is not None
         return replace(self, train=train, valid=valid, test=test)
 
@@ -88,8 +90,8 @@ def prepare(
 
     Without `valid`, some of the text is kept for validation. In stream mode it is the end: for characters and bytes
     from character `int((1 - valid_fraction) * n)` on, for words and subwords from the next line start on. In sentence
-    mode it is a share of the lines, taken from all over the text. With `write_parts`, the parts to train and to
-    validate on are also written into that folder as texts.
+    mode, which paragraphs need, it is a share of the lines or paragraphs, taken from all over the text. With
+    `write_parts`, the parts to train and to validate on are also written into that folder as texts.
 
     Both folders are made only when the input has been found good. Raises UsageError, TextError, ResourceError.
     """
@@ -97,6 +99,8 @@ def prepare(
     kind = TOKENIZERS[unit]
     if tokenizer is None:
         check_text_settings(text)
+    if corpus_settings.item == "paragraph":
+        _refuse_dropped_lines(text, tokenizer)
     check_encoding(corpus_settings.encoding)
     sources = _sources(texts_of(corpus), valid, test)
     check_forms(corpus_settings, unit)
@@ -106,9 +110,11 @@ def prepare(
             for name, source in sources.items()
         }
         reading = _bring_all_into_form(texts, corpus_settings, unit, tokenizer)
+        for text_file in texts.values() if reading.item == "paragraph" else ():
+            bring_into_paragraphs(text_file)
         notes = _notes_on_texts(texts, unit, is_learned=tokenizer is None)
         at_lines = not kind.can_be_cut_anywhere
-        parts, split = divide(texts, corpus_settings.valid_fraction, mode, at_lines, notes, opened)
+        parts, split = divide(texts, reading, mode, at_lines, notes, opened)
         _refuse_one_character(parts[TRAIN], unit)
         numbered = None
         if tokenizer is None or (grow and kind.can_grow):
@@ -118,10 +124,10 @@ def prepare(
         _refuse_one_token(parts[TRAIN], tokenizer)
         for text_file in texts.values():
             notes += about_other_form(tokenizer, text_file)
-        notes += notes_on_parts(parts, split, unit)
+        notes += notes_on_parts(parts, split, unit, reading.item)
         if write_parts is not None:
             opened.enter_context(parts_written(write_parts, parts))
-        return _write(folder, tokenizer, parts, numbered, reading, notes, Division(mode, split))
+        return _write(folder, tokenizer, parts, numbered, reading, notes, Division(mode, split, reading.item))
 
 
 def open_prepared(folder: Path, seal: str = "") -> PreparedCorpus:
@@ -175,6 +181,14 @@ def _sources(corpus: Texts, valid: Path | None, test: Path | None) -> dict[str, 
         raise UsageError("only one text can come from standard input", to_do="give the others as files")
     given = {TRAIN: corpus, VALID: corpus.with_same_patterns(valid), TEST: corpus.with_same_patterns(test)}
     return {name: source for name, source in given.items() if source}
+
+
+def _refuse_dropped_lines(settings: TextSettings, tokenizer: Tokenizer | None) -> None:
+    """Raise UsageError where lines of punctuation would leave nothing, and so divide a paragraph."""
+    splitting = tokenizer.splitting if isinstance(tokenizer, WordTokenizer) else splitting_of(settings)
+    if splitting.punctuation == "drop":
+        what = "--item paragraph needs the punctuation: without it, a line such as *** would be a blank one"
+        raise UsageError(what, to_do="leave --punctuation drop out")
 
 
 def _bring_all_into_form(

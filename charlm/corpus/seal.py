@@ -8,7 +8,7 @@ from typing import Protocol
 
 from charlm.corpus.parts import Division
 from charlm.errors import RunError
-from charlm.settings import Mode, ValidSplit
+from charlm.settings import Item, Mode, ValidSplit
 from charlm.system.files import MANIFEST, fingerprint, read_file
 from charlm.system.json_files import MAX_JSON, parse_json, write_json
 from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
@@ -40,6 +40,7 @@ class _DivisionRecord:
     __pydantic_config__ = NO_OTHER_FIELDS
     mode: Mode
     split: ValidSplit
+    item: Item = "line"  # older folders do not say
 
 
 class SealedFile(Protocol):
@@ -110,7 +111,7 @@ def _records(folder: Path, names: Iterable[str], files: Mapping[str, SealedFile]
 
 def _division(value: object) -> Division:
     record = read_record(dict[str, _DivisionRecord], {DIVISION: value})[DIVISION]
-    return Division(record.mode, record.split)
+    return Division(record.mode, record.split, record.item)
 
 
 def _read(path: Path) -> bytes:

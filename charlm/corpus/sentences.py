@@ -16,7 +16,7 @@ from charlm.corpus.hashing import hash_uniform
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import IGNORED
 
-MAX_SPELLED = 32  # symbols of a word that are read; of a longer one, its beginning and its end
+MAX_SPELLED = 20  # symbols of a word that are read; of a longer one, its beginning and its end
 WORD_DROPOUT = 0.25  # times: how much more often than that a word must be seen before it is seldom left out
 PLACES_PER_STEP = 1 << 32  # more than a batch has
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from charlm.corpus.direction import turned
 from charlm.errors import RunError
-from charlm.settings import CorpusSettings, LineEnds, NormalForm
+from charlm.settings import CorpusSettings, Item, LineEnds, NormalForm
 from charlm.system.files import open_file, replacing
 from charlm.system.json_files import parse_json
 from charlm.system.records import NO_OTHER_FIELDS, Count, ShortText, read_record
@@ -69,6 +69,8 @@ class IdsFile:
     header: Header
     is_backward: bool = False
     """Whether `ids` are read from the end of the text, as `corpus/direction.py` says."""
+    item: Item = "line"
+    """The items of a text that is read from the end."""
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -89,7 +91,7 @@ class IdsFile:
         """All ids (count,), including the leading `<eos>`, mapped from the disk."""
         with _open(self.path) as file:
             ids = np.memmap(file, self.header.dtype, mode="r", offset=HEADER_SIZE, shape=(self.header.count,))
-        return turned(ids) if self.is_backward else ids
+        return turned(ids, self.item) if self.is_backward else ids
 
     @property
     def num_tokens(self) -> int:

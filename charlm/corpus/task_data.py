@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from charlm.corpus.examples import Ids, Row
-from charlm.corpus.vocabularies import Vocabularies
+from charlm.corpus.vocabularies import Vocabularies, word_id
 from charlm.errors import TextError, UsageError
 from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
 from charlm.settings import DataSettings, TaskName, TextSettings
@@ -136,7 +136,13 @@ def _learn_tagged(
     if len(counts) < 2:
         what = f"all words have the same tag, {next(iter(counts), '')[:40]!r}: there is nothing to tell apart"
         raise TextError(what, to_do="give sentences of at least two tags, or name their column: --tag-column")
-    words = TextSettings(unit="word", split="whitespace", vocab_size=text.vocab_size, min_count=text.min_count)
+    words = TextSettings(
+        unit="word",
+        split="whitespace",
+        vocab_size=text.vocab_size,
+        min_count=text.min_count,
+        lowercase=text.lowercase or text.unit != "word",  # what is written in capitals is known from the spelling
+    )
     tokenizer = build_tokenizer(words, (" ".join(record.tokens) + "\n" for record in records()), notes)
     spelling = known
     if spelling is None and text.unit != "word":
@@ -175,13 +181,6 @@ def _tagged_row(record: Tagged, vocabularies: Vocabularies) -> Row:
 def labels_of(record: Record) -> tuple[str, ...]:
     """The labels or the tags of a record."""
     return () if isinstance(record, Pair) else record.labels if isinstance(record, Labelled) else record.tags
-
-
-def word_id(word: str, tokenizer: Tokenizer) -> int:
-    """The id of a word that is a symbol as a whole, `<unk>` if it is none."""
-    ids = tokenizer.encode(word)
-    assert tokenizer.unk_id is not None
-    return int(ids[0]) if len(ids) == 1 else tokenizer.unk_id
 
 
 TASK_DATA: dict[TaskName, TaskData] = {

@@ -102,3 +102,10 @@ class Vocabularies:
         for name, content in sorted(self.files().items()):
             digest.update(f"{name} {len(content)}\n".encode() + content)
         return digest.hexdigest()
+
+
+def word_id(word: str, tokenizer: Tokenizer) -> int:
+    """The id of a word that is a symbol as a whole, `<unk>` if it is none."""
+    ids = tokenizer.encode(word)
+    assert tokenizer.unk_id is not None
+    return int(ids[0]) if len(ids) == 1 else tokenizer.unk_id

@@ -10,7 +10,8 @@ Every few windows come with a second one beside them, for the same update: begin
 read from the initial state as in scoring a sentence or starting a sample. Each line is chosen equally often, whatever
 its length.
 
-Sentence mode shuffles the lines, groups lines of similar length, and starts every line from the initial state.
+Sentence mode shuffles the lines, groups lines of similar length, and starts every line from the initial state. What is
+said of lines there is true of paragraphs where these are the items (`text/items.py`).
 Ids begin with one `<eos>`, the first input; a line's inputs begin at the `<eos>` before it.
 All random choices follow from (seed, pass, step), so a position is all that is needed to resume.
 """
@@ -24,6 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.hashing import hash_uniform
+from charlm.settings import Item
+from charlm.text.items import ends_of_items
 
 Ids = NDArray[Any]
 
@@ -245,11 +248,14 @@ class SentenceWindows:
     first starting within the line; otherwise its end would fill windows alone.
     """
 
-    def __init__(self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes) -> None:
+    def __init__(
+        self, ids: Ids, eos_id: int, batch_size: int, bptt: int, seed: int, rare: RareTypes, item: Item = "line"
+    ) -> None:
         self._ids, self._eos_id, self._batch_size, self._bptt = ids, eos_id, batch_size, bptt
         self._seed, self._rare = seed, rare
         self._tokens_at_once = batch_size * bptt
-        bounds = np.flatnonzero(ids == eos_id)
+        bounds = np.append(0, ends_of_items(ids[1:], eos_id, item))
+        bounds[1:] += 1
         bounds = bounds if bounds[-1] == len(ids) - 1 else np.append(bounds, len(ids) - 1)
         self._lines = _Lines(bounds[:-1], np.diff(bounds))
         self._pass, self._step = 0, 0

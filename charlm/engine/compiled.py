@@ -6,7 +6,6 @@ Shapes: B batch, T time, V vocabulary, H hidden.
 import ctypes
 import hashlib
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -134,6 +133,8 @@ class CompiledPredictor:
         threads = min(self._threads, len(inputs))
         if threads <= 1:
             return self._score(inputs, targets, state)
+        from concurrent.futures import ThreadPoolExecutor  # here, since one thread does not need it
+
         parts = [slice(first, None, threads) for first in range(threads)]  # each with long and short sequences
         result, new_state = np.empty(inputs.shape), np.empty_like(state)
         with ThreadPoolExecutor(threads) as pool:

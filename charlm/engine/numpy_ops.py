@@ -95,6 +95,33 @@ class NumpyOps:
     def where(condition: Array, x: Array, y: Array) -> Array:
         return np.where(condition, x, y)
 
+    @staticmethod
+    def dot_scores(queries: Array, keys: Array) -> Array:
+        return _by_time(_by_sequence(queries) @ keys.transpose(1, 2, 0))
+
+    @staticmethod
+    def additive_scores(queries: Array, keys: Array, vector: Array) -> Array:
+        return np.tanh(queries[:, :, None] + _by_sequence(keys)) @ vector
+
+    @staticmethod
+    def softmax_within(scores: Array, lengths: Array) -> Array:
+        is_inside = np.arange(scores.shape[-1]) < lengths[:, None]
+        scores = np.where(is_inside, scores, -np.inf)
+        shares = np.exp(scores - scores.max(axis=-1, keepdims=True))
+        return shares / shares.sum(axis=-1, keepdims=True)
+
+    @staticmethod
+    def weighted_sums(shares: Array, values: Array) -> Array:
+        return _by_time(_by_sequence(shares) @ _by_sequence(values))
+
+
+def _by_sequence(x: Array) -> Array:
+    """(T, B, ...) -> (B, T, ...)"""
+    return x.swapaxes(0, 1)
+
+
+_by_time = _by_sequence  # it undoes itself
+
 
 def _is_inside(x: Array, lengths: Array) -> Array:
     """Whether a row of x (T, B, D) belongs to its sequence and not to the padding -> (T, B, 1)."""

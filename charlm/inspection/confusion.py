@@ -1,6 +1,6 @@
 """A confusion matrix as a picture and as a table: which labels a classifier or a tagger takes for which."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,32 +11,18 @@ from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
 from charlm.evaluation.classification import Confusion
-from charlm.inspection.labels import LETTER_WIDTH
-from charlm.inspection.svg import LINE_HEIGHT, rows_of, safe, text_at
+from charlm.inspection import grid
+from charlm.inspection.grid import MAX_NAME, Cell, Grid, shortened
 from charlm.inspection.terminal import wrapped
 from charlm.inspection.writing import check_form
 from charlm.system.files import write_atomically
 from charlm.text.visible import visible_symbol
 
 MAX_ROWS = 40  # of a picture
-MAX_NAME = 24  # columns of a label's name
-MARGIN, MIN_WIDTH = 20, 480  # pixels: around the picture; the width has room for the notes
-MIN_CELL, ROOMY_CELL, ROOMY_WIDTH = 26, 56, 480  # pixels: cells are larger as long as all of them have room
-TITLE_HEIGHT = 66  # pixels above the names of the columns
-MIN_SHADE = 0.12  # opacity of the smallest count, so that it is seen
-SLANT = 0.71  # sine and cosine of 45 degrees, by which the names of the columns are turned
 MIN_NAME, MAX_HEADING = 8, 6  # columns of a label's name in the table: at least in a row, at most above a column
 NUM_LARGEST = 5  # confusions that are told in words
 GAP = 2  # between the columns of the table
 LEGEND = "each row is a true label, each column a predicted one"
-STYLES = (
-    "text{font:12px system-ui,'Segoe UI','DejaVu Sans',Arial,sans-serif;fill:#222}"
-    ".title{font-size:15px;font-weight:600}.number{font-size:11px;fill:#000}.paper{fill:#fff}.empty{fill:#f1f1ee}"
-    ".gap{stroke:#fff;stroke-width:1}.right{fill:#56b4e9}.wrong{fill:#e69f00}.both{fill:#bbb}"
-    "@media (prefers-color-scheme:dark){text{fill:#ddd}.number{fill:#fff}.paper{fill:#16181c}.empty{fill:#23272e}"
-    ".gap{stroke:#16181c}.right{fill:#0072b2}.wrong{fill:#a84b00}.both{fill:#666}}"
-)
-"""The colours of Okabe and Ito, darker on a dark background: the numbers can be read on every shade of them."""
 
 
 # Fewer labels
@@ -106,89 +92,29 @@ def write_confusion(confusion: Confusion, path: Path, title: str) -> None:
 def to_svg(confusion: Confusion, title: str) -> str:
     """A confusion matrix as a document of its own, for light and dark backgrounds."""
     shown = most_frequent(confusion, MAX_ROWS)
-    notes = [_summary(confusion), "the shade of a cell is its share of the row", *_about_others(shown, "most frequent")]
-    return _Drawing(shown, title, notes).document()
-
-
-class _Drawing:
-    """A confusion matrix on its way to SVG: where everything stands, then the elements themselves."""
-
-    def __init__(self, shown: Shown, title: str, notes: Sequence[str]) -> None:
-        self.shown, self.title = shown, title
-        self.names = [shortened(name, MAX_NAME) for name in shown.names]
-        self.cell = _cell_size(shown)
-        across = max(map(cell_len, self.names)) * LETTER_WIDTH
-        self.left, self.top = MARGIN + LINE_HEIGHT + across + 6, TITLE_HEIGHT + SLANT * across
-        self.size = self.cell * len(self.names)
-        self.width = max(
-            MIN_WIDTH, self.left + self.size + SLANT * across, 2 * MARGIN + len(title) * 1.3 * LETTER_WIDTH
+    about = _about_others(shown, "most frequent")
+    return grid.to_svg(
+        Grid(
+            title=title,
+            described=f"confusion matrix: {LEGEND}",
+            rows_are="true",
+            columns_are="predicted",
+            rows=shown.names,
+            columns=shown.names,
+            cells=tuple(_cells(shown)),
+            notes=(_summary(confusion), "the shade of a cell is its share of the row", *about),
         )
-        columns = int((self.width - 2 * MARGIN) / LETTER_WIDTH)
-        self.notes = [row for note in notes for row in rows_of(note, columns)]
-        self.height = self.top + self.size + MARGIN + LINE_HEIGHT * (len(self.notes) + 0.5)
-
-    def document(self) -> str:
-        size = f'viewBox="0 0 {self.width:.0f} {self.height:.0f}" width="{self.width:.0f}" height="{self.height:.0f}"'
-        parts = [
-            f'<svg xmlns="http://www.w3.org/2000/svg" {size} role="img">',
-            f"<title>{safe(self.title)}</title><desc>confusion matrix: {LEGEND}</desc><style>{STYLES}</style>",
-            f'<rect class="paper" width="{self.width:.0f}" height="{self.height:.0f}"/>',
-            text_at(self.title, MARGIN, 26, "title"),
-            *self._names(),
-            *self._grid(),
-            *self._cells(),
-        ]
-        for place, note in enumerate(self.notes):
-            parts.append(text_at(note, MARGIN, self.top + self.size + MARGIN + LINE_HEIGHT * (place + 0.5)))
-        return "\n".join([*parts, "</svg>\n"])
-
-    def _names(self) -> Iterator[str]:
-        """The labels to the left and, slanted, above, and what they are."""
-        yield text_at("predicted", self.left, 48)
-        middle = self.top + self.size / 2
-        yield text_at("true", MARGIN + 8, middle, anchor="middle", more=_turned(-90, MARGIN + 8, middle))
-        for place, name in enumerate(self.names):
-            along = (place + 0.5) * self.cell
-            yield text_at(name, self.left - 6, self.top + along + 4, anchor="end")
-            x, y = self.left + along, self.top - 6
-            yield text_at(name, x, y, more=_turned(-45, x, y))
-
-    def _grid(self) -> Iterator[str]:
-        """The empty cells."""
-        right, bottom = self.left + self.size, self.top + self.size
-        yield f'<rect class="empty" x="{self.left:.1f}" y="{self.top:.1f}" width="{self.size}" height="{self.size}"/>'
-        for place in range(1, len(self.names)):
-            x, y = self.left + place * self.cell, self.top + place * self.cell
-            yield f'<path class="gap" d="M{self.left:.1f} {y:.1f}H{right:.1f}M{x:.1f} {self.top:.1f}V{bottom:.1f}"/>'
-
-    def _cells(self) -> Iterator[str]:
-        """The cells that are not empty, each with its count, shaded by its share of the row."""
-        totals = self.shown.matrix.sum(axis=1).tolist()
-        for row, column in np.argwhere(self.shown.matrix).tolist():
-            count = int(self.shown.matrix[row, column])
-            share = count / totals[row]
-            x, y = self.left + column * self.cell, self.top + row * self.cell
-            box = f'x="{x + 0.5:.1f}" y="{y + 0.5:.1f}" width="{self.cell - 1}" height="{self.cell - 1}"'
-            shade = f'fill-opacity="{MIN_SHADE + (1 - MIN_SHADE) * share:.3f}"'
-            told = f"true {self.shown.names[row]}, predicted {self.shown.names[column]}: {count:,} ({share:.1%})"
-            yield f'<rect class="{self.shown.kind(row, column)}" {box} {shade}><title>{safe(told)}</title></rect>'
-            number = str(count) if _num_pixels(str(count)) < self.cell else short_count(count)
-            yield text_at(number, x + self.cell / 2, y + self.cell / 2 + 4, "number", anchor="middle")
+    )
 
 
-def _cell_size(shown: Shown) -> int:
-    """The width and height of a cell, in pixels: all numbers have room in it, at least in their short form."""
-    roomy = min(ROOMY_CELL, ROOMY_WIDTH // len(shown.names))
-    return max(MIN_CELL, roomy, *(_num_pixels(short_count(count)) for count in shown.matrix.ravel().tolist()))
-
-
-def _num_pixels(number: str) -> int:
-    """How wide a cell is in which a number has room."""
-    return int(len(number) * LETTER_WIDTH) + 8
-
-
-def _turned(degrees: int, x: float, y: float) -> str:
-    return f'transform="rotate({degrees} {x:.1f} {y:.1f})"'
+def _cells(shown: Shown) -> Iterator[Cell]:
+    """The cells that are not empty, each with its count."""
+    totals = shown.matrix.sum(axis=1).tolist()
+    for row, column in np.argwhere(shown.matrix).tolist():
+        count = int(shown.matrix[row, column])
+        share = count / totals[row]
+        told = f"true {shown.names[row]}, predicted {shown.names[column]}: {count:,} ({share:.1%})"
+        yield Cell(row, column, shown.kind(row, column), share, (str(count), short_count(count)), told)
 
 
 def short_count(count: int) -> str:
@@ -281,11 +207,6 @@ def _largest(confusion: Confusion) -> Iterator[str]:
 
 
 # Both
-
-
-def shortened(name: str, max_columns: int, ellipsis: str = "…") -> str:
-    """The beginning of a name, in at most so many columns."""
-    return name if cell_len(name) <= max_columns else set_cell_size(name, max_columns - 1).rstrip() + ellipsis
 
 
 def _summary(confusion: Confusion) -> str:

@@ -16,8 +16,9 @@ from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
 from charlm.scoring.loading import open_model
 from charlm.scoring.reading import Reading
-from charlm.scoring.score import split_lines
+from charlm.scoring.score import split_items
 from charlm.text.encoded import Token
+from charlm.text.items import as_items
 from charlm.text.tokenizer import Tokenizer
 
 Ids = NDArray[np.int64]
@@ -46,7 +47,8 @@ class ReadText:
 class Inspected:
     """A trained language model with everything that is looked at.
 
-    With `is_by_line` it was trained on single lines, each from the initial state, and so it reads every text.
+    With `is_by_line` it was trained on single lines, or other items, each from the initial state, and so it reads every
+    text.
     """
 
     path: Path
@@ -57,22 +59,22 @@ class Inspected:
     is_by_line: bool
 
     def tokens(self, text: str) -> ReadText:
-        """A text in the form of the run's own, ending with a newline, in single tokens. Raises TextError for none."""
+        """A text in the form of the run's own, with its end, in single tokens. Raises TextError for an empty one."""
         prepared = self._prepared(text)
         return ReadText(prepared, self.tokenizer.tokens(prepared))
 
     def sequences(self, text: str) -> list[Ids]:
-        """The ids of a text in the pieces that are read from the initial state: its lines, or the whole text.
+        """The ids of a text in the pieces that are read from the initial state: its items, or the whole text.
 
         Raises TextError when it is empty.
         """
         ids = self.tokenizer.encode(self._prepared(text)).astype(np.int64)
-        return split_lines(ids, self.tokenizer.eos_id) if self.is_by_line else [ids]
+        return split_items(ids, self.tokenizer.eos_id, self.reading.settings.item) if self.is_by_line else [ids]
 
     def _prepared(self, text: str) -> str:
         if not text.strip("\n"):
             raise TextError("the text is empty", to_do="give some words, or - for standard input")
-        whole = text if text.endswith("\n") else f"{text}\n"
+        whole = as_items(text, self.reading.settings.item)
         return whole if self.tokenizer.unit == "byte" else self.reading.prepared(whole)
 
 

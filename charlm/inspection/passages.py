@@ -53,12 +53,12 @@ class Passage:
 def find_passages(lm: LanguageModel, part: IdsFile, by_line: bool) -> list[Passage]:
     """The passages of a part of a corpus, the least surprising first, and each text once.
 
-    With `by_line` the lines are scored one by one, each from the initial state. Else the part is scored as one running
-    text with the state carried on. Passages are lines, several short lines together, or pieces of long lines. Of a part
-    of more than MAX_TOKENS tokens about so many are scored, spread evenly over it.
+    With `by_line` the lines, or other items, are scored one by one, each from the initial state. Else the part is
+    scored as one running text with the state carried on. Passages are lines, several short lines together, or pieces of
+    long lines. Of a part of more than MAX_TOKENS tokens about so many are scored, spread evenly over it.
     """
     is_backward = lm.direction == "backward"
-    part = replace(part, is_backward=is_backward)
+    part = replace(part, is_backward=is_backward, item=lm.item)
     scored = _scored_lines(lm, part) if by_line else _scored_stream(lm, part)
     if is_backward:  # in the order of the text again
         scored = ((ids[::-1], logprobs[::-1]) for ids, logprobs in scored)
@@ -75,7 +75,8 @@ def extremes(passages: Sequence[Passage], count: int) -> tuple[list[Passage], li
 
 
 def _scored_lines(lm: LanguageModel, part: IdsFile) -> Iterator[Scored]:
-    lines = spread_lines(part.ids[1:], lm.tokenizer.eos_id, min(1.0, MAX_TOKENS / max(1, part.num_tokens)))
+    share = min(1.0, MAX_TOKENS / max(1, part.num_tokens))
+    lines = spread_lines(part.ids[1:], lm.tokenizer.eos_id, share, lm.item)
     yield from zip(lines, score_sequences(lm.batch_predictor, lines, lm.tokenizer.eos_id), strict=True)
 
 

@@ -25,8 +25,9 @@ from charlm.scoring.generators import open_generator
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import language_model, load_cloze_model, load_model
 from charlm.scoring.metrics import perplexity
-from charlm.settings import CorpusSettings, ModelSettings, TextSettings, TrainingSettings, flag
+from charlm.settings import CorpusSettings, Item, ModelSettings, TextSettings, TrainingSettings, flag
 from charlm.system.files import write_atomically
+from charlm.text.items import NUM_ENDS
 
 FORMS = (".html",)
 TEMPERATURES = (0.0, 0.5, 0.8, 1.0, 1.2)
@@ -75,7 +76,7 @@ def _figures(config: RunConfig, history: History) -> Iterator[str]:
     if model.is_pair:
         yield paragraph("Figures that do not say otherwise are those of the model that reads forward.")
     rows = {
-        **_measured(history.measured, is_by_line=config.training.mode == "sentence"),
+        **_measured(history.measured, config.reading.item, is_by_line=config.training.mode == "sentence"),
         "best quick check": _best_check(history),
         "parameters": f"{model.num_params:,}",
         "vocabulary": f"{model.vocab_size:,} types",
@@ -110,9 +111,9 @@ def _size(tokens: int, unit: str, characters: int = 0) -> str:
     return f"{tokens:,} {unit} tokens" + (f", {characters:,} characters" if characters else "")
 
 
-def _measured(measured: Mapping[str, Any], is_by_line: bool) -> dict[str, str]:
+def _measured(measured: Mapping[str, Any], item: Item, is_by_line: bool) -> dict[str, str]:
     """The rows of what was measured at the end; empty where there is no such figure."""
-    streamed, cold = ("read as one text", "each line on its own")
+    streamed, cold = ("read as one text", f"each {item} on its own")
     steps, best = _count(measured.get("steps")), _count(measured.get("best_step"))
     cold_nats = math.nan if is_by_line else figure(measured.get("valid_cold_nats_per_char"))
     how = cold if is_by_line else streamed
@@ -208,7 +209,7 @@ def _what_it_writes_and_expects(run: RunDirectory, config: RunConfig) -> Iterato
 def _samples(lm: LanguageModel, config: RunConfig, which: str) -> Iterator[str]:
     """Texts that the model writes, the same ones each time."""
     yield heading(f"Samples{which}")
-    begun = "the end of a line backward" if lm.direction == "backward" else "the start of a line"
+    begun = f"the end of a {lm.item} backward" if lm.direction == "backward" else f"the start of a {lm.item}"
     yield paragraph(f"Written from {begun}, with seed {SEED}. Escapes stand for what cannot be seen.", True)
     is_by_line = config.training.mode == "sentence"
     ending = Ending(length=SAMPLE_TOKENS[config.text.unit], until_eos=is_by_line)
@@ -217,7 +218,7 @@ def _samples(lm: LanguageModel, config: RunConfig, which: str) -> Iterator[str]:
         count = NUM_LINES if is_by_line and temperature else 1
         samples = lm.sample_many("", strategy, ending, count, seed=SEED)
         yield heading(f"temperature {temperature:g}" if temperature else "temperature 0 (arg max)", 3)
-        yield verbatim("\n".join(sample.text for sample in samples))
+        yield verbatim(("\n" * NUM_ENDS[lm.item]).join(sample.text for sample in samples))
 
 
 def _passages(lm: LanguageModel, run: RunDirectory, config: RunConfig, which: str) -> Iterator[str]:

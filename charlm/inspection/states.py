@@ -17,6 +17,7 @@ from charlm.inspection.inspected import Ids, Inspected
 from charlm.inspection.shading import Shaded
 from charlm.network import body
 from charlm.probability import NOT_FINITE
+from charlm.text.items import EndOfItem
 
 Values = NDArray[np.float64]
 
@@ -75,6 +76,7 @@ class _Reader:
     def __init__(self, run: Inspected, layer: int) -> None:
         architecture = run.architecture
         self._run = run
+        self._end = EndOfItem(run.tokenizer.eos_id, run.reading.settings.item)
         self._heard: list[Array] = []
         self._listening = _listening(self._heard)
         self._layers: list[body.Layer] = [
@@ -89,7 +91,7 @@ class _Reader:
 
     def read(self, id: int) -> Mapping[str, Any]:
         """Read one token: the parts of the layer's state and its gates by name, each (H,)."""
-        if self._run.is_by_line and id == self._run.tokenizer.eos_id:
+        if self._end.is_at(id) and self._run.is_by_line:
             self._state = self._initial_state()
         self._step(id)
         return self._seen

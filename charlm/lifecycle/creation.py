@@ -210,6 +210,7 @@ def _config(
 ) -> RunConfig:
     text = base.text_settings(request.settings.given_of(TextSettings)) if base else request.settings.text
     header, reading = corpus.train.header, request.settings.reading
+    line_ends, normal_form, item = header.line_ends, header.normal_form, corpus.division.item
     return RunConfig(
         run_id=uuid.uuid4().hex,
         charlm=__version__,
@@ -219,7 +220,7 @@ def _config(
         corpus=_facts(request.readable_name, corpus, own_valid=request.valid is not None),
         text=dataclasses.replace(text, unit=corpus.unit),
         data=request.settings.data,
-        reading=dataclasses.replace(reading, line_ends=header.line_ends, normal_form=header.normal_form),
+        reading=dataclasses.replace(reading, line_ends=line_ends, normal_form=normal_form, item=item),
         architecture=architecture,
         training=training,
         versions={"python": platform.python_version(), "torch": str(torch.__version__), "numpy": np.__version__},

@@ -27,6 +27,7 @@ from charlm.training.task_defaults import (
     decide_tagger,
     decide_training_by_example,
 )
+from charlm.training.translator_defaults import decide_translator, decide_translator_training
 
 
 @dataclass(frozen=True)
@@ -137,6 +138,13 @@ def inherit_features(base: Base, architecture: Architecture, training: TrainingS
     }
     own = {name: known[name] if name in known else value.numpy() for name, value in drawn.items()}
     return {"": Weights(own, 0, {})}
+
+
+def decide_translation(request: TrainRequest, corpus: LabelledCorpus, base: Base | None, machine: Machine) -> Decided:
+    """A translator, which begins from nothing."""
+    assert base is None  # see `lifecycle/request.py`
+    architecture = decide_translator(request.settings.model, corpus, machine)
+    return Decided(architecture, *decide_translator_training(request.settings.training, architecture, corpus, machine))
 
 
 def _is_head(name: str) -> bool:

@@ -52,8 +52,8 @@ class RunKeeper:
         self._ends: list[dict[str, Any]] = []
         self._finished: dict[str, Finished] = {}
         """How training ended, for the networks whose end was saved or, after their last step, could not be saved."""
-        self.best_nats: dict[str, float] = {}
-        """Nats per token of the best weights on disk; worse weights never replace them."""
+        self.best: dict[str, float] = {}
+        """How good the best weights on disk are, as `Progress.best` says; worse weights never replace them."""
         self.replacement: Replacement | None = None
         """Set while the run is hidden, until it has replaced the old run."""
         self.spared: Path | None = None
@@ -97,15 +97,17 @@ class RunKeeper:
     def save_best(self, prefix: str, state: TrainingState) -> None:
         """Save the weights as `best`, unless those on disk are better; the first time, replace the old run."""
         progress = state.progress
-        if progress.best_nats_per_token > self.best_nats.get(prefix, math.inf):
+        if progress.best > self.best.get(prefix, math.inf):
             return
         scalars = finite({"nats_per_token": progress.best_nats_per_token, "tokens_seen": progress.tokens_seen})
+        if math.isfinite(progress.best_cost):
+            scalars["cost"] = progress.best_cost
         if len(self.trainers) > 1:
             scalars["direction"] = direction_of(prefix)
         network = arrays_of(under(NETWORK, state.tensors))
         with self._forgiving_at_the_end():
             self.run.save(prefix + BEST, Weights(network, progress.step, scalars))
-            self.best_nats[prefix] = progress.best_nats_per_token
+            self.best[prefix] = progress.best
             if self.replacement and self._has_all_best():
                 self._move(self.replacement.take_place())
 

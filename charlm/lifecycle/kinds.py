@@ -7,13 +7,14 @@ from typing import Any
 
 from charlm.corpus.corpora import Corpus
 from charlm.errors import RunError
-from charlm.lifecycle import classification, cloze, generation, tagging, task_limit
+from charlm.lifecycle import classification, cloze, generation, tagging, task_limit, translation
 from charlm.lifecycle.deciding import (
     Decided,
     decide_classification,
     decide_generation,
     decide_tagging,
     decide_text_model,
+    decide_translation,
     inherit_body,
     inherit_features,
     inherit_language_model,
@@ -35,6 +36,7 @@ from charlm.training.generation import GenerationObjective
 from charlm.training.language_model import ORDER, LanguageModelObjective, windows_fit
 from charlm.training.objective import DataOrder, Objective
 from charlm.training.tagging import TaggingObjective
+from charlm.training.translation import TranslationObjective
 
 
 @dataclass(frozen=True)
@@ -92,6 +94,9 @@ KINDS: dict[str, Kind] = {
         measure=generation.measure,
     ),
     "tag": Kind(prepare_data, decide_tagging, inherit_features, TaggingObjective, measure=tagging.measure),
+    "translate": Kind(  # it begins from no other run, so it inherits nothing
+        prepare_data, decide_translation, inherit_body, TranslationObjective, measure=translation.measure
+    ),
 }
 
 

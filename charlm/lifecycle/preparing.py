@@ -11,7 +11,7 @@ from charlm.errors import UsageError
 from charlm.lifecycle.initial import Base
 from charlm.lifecycle.request import TrainRequest
 from charlm.scoring.reading import reading_with_tokenizer
-from charlm.settings import TextSettings, range_of
+from charlm.settings import Item, TextSettings, range_of
 from charlm.system.folders import copy_tree
 from charlm.text.tokenizer import check_text_settings, load_tokenizer
 
@@ -22,6 +22,7 @@ def prepare_text(request: TrainRequest, folder: Path, base: Base | None) -> Prep
     if request.prepared:
         return _copy_prepared(request, request.prepared, folder, base)
     settings, others, mode = request.settings, (request.valid, request.test), request.mode
+    _refuse_cloze_paragraphs(request, base, settings.reading.item)
     if base:
         text = base.text_settings(settings.given_of(TextSettings))
         reading = taken_over(settings.reading, base.config.reading, settings.given)
@@ -53,6 +54,7 @@ def _without_mask(text: TextSettings) -> TextSettings:
 def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, base: Base | None) -> PreparedCorpus:
     """Copy a text prepared by `charlm tokenize -o`. Raises UsageError if its mode or tokenizer does not fit."""
     prepared, mode = open_prepared(prepared_folder), request.mode
+    _refuse_cloze_paragraphs(request, base, prepared.division.item)
     own_mode = prepared.division.mode
     if own_mode and own_mode != mode and ("mode" in request.settings.given or request.is_cloze):
         what = f"this text was prepared and divided for --mode {own_mode}, not for --mode {mode}"
@@ -64,6 +66,14 @@ def _copy_prepared(request: TrainRequest, prepared_folder: Path, folder: Path, b
         raise UsageError(what, str(prepared_folder), to_do)
     copy_tree(prepared_folder, folder)
     return open_prepared(folder)
+
+
+def _refuse_cloze_paragraphs(request: TrainRequest, base: Base | None, item: Item) -> None:
+    """Raise UsageError where a cloze network would be trained on paragraphs."""
+    is_cloze = base.config.architecture.kind == "cloze" if base else request.is_cloze
+    if is_cloze and item == "paragraph":
+        what = "a cloze network reads each line on its own, not each paragraph"
+        raise UsageError(what, to_do="leave --item paragraph out, or --objective cloze")
 
 
 def prepare_data(request: TrainRequest, folder: Path, base: Base | None) -> LabelledCorpus:

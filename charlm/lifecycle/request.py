@@ -11,6 +11,7 @@ from typing import Any, NoReturn, Self, get_args
 
 from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
+from charlm.corpus.parts import mode_of
 from charlm.corpus.prepare import is_prepared
 from charlm.errors import UsageError
 from charlm.network.architecture import KINDS
@@ -135,8 +136,8 @@ class TrainRequest:
 
     @property
     def mode(self) -> Mode:
-        """How the text is read in training. A cloze network reads each line on its own."""
-        return "sentence" if self.is_cloze else self.settings.training.mode
+        """How the text is read in training. A cloze network reads each line on its own. Raises UsageError."""
+        return "sentence" if self.is_cloze else mode_of(self.settings.given)
 
     @property
     def task(self) -> TaskName | None:
@@ -189,6 +190,7 @@ def check_request(request: TrainRequest) -> None:
         raise UsageError("--init-from brings its own tokenizer, without --tokenizer", to_do="leave it out")
     if request.texts is None:
         raise UsageError("no corpus given", to_do="charlm train corpus.txt")
+    mode_of(request.settings.given)
     _check_task(request)
     if request.init_from is None:
         _check_model(request.settings)
@@ -220,6 +222,8 @@ def _check_task(request: TrainRequest) -> None:
     if request.prepared:
         what = "a text prepared by charlm tokenize has no labels"
         raise UsageError(what, str(request.prepared), "give the labelled data")
+    if task == "translate" and request.init_from is not None:
+        raise UsageError("--init-from does nothing with --task translate", to_do="leave it out")
     if given.get("freeze") and request.init_from is None:
         raise UsageError("--freeze keeps the weights of --init-from, which is missing", to_do="give --init-from RUN")
 

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeVar
 
 from charlm.corpus.prepare import PreparedCorpus
@@ -17,7 +18,7 @@ from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Tally
 from charlm.scoring.predictor import Predictor
 from charlm.scoring.spelling import spelling_nats
-from charlm.settings import TrainingSettings
+from charlm.settings import Item, TrainingSettings
 from charlm.training.evaluation import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
 from charlm.training.events import Finished
 from charlm.training.language_model import LanguageModelObjective
@@ -72,15 +73,18 @@ class TrainResult(Result):
     """How the training of a language model went, and how good its best weights are.
 
     Streamed figures are for continuous text, with the state carried over from line to line; cold figures start each
-    line from the initial state. There is no streamed figure when the validation lines were picked from all over the
-    text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as many tokens of the
-    training part as the validation part has; the cost of spelling unknown symbols is the training part's mean.
+    line, or each paragraph, from the initial state. There is no streamed figure where these were picked for validation
+    from all over the text. `train_nats_per_token` is measured without dropout, streamed or cold as in training, on as
+    many tokens of the training part as the validation part has; the cost of spelling unknown symbols is the training
+    part's mean.
 
     If `valid_tokens_measured` is below `valid_tokens`, time was too short to measure everything: all figures are then
     estimates, from pieces or lines spread evenly over each part.
     """
 
     mode: str
+    item: Item
+    """What cold figures start from the initial state."""
     train_nats_per_token: float
     valid_streamed: Tally | None
     valid_cold: Tally | None
@@ -180,10 +184,11 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
         share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id, outcome.clock)
     watched = Watched(predictor, int(share * to_measure.num_tokens), show)
     train_nats = _train_nats(watched, corpus, share, by_line)
-    running = None if corpus.division.split == "lines" else corpus.valid
+    running = corpus.valid if corpus.division.is_running else None
     streamed = tally_streamed(watched, running, eos_id, unk_id, share) if running else (None, 0)
-    cold = tally_cold(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
-    tally = tally_cold if by_line else tally_streamed
+    by_items = partial(tally_cold, item=corpus.division.item)
+    cold = by_items(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
+    tally = by_items if by_line else tally_streamed
     return TrainResult(
         run=str(outcome.run.path),
         steps=progress.step,
@@ -191,6 +196,7 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
         training_seconds=progress.seconds,
         num_params=architecture.num_params,
         mode=outcome.training.mode,
+        item=corpus.division.item,
         ended=outcome.finished.reason,
         best_step=best.step,
         train_nats_per_token=train_nats,
@@ -216,9 +222,10 @@ def logged(outcome: Outcome, result: AnyResult) -> AnyResult:
 
 def _train_nats(predictor: Predictor, corpus: PreparedCorpus, share: float, line_by_line: bool) -> float:
     ids, eos_id = corpus.train.ids[1 : 1 + train_tokens(corpus)], corpus.tokenizer.eos_id
+    item = corpus.division.item
     if share < 1 and not line_by_line:
         scores = [logprobs for _, logprobs in score_pieces(predictor, ids, eos_id, share)]
         nats = -sum(float(logprobs.sum()) for logprobs in scores) / sum(map(len, scores))
     else:
-        nats = mean_nats(predictor, spread_lines(ids, eos_id, share) if line_by_line else [ids], eos_id)
+        nats = mean_nats(predictor, spread_lines(ids, eos_id, share, item) if line_by_line else [ids], eos_id)
     return nats + spelling_nats(corpus.train.header.unknown_bytes) / corpus.train.num_tokens

@@ -276,11 +276,12 @@ def _read_best(session: Session, prefix: str) -> None:
     keeper must not replace them by worse ones.
     """
     if not session.run.has(prefix + BEST):
-        session.trainers[prefix].progress.best_nats_per_token = math.inf
+        progress = session.trainers[prefix].progress
+        progress.best_nats_per_token = progress.best_cost = math.inf
         return
     best = session.run.load(prefix + BEST, max_weight_bytes(session.architecture))
-    if type(nats := best.scalars.get("nats_per_token")) is float:
-        session.keeper.best_nats[prefix] = nats
+    if type(found := best.scalars.get("cost", best.scalars.get("nats_per_token"))) is float:
+        session.keeper.best[prefix] = found
 
 
 def _corpus(run: RunDirectory, config: RunConfig, kind: Kind) -> Corpus:

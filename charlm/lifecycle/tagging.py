@@ -3,17 +3,15 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from charlm.engine.numpy_ops import NumpyOps
 from charlm.evaluation.bootstrap import Figure
 from charlm.evaluation.tagging import evaluate_tagging
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.results import Outcome, Result, logged
 from charlm.lifecycle.task_limit import share_within
 from charlm.model.tagger import TorchTaggerPredictor
-from charlm.network import crf
 from charlm.runs.directory import CORPUS
 from charlm.scoring.loading import load_best
-from charlm.training.tagging import SentenceColumns, TaggingObjective, Total, predictions
+from charlm.training.tagging import SentenceColumns, TaggingObjective, measured
 
 
 @dataclass(frozen=True)
@@ -90,15 +88,6 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TaggingResult:
 def _figures(objective: TaggingObjective, columns: SentenceColumns, share: float) -> TagFigures:
     """The figures of a part, in float32."""
     vocabularies = objective.corpus.vocabularies
-    names = (*vocabularies.labels, "")  # the last one stands for tags that no training sentence has
-    truth, predicted, total = list[list[str]](), list[list[str]](), Total()
-    predictor = TorchTaggerPredictor(objective.network, objective.exclusions)
-    for emissions, sentences in predictions(predictor, columns, share):
-        total.add(sentences, emissions, predictor.transitions)
-        best = crf.best_paths(emissions, sentences.lengths, predictor.transitions, NumpyOps)
-        assert sentences.tags is not None
-        for row, length in enumerate(sentences.lengths.tolist()):
-            truth.append([names[tag] for tag in sentences.tags[:length, row]])
-            predicted.append([names[tag] for tag in best[:length, row]])
-    report = evaluate_tagging(truth, predicted, vocabularies.tagging_scheme, vocabularies.labels)
-    return TagFigures(report.accuracy, report.entities.f1 if report.entities else None, total.nats_per_word)
+    found = measured(TorchTaggerPredictor(objective.network, objective.exclusions), columns, vocabularies, share)
+    report = evaluate_tagging(found.truth, found.predicted, found.scheme, vocabularies.labels)
+    return TagFigures(report.accuracy, report.entities.f1 if report.entities else None, found.nats_per_word)

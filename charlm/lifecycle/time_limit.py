@@ -80,7 +80,7 @@ class ToMeasure:
         """The parts to measure after a training, which was line by line or on a stream."""
         valid, test = (part.num_tokens if part else 0 for part in (corpus.valid, corpus.test))
         own = (train_tokens(corpus), test)  # measured as the training was; validation in both ways
-        streams = () if corpus.division.split == "lines" else (valid,)
+        streams = (valid,) if corpus.division.is_running else ()
         return cls((*streams, *(() if line_by_line else own)), (valid, *(own if line_by_line else ())))
 
     @property

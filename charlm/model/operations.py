@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
 from charlm.cells.cell import Array
+from charlm.model import attention
 
 SMALL = 2**16  # numbers; smaller matrices gain nothing from autocast's type or from packing
 MIN_PACKED_PRODUCTS = 12  # packing a matrix takes about as long as it saves in this many products
@@ -22,6 +23,10 @@ class TorchOps:
     relu = staticmethod(torch.relu)
     softplus = staticmethod(nn.functional.softplus)
     embed = staticmethod(nn.functional.embedding)
+    dot_scores = staticmethod(attention.dot_scores)
+    additive_scores = staticmethod(attention.additive_scores)
+    softmax_within = staticmethod(attention.softmax_within)
+    weighted_sums = staticmethod(attention.weighted_sums)
 
     @staticmethod
     def linear(x: Array, weight: Array, bias: Array | None = None) -> Array:

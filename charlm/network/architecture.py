@@ -15,7 +15,8 @@ from charlm.cells.cell import Cell, NewWeight, Sizes
 from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of, task_of
 
 MAX_TYPES = 1 << 24
-COUNTS = ("vocab_size", "num_labels", "feature_size")  # sizes that follow from the data, or from another network
+COUNTS = ("vocab_size", "num_labels", "feature_size", "target_vocab_size")
+"""Sizes that follow from the data, or from another network."""
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
 """The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""
 RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions

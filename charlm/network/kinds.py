@@ -4,9 +4,15 @@ from charlm.network.architecture import Architecture
 from charlm.network.classifier import Classifier
 from charlm.network.generator import Generator
 from charlm.network.tagger import Tagger
+from charlm.network.translator import Translator
 from charlm.system.records import read_record
 
-ARCHITECTURES: dict[str, type[Architecture]] = {"classify": Classifier, "tag": Tagger, "generate": Generator}
+ARCHITECTURES: dict[str, type[Architecture]] = {
+    "classify": Classifier,
+    "tag": Tagger,
+    "translate": Translator,
+    "generate": Generator,
+}
 """The kinds whose architecture has more parts than a language model's."""
 
 

@@ -18,7 +18,9 @@ from charlm.sampling.generate import (
     stop_texts,
 )
 from charlm.sampling.strategies import Strategy
+from charlm.settings import Item
 from charlm.text.interface import Tokenizer
+from charlm.text.items import NUM_ENDS, EndOfItem
 
 MAX_SYMBOL_BYTES = 4  # of a character; a stop text has at most so many tokens per character
 
@@ -26,23 +28,36 @@ MAX_SYMBOL_BYTES = 4  # of a character; a stop text has at most so many tokens p
 class TextBefore:
     """A text that is being written from its end to its start: what was sampled, and what stopped it.
 
-    `after` are the ids of the text that follows. A stop text ends the sample: what is written begins after it.
+    `after` are the ids of the text that follows, which is the end of an item. A stop text ends the sample: what is
+    written begins after it.
     """
 
     def __init__(
-        self, number: int, rng: np.random.Generator, tokenizer: Tokenizer, ending: Ending, after: NDArray[Any]
+        self,
+        number: int,
+        rng: "np.random.Generator",
+        tokenizer: Tokenizer,
+        ending: Ending,
+        after: NDArray[Any],
+        item: Item,
     ) -> None:
         self.number, self.rng, self.seen, self.position = number, rng, {int(id) for id in after}, None
         self.stopped_by: StoppedBy | None = None
+        self.begins_anew = False
         self.tokens: list[SampledToken] = []
         self._tokenizer, self._ending, self._after = tokenizer, ending, after
+        self._item, self._end = item, EndOfItem(tokenizer.eos_id, item)
+        for id in after[::-1].tolist():
+            self._end.is_at(id)
         self._stops = stop_texts(ending.stop)
         self._watched = 1 + max((MAX_SYMBOL_BYTES * len(stop) for stop in self._stops), default=0)  # tokens
 
     def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> SampledToken:
         """Take the token before all others."""
         self.seen.add(id)
-        if self._ending.until_eos and id == self._tokenizer.eos_id:
+        has_ended = self._end.is_at(id)
+        self.begins_anew = has_ended and self._item != "line"
+        if self._ending.until_eos and has_ended:
             self.stopped_by = "eos"
         elif any(stop in self._beginning(id) for stop in self._stops):
             self.stopped_by = "stop"
@@ -54,10 +69,10 @@ class TextBefore:
     def sample(self, suffix: str) -> Sample:
         """The finished text, in the order in which it is read; `suffix` is the text that follows it."""
         tokens = self.tokens[::-1]
-        is_end = tokens[0].stopped_by == "eos"
+        num_ends = NUM_ENDS[self._item] if tokens[0].stopped_by == "eos" else 0
         decoder = self._tokenizer.decoder()
-        texts = ["" if is_end and n == 0 else decoder.feed(token.id) for n, token in enumerate(tokens)]
-        ids = [token.id for token in tokens][is_end:]
+        texts = ["" if n < num_ends else decoder.feed(token.id) for n, token in enumerate(tokens)]
+        ids = [token.id for token in tokens][num_ends:]
         between = self._tokenizer.decode([*ids, *self._after.tolist()]).removeprefix("".join(texts))
         after = self._tokenizer.decode(self._after.tolist())
         is_spaced = suffix.startswith(" ") and between == f" {after}"
@@ -91,18 +106,19 @@ def write_before(
     suffixes: Sequence[str],
     strategy: Strategy,
     ending: Ending,
-    rngs: Sequence[np.random.Generator],
+    rngs: "Sequence[np.random.Generator]",
     forbidden: int | None = None,
     num_alternatives: int = 0,
+    item: Item = "line",
 ) -> list[Sample]:
     """Texts that end in these suffixes, written side by side by a network that reads backward.
 
     Each text has its own generator. The text before an empty suffix ends where a line ends. The id `forbidden` is never
-    sampled.
+    sampled. Of paragraphs, only the end of one may be in a suffix.
     """
     after = [tokenizer.encode_after(suffix) for suffix in suffixes]
     texts = [
-        TextBefore(number, rng, tokenizer, ending, ids)
+        TextBefore(number, rng, tokenizer, ending, ids, item)
         for number, (rng, ids) in enumerate(zip(rngs, after, strict=True))
     ]
     primed = [prime(network, np.append(ids, tokenizer.eos_id)[::-1].astype(np.int64)) for ids in after]

@@ -1,6 +1,6 @@
 """New text, token by token: read the prompt, then sample a token, decode it and step, until something stops it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
 
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from charlm.errors import UsageError
 from charlm.probability import log_softmax
 from charlm.sampling.strategies import Strategy, choose
+from charlm.settings import Item
 from charlm.text.interface import Decoder
+from charlm.text.items import EndOfItem
 
 StoppedBy = Literal["length", "eos", "stop"]
 Alternatives = tuple[tuple[int, float], ...]
@@ -49,9 +51,11 @@ class InProgress(Protocol):
     """A text that is being sampled; `TextInProgress` is one."""
 
     number: int
-    rng: np.random.Generator
+    rng: "np.random.Generator"
     seen: set[int]
     stopped_by: StoppedBy | None
+    begins_anew: bool
+    """Whether what follows is read from the initial state."""
 
     @property
     def position(self) -> Position | None:
@@ -92,7 +96,7 @@ class Sample:
 
 @dataclass(frozen=True, kw_only=True)
 class Ending:
-    """When a sample ends: after `length` tokens; at an `<eos>` with `until_eos`; before the first of the texts `stop`.
+    """When a sample ends: after `length` tokens; with `until_eos`, at the end of an item; before the first text `stop`.
 
     Raises UsageError for a length below 1 and for an empty stop text.
     """
@@ -111,41 +115,48 @@ class Ending:
 class TextInProgress:
     """A text that is being sampled: what has been seen in it, and what stopped it.
 
-    `seen` are the different ids of its prompt. If `position` is given, the last `prompt_characters` of the prompt are
-    read from there first; tokens that end within it are not part of the sample.
+    `read` are the ids of its prompt, from the start of an item on. If `position` is given, the last `prompt_characters`
+    of the prompt are read from there first; tokens that end within it are not part of the sample.
     """
 
     def __init__(
         self,
         number: int,
-        rng: np.random.Generator,
+        rng: "np.random.Generator",
         decoder: Decoder,
         ending: Ending,
         eos_id: int,
-        seen: Collection[int] = (),
+        read: Sequence[int] = (),
         position: Position | None = None,
         prompt_characters: int = 0,
+        item: Item = "line",
     ) -> None:
-        self.number, self.rng, self.seen, self.position = number, rng, set(seen), position
+        self.number, self.rng, self.seen, self.position = number, rng, set(read), position
         self.stopped_by: StoppedBy | None = None
-        self._decoder, self._ending, self._eos_id = decoder, ending, eos_id
+        self.begins_anew = False
+        self._decoder, self._ending, self._eos_id, self._item = decoder, ending, eos_id, item
+        self._end = EndOfItem(eos_id, item)
+        for id in read:
+            self._end.is_at(id)
+        self._line_end = ""  # held back, since it may be the first half of a paragraph's end
         self._prompt_characters = prompt_characters  # still to be read
         self._filter, self._length = StopFilter(ending.stop), 0
 
     def add(self, id: int, logprob_nats: float, alternatives: Alternatives) -> SampledToken | None:
         """Take the next token. Returns None if it ends within the prompt."""
         self.seen.add(id)
-        is_end = self._ending.until_eos and id == self._eos_id
+        has_ended = self._end.is_at(id)
+        is_end, self.begins_anew = self._ending.until_eos and has_ended, has_ended and self._item != "line"
         decoded = "" if is_end else self._decoder.feed(id)
         if self.position is not None:
             decoded = self._without_prompt(id, decoded)
             if not decoded:
                 return None
         self._length += 1
-        text = self._filter.feed(decoded)
+        text = self._filter.feed(self._without_line_end(id, decoded, is_end))
         self.stopped_by = self._what_stops(is_end)
         if self.stopped_by is not None and not self._filter.found:
-            text += self._filter.feed(self._decoder.finish()) + self._filter.finish()
+            text += self._filter.feed(self._line_end + self._decoder.finish()) + self._filter.finish()
         return SampledToken(id, logprob_nats, text, self.stopped_by, alternatives)
 
     def _without_prompt(self, id: int, decoded: str) -> str:
@@ -155,6 +166,13 @@ class TextInProgress:
         new = decoded[self._prompt_characters :]
         self._prompt_characters = max(0, self._prompt_characters - len(decoded))
         return new
+
+    def _without_line_end(self, id: int, decoded: str, is_end: bool) -> str:
+        """Hold back a line end that may belong to the end of the sample: the text that certainly does not."""
+        held, self._line_end = "" if is_end else self._line_end, ""
+        if self._ending.until_eos and id == self._eos_id:
+            self._line_end, decoded = decoded, ""
+        return held + decoded
 
     def _what_stops(self, is_end: bool) -> StoppedBy | None:
         if is_end:
@@ -202,7 +220,15 @@ def generate(
             return
         if len(rows) < len(texts):
             texts, chosen, state = [texts[row] for row in rows], chosen[rows], network.select(state, rows)
+        if any(text.begins_anew for text in texts):
+            state = _begun_anew(network, state, texts)
         logits, state = network.step(chosen, state)
+
+
+def _begun_anew(network: Steps, state: Any, texts: Sequence[InProgress]) -> Any:
+    """The state of the texts, with the initial one for those in which an item has just ended."""
+    states = network.join([state, network.initial_state()])
+    return network.select(states, [len(texts) if text.begins_anew else row for row, text in enumerate(texts)])
 
 
 def _allowed(logits: NDArray[Any], texts: Sequence[InProgress], forbidden: int | None) -> NDArray[np.float64]:

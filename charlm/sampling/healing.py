@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, Position, SampledToken, Steps, TextInProgress, generate, prime
 from charlm.sampling.strategies import Strategy
+from charlm.settings import Item
 from charlm.text.encoded import Ids
 from charlm.text.interface import Decoder, Tokenizer
 
@@ -40,21 +41,25 @@ class Start:
     primed: tuple[NDArray[Any], Any]
     position: Position | None = None
     characters: int = 0
+    item: Item = "line"
 
 
-def start_after(tokenizer: Tokenizer, network: Steps, prompt: str, allow_unk: bool) -> Start:
-    """Read a prompt as far as its tokens are certain; or to its end, if no token agrees with the rest of it."""
+def start_after(tokenizer: Tokenizer, network: Steps, prompt: str, allow_unk: bool, item: Item = "line") -> Start:
+    """Read a prompt as far as its tokens are certain; or to its end, if no token agrees with the rest of it.
+
+    Of paragraphs, only the last one's beginning may be in the prompt.
+    """
     forbidden, end = None if allow_unk else tokenizer.unk_id, tokenizer.open_end(prompt)
     ids = _after_eos(tokenizer, end.ids)
     primed = prime(network, ids)
     if not end.rest:
-        return Start(tokenizer, forbidden, ids, primed)
+        return Start(tokenizer, forbidden, ids, primed, item=item)
     root = _Search(tokenizer, network, forbidden).tree(int(ids[-1]), *primed, end.rest)
     position, logprob = root.position()
     if logprob > -np.inf:
-        return Start(tokenizer, forbidden, ids, primed, position, end.characters)
+        return Start(tokenizer, forbidden, ids, primed, position, end.characters, item)
     ids = _after_eos(tokenizer, tokenizer.encode(prompt))
-    return Start(tokenizer, forbidden, ids, prime(network, ids))
+    return Start(tokenizer, forbidden, ids, prime(network, ids), item=item)
 
 
 def go_on(
@@ -62,7 +67,7 @@ def go_on(
     starts: Sequence[Start],
     strategy: Strategy,
     ending: Ending,
-    rngs: Sequence[np.random.Generator],
+    rngs: "Sequence[np.random.Generator]",
     num_alternatives: int = 0,
 ) -> Iterator[dict[int, SampledToken]]:
     """Sample texts side by side, each after its own start and with its own generator; yields their tokens by number."""
@@ -73,9 +78,10 @@ def go_on(
             _decoder_after(start),
             ending,
             start.tokenizer.eos_id,
-            seen=start.ids[1:].tolist(),
+            read=start.ids[1:].tolist(),
             position=start.position,
             prompt_characters=start.characters,
+            item=start.item,
         )
         for number, (start, rng) in enumerate(zip(starts, rngs, strict=True))
     ]

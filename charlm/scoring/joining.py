@@ -11,8 +11,10 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.settings import Item
 from charlm.text.encoded import Encoded, Ids, Token
 from charlm.text.interface import Tokenizer
+from charlm.text.items import as_one_item
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,18 @@ class Joined:
         return np.concatenate([self.before, self.counted.ids]).astype(np.int64)
 
 
-def join(tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: bool = False) -> Joined:
+def join(
+    tokenizer: Tokenizer, context: str, text: str, eos: bool, one_by_one: bool = False, item: Item = "line"
+) -> Joined:
     """Join a context and a text for scoring: which ids are read, and which are counted.
 
     With `eos` the text's end is counted too; without it the text may continue, so with words a final space is not a
     token yet: it belongs to the next word. With `one_by_one` the tokens are determined even if the ids suffice.
+    Raises UsageError for a text of several paragraphs, where these are the items.
     """
+    context, text, end = as_one_item(context, text, eos, item)
     has_space = is_space_missing(tokenizer, context, text)
-    start, end = context + (" " if has_space else ""), "\n" if eos else ""
+    start = context + (" " if has_space else "")
     own = tokenizer.encode_detailed(text + end)  # for the text's own characters and bytes
     is_apart = not start or (tokenizer.can_be_cut_anywhere and tokenizer.lossless)
     if is_apart and not one_by_one and (eos or len(tokenizer.encode_open(text)) == len(own.ids)):

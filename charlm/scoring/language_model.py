@@ -6,7 +6,6 @@ import secrets
 import threading
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache, partial
 from itertools import islice
 from pathlib import Path
@@ -30,6 +29,7 @@ from charlm.scoring.scores import Score, TokenScore
 from charlm.scoring.spelling import spelled_bytes, spelling_nats
 from charlm.settings import CorpusSettings, Direction
 from charlm.text.interface import check_is_text
+from charlm.text.items import NUM_ENDS, first_item, last_item
 from charlm.text.surrogates import to_text
 from charlm.text.tokenizer import Tokenizer
 
@@ -62,6 +62,7 @@ class LanguageModel:
         self.tokenizer, self.predictor = tokenizer, predictor
         self.batch_predictor = batch_predictor or predictor
         self.reading = reading or Reading(CorpusSettings(line_ends="keep"), tokenizer)
+        self.item = self.reading.settings.item
         self.path, self._threads, self.direction = path, threads, direction
 
     def score(
@@ -73,15 +74,16 @@ class LanguageModel:
         per_token: bool = False,
         alternatives: int = 0,
     ) -> Score:
-        """log p(text) from the initial state, to its own `<eos>` unless `eos` is false.
+        """log p(text) from the initial state, to its own end unless `eos` is false.
 
         A context is read before the text and counts nothing itself; `scoring/joining.py` says how the two are joined. A
-        newline within the text is one more `<eos>`. Bytes are for byte models, or UTF-8. With `per_token` each token's
-        probability is there, too, and the `alternatives` likeliest tokens in its place.
+        newline within the text is one more `<eos>`. The end is an `<eos>`, or two where paragraphs are the items; a
+        text is one of these then. Bytes are for byte models, or UTF-8. With `per_token` each token's probability is
+        there, too, and the `alternatives` likeliest tokens in its place.
 
         A backward model takes no context. Each of its tokens is conditioned on those that follow it, and `<eos>`, which
         then stands for the start of the text and is the first of the tokens, on the whole text. Raises UsageError for
-        a number of `alternatives` below 0, or without `per_token`.
+        a number of `alternatives` below 0, or without `per_token`, and for a text of several paragraphs.
         """
         _check_count("alternatives", alternatives)
         if alternatives and not per_token:
@@ -94,7 +96,7 @@ class LanguageModel:
             logprobs = np.array([token.logprob_nats for token in tokens])
             named = list(map(TokenScore.in_place_of, tokens, joined.tokens))
             if self.direction == "backward" and eos:
-                named.insert(0, named.pop())
+                named = named[-NUM_ENDS[self.item] :] + named[: -NUM_ENDS[self.item]]
             return self._score(text, joined, logprobs, tuple(named))
         logprobs = score_sequence(self.predictor, joined.whole[order], self.tokenizer.eos_id)
         return self._score(text, joined, logprobs[order][len(joined.before) :])
@@ -117,8 +119,12 @@ class LanguageModel:
     ) -> Tally:
         """A file as one running text, the state carried over its lines; `-` is standard input.
 
-        What a person should know of how it was read is appended to `notes`.
+        What a person should know of how it was read is appended to `notes`. Raises UsageError where paragraphs are the
+        items.
         """
+        if self.item != "line":
+            what = f"this run reads each {self.item} on its own, and no running text"
+            raise UsageError(what, str(self.path), "charlm score --file FILE")
         from charlm.corpus.prepare import encoded_text
 
         counts, spelled = Tally(), 0
@@ -147,7 +153,7 @@ class LanguageModel:
         """
         _check_count("count", count)
         self._refuse_backward("the next tokens", "ask a forward model")
-        before = self.tokenizer.encode_open(self._read(context))
+        before = self.tokenizer.encode_open(last_item(self._read(context), self.item))
         logits, _ = prime(self.predictor, np.concatenate([[self.tokenizer.eos_id], before]).astype(np.int64))
         return list(self._likeliest(log_softmax(logits[0]), count))
 
@@ -172,10 +178,11 @@ class LanguageModel:
         allow_unk: bool = False,
         alternatives: int = 0,
     ) -> Sample:
-        """New text after a prompt, `length` tokens unless `<eos>` (with `until_eos`) or the text `stop` ends it.
+        """New text after a prompt, `length` tokens unless its end (with `until_eos`) or the text `stop` ends it.
 
         Of several stop texts the first that comes ends it. A backward model takes a `suffix` in place of a prompt, and
-        writes the text before it, up to the start of a line with `until_eos`, or from the end of a stop text on.
+        writes the text before it, up to the start of a line with `until_eos`, or from the end of a stop text on. Where
+        paragraphs are the items, each is begun from the initial state, and `until_eos` writes to the end of one.
         The prompt stays as it is, and its last token may become longer: `The ol` may become `The old`. In the text of a
         byte model, bytes that are not valid UTF-8 are lone surrogates, as in `Score`.
         """
@@ -240,6 +247,8 @@ class LanguageModel:
         """
         _check_count("count", count)
         _check_count("alternatives", alternatives)
+        from concurrent.futures import ThreadPoolExecutor  # here, since scoring does not need it
+
         texts = [given] if isinstance(given, (str, bytes)) else given
         wanted = [(prompt, number) for prompt in map(self._as_text, texts) for number in range(count)]
         size = max(1, min(TEXTS_AT_ONCE, -(-len(wanted) // self._threads)))
@@ -277,23 +286,25 @@ class LanguageModel:
         suffixes: list[str],
         strategy: Strategy,
         ending: Ending,
-        rngs: list[np.random.Generator],
+        rngs: "list[np.random.Generator]",
         allow_unk: bool,
         alternatives: int,
     ) -> list[Sample]:
         """Texts that end in these suffixes, each with its own generator."""
         forbidden, texts = None if allow_unk else self.tokenizer.unk_id, [self._read(suffix) for suffix in suffixes]
-        samples = write_before(self.predictor, self.tokenizer, texts, strategy, ending, rngs, forbidden, alternatives)
+        texts = [first_item(text, self.item) for text in texts]
+        how = (strategy, ending, rngs, forbidden, alternatives, self.item)
+        samples = write_before(self.predictor, self.tokenizer, texts, *how)
         return [dataclasses.replace(sample, suffix=suffix) for sample, suffix in zip(samples, suffixes, strict=True)]
 
     def reading_order(self, count: int, has_end: bool) -> NDArray[np.int64]:
         """The order (count,) in which tokens are read; taking an array in this order twice gives it back.
 
-        A text that `has_end` ends with an `<eos>`, which also stands for its start where it is read backward.
+        A text that `has_end` ends as an item does, and this end also stands for its start where it is read backward.
         """
-        order = np.arange(count)
+        order, num_ends = np.arange(count), NUM_ENDS[self.item] if has_end else 0
         if self.direction == "backward":
-            order[: count - has_end] = order[: count - has_end][::-1].copy()
+            order[: count - num_ends] = order[: count - num_ends][::-1].copy()
         return order
 
     def unknown_in(self, text: str | bytes) -> tuple[str, ...]:
@@ -308,7 +319,7 @@ class LanguageModel:
         unknown = self.unknown_in(prompt)
         if not unknown or self.direction == "backward":
             return unknown
-        return unknown_after(self.tokenizer, self.predictor, self._read(prompt))
+        return unknown_after(self.tokenizer, self.predictor, last_item(self._read(prompt), self.item))
 
     def _as_text(self, text: str | bytes) -> str:
         """Decode bytes; invalid UTF-8 becomes lone surrogates. Raises TextError for units that cannot have those."""
@@ -331,7 +342,7 @@ class LanguageModel:
         """A context and a text as ids. Raises UsageError for a context where the model reads backward."""
         if context:
             self._refuse_backward("--context", "score the whole text, or ask a forward model")
-        return join(self.tokenizer, self._read(context), self._read(text), eos, one_by_one)
+        return join(self.tokenizer, self._read(context), self._read(text), eos, one_by_one, self.item)
 
     def _refuse_backward(self, what: str, to_do: str) -> None:
         if self.direction == "backward":
@@ -340,7 +351,8 @@ class LanguageModel:
             )
 
     def _start(self, prompt: str | bytes, allow_unk: bool) -> Start:
-        return start_after(self.tokenizer, self.predictor, self._read(prompt), allow_unk)
+        prompt = last_item(self._read(prompt), self.item)
+        return start_after(self.tokenizer, self.predictor, prompt, allow_unk, self.item)
 
     def _step_through(self, ids: NDArray[np.int64], alternatives: int) -> Iterator[TokenScore]:
         """Each token's probability and rank, one step at a time."""

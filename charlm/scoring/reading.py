@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 from charlm.corpus.forms import in_form, knows_carriage_return, taken_over
-from charlm.corpus.sources import TRAIN, is_prepared
-from charlm.corpus.store import IdsFile
 from charlm.runs.config import read_config
 from charlm.runs.directory import CONFIG, RunDirectory
 from charlm.settings import CorpusSettings
@@ -44,6 +42,9 @@ class Reading:
 
 def reading_with_tokenizer(path: Path) -> CorpusSettings:
     """How the text of a tokenizer was read; `path` is the folder of its run or prepared text. Raises RunError."""
+    from charlm.corpus.sources import TRAIN, is_prepared  # here, since a single sentence needs no file of a corpus
+    from charlm.corpus.store import IdsFile
+
     if (path / CONFIG).is_file():
         return read_config(RunDirectory(path)).reading
     if is_prepared(path):

@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.scoring.predictor import Ids, Predictor
+from charlm.settings import Item
+from charlm.text.items import ends_of_items
 
 TIME_CHUNK = 512  # time steps scored in one call
 BATCH_TOKENS = 2**14  # tokens scored in one call, with padding
@@ -108,9 +110,9 @@ def _shared_beginning(sequences: Sequence[Ids]) -> int:
     return int(np.argmax(differs)) if differs.any() else shortest
 
 
-def split_lines(ids: Ids, eos_id: int) -> list[Ids]:
-    """Cut ids after each `<eos>`. If they do not end with one, the last line has none."""
-    ends = np.flatnonzero(ids == eos_id) + 1
+def split_items(ids: Ids, eos_id: int, item: Item = "line") -> list[Ids]:
+    """Cut ids after each end of an item, of a line after each `<eos>`. The last item may have no end."""
+    ends = ends_of_items(ids, eos_id, item) + 1
     return [line for line in np.split(ids, ends) if len(line)]
 
 

@@ -1,6 +1,5 @@
 """Memory: how much is free, which errors mean that there is no more, and how freed memory is kept for reuse."""
 
-import ctypes
 import os
 from contextlib import suppress
 from pathlib import Path
@@ -19,6 +18,8 @@ def keep_freed_memory() -> None:
     """
     if any(name.startswith(("MALLOC_", "GLIBC_TUNABLES")) for name in os.environ):
         return
+    import ctypes  # here, since most commands do not need it
+
     trim_threshold, mmap_threshold = -1, -3  # M_TRIM_THRESHOLD and M_MMAP_THRESHOLD of malloc.h
     with suppress(AttributeError, OSError, TypeError):
         set_option = ctypes.CDLL(None).mallopt

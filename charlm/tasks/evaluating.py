@@ -3,23 +3,28 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from charlm.corpus.labelled_data import DataFiles, open_labelled
 from charlm.corpus.task_data import TASK_DATA
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
+from charlm.evaluation.edit_distance import edit_distance
 from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
-from charlm.formats.records import Labelled, Tagged
+from charlm.evaluation.translation import TranslationReport, evaluate_translation, symbols
+from charlm.formats.records import Labelled, Pair, Tagged
 from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
 from charlm.settings import CorpusSettings, DataSettings
 from charlm.tasks.classification import load_classifier
 from charlm.tasks.tagging import load_tagger
+from charlm.tasks.translation import load_translator
+from charlm.text.words import is_split_at_white_space
 
-Report = ClassificationReport | TaggingReport
-COSTS = {"classify": "nats", "generate": "nats", "tag": "wrong words"}
-"""By kind of network what the cost of a wrong answer is: -log p of the right labels, or the number of wrong words."""
+Report = ClassificationReport | TaggingReport | TranslationReport
+COSTS = {"classify": "nats", "generate": "nats", "tag": "wrong words", "translate": "edits"}
+"""By kind of network what a wrong answer costs: -log p of the right labels, wrong words, or changes of a symbol."""
 
 
 @dataclass(frozen=True)
@@ -121,6 +126,22 @@ def _evaluate_tagging(request: EvaluationRequest, records: Sequence[Tagged]) -> 
             )
             wrong.append(Wrong(record.where, found.text, expected, given, len(places)))
     report = evaluate_tagging([record.tags for record in records], predicted, model.scheme, model.labels)
+    return report, _worst_first(wrong), len(records)
+
+
+def _evaluate_translation(request: EvaluationRequest, records: Sequence[Pair]) -> tuple[Report, tuple[Wrong, ...], int]:
+    model = load_translator(request.run, for_batches=True, threads=request.threads)
+    found = [best[0].text for best in model.translate_all(record.source for record in records)]
+    expected = [model.target.normalise(model.reading.prepared(record.target)) for record in records]
+    is_split = is_split_at_white_space(model.target)
+    wrong = [
+        Wrong(
+            record.where, record.source, true, given, edit_distance(symbols(true, is_split), symbols(given, is_split))
+        )
+        for record, true, given in zip(records, expected, found, strict=True)
+        if symbols(true, is_split) != symbols(given, is_split)
+    ]
+    report = evaluate_translation(expected, found, is_split, with_bleu=find_spec("sacrebleu") is not None)
     return report, _worst_first(wrong), len(records)
 
 

@@ -22,6 +22,7 @@ from charlm.scoring.predictor import Predictor
 from charlm.scoring.reading import Reading
 from charlm.scoring.score import score_variants
 from charlm.tasks.blanks import Gap, Sentence
+from charlm.text.items import as_one_item
 from charlm.text.tokenizer import Tokenizer
 
 NUM_CANDIDATES = 200  # likeliest words, by what stands on one side of a blank
@@ -86,7 +87,8 @@ class CausalFiller:
         return found
 
     def nats(self, sentence: Sentence, fillings: Sequence[tuple[str, ...]]) -> NDArray[np.float64]:
-        wholes = [self.tokenizer.encode(sentence.filled(texts) + "\n").astype(np.int64) for texts in fillings]
+        filled = ("".join(as_one_item("", sentence.filled(texts), True, self.lm.item)) for texts in fillings)
+        wholes = [self.tokenizer.encode(text).astype(np.int64) for text in filled]
         return -self._logprobs([ids[self.lm.reading_order(len(ids), has_end=True)] for ids in wholes])
 
     def _extended(self, sentence: Sentence, fillings: tuple[str, ...], length: int) -> Iterator[tuple[str, ...]]:

@@ -11,8 +11,7 @@ from numpy.typing import NDArray
 from charlm.corpus.batching import batches_of
 from charlm.corpus.forms import in_form
 from charlm.corpus.sentences import Sentences, Spelling, sentences_of
-from charlm.corpus.task_data import word_id
-from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies
+from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies, word_id
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.engine.tagger import NumpyTaggerPredictor
 from charlm.network import crf, tagger

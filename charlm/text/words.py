@@ -288,3 +288,8 @@ def _count_symbols(splitting: Splitting, chunks: Iterable[str]) -> Counter[str]:
     texts = map(splitting.prepared_text, chunks)
     lines = chain.from_iterable(text.split("\n") for text in texts)
     return Counter(chain.from_iterable(map(splitting.symbols, lines)))
+
+
+def is_split_at_white_space(tokenizer: Tokenizer) -> bool:
+    """Whether the tokens of a text are what stands between white space."""
+    return isinstance(tokenizer, WordTokenizer) and tokenizer.splitting.split == "whitespace"

@@ -25,7 +25,7 @@ from charlm.network.classifier import Classifier
 from charlm.network.snapshot import POSITION
 from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS
-from charlm.training.objective import Batch, Generators
+from charlm.training.objective import Batch, Check, Generators
 from charlm.training.task_defaults import MAX_PASSES
 
 MAX_EXAMPLES_FACTOR = 4  # a batch of short texts has up to this many times as many as one of mean length
@@ -118,7 +118,7 @@ class ClassificationObjective:
     def has_check(self) -> bool:
         return self.corpus.valid is not None
 
-    def check(self) -> float:
+    def check(self) -> Check:
         """Nats per text on examples spread over the validation part, in the precision of the training."""
         assert self.corpus.valid is not None
         share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
@@ -128,7 +128,7 @@ class ClassificationObjective:
             targets = targets_of(self.corpus.valid, numbers, self.architecture)
             nats += nats_of(found, targets, self.architecture).sum()
             count += len(numbers)
-        return float(nats) / count
+        return Check(float(nats) / count)
 
     def try_measuring(self) -> int:
         before = self.position()

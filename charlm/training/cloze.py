@@ -25,7 +25,7 @@ from charlm.scoring.cloze import ClozePredictor
 from charlm.settings import TrainingSettings
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
-from charlm.training.objective import Batch, Generators
+from charlm.training.objective import Batch, Check, Generators
 
 MAX_PIECE_TOKENS = 1024  # of a line that is measured; longer ones are cut
 BATCH_TOKENS = 2**13  # measured at once, with padding
@@ -94,13 +94,13 @@ class ClozeObjective:
     def has_check(self) -> bool:
         return self._valid is not None and len(self._valid) > 0
 
-    def check(self) -> float:
+    def check(self) -> Check:
         """Nats per masked token on lines spread over the validation part, in the precision of the training."""
         assert self._valid is not None
         predictor = TorchClozePredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
         share = min(1.0, self.check_tokens / self._valid.num_tokens)
         found = [logprobs for logprobs, _ in score_masked(predictor, self._valid, share)]
-        return -float(np.concatenate(found).mean())
+        return Check(-float(np.concatenate(found).mean()))
 
     def sample(self) -> str:
         """Nothing: a cloze network writes no text."""

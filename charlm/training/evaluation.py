@@ -10,8 +10,10 @@ from numpy.typing import NDArray
 from charlm.corpus.store import IdsFile
 from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.predictor import Predictor
-from charlm.scoring.score import SEGMENTS, WARM_UP, score_sequences, score_stream, split_lines
+from charlm.scoring.score import SEGMENTS, WARM_UP, score_sequences, score_stream, split_items
 from charlm.scoring.spelling import spelling_nats
+from charlm.settings import Item
+from charlm.text.items import ends_of_items
 
 Ids = NDArray[Any]
 
@@ -19,10 +21,13 @@ CHECK_TOKENS = 2**15  # tokens of a quick check
 CHECK_PIECES = 16
 
 
-def check_pieces(ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_TOKENS) -> list[Ids]:
+def check_pieces(
+    ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_TOKENS, item: Item = "line"
+) -> list[Ids]:
     """The sequences of a quick check: pieces spread evenly over a part, or all of it when it is small.
 
-    `ids` are the part without its leading `<eos>`. With `line_by_line` the pieces are split into lines.
+    `ids` are the part without its leading `<eos>`. With `line_by_line` the pieces are split into lines, or into other
+    items.
     """
     size = ceil(tokens / CHECK_PIECES)
     if len(ids) <= max(tokens, size * CHECK_PIECES):
@@ -30,7 +35,7 @@ def check_pieces(ids: Ids, eos_id: int, line_by_line: bool, tokens: int = CHECK_
     else:
         starts = np.linspace(0, len(ids) - size, CHECK_PIECES).astype(np.int64)
         pieces = [ids[start : start + size] for start in starts.tolist()]
-    return [line for piece in pieces for line in split_lines(piece, eos_id)] if line_by_line else pieces
+    return [line for piece in pieces for line in split_items(piece, eos_id, item)] if line_by_line else pieces
 
 
 def mean_nats(predictor: Predictor, sequences: list[Ids], eos_id: int) -> float:
@@ -55,14 +60,14 @@ def tally_streamed(
 
 
 def tally_cold(
-    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
+    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0, item: Item = "line"
 ) -> tuple[Tally, int]:
-    """Score a part line by line, each line from the initial state.
+    """Score a part line by line, or by other items, each of them from the initial state.
 
     Returns the tally and the number of tokens that were scored. With a `share` below 1 only about that share is
     scored, in lines spread evenly over the part, and the tally is an estimate for the whole.
     """
-    sums, lines = Sums(), spread_lines(part.ids[1:], eos_id, share)
+    sums, lines = Sums(), spread_lines(part.ids[1:], eos_id, share, item)
     for ids, logprobs in zip(lines, score_sequences(predictor, lines, eos_id), strict=True):
         sums.add(logprobs, ids, unk_id)
     return _tally(sums, part), sums.tokens
@@ -89,12 +94,12 @@ def score_pieces(
         yield piece[skipped:], logprobs[skipped:]
 
 
-def spread_lines(ids: Ids, eos_id: int, share: float) -> list[Ids]:
-    """All lines of a part, or every n-th of them with about a `share` of its tokens; too long ones are cut."""
+def spread_lines(ids: Ids, eos_id: int, share: float, item: Item = "line") -> list[Ids]:
+    """All items of a part, or every n-th of them with about a `share` of its tokens; too long ones are cut."""
     if share >= 1:
-        return split_lines(ids, eos_id)
+        return split_items(ids, eos_id, item)
     max_tokens = max(1, int(share * len(ids)))
-    ends = np.append(np.flatnonzero(ids[:-1] == eos_id) + 1, len(ids))
+    ends = np.append(ends_of_items(ids[:-1], eos_id, item) + 1, len(ids))
     starts, step = np.append(0, ends[:-1]), ceil(len(ids) / max_tokens)
     return [ids[start:end][:max_tokens] for start, end in zip(starts[::step], ends[::step], strict=True)]
 

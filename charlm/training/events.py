@@ -48,6 +48,8 @@ class Evaluated:
     step: int
     nats_per_token: float
     improved: bool
+    cost: float | None = None
+    """What the best weights are chosen by, where that is not the loss."""
 
 
 @dataclass(frozen=True)

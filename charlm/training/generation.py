@@ -30,7 +30,7 @@ from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.language_model import SAMPLE_CHARACTERS, SAMPLE_TEMPERATURE
 from charlm.training.likelihoods import MEASURED_TOKENS, Likelihoods, labels_of
-from charlm.training.objective import Batch, Generators
+from charlm.training.objective import Batch, Check, Generators
 
 NUM_SAMPLES = 3  # labels of which a sample is shown
 
@@ -109,13 +109,13 @@ class GenerationObjective:
     def has_check(self) -> bool:
         return self.corpus.valid is not None
 
-    def check(self) -> float:
+    def check(self) -> Check:
         """Nats per token on texts spread over the validation part, in the precision of the training."""
         assert self.corpus.valid is not None
         share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
         measuring = dataclasses.replace(self.likelihoods, bfloat16=self._settings.precision == "bfloat16")
         found = [logprobs for _, logprobs in measuring.of_part(self.corpus.valid, share)]
-        return -sum(float(logprobs.sum()) for logprobs in found) / max(1, sum(map(len, found)))
+        return Check(-sum(float(logprobs.sum()) for logprobs in found) / max(1, sum(map(len, found))))
 
     def try_measuring(self) -> int:
         share = min(1.0, MEASURED_TOKENS / self.corpus.train.num_tokens)

@@ -24,10 +24,11 @@ from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import Trained, for_sentences
-from charlm.settings import TrainingSettings
+from charlm.scoring.reading import Reading
+from charlm.settings import CorpusSettings, TrainingSettings
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS, check_pieces, mean_nats
-from charlm.training.objective import Batch, DataOrder, Generators
+from charlm.training.objective import Batch, Check, DataOrder, Generators
 
 SAMPLE_CHARACTERS = 160
 SAMPLE_TEMPERATURE = 0.8
@@ -102,22 +103,23 @@ class LanguageModelObjective:
     def has_check(self) -> bool:
         return self._valid_ids is not None
 
-    def check(self) -> float:
+    def check(self) -> Check:
         """Nats per token on a slice of the validation part, in the precision of the training."""
         predictor = TorchPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
-        return mean_nats(predictor, self._check_pieces, self.corpus.tokenizer.eos_id)
+        return Check(mean_nats(predictor, self._check_pieces, self.corpus.tokenizer.eos_id))
 
     @cached_property
     def _check_pieces(self) -> list[NDArray[Any]]:
         assert self._valid_ids is not None
         eos_id, line_by_line = self.corpus.tokenizer.eos_id, self._settings.mode == "sentence"
-        return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens)
+        return check_pieces(self._valid_ids, eos_id, line_by_line, self.check_tokens, self.corpus.division.item)
 
     def sample(self) -> str:
         """A short sample of text; it ends early if the state diverges, which it can beyond the length of a window."""
         tokenizer, architecture = self.corpus.tokenizer, self.network.architecture
         predictor = for_sentences(Trained(architecture, self.network.arrays()))
-        lm = LanguageModel(tokenizer, predictor, direction=architecture.direction)
+        reading = Reading(CorpusSettings(line_ends="keep", item=self.corpus.division.item), tokenizer)
+        lm = LanguageModel(tokenizer, predictor, reading=reading, direction=architecture.direction)
         ending = Ending(length=round(SAMPLE_CHARACTERS / tokenizer.characters_per_token))
         tokens = lm.sample_tokens("", Strategy(temperature=SAMPLE_TEMPERATURE), ending, seed=self._settings.seed)
         texts: list[str] = []
@@ -135,8 +137,8 @@ def windows_of(corpus: PreparedCorpus, settings: TrainingSettings) -> Windows:
     assert settings.batch_size is not None
     assert settings.bptt is not None
     rare = RareTypes(ids, tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id, settings.seed)
-    kind = SentenceWindows if settings.mode == "sentence" else StreamWindows
-    return kind(ids, tokenizer.eos_id, settings.batch_size, settings.bptt, settings.seed, rare)
+    how = (ids, tokenizer.eos_id, settings.batch_size, settings.bptt, settings.seed, rare)
+    return SentenceWindows(*how, corpus.division.item) if settings.mode == "sentence" else StreamWindows(*how)
 
 
 def at_start_of_pass(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -13,6 +13,7 @@ from charlm.system.memory import free_memory
 from charlm.training.gradients import rows_of
 
 TORCH_BYTES = 250 * 2**20  # torch itself, once imported
+SYMBOLS_PER_WORD = 8  # of a sentence that a tagger reads as characters, too; with padding
 
 
 def fixed_bytes(architecture: Architecture, training: TrainingSettings) -> int:
@@ -29,9 +30,10 @@ def window_bytes(architecture: Architecture, machine: Machine, num_tokens: int) 
     is_unrolled = kernel_for(architecture.cell, machine.device, architecture.hidden_size) is unroll_gathered
     per_unit = 10 * gates + 12 if is_unrolled else 5 * gates + 10
     numbers = architecture.num_layers * per_unit * architecture.hidden_size
-    numbers += architecture.embedding_size + 3 * architecture.vocab_size
+    numbers += architecture.embedding_size + 3 * architecture.num_outputs
     numbers += 2 * architecture.head_layers * architecture.head_size
-    return FLOAT32_BYTES * num_tokens * numbers
+    own, symbols = FLOAT32_BYTES * num_tokens * numbers, SYMBOLS_PER_WORD * num_tokens
+    return own + sum(window_bytes(part, machine, symbols) for part in architecture.parts.values())
 
 
 def fitting_micro_batches(

@@ -52,6 +52,17 @@ class DataOrder:
     """The tensors of a state that was saved under another version, moved to the start of its pass."""
 
 
+@dataclass(frozen=True)
+class Check:
+    """A quick check on the validation part: the loss in nats per target, and what the best weights are chosen by.
+
+    The lowest `cost` is the best; None where that is the loss itself.
+    """
+
+    nats: float
+    cost: float | None = None
+
+
 class Objective(Protocol):
     """A network, its training data, and the loss that it is trained with."""
 
@@ -109,8 +120,8 @@ class Objective(Protocol):
     def has_check(self) -> bool:
         """Whether there is a validation part for quick checks."""
 
-    def check(self) -> float:
-        """The loss of a quick check on the validation part, in nats per target; lower is better."""
+    def check(self) -> Check:
+        """A quick check on the validation part."""
 
     def sample(self) -> str:
         """A short sample of the network's output, for people to read; empty if there is none."""

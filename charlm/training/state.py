@@ -43,6 +43,13 @@ class Progress:
     rollbacks: int = 0
     learning_rate_scale: float = 1.0
     micro_batches: int = 1
+    best_cost: float = math.inf
+    """What the best weights were chosen by; infinite where that is their loss."""
+
+    @property
+    def best(self) -> float:
+        """How good the best weights are; lower is better."""
+        return self.best_cost if math.isfinite(self.best_cost) else self.best_nats_per_token
 
 
 @dataclass(frozen=True)

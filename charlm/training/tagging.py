@@ -5,7 +5,7 @@ Shapes: T words of a sentence, B sentences, K tags.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,23 @@ from charlm.corpus.batching import ExampleBatches, batches_of
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places, sentences_of
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import RareTypes
 from charlm.engine.numpy_ops import NumpyOps
+from charlm.evaluation.matches import f1
 from charlm.model.network import TorchNetwork
 from charlm.model.tagger import TorchTaggerPredictor, freeze_features, read_characters, to_tensors, total_nats
 from charlm.network import crf, tagger
 from charlm.network.snapshot import POSITION
 from charlm.network.tagger import Tagger
 from charlm.settings import TrainingSettings
+from charlm.text.tag_schemes import Scheme, spans
 from charlm.training.evaluation import CHECK_TOKENS
-from charlm.training.objective import Batch, Generators
+from charlm.training.objective import Batch, Check, Generators
 from charlm.training.task_defaults import MAX_PASSES
 
 MAX_SENTENCES_FACTOR = 4  # a batch of short sentences has up to this many times as many as one of mean length
+TIE_BREAK = 1e-3  # how much a nat per word counts beside the errors
 MEASURED_WORDS = 2**12  # read at once outside training, with padding
 
 
@@ -132,15 +136,18 @@ class TaggingObjective:
     def has_check(self) -> bool:
         return self.corpus.valid is not None
 
-    def check(self) -> float:
-        """Nats per word on sentences spread over the validation part, in the precision of the training."""
+    def check(self) -> Check:
+        """Nats per word on sentences spread over the validation part, in the precision of the training.
+
+        The best weights are those with the highest F1 of entities, or of plain tags with the fewest errors: a tagger
+        becomes surer of its mistakes while it still makes fewer of them. Between equals, the loss decides.
+        """
         assert self.corpus.valid is not None
         share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
         predictor = TorchTaggerPredictor(self.network, self.exclusions, self._settings.precision == "bfloat16")
-        total = Total()
-        for emissions, sentences in predictions(predictor, SentenceColumns(self.corpus.valid, self.spelling), share):
-            total.add(sentences, emissions, predictor.transitions)
-        return total.nats_per_word
+        columns = SentenceColumns(self.corpus.valid, self.spelling)
+        found = measured(predictor, columns, self.corpus.vocabularies, share)
+        return Check(found.nats_per_word, found.error + TIE_BREAK * found.nats_per_word)
 
     def try_measuring(self) -> int:
         before = self.position()
@@ -167,12 +174,9 @@ def _replacing(corpus: LabelledCorpus, seed: int) -> tuple[WordDropout, RareType
 
 
 def predictions(
-    predictor: TorchTaggerPredictor, columns: SentenceColumns, share: float = 1.0
+    predictor: TorchTaggerPredictor, columns: SentenceColumns, share: float
 ) -> Iterator[tuple[NDArray[np.float64], Sentences]]:
-    """The emissions (T, B, K) of sentences, batch by batch, and these sentences.
-
-    With a `share` below 1 only about that share of the sentences is read, spread evenly over the part.
-    """
+    """The emissions (T, B, K) of a share of the sentences, batch by batch, and these sentences."""
     lengths = columns.lengths
     wanted = max(1, round(share * len(lengths)))
     every = np.unique(np.linspace(0, len(lengths) - 1, wanted).astype(np.int64))
@@ -183,18 +187,22 @@ def predictions(
 
 
 @dataclass
-class Total:
-    """-log p of the tags of sentences in nats, summed, and the number of their words.
+class Measured:
+    """The true and the best tags of sentences, and -log p of the true ones.
 
-    Sentences with a tag that no training sentence has, or that may not stand where it is, are left out: their
-    probability is 0.
+    Sentences with a tag that no training sentence has, or that may not stand where it is, are left out of the nats:
+    their probability is 0.
     """
 
+    scheme: Scheme
+    truth: list[list[str]] = field(default_factory=list)
+    predicted: list[list[str]] = field(default_factory=list)
     nats: float = 0.0
     words: int = 0
+    """Of the sentences in `nats`."""
 
-    def add(self, sentences: Sentences, emissions: NDArray[np.float64], transitions: NDArray[np.float64]) -> None:
-        """Add some sentences with the scores of their tags (T, B, K) and of all transitions (K + 1, K + 1)."""
+    def add_nats(self, sentences: Sentences, emissions: NDArray[np.float64], transitions: NDArray[np.float64]) -> None:
+        """Add the nats of sentences, given the scores of their tags (T, B, K) and of all transitions (K + 1, K + 1)."""
         assert sentences.tags is not None
         num_tags = emissions.shape[2]
         tags = np.where((sentences.tags < 0) | (sentences.tags >= num_tags), 0, sentences.tags)
@@ -208,3 +216,33 @@ class Total:
     def nats_per_word(self) -> float:
         """nan if there were no words."""
         return self.nats / self.words if self.words else math.nan
+
+    @property
+    def error(self) -> float:
+        """1 - F1 of the spans that the tags mark; of plain tags, the share that is wrong."""
+        pairs = list(zip(self.truth, self.predicted, strict=True))
+        if not self.scheme.has_spans:
+            wrong = sum(true != found for tags, best in pairs for true, found in zip(tags, best, strict=True))
+            return wrong / max(1, sum(map(len, self.truth)))
+        found = [(set(spans(tags, self.scheme)), set(spans(best, self.scheme))) for tags, best in pairs]
+        num_right = sum(len(true & best) for true, best in found)
+        return 1 - float(f1(num_right, sum(len(best) for _, best in found), sum(len(true) for true, _ in found)))
+
+
+def measured(
+    predictor: TorchTaggerPredictor, columns: SentenceColumns, vocabularies: Vocabularies, share: float = 1.0
+) -> Measured:
+    """How well the sentences of a part are tagged.
+
+    With a `share` below 1 only about that share of the sentences is read, spread evenly over the part.
+    """
+    names = (*vocabularies.labels, "")  # the last one stands for tags that no training sentence has
+    result, transitions = Measured(vocabularies.tagging_scheme), predictor.transitions
+    for emissions, sentences in predictions(predictor, columns, share):
+        result.add_nats(sentences, emissions, transitions)
+        best = crf.best_paths(emissions, sentences.lengths, transitions, NumpyOps)
+        assert sentences.tags is not None
+        for row, length in enumerate(sentences.lengths.tolist()):
+            result.truth.append([names[tag] for tag in sentences.tags[:length, row]])
+            result.predicted.append([names[tag] for tag in best[:length, row]])
+    return result

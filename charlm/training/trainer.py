@@ -208,7 +208,8 @@ class Trainer:
         """Evaluate the network. If a signal interrupts this or memory runs out, it is done again after --resume."""
         try:
             with stop.breaking_off():
-                nats = self._fault("check", self.objective.check())
+                check = self.objective.check()
+                nats = self._fault("check", check.nats)
         except Interrupted:
             return
         except Exception as error:
@@ -216,12 +217,13 @@ class Trainer:
                 self._keeper.save(self.state())
             raise
         progress = self.progress
-        improved = nats < progress.best_nats_per_token
+        improved = (nats if check.cost is None else check.cost) < progress.best
         if improved:
             progress.best_nats_per_token = nats
+            progress.best_cost = math.inf if check.cost is None else check.cost
         progress.evaluations_without_improvement = 0 if improved else progress.evaluations_without_improvement + 1
         progress.evaluated_at = progress.step
-        evaluated = self._logged(Evaluated(progress.step, nats, improved))
+        evaluated = self._logged(Evaluated(progress.step, nats, improved, check.cost))
         if improved:
             self._keeper.save_best(self.state())
         yield evaluated
@@ -244,6 +246,7 @@ class Trainer:
             rollbacks=before.rollbacks + 1,
             learning_rate_scale=before.learning_rate_scale / 2,
             best_nats_per_token=before.best_nats_per_token,  # of the saved best weights
+            best_cost=before.best_cost,
             seconds=before.seconds,
             micro_batches=before.micro_batches,
         )

@@ -26,7 +26,7 @@ from unittest import mock
 import typer.main
 
 from charlm import errors
-from charlm.cli.app import EXIT_CODES, app
+from charlm.cli.app import EXIT_CODES, app_with
 from charlm.cli.app import main as charlm_main
 from charlm.errors import CharlmError
 from tests.conftest import TINY, english
@@ -134,7 +134,7 @@ def a_place() -> Iterator[None]:
 
 def commands() -> list[str]:
     """A line for each command, and one for each of its arguments and options: names, kind, choices, repeated or not."""
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(app_with())
     assert isinstance(group, typer.core.TyperGroup)
     context = group.make_context("charlm", ["info"], resilient_parsing=True)
     lines = _parameters("charlm", group, context)

@@ -18,6 +18,8 @@ PATIENCE = 120.0  # seconds until a command counts as hung
 HUNG = -1000
 IMPORTED = (
     "charlm.cli.app",
+    "charlm.cli.train",
+    "charlm.cli.score",
     "charlm.api",
     "charlm.lifecycle.creation",
     "charlm.lifecycle.resuming",
