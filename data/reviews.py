@@ -28,27 +28,29 @@ LABELS = ("bad", "good")
 THINGS = {
     "food": "soup dessert salad fish bread coffee noodles potatoes",
     "people": "waiter cook owner barman waiters",
-    "place": "room table terrace kitchen chairs",
+    "place": "room kitchen terrace bar rooms",
 }
 # What may be said of each kind of thing, and of all of them: bad / good.
 ADJECTIVES = {
-    "food": "cold salty stale burnt / fresh tasty delicious crisp",
-    "people": "rude slow clumsy careless / friendly polite quick helpful",
-    "place": "dirty noisy dark cramped / clean quiet cosy bright",
-    "all": "bad terrible awful disappointing / good great excellent wonderful",
+    "food": "cold salty / fresh tasty",
+    "people": "rude slow / friendly quick",
+    "place": "dirty noisy / clean quiet",
+    "all": "bad terrible / good excellent",
 }
-FRAMES = ("", "", "", "", "", "I would say that", "I have to say that")
+FRAMES = ("", "", "", "", "", "", "", "", "I would say that", "I have to say that")
 TURNING_FRAMES = ("I would not say that", "I cannot say that", "nobody would say that")
-DEGREES = ("", "", "", "very", "really", "quite")
+DEGREES = ("", "", "", "really", "quite")
 TURNING_DEGREES = ("not", "not", "not", "never", "hardly", "far from")
 TURNING = {"not", "cannot", "nobody", "never", "hardly", "far"}  # one word of each of these
-SHARE_OF_TURNING_FRAMES, SHARE_OF_TURNING_DEGREES = 0.2, 0.4
+SHARE_OF_TURNING_FRAMES, SHARE_OF_TURNING_DEGREES = 0.1, 0.25
 
 # A plus sign stands for a clause that says what the label says, a minus sign for one that says the opposite.
 CONTRASTS = ("-, but +", "-, but +", "-. However, +", "Although -, +", "+, although -", "+, even though -")
 AGREEING = ("+", "+", "+. +", "+, and +")
-SHARE_OF_CONTRASTS = 0.6
+SHARE_OF_CONTRASTS = 0.4
 CONCESSIONS = ("although ", "even though ")
+# Reviews to ask a network about, kept out of all files.
+COURSE = ("The dessert was excellent.", "The waiter was slow, but I would not say that the soup was bad.")
 
 
 class Clause(NamedTuple):
@@ -109,9 +111,9 @@ def review(rng: random.Random) -> Review:
 
 
 def reviews(seed: int) -> Iterator[Review]:
-    """Reviews without end, each text once."""
+    """Reviews without end, each text once, and not the course's."""
     rng = random.Random(seed)
-    seen = set[str]()
+    seen = set(COURSE)
     while True:
         drawn = review(rng)
         if str(drawn) not in seen:
@@ -156,13 +158,14 @@ def twins(twin_of: Callable[[Review], Review | None], kept_out: set[str]) -> Ite
     for drawn in reviews(TWIN_SEED):
         twin = twin_of(drawn)
         if twin and not {str(drawn), str(twin)} & kept_out:
-            kept_out |= {str(drawn), str(twin)}
+            kept_out.update((str(drawn), str(twin)))
             yield from (drawn.row, twin.row)
 
 
 def files() -> dict[str, str]:
     """The name and content of each file that this script makes."""
     drawn = list(islice(reviews(SEED), ROWS + TEST_ROWS))
+    random.Random(SEED).shuffle(drawn)  # the short ones were drawn early: later most of them had been seen
     rows, kept_out = [one.row for one in drawn], {str(one) for one in drawn}
     pairs = [
         row

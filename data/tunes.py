@@ -1,4 +1,8 @@
-"""Simple tunes in ABC notation: `python data/tunes.py` writes tunes.abc, the same bytes each time.
+"""Simple tunes in ABC notation: `python data/tunes.py` writes the same bytes each time.
+
+- `tunes.abc`: 300 tunes;
+- `rhythms/jig.abc`, `reel.abc` and `waltz.abc`: 200 tunes each, without title and metre. So only the notes say whether
+  a tune is a jig, and a jig differs from a reel in nothing but the lengths of its beats and bars.
 
 A tune has two parts of eight bars, each played twice. A part is made of four little ideas of one bar in the order
 a b a c, a b d end; its last bar comes to rest on the key's own note. Lengths are in eighths, and each bar's add up to
@@ -12,6 +16,7 @@ from pathlib import Path
 
 HERE = Path(__file__).parent
 COUNT, SEED = 300, 1
+COUNT_OF_A_RHYTHM, RHYTHM_SEED = 200, 2
 
 # Each metre's beats: the ways to fill one, in eighths, the first ones likelier; then how many beats make a bar.
 METRES = {
@@ -19,6 +24,7 @@ METRES = {
     "3/4": (((2,), (1, 1)), 3),
     "6/8": (((1, 1, 1), (2, 1), (3,)), 2),
 }
+RHYTHMS = {"jig": "6/8", "reel": "4/4", "waltz": "3/4"}
 KEYS = {"C": 0, "D": 1, "F": 3, "G": 4, "Am": 5, "Dm": 1, "Em": 2}  # how many steps above C the key's note lies
 SCALE = "CDEFGABcdefgab"
 CHORD = (0, 2, 4, 7)
@@ -86,12 +92,21 @@ def tune(rng: random.Random, number: int) -> str:
     return "".join(f"{line}\n" for line in [*head, *lines(rng, metre, key), ""])
 
 
+def tune_of(rng: random.Random, rhythm: str) -> str:
+    """A tune that has only its key and its notes."""
+    key = rng.choice(list(KEYS))
+    return "".join(f"{line}\n" for line in [f"K:{key}", *lines(rng, RHYTHMS[rhythm], key), ""])
+
+
 def files() -> dict[str, str]:
-    """The name and content of the file that this script makes."""
-    rng = random.Random(SEED)
-    return {"tunes.abc": "".join(tune(rng, number) for number in range(1, COUNT + 1))}
+    """The name and content of each file that this script makes."""
+    rng, other = random.Random(SEED), random.Random(RHYTHM_SEED)
+    return {"tunes.abc": "".join(tune(rng, number) for number in range(1, COUNT + 1))} | {
+        f"rhythms/{rhythm}.abc": "".join(tune_of(other, rhythm) for _ in range(COUNT_OF_A_RHYTHM)) for rhythm in RHYTHMS
+    }
 
 
 if __name__ == "__main__":
+    (HERE / "rhythms").mkdir(exist_ok=True)
     for name, content in files().items():
         (HERE / name).write_bytes(content.encode("ascii"))
