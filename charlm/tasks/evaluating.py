@@ -3,23 +3,29 @@
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from charlm.corpus.labelled_data import DataFiles, open_labelled
 from charlm.corpus.task_data import TASK_DATA
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
+from charlm.evaluation.edit_distance import edit_distance
 from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
-from charlm.formats.records import Labelled, Tagged
+from charlm.evaluation.translation import TranslationReport, evaluate_translation, symbols
+from charlm.formats.records import Labelled, Pair, Tagged
 from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
 from charlm.settings import CorpusSettings, DataSettings
 from charlm.tasks.classification import load_classifier
 from charlm.tasks.tagging import load_tagger
+from charlm.tasks.translation import load_translator
+from charlm.text.words import is_split_at_white_space
 
-Report = ClassificationReport | TaggingReport
-COSTS = {"classify": "nats", "tag": "wrong words"}
-"""By kind of network what the cost of a wrong answer is: -log p of the right labels, or the number of wrong words."""
+Report = ClassificationReport | TaggingReport | TranslationReport
+COSTS = {"classify": "nats", "tag": "wrong words", "translate": "edits"}
+"""By kind of network what the cost of a wrong answer is: -log p of the right labels, the number of wrong words, or the
+edit distance in symbols."""
 
 
 @dataclass(frozen=True)
@@ -124,10 +130,27 @@ def _evaluate_tagging(request: EvaluationRequest, records: Sequence[Tagged]) -> 
     return report, _worst_first(wrong), len(records)
 
 
+def _evaluate_translation(request: EvaluationRequest, records: Sequence[Pair]) -> tuple[Report, tuple[Wrong, ...], int]:
+    model = load_translator(request.run, for_batches=True, threads=request.threads)
+    is_split, outputs, wrong = is_split_at_white_space(model.target), list[str](), list[Wrong]()
+    for record, (best, *_) in zip(records, model.translate_all(record.source for record in records), strict=True):
+        outputs.append(best.text)
+        edits = edit_distance(symbols(record.target, is_split), symbols(best.text, is_split))
+        if edits:
+            wrong.append(Wrong(record.where, record.source, record.target, best.text, edits))
+    has_bleu = find_spec("sacrebleu") is not None
+    report = evaluate_translation([record.target for record in records], outputs, is_split, with_bleu=has_bleu)
+    return report, _worst_first(wrong), len(records)
+
+
 def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:
     return tuple(sorted(wrong, key=lambda each: -each.cost))
 
 
 Evaluator = Callable[[EvaluationRequest, list[Any]], tuple[Report, tuple[Wrong, ...], int]]
-EVALUATORS: dict[str | None, Evaluator] = {"classify": _evaluate_classification, "tag": _evaluate_tagging}
+EVALUATORS: dict[str | None, Evaluator] = {
+    "classify": _evaluate_classification,
+    "tag": _evaluate_tagging,
+    "translate": _evaluate_translation,
+}
 """What measures each kind of network: the figures, what was wrong with the worst first, and the number of examples."""
