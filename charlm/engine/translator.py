@@ -36,7 +36,7 @@ class NumpyTranslatorPredictor:
 
     def select(self, writing: Writing, rows: Sequence[int]) -> Writing:
         """Some of the targets, in the order of `rows`; one may be repeated."""
-        return writing.select(np.asarray(rows))
+        return writing.select(np.asarray(rows, np.int64))
 
     def attention(self, ids: NDArray[Any], inputs: NDArray[Any]) -> NDArray[np.float64] | None:
         """How much of each place of one source (S,) each step of its target (T,) gets -> (T, S).

@@ -130,7 +130,8 @@ class _Drawing:
             shade = f'fill-opacity="{MIN_SHADE + (1 - MIN_SHADE) * cell.share:.3f}"'
             yield f'<rect class="{cell.kind}" {box} {shade}><title>{safe(cell.told)}</title></rect>'
             number = next((each for each in cell.numbers if _num_pixels(each) < self.cell), cell.numbers[-1])
-            yield text_at(number, x + self.cell / 2, y + self.cell / 2 + 4, "number", anchor="middle")
+            if number:
+                yield text_at(number, x + self.cell / 2, y + self.cell / 2 + 4, "number", anchor="middle")
 
 
 def _num_pixels(number: str) -> int:

@@ -82,11 +82,11 @@ class TorchTranslatorPredictor:
         assert isinstance(architecture, Translator)
         with self._autocast():
             logits, writing = translator.step(self._tensor(ids), writing, self._network.weights, architecture, TorchOps)
-        return logits.float().cpu().numpy(), writing
+        return logits.cpu().numpy(), writing
 
     def select(self, writing: Writing, rows: Sequence[int]) -> Writing:
         """Some of the targets, in the order of `rows`; one may be repeated."""
-        return writing.select(self._tensor(np.asarray(rows)))
+        return writing.select(self._tensor(np.asarray(rows, np.int64)))
 
     @torch.no_grad()
     def logprobs(
@@ -100,7 +100,7 @@ class TorchTranslatorPredictor:
         with self._autocast():
             encoded = _encode(self._network, self._tensor(ids), self._tensor(lengths), means)
             found, _ = _hidden(self._network, self._tensor(inputs), encoded, means)
-            logits = head.logits(found, under(DECODER, self._network.weights), TorchOps).float()
+            logits = head.logits(found, under(DECODER, self._network.weights), TorchOps)
         wanted = self._tensor(targets).T.clamp(min=0).unsqueeze(-1)
         logprobs = logits.gather(-1, wanted).squeeze(-1) - logits.logsumexp(dim=-1)
         as_rows: NDArray[np.float64] = logprobs.T.cpu().double().numpy()
