@@ -1,6 +1,7 @@
 """Generators: texts given their labels, by a network that for any one label is a plain language model."""
 
 import itertools
+import json
 import math
 import subprocess
 import sys
@@ -279,6 +280,39 @@ def test_texts_of_the_same_data_give_exactly_the_sum_of_their_scores(tunes: Path
     assert result.valid.total_nats == pytest.approx(sum(tally.total_nats for tally in tallies), rel=1e-5)
 
 
+@pytest.mark.parametrize("unit", ["char", "word"])
+def test_texts_of_several_lines_end_with_a_blank_line(tmp_path: Path, unit: str) -> None:
+    rng, rows = np.random.default_rng(6), []
+    for number in range(60):
+        label, letters = [("jig", "ab"), ("reel", "cd")][number % 2]
+        lines = [" ".join(rng.choice(list(letters), 3)) for _ in range(rng.integers(1, 4))]
+        rows.append((label, ("\n\n" if number % 5 == 0 else "\n").join(lines) + "\n" * (number % 3)))
+    data, valid = tmp_path / "rows.jsonl", tmp_path / "valid.jsonl"
+    for path, part in ((data, rows), (valid, rows[:9])):
+        path.write_text("".join(json.dumps({"label": label, "text": text}) + "\n" for label, text in part))
+    session, result = trained(data, tmp_path / "run", valid=valid, unit=unit, epochs=60)
+    assert any("a blank line ends each" in note for note in session.notes)
+    corpus, eos = session.corpus, session.corpus.tokenizer.eos_id
+    for number in range(len(rows)):
+        ids = [eos, *corpus.train["text"][number].tolist(), eos]  # type: ignore[index]
+        assert [ids[n : n + 2] == [eos, eos] for n in range(len(ids) - 1)] == [False] * (len(ids) - 2) + [True]
+    joined = [(label, "\n".join(filter(None, text.split("\n")))) for label, text in rows[:9]]
+    tallies = [charlm.load(result.run, given=label).score(text).tally for label, text in joined]
+    assert result.valid is not None
+    assert result.valid.tokens == sum(tally.tokens for tally in tallies)
+    assert result.valid.total_nats == pytest.approx(sum(tally.total_nats for tally in tallies), rel=1e-5)
+    samples = [charlm.load(result.run, given="jig").sample(until_eos=True, seed=seed) for seed in range(9)]
+    assert all(sample.stopped_by == "eos" for sample in samples)
+    assert {len(sample.text.strip("\n").split("\n")) for sample in samples} >= {1, 2}
+    for for_batches in (False, True):
+        model = load_classifier(result.run, for_batches=for_batches)
+        found = [dict(each.probabilities) for each in model.classify_all(["a b a\n\nc d c\n", "a b a\nc d c"])]
+        assert found[0] == found[1]
+    assert model.classify("a b b\n\na a a").label == "jig"
+    assert result.valid_accuracy is not None
+    assert result.valid_accuracy.value == 1
+
+
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_every_cell_deep_goes_on_byte_for_byte_and_line_for_line(tunes: Path, tmp_path: Path, cell: str) -> None:
     stop, settings = StopRequest(), {"steps": 13, "eval_every": 4, "cell": cell, "num_layers": 2, "residual": True}
@@ -396,6 +430,7 @@ def test_a_generator_on_the_command_line(charlm_tunes: Charlm) -> None:
         (("inspect", "generate", "--states", "x"), 4, "no language model"),
         (("train", "tunes.tsv", "--task", "generate", "--mode", "stream"), 2, "--mode"),
         (("train", "tunes.tsv", "--task", "generate", "--direction", "both"), 2, "--direction"),
+        (("train", "tunes.tsv", "--task", "generate", "--item", "paragraph"), 2, "--item"),
         (("train", "tunes.tsv", "--task", "generate", "--initial-state", "random"), 2, "--initial-state"),
         (("train", "tunes.tsv", "--task", "generate", "--multi"), 2, "--multi"),
         (("train", "corpus.txt", "--task", "generate"), 3, "--data-format"),

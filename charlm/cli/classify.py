@@ -38,7 +38,12 @@ def classify_cli(
         list[str] | None, typer.Argument(help="Texts; - is standard input, answered line by line.")
     ] = None,
     run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
-    file: Annotated[list[str] | None, typer.Option(help="A file with one text per line; may be repeated.")] = None,
+    file: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A file with a text per line, or a paragraph if the run's texts have several lines; may be repeated."
+        ),
+    ] = None,
     top: Annotated[int, typer.Option(min=1, help="Show the N likeliest labels.")] = 1,
     threshold: Annotated[
         float | None,
@@ -76,14 +81,17 @@ def classify_cli(
 
 
 def _of_files(model: "ClassificationModel", files: list[str], encoding: str, quiet: bool) -> "Iterator[Classification]":
-    """The lines of all files, classified as they come."""
-    from charlm.corpus.incoming import batches_of_lines
+    """The lines, or paragraphs, of all files, classified as they come."""
+    from charlm.corpus.incoming import batches_of_lines, paragraphs_of
     from charlm.tasks.classification import AT_ONCE
 
     settings = model.reading.of_file(CorpusSettings(encoding=encoding))
     for path in files:
-        for batch in batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet), False):
-            yield from model.classify_all([line.decode("utf-8", "surrogateescape") for line in batch])
+        batches = batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet), False)
+        decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
+        is_by_line = model.reading.settings.item == "line"
+        for texts in decoded if is_by_line else paragraphs_of(decoded):
+            yield from model.classify_all(texts)
 
 
 def _as_json(found: "Classification", top: int, threshold: float | None) -> None:

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,10 +18,11 @@ from charlm.corpus.sources import number_of
 from charlm.corpus.task_data import TASK_DATA, TaskData, labels_of
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.errors import RunError
-from charlm.formats.records import Record
+from charlm.formats.records import Labelled, Record
 from charlm.settings import CorpusSettings, DataSettings, TaskName, TextSettings, Unit, ValidSplit
 from charlm.system.files import MANIFEST, cannot_write, write_atomically
 from charlm.system.folders import making_folder
+from charlm.text.items import as_paragraph
 from charlm.text.tokenizer import Tokenizer, check_text_settings
 
 TRAIN, VALID, TEST = "train", "valid", "test"
@@ -100,6 +102,9 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         }
         records, split = _divide(parts, task, request.reading.valid_fraction)
         counts = _counted(records, parts, notes)
+        item = task.item(records[TRAIN], notes)
+        if item == "paragraph":
+            records = {name: partial(_as_paragraphs, read) for name, read in records.items()}
         learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
         notes += _about_new_labels(records, learned)
         notes += _about_duplicates(records, counts)
@@ -107,7 +112,7 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         if split == "rows":
             held, whole = counts[VALID], counts[VALID] + counts[TRAIN]
             notes.append(f"validation: {held:,} of {number_of(whole, 'row')}, taken at random (always the same ones)")
-        return _write(folder, request.task, learned, records, parts, notes, Division("sentence", split))
+        return _write(folder, request.task, learned, records, parts, notes, Division("sentence", split, item))
 
 
 def open_labelled_corpus(folder: Path, task: TaskName, seal: str) -> LabelledCorpus:
@@ -165,6 +170,13 @@ def _taken(records: Iterator[Record], task: TaskData, valid_fraction: float, is_
         if held[numbers[group]] == is_valid:
             yield record
         numbers[group] += 1
+
+
+def _as_paragraphs(read: Reader) -> Iterator[Record]:
+    """The records, each with the line end of its last line; the end that its ids lack is then that of a paragraph."""
+    for record in read():
+        assert isinstance(record, Labelled)
+        yield replace(record, text=f"{as_paragraph(record.text)}\n")
 
 
 def _counted(records: dict[str, Reader], parts: Mapping[str, LabelledData], notes: list[str]) -> dict[str, int]:

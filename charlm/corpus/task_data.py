@@ -12,8 +12,9 @@ from charlm.corpus.examples import Ids, Row
 from charlm.corpus.vocabularies import Vocabularies, word_id
 from charlm.errors import TextError, UsageError
 from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
-from charlm.settings import DataSettings, TaskName, TextSettings
+from charlm.settings import DataSettings, Item, TaskName, TextSettings
 from charlm.text.encoded import Encoded
+from charlm.text.items import as_paragraph
 from charlm.text.tag_schemes import Scheme, SchemeError, recognise_scheme
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 
@@ -37,6 +38,9 @@ class TaskData:
     """A record as columns of ids."""
     group: Callable[[Any], str] = lambda record: ""
     """Examples are held out for validation within each of these groups."""
+    item: Callable[[Records[Any], list[str]], Item] = lambda records, notes: "line"
+    """What the texts are, from the training records: lines that end with an `<eos>`, or paragraphs that end with two.
+    Notes are appended."""
 
 
 def _learn_labelled(
@@ -79,29 +83,15 @@ def _learn_generated(
 ) -> Vocabularies:
     counts = _counted_labels(records, 2)
     tokenizer = known or _tokenizer_of_texts(records, text, notes)
-    several_lines = any("\n" in record.text.strip("\n") for record in records())
-    if several_lines:
-        blank = any("\n\n" in record.text.strip("\n") for record in records())
-        left_out = "; blank lines within them are left out" if blank else ""
-        notes.append(f"texts have several lines, so a second <eos> marks the end of each{left_out}")
-    return Vocabularies(tokenizer, labels=tuple(counts), counts=tuple(counts.values()), several_lines=several_lines)
+    return Vocabularies(tokenizer, labels=tuple(counts), counts=tuple(counts.values()))
 
 
-def _generated_row(record: Labelled, vocabularies: Vocabularies) -> Row:
-    encoded = vocabularies.tokenizer.encode_detailed(record.text)
-    if vocabularies.several_lines:
-        encoded = _ended(encoded, vocabularies.tokenizer.eos_id)
-    return _row({"text": [encoded.ids], "labels": [np.array([vocabularies.number_of(record.labels[0])])]}, encoded)
-
-
-def _ended(encoded: Encoded, eos_id: int) -> Encoded:
-    """A text of several lines without the blank ones, and with the `<eos>` of its last line."""
-    ids = np.append(encoded.ids, np.uint32(eos_id))
-    is_end = ids == eos_id
-    is_kept = ~is_end | np.append(False, ~is_end[:-1])
-    is_kept[-1] |= not is_kept.any()
-    num_dropped = len(ids) - int(is_kept.sum())
-    return replace(encoded, ids=ids[is_kept], characters=encoded.characters + 1 - num_dropped)
+def _item_of_texts(records: Records[Labelled], notes: list[str]) -> Item:
+    """Whether the texts are lines, or paragraphs because one of them has several lines."""
+    if not any("\n" in as_paragraph(record.text) for record in records()):
+        return "line"
+    notes.append("texts have several lines: a blank line ends each of them, so blank lines within a text are left out")
+    return "paragraph"
 
 
 def _learn_pairs(
@@ -188,7 +178,7 @@ TASK_DATA: dict[TaskName, TaskData] = {
         "labelled", _learn_labelled, _labelled_sizes, _labelled_row, lambda record: ",".join(record.labels)
     ),
     "generate": TaskData(
-        "labelled", _learn_generated, _labelled_sizes, _generated_row, lambda record: record.labels[0]
+        "labelled", _learn_generated, _labelled_sizes, _labelled_row, lambda record: record.labels[0], _item_of_texts
     ),
     "translate": TaskData("pairs", _learn_pairs, _pair_sizes, _pair_row),
     "tag": TaskData("tagged", _learn_tagged, _tagged_sizes, _tagged_row),

@@ -24,7 +24,7 @@ LABELS_FILE = "labels.json"
 
 @dataclass(frozen=True)
 class LabelsRecord:
-    """The content of labels.json; for `counts` and `several_lines` see `Vocabularies`.
+    """The content of labels.json; for `counts` see `Vocabularies`.
 
     `scheme` says how tags mark spans; it is empty where there are no tags.
     """
@@ -35,7 +35,6 @@ class LabelsRecord:
     labels: tuple[str, ...]
     scheme: str = ""
     counts: tuple[Count, ...] = ()
-    several_lines: bool = False
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,13 @@ class Vocabularies:
     scheme: str = ""
     counts: tuple[int, ...] = ()
     """How many training texts have each label, where texts are generated from them."""
-    several_lines: bool = False
-    """Whether generated texts may have several lines; the end of a text is then marked by a second `<eos>`."""
 
     def files(self) -> dict[str, bytes]:
         """The content by name of the files from which `load` makes them, the same bytes each time."""
         files = self.tokenizer.files()
         if self.second:
             files |= {SECOND + name: content for name, content in self.second.files().items()}
-        record = LabelsRecord("charlm-labels", 1, self.labels, self.scheme, self.counts, self.several_lines)
+        record = LabelsRecord("charlm-labels", 1, self.labels, self.scheme, self.counts)
         return {**files, LABELS_FILE: (json.dumps(asdict(record), ensure_ascii=False, indent=1) + "\n").encode()}
 
     @classmethod
@@ -75,7 +72,7 @@ class Vocabularies:
             raise RunError(f"damaged labels: {str(error)[:200]}", str(path), "restore them from a copy") from error
         has_second = (folder / (SECOND + TOKENIZER_FILE)).exists()
         second = load_tokenizer(folder, SECOND) if has_second else None
-        return cls(load_tokenizer(folder), second, record.labels, record.scheme, record.counts, record.several_lines)
+        return cls(load_tokenizer(folder), second, record.labels, record.scheme, record.counts)
 
     @cached_property
     def _numbers(self) -> dict[str, int]:

@@ -213,7 +213,7 @@ def _check_task(request: TrainRequest) -> None:
             raise UsageError(f"{flag(name)} does nothing {with_what}", to_do=f"it is for --task {', '.join(tasks)}")
     if task is None:
         return
-    decided = ("mode", "direction", "initial_state") if task == "generate" else ("mode",)
+    decided = ("mode", "item", *(("direction", "initial_state") if task == "generate" else ()))
     idle = [flag(name) for name in decided if name in given]
     if request.texts and (request.texts.include or request.texts.exclude):
         idle.append("--include" if request.texts.include else "--exclude")

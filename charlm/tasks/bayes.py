@@ -10,6 +10,7 @@ from charlm.scoring.generators import OpenedGenerator
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import language_model
 from charlm.settings import Prior
+from charlm.text.items import as_paragraph
 
 MAX_KEPT = 32  # models of single labels; those of the other labels are made anew for each batch of texts
 
@@ -30,6 +31,8 @@ class BayesScorer:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         """log P(label) + log P(text | label) in nats: (N, L)."""
+        if self.generator.config.reading.item == "paragraph":
+            texts = list(map(as_paragraph, texts))
         likelihoods = [self._logprobs(self._model(number), texts) for number in range(len(self.generator.labels))]
         logits: NDArray[np.float64] = self._log_priors() + np.array(likelihoods).T
         return logits

@@ -67,6 +67,11 @@ def first_item(text: str, item: Item) -> str:
     return text if item == "line" else _BLANK_END.sub("", _canonical(text).partition(PARAGRAPH_END)[0])
 
 
+def as_paragraph(text: str) -> str:
+    """A text of any lines as one paragraph: without its blank lines, and without its end."""
+    return "\n".join(line for line in text.split("\n") if line.strip(BLANKS))
+
+
 def as_one_item(context: str, text: str, is_whole: bool, item: Item) -> tuple[str, str, str]:
     """A context, the text that continues it, and the end of their item; this is empty unless the text `is_whole`.
 

@@ -24,7 +24,9 @@ from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import Trained, for_sentences
-from charlm.settings import TrainingSettings
+from charlm.scoring.reading import Reading
+from charlm.settings import CorpusSettings, TrainingSettings
+from charlm.text.items import NUM_ENDS
 from charlm.training.classification import LabelledTexts
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
@@ -126,12 +128,13 @@ class GenerationObjective:
         tokenizer, labels = self.corpus.tokenizer, self.corpus.labels[:NUM_SAMPLES]
         weights = untied(self.network.arrays(), self.architecture)
         ending = Ending(length=round(SAMPLE_CHARACTERS / tokenizer.characters_per_token), until_eos=True)
+        reading = Reading(CorpusSettings(line_ends="keep", item=self.corpus.division.item), tokenizer)
         strategy, samples = Strategy(temperature=SAMPLE_TEMPERATURE), list[str]()
         for number, label in enumerate(labels):
             own = language_model_of(weights, self.architecture, number)
-            lm = LanguageModel(tokenizer, for_sentences(Trained(self.architecture.plain, own)))
+            lm = LanguageModel(tokenizer, for_sentences(Trained(self.architecture.plain, own)), reading=reading)
             texts: list[str] = []
             with suppress(DivergedError):
                 texts.extend(token.text for token in lm.sample_tokens("", strategy, ending, seed=self._settings.seed))
             samples.append(f"{label}: {''.join(texts)}")
-        return "\n".join(samples)
+        return ("\n" * NUM_ENDS[self.corpus.division.item]).join(samples)
