@@ -27,6 +27,7 @@ from charlm.text.tokenizer import Tokenizer, check_text_settings
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 SUFFIX = ".examples"  # of the file of a part
+EXAMPLES_FILES = tuple(part + SUFFIX for part in (TRAIN, VALID, TEST))
 FIRST_HELD = 1000  # numbers of rows for which it is computed at first whether they are held out
 DIGEST_BYTES = 8  # of a row, to find the same one in another part
 
