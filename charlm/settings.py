@@ -94,7 +94,7 @@ class CorpusSettings:
         panel="Text",
     )
     item: Item = setting(
-        "line", "What is read on its own by sentence; paragraph: what stands between blank lines.", panel="Text"
+        "line", "Each line on its own, or each paragraph between blank lines (implies --mode sentence).", panel="Text"
     )
     encoding: str = setting("utf-8", "Encoding of the text.", panel="Text")
     encoding_errors: EncodingErrors = setting("strict", "What to do with bytes that cannot be decoded.", panel="Text")

@@ -202,6 +202,8 @@ def _load_all(
 
 def _score_sentences(models: "list[LanguageModel]", sentences: list[str], asked: Asked) -> None:
     """Score sentences that were given as arguments: one, a ranking, or side by side for several runs."""
+    from charlm.text.items import NUM_ENDS
+
     texts = [asked.read(text) for text in sentences]
     note_ids(texts, asked.quiet)
     _warn_of_bytes(models, [asked.context, *texts])
@@ -222,7 +224,7 @@ def _score_sentences(models: "list[LanguageModel]", sentences: list[str], asked:
     elif len(models) > 1:
         show_sentences_by_run(run_names(models), scores)
     else:
-        show_sentences([score for score, *_ in scores], asked.eos, asked.quiet)
+        show_sentences([score for score, *_ in scores], NUM_ENDS[models[0].item] if asked.eos else 0, asked.quiet)
 
 
 def _score_stream(lm: "LanguageModel", stream: str, settings: CorpusSettings, asked: Asked) -> None:

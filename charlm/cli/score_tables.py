@@ -34,10 +34,13 @@ def run_names(models: "Sequence[LanguageModel]") -> list[str]:
 # Sentences
 
 
-def show_sentences(scores: "Sequence[Score]", counts_eos: bool, quiet: bool) -> None:
-    """One sentence's figures, or a ranking; then their tokens in the same order, where they were asked for."""
+def show_sentences(scores: "Sequence[Score]", num_ends: int, quiet: bool) -> None:
+    """One sentence's figures, or a ranking; then their tokens in the same order, where they were asked for.
+
+    At the end of each, `num_ends` tokens `<eos>` are counted.
+    """
     if len(scores) == 1:
-        show_figures(scores[0].tally, ", its end <eos> among them" if counts_eos else "")
+        show_figures(scores[0].tally, f", its end{' <eos>' * num_ends} among them" if num_ends else "")
         _show_tokens(scores[0])
         return
     ranked = sorted(scores, key=lambda score: -score.logprob_nats)
