@@ -15,6 +15,7 @@ from torch import Tensor, nn
 import charlm
 from charlm.api import load_tagger
 from charlm.cells import CELLS
+from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.sentences import MAX_SPELLED, Sentences, Spelling, WordDropout, sentences_of
 from charlm.engine.tagger import NumpyTaggerPredictor
 from charlm.errors import TextError, UsageError
@@ -338,12 +339,16 @@ def test_what_begins_from_a_pair_goes_on_byte_for_byte_and_leaves_the_pair_as_it
 def test_features_that_are_kept_are_those_that_are_computed_each_time(
     tags: Path, pair: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """With the weights of the first step, not with those of a network that was measured before it was restored."""
     settings = {**TINY_LM, **TINY, "dropout": 0.0}
-    objective = open_session(tags, settings, run=str(tmp_path / "run"), init_from=str(pair)).trainer.objective
+    training = open_session(tags, settings, run=str(tmp_path / "run"), init_from=str(pair))
     generators, losses = {"dropout": torch.Generator()}, []
     for max_kept in (2**28, 0):
         monkeypatch.setattr("charlm.training.kept_features.MAX_KEPT", max_kept)
-        objective = type(objective)(objective.architecture, objective.corpus, objective._settings)  # type: ignore[attr-defined]
+        assert isinstance(training.architecture, Tagger)
+        assert isinstance(training.corpus, LabelledCorpus)
+        objective = TaggingObjective(training.architecture, training.corpus, training.training)
+        assert objective.try_measuring() > 0
         objective.initialise(torch.Generator().manual_seed(1))
         batches = [objective.next_batch().examples for _ in range(3)]
         assert all((batch.features is not None) == (max_kept > 0) for batch in batches)

@@ -27,6 +27,7 @@ from charlm.text.tokenizer import Tokenizer, check_text_settings
 
 TRAIN, VALID, TEST = "train", "valid", "test"
 SUFFIX = ".examples"  # of the file of a part
+EXAMPLES_FILES = tuple(part + SUFFIX for part in (TRAIN, VALID, TEST))
 FIRST_HELD = 1000  # numbers of rows for which it is computed at first whether they are held out
 DIGEST_BYTES = 8  # of a row, to find the same one in another part
 
@@ -109,7 +110,7 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         notes += _about_new_labels(records, learned)
         notes += _about_duplicates(records, counts)
         notes[:0] = [note for data in parts.values() for note in data.notes]
-        if split == "rows":
+        if split == "rows" and VALID in counts:
             held, whole = counts[VALID], counts[VALID] + counts[TRAIN]
             notes.append(f"validation: {held:,} of {number_of(whole, 'row')}, taken at random (always the same ones)")
         return _write(folder, request.task, learned, records, parts, notes, Division("sentence", split, item))

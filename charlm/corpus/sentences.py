@@ -17,7 +17,7 @@ from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import IGNORED
 
 MAX_SPELLED = 20  # symbols of a word that are read; of a longer one, its beginning and its end
-WORD_DROPOUT = 0.25  # times: how much more often than that a word must be seen before it is seldom left out
+WORD_DROPOUT = 0.25  # times: a word that is seen so often is left out half of the time
 PLACES_PER_STEP = 1 << 32  # more than a batch has
 
 Ids = NDArray[Any]

@@ -127,10 +127,9 @@ class TaggingObjective:
         return Check(found.nats_per_word, found.error + TIE_BREAK * found.nats_per_word)
 
     def try_measuring(self) -> int:
-        before = self.position()
-        sentences = self.next_batch().examples
-        self.restore_position(before)
-        assert isinstance(sentences, Sentences)
+        before = self._batches.position()
+        sentences = self._columns.sentences(self._batches.next())
+        self._batches.restore(before)
         TorchTaggerPredictor(self.network, self.exclusions).emissions(sentences)
         return sentences.num_words
 
