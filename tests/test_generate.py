@@ -268,6 +268,15 @@ def test_every_unit_has_figures_that_its_scores_add_up_to(tunes: Path, tmp_path:
     assert result.valid_accuracy.count == 11
 
 
+def test_texts_of_new_labels_alone_are_no_measure(tunes: Path, tmp_path: Path) -> None:
+    valid = write_rows(tmp_path / "valid.tsv", [("polka", "ab"), ("march", "cd")])
+    session, result = trained(tunes, tmp_path / "run", steps=3, valid=valid)
+    assert not session.trainer.objective.has_check
+    assert (result.valid, result.best_step) == (None, 3)
+    assert result.valid_accuracy is not None
+    assert result.valid_accuracy.value == 0
+
+
 def test_texts_of_the_same_data_give_exactly_the_sum_of_their_scores(tunes: Path, tmp_path: Path) -> None:
     lines = [tuple(line.split("\t")) for line in tunes.read_text().splitlines()[:12]]
     valid = write_rows(tmp_path / "valid.tsv", lines)
@@ -278,6 +287,14 @@ def test_texts_of_the_same_data_give_exactly_the_sum_of_their_scores(tunes: Path
     assert result.valid.tokens == sum(tally.tokens for tally in tallies)
     assert result.valid.characters == sum(tally.characters for tally in tallies)
     assert result.valid.total_nats == pytest.approx(sum(tally.total_nats for tally in tallies), rel=1e-5)
+
+
+def test_a_time_limit_holds_for_classifying_too(tunes: Path, tmp_path: Path) -> None:
+    session, result = trained(tunes, tmp_path / "run", time="2s")
+    assert session.limit is not None
+    assert result.valid is not None
+    assert 0 < result.share_measured <= 1
+    assert result.valid_accuracy is None or 0 < result.valid_accuracy.count <= 24
 
 
 @pytest.mark.parametrize("unit", ["char", "word"])

@@ -54,6 +54,8 @@ charlm train chapters/*.txt --exclude 'draft*'
 
 charlm train reviews.tsv --task classify
 
+charlm train tunes.jsonl --task generate
+
 charlm train ptb.train.txt --valid ptb.valid.txt --test ptb.test.txt \\
     --unit word --split whitespace"""
 

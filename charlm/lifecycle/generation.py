@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +14,7 @@ from charlm.evaluation.bootstrap import share as share_of
 from charlm.lifecycle import task_limit
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.results import Outcome, Result, logged
-from charlm.lifecycle.time_limit import MAX_MEASURING, Clock, TimeLimit
+from charlm.lifecycle.time_limit import Clock, TimeLimit
 from charlm.runs.directory import CORPUS
 from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Sums, Tally
@@ -24,7 +24,7 @@ from charlm.training.generation import GenerationObjective
 from charlm.training.likelihoods import labels_of
 
 MAX_CLASSIFIED = 2**22  # tokens, each counted once for every label
-CLASSIFIED_AT_ONCE = 2**15  # of these tokens
+CLASSIFIED_AT_ONCE = 2**13  # of these tokens
 SEED = 1  # of the order in which texts are classified
 
 
@@ -70,12 +70,8 @@ def limit_of(
 
     The time in which the validation texts are classified is kept free, too.
     """
-    limit = task_limit.limit_of(objective, corpus, training, began, num_networks, clock)
-    if limit is None:
-        return None
     to_classify = min(MAX_CLASSIFIED, objective.architecture.num_labels * task_limit.num_tokens(corpus.valid))
-    measuring = limit.measuring + to_classify * task_limit.seconds_per_token(objective, clock)
-    return replace(limit, measuring=min(measuring, MAX_MEASURING * limit.seconds))
+    return task_limit.limit_of(objective, corpus, training, began, num_networks, clock, to_classify)
 
 
 def measure(outcome: Outcome, show: Callable[[float], None]) -> GenerationResult:
@@ -140,7 +136,7 @@ def _accuracy(
             break
         texts = objective.likelihoods.texts(corpus.valid, numbers)
         found = objective.likelihoods.by_label(texts) + corpus.vocabularies.log_priors()
-        num_right += int((found.argmax(axis=1) == labels_of(corpus.valid, numbers)).sum())
+        num_right += int((found.argmax(axis=1) == labels_of(corpus.valid)[numbers]).sum())
         num_classified += len(numbers)
         show(number / len(groups))
     return share_of(num_right, num_classified) if num_classified else None

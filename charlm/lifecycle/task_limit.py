@@ -16,13 +16,17 @@ def limit_of(
     began: float,
     num_networks: int,
     clock: Clock,
+    num_more: int = 0,
 ) -> TimeLimit | None:
-    """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length."""
+    """The time limit of a command that began at `began`; None if `--steps` or `--epochs` decides its length.
+
+    `num_more` tokens are measured besides those of the validation and test parts.
+    """
     if training.steps is not None or training.epochs is not None:
         return None
     wanted, pace = seconds(training.time or DEFAULT_TIME), seconds_per_token(objective, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / pace)))
-    measuring = pace * (num_tokens(corpus.valid) + num_tokens(corpus.test) + check_tokens)
+    measuring = pace * (num_tokens(corpus.valid) + num_tokens(corpus.test) + check_tokens + num_more)
     return TimeLimit(began, wanted, min(measuring, MAX_MEASURING * wanted), check_tokens)
 
 

@@ -31,9 +31,10 @@ from charlm.training.classification import LabelledTexts
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.language_model import SAMPLE_CHARACTERS, SAMPLE_TEMPERATURE
-from charlm.training.likelihoods import MEASURED_TOKENS, Likelihoods, labels_of
+from charlm.training.likelihoods import Likelihoods, labels_of
 from charlm.training.objective import Batch, Check, Generators
 
+TRIAL_TOKENS = 2**12  # to find out how fast measuring is
 NUM_SAMPLES = 3  # labels of which a sample is shown
 
 
@@ -82,7 +83,7 @@ class GenerationObjective:
         size_of_one = f"{texts.ids.shape[1]:,} tokens in the longest text"
         is_cut = self._texts.column.lengths[numbers] > self._texts.max_tokens
         texts = Texts(texts.ids, texts.lengths - is_cut)  # a text that is cut does not end there
-        labelled = LabelledTexts(texts, labels_of(self.corpus.train, numbers))
+        labelled = LabelledTexts(texts, labels_of(self.corpus.train)[numbers])
         return Batch(labelled, (), texts.num_tokens, texts.num_tokens, size_of_one)
 
     def loss(
@@ -109,7 +110,9 @@ class GenerationObjective:
 
     @property
     def has_check(self) -> bool:
-        return self.corpus.valid is not None
+        """Whether a validation text has a label that a training text has, too."""
+        valid = self.corpus.valid
+        return valid is not None and bool((labels_of(valid) < self.architecture.num_labels).any())
 
     def check(self) -> Check:
         """Nats per token on texts spread over the validation part, in the precision of the training."""
@@ -120,7 +123,7 @@ class GenerationObjective:
         return Check(-sum(float(logprobs.sum()) for logprobs in found) / max(1, sum(map(len, found))))
 
     def try_measuring(self) -> int:
-        share = min(1.0, MEASURED_TOKENS / self.corpus.train.num_tokens)
+        share = min(1.0, TRIAL_TOKENS / self.corpus.train.num_tokens)
         return sum(len(logprobs) for _, logprobs in self.likelihoods.of_part(self.corpus.train, share))
 
     def sample(self) -> str:

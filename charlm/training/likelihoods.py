@@ -36,12 +36,11 @@ class Likelihoods:
         Texts of labels that no training text has are left out. With a `share` below 1 only about that share of the
         texts is read, spread evenly over the part.
         """
-        wanted = max(1, round(share * len(examples)))
-        numbers = np.unique(np.linspace(0, len(examples) - 1, wanted).astype(np.int64))
-        labels = labels_of(examples, numbers)
-        is_known = labels < self.network.architecture.num_labels
-        texts = self.texts(examples, numbers[is_known])
-        for rows, logprobs in self._of(texts, labels[is_known]):
+        known = np.flatnonzero(labels_of(examples) < self.network.architecture.num_labels)
+        wanted = max(1, round(share * len(known)))
+        numbers = known[np.unique(np.linspace(0, len(known) - 1, wanted).astype(np.int64))] if len(known) else known
+        texts = self.texts(examples, numbers)
+        for rows, logprobs in self._of(texts, labels_of(examples)[numbers]):
             yield from zip((texts[row] for row in rows), logprobs, strict=True)
 
     def by_label(self, texts: Sequence[Ids]) -> LogProbs:
@@ -66,6 +65,6 @@ class Likelihoods:
             yield rows, score_padded(predictor, [texts[row] for row in rows], self.eos_id, state)
 
 
-def labels_of(examples: Examples, numbers: Ids) -> Ids:
-    """The number of the label of each of some examples (B,)."""
-    return np.array([examples["labels"][int(number)][0] for number in numbers], np.int64)
+def labels_of(examples: Examples) -> Ids:
+    """The number of the label of each example (N,)."""
+    return examples["labels"].values.astype(np.int64)
