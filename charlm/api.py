@@ -13,6 +13,7 @@ from charlm.loading import load as load
 from charlm.loading import load_classifier as load_classifier
 from charlm.loading import load_cloze as load_cloze
 from charlm.loading import load_filler as load_filler
+from charlm.loading import load_language_model as load_language_model
 from charlm.loading import load_tagger as load_tagger
 from charlm.loading import load_translator as load_translator
 from charlm.runs.directory import RunDirectory

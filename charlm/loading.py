@@ -59,8 +59,21 @@ def load(
     directory = RunDirectory(found(run))
     loaders: dict[str | None, Any] = {"classify": load_classifier, "tag": load_tagger, "translate": load_translator}
     if loader := loaders.get(task or _kind(directory)):
-        return loader(directory.path)
-    return load_model_given(directory, given, device, precision, threads, engine, direction)
+        return loader(directory.path, threads=threads)
+    return load_language_model(directory.path, device, precision, threads, engine, direction, given)
+
+
+def load_language_model(
+    run: Run = None,
+    device: Device = "auto",
+    precision: Precision = "float32",
+    threads: int | None = None,
+    engine: str | None = None,
+    direction: Direction | None = None,
+    given: str | None = None,
+) -> LanguageModel:
+    """Load the language model of a run; the options are those of `load`. Raises RunError for a run of another kind."""
+    return load_model_given(RunDirectory(found(run)), given, device, precision, threads, engine, direction)
 
 
 def found(run: Run) -> Path:

@@ -16,54 +16,13 @@ HERE = Path(__file__).parent
 ROWS, TEST_ROWS, SEED = 4000, 300, 1
 FIRST, LAST = date(1900, 1, 1), date(2099, 12, 31)
 
-WEEKDAYS = ["Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"]
-MONTHS = [
-    "January",
-    "February",
-    "March",
-    "April",
-    "May",
-    "June",
-    "July",
-    "August",
-    "September",
-    "October",
-    "November",
-    "December",
-]
-ORDINALS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-    "twenty-first",
-    "twenty-second",
-    "twenty-third",
-    "twenty-fourth",
-    "twenty-fifth",
-    "twenty-sixth",
-    "twenty-seventh",
-    "twenty-eighth",
-    "twenty-ninth",
-    "thirtieth",
-    "thirty-first",
-]
+WEEKDAYS = "Monday Tuesday Wednesday Thursday Friday Saturday Sunday"
+MONTHS = "January February March April May June July August September October November December"
+ORDINALS = (
+    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
+    "sixteenth seventeenth eighteenth nineteenth twentieth twenty-first twenty-second twenty-third twenty-fourth "
+    "twenty-fifth twenty-sixth twenty-seventh twenty-eighth twenty-ninth thirtieth thirty-first"
+)
 
 # What stands in braces is replaced as `parts` says.
 FORMS = (
@@ -88,18 +47,18 @@ FORMS = (
 
 def nth(number: int) -> str:
     """1st, 2nd, 3rd, 4th, ..., 11th, ..."""
-    last = 0 if number in (11, 12, 13) else number % 10
-    return f"{number}{ {1: 'st', 2: 'nd', 3: 'rd'}.get(last, 'th') }"
+    endings = {1: "st", 2: "nd", 3: "rd"} if number not in (11, 12, 13) else {}
+    return str(number) + endings.get(number % 10, "th")
 
 
 def parts(day: date) -> dict[str, str]:
     """All that a form can be filled with."""
-    weekday, month = WEEKDAYS[day.weekday()], MONTHS[day.month - 1]
+    weekday, month = WEEKDAYS.split()[day.weekday()], MONTHS.split()[day.month - 1]
     return {
         "day": str(day.day),
         "dd": f"{day.day:02}",
         "nth": nth(day.day),
-        "ordinal": ORDINALS[day.day - 1],
+        "ordinal": ORDINALS.split()[day.day - 1],
         "month": month,
         "mon": month[:3],
         "number": str(day.month),

@@ -6,7 +6,7 @@
 
 Many names are ambiguous, and what stands around them decides. *Florence* is a person in *Florence has a cold* and a
 place in *Florence has two bridges*; *Lincoln* is a family or a town; *May* is a person, part of a day (*the 3rd of
-May*) or no name at all (*May Tom come with us?*). In each sentence, only one tagging is possible.
+May*) or no name at all (*May Tom come with us to Rome?*). In each sentence, only one tagging is possible.
 """
 
 import random
@@ -30,12 +30,11 @@ MET       : 4 met | 2 helped | 1 thanked | 1 phoned
 WENT      : 3 went to | 2 came from | 2 walked through | 1 flew to | 1 moved to | 1 arrived in
 SPOKE     : 2 spoke to | 1 wrote to | 1 danced with | 1 sat beside
 GIVER     : 3 WHO | 1 the WORKER
-FACT      : 3 PERSON IS_SOMEBODY | 3 PLACE IS_SOMEWHERE | 1 PERSON , ASIDE , IS_SOMEBODY
-          | 1 PLACE , ASIDE , IS_SOMEWHERE
+FACT      : 3 PERSON DOES | 3 PLACE IS | 1 PERSON , ASIDE , DOES | 1 PLACE , ASIDE , IS
 ASIDE     : 2 as everyone knows | 1 I think | 1 as the WORKER said
-IS_SOMEBODY : 3 is a WORKER from PLACE | 2 was angry with WHO | 1 was asleep | 1 has a cold | 1 has two brothers
+DOES      : 3 is a WORKER from PLACE | 2 was angry with WHO | 1 was asleep | 1 has a cold | 1 has two brothers
           | 1 is older than WHO
-IS_SOMEWHERE : 3 is a town near PLACE | 2 is a city on a river | 1 was empty | 1 has a market | 1 has two bridges
+IS        : 3 is a town near PLACE | 2 is a city on a river | 1 was empty | 1 has a market | 1 has two bridges
           | 1 is larger than PLACE
 WORD      : 1 rose petals lay around WHO | 1 hope was all that WHO had | 1 grace was said by WHO
           | 1 dawn broke over PLACE | 1 june bugs flew around WHO | 1 mark my words , said WHO
@@ -142,13 +141,18 @@ def span(tokens: list[Token], type_: str) -> list[Token]:
     return [Token(token.text, f"{'I' if place else 'B'}-{type_}") for place, token in enumerate(tokens)]
 
 
+def draw(rng: random.Random, words: Words) -> Sentence:
+    """One sentence, with a capital at its start."""
+    first, *others = derive("LINE", rng, words)
+    return first._replace(text=first.text[:1].upper() + first.text[1:]), *others
+
+
 def sentences(seed: int, words: Words) -> Iterator[Sentence]:
     """Sentences without end, each once."""
     rng = random.Random(seed)
     seen = set[Sentence]()
     while True:
-        first, *others = derive("LINE", rng, words)
-        sentence = (first._replace(text=first.text[:1].upper() + first.text[1:]), *others)
+        sentence = draw(rng, words)
         if sentence not in seen:
             seen.add(sentence)
             yield sentence

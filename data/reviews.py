@@ -169,8 +169,8 @@ def files() -> dict[str, str]:
     rows, kept_out = [one.row for one in drawn], {str(one) for one in drawn}
     pairs = [
         row
-        for kind in (with_clauses_swapped, with_not_moved)
-        for row in islice(twins(kind, kept_out), 2 * TWINS_OF_A_KIND)
+        for twin_of in (with_clauses_swapped, with_not_moved)
+        for row in islice(twins(twin_of, kept_out), 2 * TWINS_OF_A_KIND)
     ]
     contents = {"reviews.tsv": rows[:ROWS], "reviews-test.tsv": rows[ROWS:], "reviews-twins.tsv": pairs}
     return {name: "".join(f"{row}\n" for row in listed) for name, listed in contents.items()}

@@ -434,3 +434,10 @@ def test_a_run_on_labelled_data_can_be_replaced(charlm_classify: Charlm) -> None
     assert again.code == 0, again.err
     Path("runs/c/corpus/notes.txt").write_text("mine")
     assert charlm_classify("train", "rows.tsv", "--task", "classify", "--run", "c", "--force", *QUICK).code == 2
+
+
+def test_a_few_rows_have_no_validation_part(tmp_path: Path) -> None:
+    session, result = trained(write_rows(tmp_path / "rows.tsv", ROWS), tmp_path / "run", epochs=2)
+    assert result.valid is None
+    assert any("too few rows" in note for note in session.notes)
+    assert all(check.ok for check in verify(Path(result.run)))

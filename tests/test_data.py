@@ -24,7 +24,8 @@ def load(name: str) -> ModuleType:
     return module
 
 
-agreement, dna, names, teddy, tunes = map(load, ("agreement", "dna", "names", "teddy", "tunes"))
+SCRIPTS = {name: load(name) for name in sorted(path.stem for path in DATA.glob("*.py"))}
+agreement, dna, names, teddy, tunes = (SCRIPTS[name] for name in ("agreement", "dna", "names", "teddy", "tunes"))
 
 
 def read(name: str) -> str:
@@ -41,15 +42,17 @@ def read_pairs() -> list[dict[str, str]]:
     return list(csv.DictReader(lines("agreement-pairs.tsv"), delimiter="\t", quoting=csv.QUOTE_NONE))
 
 
-@pytest.mark.parametrize("script", [agreement, dna, names, teddy, tunes], ids=lambda script: script.__name__)
+@pytest.mark.parametrize("script", SCRIPTS.values(), ids=SCRIPTS)
 def test_each_script_makes_the_files_beside_it_byte_for_byte(script: ModuleType, tmp_path: Path) -> None:
     for name, content in script.files().items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_bytes(content.encode("ascii"))
         assert (tmp_path / name).read_bytes() == (DATA / name).read_bytes()
 
 
 def test_data_stays_small() -> None:
-    assert sum(path.stat().st_size for path in DATA.iterdir() if path.is_file()) < 3_000_000
+    paths = [path for path in DATA.rglob("*.*") if path.is_file() and path.suffix != ".pyc"]
+    assert sum(path.stat().st_size for path in paths) < 3_200_000
 
 
 # The grammar
@@ -343,16 +346,31 @@ def test_bars_of_each_tune_add_up() -> None:
     *listed, last = read("tunes.abc").split("\n\n")
     assert (len(listed), last) == (tunes.COUNT, "")
     for tune in listed:
-        assert_bars_add_up(tune)
+        rows = tune.split("\n")
+        head = dict(row.split(":") for row in rows[:5])
+        assert list(head) == list("XTMLK")
+        assert head["L"] == "1/8"
+        assert_bars_add_up(rows[5:], head["M"])
 
 
-def assert_bars_add_up(tune: str) -> None:
-    rows = tune.split("\n")
-    head = dict(row.split(":") for row in rows[:5])
-    assert list(head) == list("XTMLK")
-    bars = [bar for bar in re.split("[|:]+", " ".join(rows[5:])) if bar.strip()]
+def test_bars_of_each_tune_of_a_rhythm_add_up_to_its_metre() -> None:
+    seen = set[str]()
+    for rhythm, metre in tunes.RHYTHMS.items():
+        *listed, last = read(f"rhythms/{rhythm}.abc").split("\n\n")
+        assert (len(listed), last) == (tunes.COUNT_OF_A_RHYTHM, "")
+        for tune in listed:
+            key, *rows = tune.split("\n")
+            assert key.removeprefix("K:") in tunes.KEYS
+            assert_bars_add_up(rows, metre)
+        seen.update(listed)
+    assert len(seen) == tunes.COUNT_OF_A_RHYTHM * len(tunes.RHYTHMS)
+
+
+def assert_bars_add_up(rows: list[str], metre: str) -> None:
+    """16 bars of notes whose lengths, in eighths, add up to the metre."""
+    bars = [bar for bar in re.split("[|:]+", " ".join(rows)) if bar.strip()]
     assert len(bars) == 16
     for bar in bars:
         notes = re.findall(r"[A-Ga-g],?(\d*)", bar)
         assert re.fullmatch(r"(?:[A-Ga-g],?\d*|\s)+", bar)
-        assert sum(int(length or 1) for length in notes) * Fraction(head["L"]) == Fraction(head["M"])
+        assert sum(int(length or 1) for length in notes) * Fraction(1, 8) == Fraction(metre)

@@ -120,7 +120,7 @@ def sample_cli(
     if per_token and not json:
         raise UsageError("--per-token is for --json", to_do="give both, or neither")
     one_thread_for_numpy(threads if num_samples == 1 else None)
-    from charlm.api import load
+    from charlm.api import load_language_model
     from charlm.sampling.generate import Ending, collect
     from charlm.sampling.strategies import Strategy
 
@@ -143,7 +143,7 @@ def sample_cli(
         what = "--prompt is what a text begins with, and a backward model writes what stands before a text"
         raise UsageError(what, to_do="give the text that follows: --suffix TEXT")
     reading = "backward" if suffix else direction
-    lm = load(run, precision=precision, threads=threads, direction=reading, given=given)
+    lm = load_language_model(run, precision=precision, threads=threads, direction=reading, given=given)
     if run is None and not quiet:
         say_which(lm.path)
     prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)

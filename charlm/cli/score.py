@@ -184,9 +184,12 @@ def _load_all(
     quiet: bool,
 ) -> "list[LanguageModel]":
     """The models of these runs, each once; without any, that of the run saved last."""
-    from charlm.api import load
+    from charlm.api import load_language_model
 
-    loaded = [load(run, device, precision, threads, direction=direction, given=given) for run in runs or (None,)]
+    loaded = [
+        load_language_model(run, device, precision, threads, direction=direction, given=given)
+        for run in runs or (None,)
+    ]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
     if not runs and not quiet:
         say_which(models[0].path)

@@ -110,7 +110,7 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         notes += _about_new_labels(records, learned)
         notes += _about_duplicates(records, counts)
         notes[:0] = [note for data in parts.values() for note in data.notes]
-        if split == "rows":
+        if split == "rows" and VALID in counts:
             held, whole = counts[VALID], counts[VALID] + counts[TRAIN]
             notes.append(f"validation: {held:,} of {number_of(whole, 'row')}, taken at random (always the same ones)")
         return _write(folder, request.task, learned, records, parts, notes, Division("sentence", split, item))
