@@ -21,10 +21,10 @@ from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, decide_training
+from charlm.training.tagger_defaults import decide_tagger, decide_tagger_training
 from charlm.training.task_defaults import (
     decide_classifier,
     decide_generator,
-    decide_tagger,
     decide_training_by_example,
 )
 from charlm.training.translator_defaults import decide_translator, decide_translator_training
@@ -127,7 +127,7 @@ def decide_tagging(request: TrainRequest, corpus: LabelledCorpus, base: Base | N
         what = "--task tag begins from a pair of models of characters, which this run is not"
         raise UsageError(what, str(base.run.path), "train one: charlm train TEXT --direction both")
     architecture = decide_tagger(request.settings.model, corpus, features, machine)
-    return Decided(architecture, *decide_training_by_example(request.settings.training, architecture, corpus, machine))
+    return Decided(architecture, *decide_tagger_training(request.settings.training, architecture, corpus, machine))
 
 
 def inherit_features(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:

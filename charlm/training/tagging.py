@@ -31,7 +31,7 @@ from charlm.text.tag_schemes import Scheme, spans
 from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.kept_features import KeptFeatures
 from charlm.training.objective import Batch, Check, Generators
-from charlm.training.task_defaults import MAX_PASSES
+from charlm.training.tagger_defaults import MAX_PASSES
 
 MAX_SENTENCES_FACTOR = 4  # a batch of short sentences has up to this many times as many as one of mean length
 TIE_BREAK = 1e-3  # how much a nat per word counts beside the errors

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-from typing import Any
 
 import numpy as np
 
@@ -11,7 +10,6 @@ from charlm.corpus.labelled import LabelledCorpus
 from charlm.network.architecture import Architecture, cell_sizes
 from charlm.network.classifier import Classifier
 from charlm.network.generator import Generator
-from charlm.network.tagger import Speller, Tagger
 from charlm.settings import ModelSettings, TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, suitable_layers
@@ -24,8 +22,6 @@ LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
 
 # Largest number of tokens to train on: (hidden size of one direction, embedding size).
 SIZES = {200_000: (128, 64), 2_000_000: (192, 96), math.inf: (256, 128)}
-TAGGER_SIZES = {200_000: (128, 64, 32), 2_000_000: (192, 96, 48), math.inf: (256, 128, 64)}  # and that of a spelling
-FEATURE_SIZE = 128  # of what character models know of a word
 
 
 def decide_classifier(
@@ -57,46 +53,6 @@ def decide_generator(model: ModelSettings, corpus: LabelledCorpus, machine: Mach
     tokenizer = corpus.tokenizer
     plain = decide_architecture(model, tokenizer.unit, tokenizer.vocab_size, corpus.train.num_tokens, machine)
     return Generator.like(plain, len(corpus.labels))
-
-
-def decide_tagger(
-    model: ModelSettings, corpus: LabelledCorpus, features: Architecture | None, machine: Machine
-) -> Tagger:
-    """The tagger with all sizes decided: those given, and for the others what suits the data.
-
-    `features` are the pair of character models that it begins from, if any.
-    """
-    hidden_size, embedding_size, spelled_size = next(
-        sizes for most, sizes in TAGGER_SIZES.items() if corpus.train.num_tokens <= most
-    )
-    hidden_size, embedding_size = model.hidden_size or hidden_size, model.embedding_size or embedding_size
-    shared: dict[str, Any] = {
-        "direction": "both",
-        "cell": model.cell,
-        "tie_embeddings": False,
-        "initial_state": model.initial_state,
-    }
-    spelling = None
-    if symbols := corpus.vocabularies.second:
-        own = cell_sizes(model.cell, spelled_size, {})
-        sizes: dict[str, Any] = {"num_layers": 1, "hidden_size": spelled_size, "embedding_size": spelled_size}
-        spelling = Speller(**shared, **sizes, **own, vocab_size=symbols.vocab_size)
-    return Tagger(
-        **shared,
-        num_layers=model.num_layers or suitable_layers(model.cell),
-        hidden_size=hidden_size,
-        embedding_size=embedding_size,
-        vocab_size=corpus.tokenizer.vocab_size,
-        residual=model.residual,
-        head_layers=model.head_layers,
-        head_size=(model.head_size or hidden_size) if model.head_layers else 0,
-        **cell_sizes(model.cell, hidden_size, dataclasses.asdict(model)),
-        num_labels=len(corpus.labels),
-        decoder=model.decoder or "crf",
-        spelling=spelling,
-        features=features,
-        feature_size=FEATURE_SIZE if features else 0,
-    )
 
 
 def decide_training_by_example(
