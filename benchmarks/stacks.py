@@ -13,6 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -123,8 +124,13 @@ class Recorder:
 
     def file(self, frame: FrameType) -> str | None:
         """The frame's file within the package, if it is there."""
-        path = Path(frame.f_code.co_filename)
-        return path.relative_to(self.package).as_posix() if path.is_relative_to(self.package) else None
+        return _file_within(self.package, frame.f_code.co_filename)
+
+
+@cache  # asked at every call of every function
+def _file_within(package: Path, name: str) -> str | None:
+    path = Path(name)
+    return path.relative_to(package).as_posix() if path.is_relative_to(package) else None
 
 
 def watch_nothing(_: Recorder) -> None:

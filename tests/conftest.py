@@ -20,6 +20,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # long.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("CHARLM_THREADS", "1")
+# Else each command that a test starts in a process of its own would compile charlm once more.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 # The same examples each time, and no stopwatch: a suite that fails by chance or by load is believed by nobody.
 hypothesis.settings.register_profile("repeatable", derandomize=True, deadline=None)
 hypothesis.settings.load_profile("repeatable")

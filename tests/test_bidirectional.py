@@ -115,7 +115,8 @@ def test_the_gradient_is_that_of_finite_differences(cell: str) -> None:
         return torch.func.functional_call(network, replaced, (ids.T, targets.T))
 
     network.forward = lambda inputs, targets: total_nats(network, inputs, targets, LENGTHS)  # type: ignore[assignment]
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights), nondet_tol=0.0)
+    values = tuple(weight.detach().requires_grad_() for weight in weights)
+    assert torch.autograd.gradcheck(loss, values, nondet_tol=0.0, fast_mode=True)  # in random directions
 
 
 def test_reversing_undoes_itself_and_leaves_padding_in_place() -> None:

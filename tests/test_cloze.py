@@ -16,6 +16,7 @@ from charlm.corpus.masking import FIXED_MASKS, MASKED_SHARE, LineMasks
 from charlm.corpus.windows import IGNORED
 from charlm.errors import RunError
 from charlm.lifecycle.cloze import ClozeResult
+from charlm.lifecycle.session import Session
 from charlm.lifecycle.verification import verify
 from charlm.scoring.cloze import with_ends
 from charlm.system.interrupts import StopRequest
@@ -24,9 +25,9 @@ from tests.conftest import UNITS
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
 from tests.test_resume import assert_same
-from tests.test_training import Start, finish, interrupt_after, start, stop
+from tests.test_training import Start, finish, interrupt_after, start, stop, undisturbed
 
-__all__ = ["charlm_command", "start", "stop"]  # fixtures
+__all__ = ["charlm_command", "start", "stop", "undisturbed"]  # fixtures
 
 EOS, MASK = 0, 99
 VOCABULARIES = {"word": {"vocab_size": 40}, "subword": {"vocab_size": 301}}
@@ -159,9 +160,9 @@ def test_it_learns_what_only_both_sides_tell(tmp_path: Path) -> None:
 @pytest.mark.parametrize("step", [1, 9, 22])
 @pytest.mark.parametrize("cell", ["lstm", "indrnn"])
 def test_its_training_goes_on_byte_for_byte_and_line_for_line(
-    start: Start, stop: StopRequest, step: int, cell: str
+    start: Start, undisturbed: Callable[..., Session], stop: StopRequest, step: int, cell: str
 ) -> None:
-    straight = finish(start("straight", **CLOZE, cell=cell))
+    straight = undisturbed(**CLOZE, cell=cell)
     interrupt_after(start("stopped", **CLOZE, cell=cell), stop, step)
     assert_same(straight, finish(start("stopped", resume=True)))
 

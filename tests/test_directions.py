@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import charlm
 from charlm.api import LanguageModel
 from charlm.corpus.direction import turned
 from charlm.errors import RunError, UsageError
+from charlm.lifecycle.session import Session
 from charlm.lifecycle.verification import verify
 from charlm.network.architecture import BACKWARD
 from charlm.runs.directory import BEST, LAST
@@ -26,9 +28,9 @@ from tests.conftest import UNITS
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
 from tests.test_resume import assert_same, log
-from tests.test_training import Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors
+from tests.test_training import Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors, undisturbed
 
-__all__ = ["charlm_command", "start", "stop"]  # fixtures
+__all__ = ["charlm_command", "start", "stop", "undisturbed"]  # fixtures
 
 PAIR: dict[str, Any] = {"direction": "both", "initial_state": "random", "steps": 23, "eval_every": 4}
 EOS = 0
@@ -192,8 +194,10 @@ def test_a_pair_is_two_models_each_trained_as_if_alone(start: Start) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 4, 5, 9, 22])
-def test_a_pair_goes_on_byte_for_byte_and_line_for_line(start: Start, stop: StopRequest, step: int) -> None:
-    straight = finish(start("straight", **PAIR))
+def test_a_pair_goes_on_byte_for_byte_and_line_for_line(
+    start: Start, undisturbed: Callable[..., Session], stop: StopRequest, step: int
+) -> None:
+    straight = undisturbed(**PAIR)
     interrupt_after(start("stopped", **PAIR), stop, step)
     resumed = finish(start("stopped", resume=True))
     assert_same(straight, resumed)

@@ -101,24 +101,48 @@ def replace(path: Path, pattern: str, new: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
+RUN_COMMANDS = """
+import json, sys
+from charlm.cli.app import main
+
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+"""
+
+
 def test_a_new_tokenizer_is_one_file_and_two_entries(extended: Path) -> None:
-    def run(*arguments: str) -> Any:
-        command = [sys.executable, "-m", "charlm", *arguments]
-        environment = {**os.environ, "PYTHONPATH": str(extended)}
-        done = subprocess.run(command, cwd=extended, env=environment, capture_output=True, text=True, check=False)
+    def run(*commands: list[str]) -> list[Any]:
+        """The JSON that these commands print, one after another in a process of their own: torch is loaded once."""
+        done = subprocess.run(
+            [sys.executable, "-c", RUN_COMMANDS, json.dumps(commands)],
+            cwd=extended,
+            env={**os.environ, "PYTHONPATH": str(extended)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
         assert done.returncode == 0, done.stderr
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
-    (summary,) = run("tokenize", "corpus.txt", "--unit", "pair", "--json")
+    settings = ["--unit", "pair", "--steps", "40", "--sample-every", "20", "--hidden-size", "16", "--json"]
+    trained = run(
+        *(["train", "corpus.txt", "--run", mode, "--mode", mode, *settings] for mode in ("stream", "sentence")),
+        ["train", "corpus.txt", "--init-from", "stream", "--steps", "2", "--run", "further", "-q"],
+        ["verify", "stream"],
+    )
+    results = [record for record in trained if "valid_nats_per_char" in record]
+    assert [record["valid_nats_per_char"] > 0 for record in results] == [True, True]
+    summary, score, sample = run(
+        ["tokenize", "corpus.txt", "--unit", "pair", "--json"],
+        ["score", "The cat sees it.", "--context", "She likes it.", "--no-eos", "--run", "stream", "--json"],
+        ["sample", "--prompt", "The cat", "--stop", "e", "--seed", "1", "--run", "stream", "--json"],
+    )
     assert (summary["unit"], summary["lossless"]) == ("pair", True)
     assert 1.5 < summary["characters_per_token"] < 2
-    for mode in ("stream", "sentence"):
-        settings = ("--steps", "40", "--sample-every", "20", "--hidden-size", "16", "--mode", mode, "--json")
-        *_, result = run("train", "corpus.txt", "--unit", "pair", "--run", mode, *settings)
-        assert result["valid_nats_per_char"] > 0
-    (score,) = run("score", "The cat sees it.", "--context", "She likes it.", "--no-eos", "--run", "stream", "--json")
     assert score["characters"] == len("The cat sees it.")
-    (sample,) = run("sample", "--prompt", "The cat", "--stop", "e", "--seed", "1", "--run", "stream", "--json")
     assert sample["text"]
-    run("verify", "stream")
-    run("train", "corpus.txt", "--init-from", "stream", "--steps", "2", "--run", "further", "-q")
