@@ -15,7 +15,7 @@ from charlm.api import load_classifier, start_training
 from charlm.cells import CELLS
 from charlm.corpus.gathering import Texts
 from charlm.engine.classifier import NumpyClassifierPredictor
-from charlm.errors import TextError
+from charlm.errors import TextError, UsageError
 from charlm.lifecycle.classification import ClassificationResult
 from charlm.lifecycle.request import Settings, TrainRequest
 from charlm.lifecycle.session import Session
@@ -441,3 +441,22 @@ def test_a_few_rows_have_no_validation_part(tmp_path: Path) -> None:
     assert result.valid is None
     assert any("too few rows" in note for note in session.notes)
     assert all(check.ok for check in verify(Path(result.run)))
+
+
+def test_paragraphs_of_a_folder_are_texts(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    (folder / "a.txt").write_text("one\ntwo\n\n\nthree\n" * 6)
+    (folder / "b.txt").write_text("\nfour\n\nfive\nsix\n\n" * 6)
+    session, _ = trained(folder, tmp_path / "run", epochs=1, item="paragraph")
+    parts = [part for part in (session.corpus.train, session.corpus.valid) if part]
+    tokenizer = session.corpus.tokenizer
+    found = [tokenizer.decode(part["text"][n]) for part in parts for n in range(part.num_examples)]  # type: ignore[index]
+    # The last line of each repetition of a.txt and the first one of the next stand together.
+    assert sorted(set(found)) == ["five\nsix", "four", "one\ntwo", "three", "three\none\ntwo"]
+    assert start_training(request_for(folder, tmp_path / "lines", epochs=1)).corpus.train.num_examples > 20
+
+
+def test_paragraphs_need_a_folder(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="folder"):
+        start_training(request_for(data, tmp_path / "run", epochs=1, item="paragraph"))

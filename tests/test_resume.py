@@ -84,7 +84,8 @@ SOME = ("rnn_tanh", "gru", "lstm_peephole")  # in bfloat16, which is slow on man
 def test_every_cell_goes_on_byte_for_byte_and_line_for_line(
     start: Start, stop: StopRequest, cell: str, mode: str, precision: str
 ) -> None:
-    shape = {**HARD, "steps": 13, "cell": cell, "mode": mode, "precision": precision, "residual": True, "head_layers": 1}
+    shape = {**HARD, "steps": 13, "cell": cell, "mode": mode, "precision": precision}
+    shape |= {"residual": True, "head_layers": 1}
     straight = finish(start("straight", **shape))
     interrupt_after(start("stopped", **shape), stop, 6)
     interrupt_after(start("stopped", resume=True), stop, 9)

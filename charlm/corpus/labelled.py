@@ -19,7 +19,7 @@ from charlm.corpus.task_data import TASK_DATA, TaskData, labels_of
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.errors import RunError
 from charlm.formats.records import Labelled, Record
-from charlm.settings import CorpusSettings, DataSettings, TaskName, TextSettings, Unit, ValidSplit
+from charlm.settings import CorpusSettings, DataSettings, Item, TaskName, TextSettings, Unit, ValidSplit
 from charlm.system.files import MANIFEST, cannot_write, write_atomically
 from charlm.system.folders import making_folder
 from charlm.text.items import as_paragraph
@@ -103,8 +103,8 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         }
         records, split = _divide(parts, task, request.reading.valid_fraction)
         counts = _counted(records, parts, notes)
-        item = task.item(records[TRAIN], notes)
-        if item == "paragraph":
+        item: Item = "paragraph" if request.reading.item == "paragraph" else task.item(records[TRAIN], notes)
+        if item == "paragraph" and request.task == "generate":  # its texts need an end that no line has
             records = {name: partial(_as_paragraphs, read) for name, read in records.items()}
         learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
         notes += _about_new_labels(records, learned)

@@ -60,7 +60,8 @@ class LabelledData:
         """All records. Raises TextError for a wrong row, UsageError for columns that the data does not have."""
         bad = BadRows(self.options.skip_bad)
         if self.folder:
-            yield from read_folder(self._files_of_folder(self.folder, bad), bad)
+            by_paragraph = self.reading.item == "paragraph"
+            yield from read_folder(self._files_of_folder(self.folder, bad), bad, by_paragraph)
         elif self.target:
             yield from read_parallel(self.sources[0], self.target, bad)
         else:

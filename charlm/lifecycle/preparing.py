@@ -1,6 +1,7 @@
 """From a request to a prepared corpus: a text, a text that is prepared already, or labelled data."""
 
 import dataclasses
+import os
 from pathlib import Path
 
 from charlm.corpus.forms import taken_over
@@ -80,6 +81,9 @@ def prepare_data(request: TrainRequest, folder: Path, base: Base | None) -> Labe
     """Write labelled data into `folder`, with a given tokenizer (that of `base`, too)."""
     assert request.texts is not None
     assert request.task is not None
+    if request.settings.reading.item == "paragraph" and not os.path.isdir(request.texts.paths[0]):
+        what = "--item paragraph is for a folder with a file for each label; here each row has its text"
+        raise UsageError(what, str(request.texts), "leave it out")
     settings, tokenizer = request.settings, base.tokenizer if base else None
     reading = taken_over(settings.reading, base.config.reading, settings.given) if base else settings.reading
     if request.tokenizer:

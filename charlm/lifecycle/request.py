@@ -34,6 +34,7 @@ TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
     "data_format": ALL_TASKS,
     "skip_bad": ALL_TASKS,
     "columns": ("classify", "translate", "generate"),
+    "item": ("classify", "generate"),
     "multi": ("classify",),
     "balance": ("classify",),
     "freeze": ("classify",),
@@ -208,12 +209,12 @@ def _check_task(request: TrainRequest) -> None:
     files = {"target": request.target, "valid_target": request.valid_target, "test_target": request.test_target}
     for name, tasks in TASKS_OF_OPTIONS.items():
         is_given = name in given or files.get(name) is not None
-        if is_given and task not in tasks:
+        if is_given and task not in tasks and not (name == "item" and task is None):  # plain texts have items, too
             with_what = f"with --task {task}" if task else "without --task"
             raise UsageError(f"{flag(name)} does nothing {with_what}", to_do=f"it is for --task {', '.join(tasks)}")
     if task is None:
         return
-    decided = ("mode", "item", *(("direction", "initial_state") if task == "generate" else ()))
+    decided = ("mode", *(("direction", "initial_state") if task == "generate" else ()))
     idle = [flag(name) for name in decided if name in given]
     if request.texts and (request.texts.include or request.texts.exclude):
         idle.append("--include" if request.texts.include else "--exclude")

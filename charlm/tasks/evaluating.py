@@ -1,5 +1,6 @@
 """Evaluate a run on labelled data: its figures, each with an interval, and the examples that it got most wrong."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from charlm.evaluation.translation import TranslationReport, evaluate_translatio
 from charlm.formats.records import Labelled, Pair, Tagged
 from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
-from charlm.settings import CorpusSettings, DataSettings
+from charlm.settings import DataSettings
 from charlm.tasks.classification import load_classifier
 from charlm.tasks.tagging import load_tagger
 from charlm.tasks.translation import load_translator
@@ -78,9 +79,7 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
     assert task is not None
     with ExitStack() as opened:
         form = DataSettings(**{**_form_of_run(config), **request.data})
-        reading = CorpusSettings(
-            encoding=request.encoding, line_ends=config.reading.line_ends, normal_form=config.reading.normal_form
-        )
+        reading = dataclasses.replace(config.reading, encoding=request.encoding)
         data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
         evaluated = EVALUATORS[task](request, list(data.records()))
         notes = [*data.notes, *([data.skipped] if data.skipped else [])]
