@@ -51,6 +51,7 @@ def test_every_charlm_command_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPat
             main()
         assert ended.value.code in (0, None), command
     commands_of_charlm = {"tokenize", "train", "sample", "score", "info", "verify", "plot", "report", "cells"}
+    commands_of_charlm |= {"classify", "tag", "translate", "evaluate"}
     assert {command[1] for command in ran} >= commands_of_charlm
 
 
@@ -60,6 +61,7 @@ def test_the_python_examples_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CHARLM_STEPS", "4")
     monkeypatch.setenv("CHARLM_HIDDEN_SIZE", "8")
+    shutil.copytree(ROOT / "data", "data")
     Path("corpus.txt").write_text((ROOT / "data" / "stories.txt").read_text()[:12_000])
     names: dict[str, object] = {}
     for block in blocks("python", page):
