@@ -3,6 +3,8 @@
 import dataclasses
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -443,6 +445,18 @@ def test_many_are_tagged_as_each_one_in_numpy_and_in_torch(tagger_run: Callable[
         for one, other in zip(alone, together, strict=True):
             assert (one.tags, one.text) == (other.tags, other.text)
             assert one.probabilities == pytest.approx(other.probabilities, abs=1e-5)
+
+
+def test_one_sentence_is_tagged_without_torch(tagger_run: Callable[..., Path]) -> None:
+    code = (
+        "import sys; from charlm.cli.app import main\n"
+        "try: main()\n"
+        "finally: assert not {'torch', 'pandas', 'scipy'} & sys.modules.keys(), 'heavy'"
+    )
+    run = str(tagger_run())
+    command = [sys.executable, "-c", code, "tag", "Bo likes Rome.", "--run", run]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (found.returncode, found.stdout) == (0, "[Bo|person] likes [Rome|place].\n"), found.stderr
 
 
 def test_words_can_be_given(model: TaggingModel) -> None:
