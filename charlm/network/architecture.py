@@ -15,7 +15,7 @@ from charlm.cells.cell import Cell, NewWeight, Sizes
 from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveName, TaskName, range_of, task_of
 
 MAX_TYPES = 1 << 24
-COUNTS = ("vocab_size", "num_labels", "feature_size", "target_vocab_size")
+COUNTS = ("vocab_size", "num_labels", "feature_size", "target_vocab_size", "ngram_order", "ngram_rows")
 """Sizes that follow from the data, or from another network."""
 KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
 """The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""

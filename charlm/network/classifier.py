@@ -1,5 +1,7 @@
 """The network of a classifier: recurrent layers read a text, what they give is pooled over time, then the head decides.
 
+The n-grams of the text have a say beside it (`ngrams.py`): the logits of both are added.
+
 A new classifier's layers read in both directions. One that starts from a language model has the layers of that model:
 they read forward or backward, or, from a pair, in two stacks apart. Pooling is that of Howard & Ruder 2018: what the
 layers give at the end of their reading, its largest values over time, and its mean.
@@ -10,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from charlm.cells.cell import Array, NewWeight, Ops, Weights
-from charlm.network import head
+from charlm.network import head, ngrams
 from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.bidirectional import Scan, Start, unchanged
 from charlm.network.encoder import ends, hidden
@@ -29,11 +31,17 @@ class Classifier(Architecture):
     """Whether a text can have several labels, or none; each is then decided on its own."""
     is_apart: bool = False
     """Whether a direction of "both" means two stacks of layers, one for each, as in a pair of language models."""
+    ngram_order: int = 0
+    """The length in symbols of the longest n-grams that have a say."""
+    ngram_rows: int = 0
+    """How many rows of numbers the n-grams share: a power of 2."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.num_labels < 2 - self.several_labels:
             raise ValueError("a classifier needs two labels")
+        if bool(self.ngram_order) != bool(self.ngram_rows) or self.ngram_rows & (self.ngram_rows - 1):
+            raise ValueError("n-grams have a number of rows, which is a power of 2")
 
     @property
     def is_bidirectional(self) -> bool:
@@ -60,6 +68,10 @@ class Classifier(Architecture):
         weights = super().body_weights()
         return {prefix + name: weight for prefix in self.stacks or ("",) for name, weight in weights.items()}
 
+    def head_weights(self) -> dict[str, NewWeight]:
+        own = ngrams.new_weights(self.ngram_rows, self.num_labels) if self.ngram_order else {}
+        return super().head_weights() | own
+
 
 def logits(
     ids: Array,
@@ -77,7 +89,10 @@ def logits(
     training, as in `bidirectional.hidden`.
     """
     found = hidden(ids, lengths, weights, architecture, architecture.stacks, ops, scan, start, drop)
-    return head.logits(pooled(found, lengths, architecture, ops), weights, ops)
+    from_network = head.logits(pooled(found, lengths, architecture, ops), weights, ops)
+    if not architecture.ngram_order:
+        return from_network
+    return from_network + ngrams.logits(ids, lengths, weights, architecture.ngram_order, ops)
 
 
 def pooled(found: Array, lengths: Array, architecture: Classifier, ops: Ops) -> Array:

@@ -22,9 +22,11 @@ from charlm.model.classifier import TorchClassifierPredictor, logits, total_nats
 from charlm.model.means import Means
 from charlm.model.network import TorchNetwork
 from charlm.network.classifier import Classifier
+from charlm.network.ngrams import RATIOS
 from charlm.network.snapshot import POSITION
 from charlm.settings import TrainingSettings
 from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.naive_bayes import log_count_ratios
 from charlm.training.objective import Batch, Check, Generators
 from charlm.training.task_defaults import MAX_PASSES
 
@@ -56,8 +58,7 @@ class ClassificationObjective:
         self, architecture: Classifier, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
         self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
-        if settings.freeze:
-            freeze_body(self.network)
+        fix_weights(self.network, settings.freeze)
         self.corpus, self.architecture, self._settings = corpus, architecture, settings
         eos_id, column = corpus.tokenizer.eos_id, corpus.train["text"]
         rare = RareTypes(column.values, corpus.tokenizer.vocab_size, eos_id, corpus.tokenizer.unk_id, settings.seed)
@@ -85,6 +86,9 @@ class ClassificationObjective:
 
     def initialise(self, generator: torch.Generator) -> None:
         self.network.initialise(generator)
+        if self.architecture.ngram_order:
+            ratios = log_count_ratios(self.corpus.train, self.corpus.tokenizer.eos_id, self.architecture)
+            self.network.weights[RATIOS].data.copy_(torch.from_numpy(ratios))
 
     def next_batch(self) -> Batch:
         pass_number = self._batches.pass_number
@@ -152,10 +156,10 @@ class ClassificationObjective:
         return weights
 
 
-def freeze_body(network: TorchNetwork) -> None:
-    """Keep all weights below the head as they are in training."""
+def fix_weights(network: TorchNetwork, freeze: bool) -> None:
+    """Leave the ratios of n-grams as they are in training; with `freeze`, everything below the head too."""
     for name, weight in network.named_parameters():
-        weight.requires_grad_(name.startswith("head."))
+        weight.requires_grad_(name != RATIOS and (name.startswith("head.") or not freeze))
 
 
 def targets_of(examples: Examples, numbers: NDArray[np.int64], architecture: Classifier) -> NDArray[Any]:

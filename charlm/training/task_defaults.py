@@ -12,13 +12,17 @@ from charlm.network.classifier import Classifier
 from charlm.network.generator import Generator
 from charlm.settings import ModelSettings, TrainingSettings
 from charlm.system.machine import Machine
-from charlm.training.defaults import decide_architecture, suitable_layers
+from charlm.training.defaults import decide_architecture, is_character, suitable_layers
 
 MAX_PASSES = 30  # over the examples, even if --time allows more
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
 MIN_WINDOW = 8  # tokens
 DROPOUT = 0.5
 LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
+
+# Of n-grams: the longest ones by whether tokens are characters; rows; numbers in all rows.
+NGRAM_ORDERS = {True: 5, False: 2}
+MIN_NGRAM_ROWS, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS = 2**8, 2**18, 2**21
 
 # Largest number of tokens to train on: (hidden size of one direction, embedding size).
 SIZES = {200_000: (128, 64), 2_000_000: (192, 96), math.inf: (256, 128)}
@@ -45,7 +49,16 @@ def decide_classifier(
         **cell_sizes(model.cell, hidden_size, dataclasses.asdict(model)),
         num_labels=len(corpus.labels),
         several_labels=several_labels,
+        **suitable_ngrams(corpus),
     )
+
+
+def suitable_ngrams(corpus: LabelledCorpus) -> dict[str, int]:
+    """The sizes of a classifier's n-grams: as many rows as the text has n-grams, or as memory allows."""
+    order = NGRAM_ORDERS[is_character(corpus.tokenizer.unit)]
+    wanted = min(order * corpus.train.num_tokens, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS // len(corpus.labels))
+    rows = 1 << max(0, wanted.bit_length() - 1)
+    return {"ngram_order": order, "ngram_rows": rows} if rows >= MIN_NGRAM_ROWS else {}
 
 
 def decide_generator(model: ModelSettings, corpus: LabelledCorpus, machine: Machine) -> Generator:
