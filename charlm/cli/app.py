@@ -60,8 +60,8 @@ def _options(
 
 def main() -> None:
     """Run the command line. Raises SystemExit with the exit code."""
-    # Else pydantic looks for plugins in all installed packages, which takes longer than all that it does for charlm.
-    os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
     with reporting_errors():
+        # Else pydantic looks for plugins in all installed packages, which takes longer than all that it does for charlm.
+        os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         named = [name for name in sys.argv[1:2] if name in COMMANDS]  # alone it starts sooner
         app_with(named or COMMANDS)()
