@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from charlm.corpus.examples import Ragged
 from charlm.corpus.windows import RareTypes
+from charlm.text.tokenizer import Tokenizer
 
 MAX_READ_TOKENS = 4096  # of a text in training; the rest of a longer one is left out
 
@@ -56,6 +57,13 @@ class TextColumn:
     eos_id: int
     rare: RareTypes | None = None
     max_tokens: int = MAX_READ_TOKENS
+
+    @classmethod
+    def of(cls, column: Ragged, tokenizer: Tokenizer, rare_seed: int | None = None) -> Self:
+        """The texts of a column of a tokenizer's ids. With a seed rare symbols become `<unk>`, for training."""
+        sizes = tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id
+        rare = None if rare_seed is None else RareTypes(column.values, *sizes, rare_seed)
+        return cls(column, tokenizer.eos_id, rare)
 
     @property
     def lengths(self) -> NDArray[np.int64]:
