@@ -1,13 +1,18 @@
 """Batches of examples of similar length, in an order that is drawn anew for each pass and can be resumed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.windows import next_position, pass_and_step
 
+SORTED_TOGETHER = 1000  # examples of an endless stream that are sorted by length together
+
 Numbers = NDArray[np.int64]
+Item = TypeVar("Item")
 
 
 class ExampleBatches:
@@ -81,3 +86,10 @@ def batches_of(numbers: Numbers, lengths: Numbers, max_tokens: int, max_examples
         size = max(1, min(max_examples, max_tokens // max(1, int(lengths[numbers[start]]))))
         yield numbers[start : start + size]
         start += size
+
+
+def in_groups(items: Iterable[Item], size: int = SORTED_TOGETHER) -> Iterator[list[Item]]:
+    """Items in lists of `size`, each as soon as it is complete; the last one may be shorter."""
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
+        yield group

@@ -4,13 +4,14 @@
 <eos> c a <eos> <eos>      (padded with <eos>)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.corpus.batching import batches_by_length
 from charlm.corpus.examples import Ragged
 from charlm.corpus.windows import RareTypes
 from charlm.text.tokenizer import Tokenizer
@@ -47,6 +48,18 @@ class Texts:
     def num_tokens(self) -> int:
         """The tokens, with one end of each text."""
         return int(self.lengths.sum()) - len(self.lengths)
+
+
+def batches_of_texts(
+    texts: Sequence[NDArray[Any]], eos_id: int, max_tokens: int
+) -> Iterator[tuple[NDArray[np.int64], Texts]]:
+    """Texts, given without their ends, in batches of up to `max_tokens` tokens with padding: their numbers, and they.
+
+    Texts of similar length are together.
+    """
+    lengths = np.array([len(text) + 2 for text in texts], np.int64)
+    for numbers in batches_by_length(lengths, max_tokens):
+        yield numbers, Texts.of((texts[number] for number in numbers), eos_id)
 
 
 @dataclass(frozen=True)
