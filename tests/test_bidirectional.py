@@ -13,9 +13,9 @@ from charlm.corpus.windows import IGNORED
 from charlm.engine.cloze import NumpyClozePredictor
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.model.cloze import TorchClozePredictor, hidden, total_nats
-from charlm.model.network import TorchNetwork
 from charlm.model.operations import TorchOps
 from charlm.network.architecture import Architecture, cell_sizes
+from tests.networks import network_of
 
 SYMBOLS, EMBEDDING, HIDDEN = 11, 5, 7
 LENGTHS = torch.tensor([6, 3, 9, 4])
@@ -44,14 +44,6 @@ def architecture(cell: str = "lstm", **changes: Any) -> Architecture:
         **cell_sizes(cell, HIDDEN, {}),
     }
     return Architecture(**{**sizes, **changes})
-
-
-def network_of(shape: Architecture, dtype: torch.dtype = torch.float64) -> TorchNetwork:
-    network, generator = TorchNetwork(shape), torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    network.keep_bounds()
-    return network.to(dtype)
 
 
 def padded_ids(seed: int = 2) -> Tensor:

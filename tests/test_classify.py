@@ -2,35 +2,33 @@
 
 import json
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import charlm
 from charlm.api import load_classifier, start_training
 from charlm.cells import CELLS
-from charlm.corpus.gathering import Texts
 from charlm.engine.classifier import NumpyClassifierPredictor
 from charlm.errors import TextError, UsageError
 from charlm.lifecycle.classification import ClassificationResult
-from charlm.lifecycle.request import Settings, TrainRequest
+from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.session import Session
 from charlm.lifecycle.verification import verify
 from charlm.model.classifier import TorchClassifierPredictor, logits, total_nats
 from charlm.model.means import Means
-from charlm.model.network import TorchNetwork
 from charlm.network.architecture import cell_sizes
 from charlm.network.classifier import Classifier
 from charlm.runs.directory import BEST, RunDirectory
-from charlm.system.interrupts import StopRequest
+from tests.networks import network_of
+from tests.task_trainings import FAST, SMALL, assert_goes_on, measured, task_request
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
-from tests.test_resume import assert_same
-from tests.test_training import finish, interrupt_after, stopped_by
 
 __all__ = ["charlm_command"]  # a fixture
 
@@ -42,7 +40,6 @@ BODIES: dict[str, dict[str, Any]] = {
     "backward": {"direction": "backward"},
     "apart": {"direction": "both", "is_apart": True},
 }
-FAST: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.01}
 ROWS = [("fruit", "an apple"), ("fruit", "two pears"), ("fish", "a trout"), ("fish", "two eels"), ("bird", "a heron")]
 
 
@@ -62,14 +59,6 @@ def architecture(cell: str = "lstm", **changes: Any) -> Classifier:
         **cell_sizes(cell, HIDDEN, {}),
     }
     return Classifier(**{**sizes, **changes})
-
-
-def network_of(shape: Classifier, dtype: torch.dtype = torch.float64) -> TorchNetwork:
-    network, generator = TorchNetwork(shape), torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    network.keep_bounds()
-    return network.to(dtype)
 
 
 def padded_ids() -> Tensor:
@@ -140,18 +129,11 @@ def data(tmp_path: Path) -> Path:
 
 
 def request_for(data: Path, run: Path, **settings: Any) -> TrainRequest:
-    own: dict[str, Any] = {"task": "classify", "hidden_size": 9, "embedding_size": 7, "device": "cpu", "threads": 1}
-    own |= {"precision": "float32", **settings}
-    files = {name: own.pop(name) for name in ("valid", "test", "init_from") if name in own}
-    given = {name: value for name, value in own.items() if value is not None}
-    return TrainRequest(texts=Texts((str(data),)), run=str(run), settings=Settings.parsed(given), **files)
+    return task_request(data, run, {"task": "classify", **SMALL, **settings})
 
 
 def trained(data: Path, run: Path, **settings: Any) -> tuple[Session, ClassificationResult]:
-    session = finish(start_training(request_for(data, run, **settings)))
-    result = session.measure()
-    assert isinstance(result, ClassificationResult)
-    return session, result
+    return measured(request_for(data, run, **settings), ClassificationResult)
 
 
 def test_it_learns_what_the_rows_say(data: Path, tmp_path: Path) -> None:
@@ -248,30 +230,12 @@ def test_several_labels_have_probabilities_of_their_own(tmp_path: Path) -> None:
 # Training
 
 
-class Started:
-    """Sessions on one data set that can be stopped as if by a signal."""
-
-    def __init__(self, data: Path, runs: Path) -> None:
-        self.data, self.runs, self.stop = data, runs, StopRequest()
-
-    def __call__(self, name: str, resume: bool = False, **settings: Any) -> Session:
-        if resume:
-            request = TrainRequest(run=str(self.runs / name), resume=True)
-        else:
-            request = request_for(self.data, self.runs / name, **settings)
-        return start_training(request, stopped_by(self.stop))
-
-
 @pytest.mark.parametrize("step", [1, 9, 22])
 @pytest.mark.parametrize("changes", [{"cell": "indrnn", "initial_state": "random"}, {"balance": True, "unit": "word"}])
 def test_its_training_goes_on_byte_for_byte_and_line_for_line(
     data: Path, tmp_path: Path, step: int, changes: dict[str, Any]
 ) -> None:
-    started = Started(data, tmp_path / "runs")
-    settings = {"steps": 23, "eval_every": 4, **changes}
-    straight = finish(started("straight", **settings))
-    interrupt_after(started("stopped", **settings), started.stop, step)
-    assert_same(straight, finish(started("stopped", resume=True)))
+    assert_goes_on(partial(request_for, data, steps=23, eval_every=4, **changes), tmp_path / "runs", step)
 
 
 @pytest.fixture
@@ -310,12 +274,9 @@ def test_it_starts_from_a_language_model_and_can_keep_it(
 def test_a_frozen_training_goes_on_byte_for_byte(
     language_model: Callable[[str], Path], data: Path, tmp_path: Path
 ) -> None:
-    started, base = Started(data, tmp_path / "runs"), str(language_model("both"))
-    settings: dict[str, Any] = {"steps": 9, "eval_every": 4, "freeze": True, "init_from": base}
+    settings: dict[str, Any] = {"steps": 9, "eval_every": 4, "freeze": True, "init_from": str(language_model("both"))}
     settings |= {"hidden_size": None, "embedding_size": None}
-    straight = finish(started("straight", **settings))
-    interrupt_after(started("stopped", **settings), started.stop, 5)
-    assert_same(straight, finish(started("stopped", resume=True)))
+    assert_goes_on(partial(request_for, data, **settings), tmp_path / "runs", step=5)
 
 
 def test_the_same_rows_give_the_same_weights_and_another_seed_others(data: Path, tmp_path: Path) -> None:

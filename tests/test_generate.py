@@ -5,6 +5,7 @@ import json
 import math
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,15 @@ import numpy as np
 import pytest
 import torch
 from numpy.typing import NDArray
-from torch import nn
 
 import charlm
 from charlm.api import load_classifier, start_training
 from charlm.cells import CELLS
-from charlm.corpus.gathering import Texts
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import UsageError
 from charlm.lifecycle.generation import GenerationResult
-from charlm.lifecycle.request import Settings, TrainRequest
+from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.session import Session
 from charlm.lifecycle.verification import verify
 from charlm.model.generator import TorchGenerator
@@ -31,14 +30,14 @@ from charlm.network import body, head
 from charlm.network.architecture import cell_sizes
 from charlm.network.generator import LABELS, Generator, language_model_of, untied
 from charlm.scoring.score import score_sequences
-from charlm.system.interrupts import StopRequest
 from charlm.training.likelihoods import Likelihoods
+from tests import networks
 from tests.conftest import UNITS
+from tests.task_trainings import assert_goes_on, measured, task_request
 from tests.test_classify import write_rows
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
-from tests.test_resume import assert_same
-from tests.test_training import finish, interrupt_after, stopped_by
+from tests.test_training import finish
 
 __all__ = ["charlm_command"]  # a fixture
 
@@ -49,6 +48,8 @@ SHAPES: dict[str, dict[str, Any]] = {
     "tied": {"tie_embeddings": True, "head_layers": 1, "head_size": EMBEDDING},
     "deep": {"num_layers": 2, "residual": True, "embedding_size": HIDDEN},
 }
+
+network_of = partial(networks.network_of, kind=TorchGenerator)
 
 
 # The network
@@ -67,14 +68,6 @@ def architecture(cell: str = "lstm", **changes: Any) -> Generator:
         **cell_sizes(cell, HIDDEN, {}),
     }
     return Generator(**{**sizes, **changes})
-
-
-def network_of(shape: Generator, dtype: torch.dtype = torch.float64) -> TorchGenerator:
-    network, generator = TorchGenerator(shape), torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    network.keep_bounds()
-    return network.to(dtype)
 
 
 def some_ids(rows: int = 4, length: int = 6) -> NDArray[np.int64]:
@@ -194,17 +187,11 @@ SMALL: dict[str, Any] = {
 
 
 def request_for(data: Path, run: Path, **settings: Any) -> TrainRequest:
-    own = {**SMALL, **settings}
-    files = {name: own.pop(name) for name in ("valid", "test", "init_from") if name in own}
-    given = {name: value for name, value in own.items() if value is not None}
-    return TrainRequest(texts=Texts((str(data),)), run=str(run), settings=Settings.parsed(given), **files)
+    return task_request(data, run, {**SMALL, **settings})
 
 
 def trained(data: Path, run: Path, **settings: Any) -> tuple[Session, GenerationResult]:
-    session = finish(start_training(request_for(data, run, **settings)))
-    result = session.measure()
-    assert isinstance(result, GenerationResult)
-    return session, result
+    return measured(request_for(data, run, **settings), GenerationResult)
 
 
 @pytest.fixture(scope="session")
@@ -332,16 +319,8 @@ def test_texts_of_several_lines_end_with_a_blank_line(tmp_path: Path, unit: str)
 
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_every_cell_deep_goes_on_byte_for_byte_and_line_for_line(tunes: Path, tmp_path: Path, cell: str) -> None:
-    stop, settings = StopRequest(), {"steps": 13, "eval_every": 4, "cell": cell, "num_layers": 2, "residual": True}
-
-    def started(name: str, resume: bool = False) -> Session:
-        run = tmp_path / "runs" / name
-        request = TrainRequest(run=str(run), resume=True) if resume else request_for(tunes, run, **settings)
-        return start_training(request, stopped_by(stop))
-
-    straight = finish(started("straight"))
-    interrupt_after(started("stopped"), stop, 9)
-    assert_same(straight, finish(started("stopped", resume=True)))
+    settings = {"steps": 13, "eval_every": 4, "cell": cell, "num_layers": 2, "residual": True}
+    assert_goes_on(partial(request_for, tunes, **settings), tmp_path / "runs", step=9)
     lm = charlm.load(tmp_path / "runs" / "straight", given="reel")
     texts = ["cd", "xdcdx", ""]
     alone, together = [lm.score(text).logprob_nats for text in texts], lm.score_lines(texts)

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 import charlm
 from charlm.api import load_tagger
@@ -24,7 +24,6 @@ from charlm.errors import TextError, UsageError
 from charlm.lifecycle.session import Session
 from charlm.lifecycle.tagging import TaggingResult
 from charlm.lifecycle.verification import verify
-from charlm.model.network import TorchNetwork
 from charlm.model.operations import TorchOps
 from charlm.model.tagger import TorchTaggerPredictor, freeze_features, read_characters, to_tensors, total_nats
 from charlm.network import crf
@@ -40,6 +39,7 @@ from charlm.training.gradients import rows_of
 from charlm.training.objective import Check
 from charlm.training.tagging import Measured, TaggingObjective
 from tests.conftest import TINY as TINY_LM
+from tests.networks import network_of
 from tests.sessions import open_session
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
@@ -88,14 +88,6 @@ def architecture(cell: str = "lstm", parts: str = "spelling", **changes: Any) ->
     return Tagger(**given)
 
 
-def network_of(shape: Tagger, dtype: torch.dtype = torch.float32) -> TorchNetwork:
-    network, generator = TorchNetwork(shape), torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    network.keep_bounds()
-    return network.to(dtype)
-
-
 def sentences(shape: Tagger, rows: slice = slice(None), seed: int = 3) -> Sentences:
     """Random sentences; some words have no symbols, some very many."""
     rng, words, spelled, tags = np.random.default_rng(seed), [], [], []
@@ -120,7 +112,7 @@ def exclusions(seed: int = 4) -> Any:
 @pytest.mark.parametrize("cell", list(CELLS))
 def test_numpy_is_torch_and_padded_is_unpadded(cell: str, parts: str) -> None:
     shape = architecture(cell, parts)
-    network, excluded = network_of(shape), exclusions()
+    network, excluded = network_of(shape, torch.float32), exclusions()
     in_torch = TorchTaggerPredictor(network, excluded)
     in_numpy = NumpyTaggerPredictor(shape, network.arrays(), excluded)
     np.testing.assert_allclose(in_numpy.transitions, in_torch.transitions)
@@ -134,7 +126,7 @@ def test_numpy_is_torch_and_padded_is_unpadded(cell: str, parts: str) -> None:
 @pytest.mark.parametrize("parts", PARTS)
 def test_some_rows_of_a_batch_are_those_sentences(parts: str) -> None:
     shape = architecture(parts=parts)
-    predictor, whole = TorchTaggerPredictor(network_of(shape), exclusions()), sentences(shape)
+    predictor, whole = TorchTaggerPredictor(network_of(shape, torch.float32), exclusions()), sentences(shape)
     rows = whole.rows(slice(1, 3))
     assert (len(rows), rows.num_words) == (2, sum(LENGTHS[1:3]))
     np.testing.assert_allclose(predictor.emissions(rows), predictor.emissions(whole)[:, 1:3], atol=1e-6)
@@ -182,7 +174,7 @@ def test_the_loss_is_log_p_of_the_tags(decoder: str) -> None:
 def test_the_character_models_are_read_up_to_each_end_of_a_word() -> None:
     """Akbik et al. 2018: what stands behind a word does not change its forward half, nor what is before it the rest."""
     shape = architecture(parts="features")
-    network = network_of(shape)
+    network = network_of(shape, torch.float32)
     rng = np.random.default_rng(5)
     spelled = [[rng.integers(1, SYMBOLS, size) for size in (2, 4, 1)]]
     words = [np.zeros(3, np.int64)]

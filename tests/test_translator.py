@@ -3,6 +3,7 @@
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -14,11 +15,10 @@ from torch import Tensor, nn
 
 from charlm.api import evaluate_run, load_translator, start_training
 from charlm.cells import CELLS
-from charlm.corpus.gathering import Texts
 from charlm.corpus.windows import IGNORED
 from charlm.engine.translator import NumpyTranslatorPredictor
 from charlm.errors import RunError, UsageError
-from charlm.lifecycle.request import Settings, TrainRequest
+from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.session import Session
 from charlm.lifecycle.translation import TranslationResult
 from charlm.lifecycle.verification import verify
@@ -30,12 +30,11 @@ from charlm.network.translator import Translator, Writing
 from charlm.probability import log_softmax
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.settings import Attention
-from charlm.system.interrupts import StopRequest
 from charlm.tasks.translation import Search
+from tests.networks import network_of
+from tests.task_trainings import FAST, SMALL, assert_goes_on, measured, task_request
 from tests.test_cli import Charlm, records
 from tests.test_cli import charlm as charlm_command
-from tests.test_resume import assert_same
-from tests.test_training import finish, interrupt_after, stopped_by
 
 __all__ = ["charlm_command"]  # a fixture
 
@@ -48,7 +47,6 @@ SHAPES: dict[str, dict[str, Any]] = {
     "deep": {"num_layers": 2, "tie_embeddings": True, "initial_state": "learned"},
     "with a head": {"num_layers": 2, "residual": True, "head_layers": 1, "head_size": 6},
 }
-FAST: dict[str, Any] = {"dropout": 0.0, "learning_rate": 0.01}
 
 
 # The network
@@ -67,14 +65,6 @@ def architecture(cell: str = "lstm", **changes: Any) -> Translator:
         **cell_sizes(cell, HIDDEN, {}),
     }
     return Translator(**{**sizes, **changes})
-
-
-def network_of(shape: Translator, dtype: torch.dtype = torch.float64) -> TorchNetwork:
-    network, generator = TorchNetwork(shape), torch.Generator().manual_seed(1)
-    for parameter in network.parameters():
-        nn.init.normal_(parameter, std=0.5, generator=generator)
-    network.keep_bounds()
-    return network.to(dtype)
 
 
 def padded_pairs() -> tuple[Any, Any, Any]:
@@ -250,18 +240,12 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def request_for(data: Path, run: Path, **settings: Any) -> TrainRequest:
-    own: dict[str, Any] = {"task": "translate", "hidden_size": 9, "embedding_size": 7, "device": "cpu", "threads": 1}
-    own |= {"precision": "float32", "target_unit": "word", "target_split": "whitespace", **settings}
-    files = {name: own.pop(name) for name in ("valid", "test", "init_from") if name in own}
-    given = {name: value for name, value in own.items() if value is not None}
-    return TrainRequest(texts=Texts((str(data),)), run=str(run), settings=Settings.parsed(given), **files)
+    own = {"task": "translate", "target_unit": "word", "target_split": "whitespace"}
+    return task_request(data, run, {**own, **SMALL, **settings})
 
 
 def trained(data: Path, run: Path, **settings: Any) -> tuple[Session, TranslationResult]:
-    session = finish(start_training(request_for(data, run, **settings)))
-    result = session.measure()
-    assert isinstance(result, TranslationResult)
-    return session, result
+    return measured(request_for(data, run, **settings), TranslationResult)
 
 
 @pytest.fixture(scope="session")
@@ -384,20 +368,6 @@ def test_the_longest_targets_of_the_training_data_are_allowed(data: Path, tmp_pa
 # Training
 
 
-class Started:
-    """Sessions on one data set that can be stopped as if by a signal."""
-
-    def __init__(self, data: Path, runs: Path) -> None:
-        self.data, self.runs, self.stop = data, runs, StopRequest()
-
-    def __call__(self, name: str, resume: bool = False, **settings: Any) -> Session:
-        if resume:
-            request = TrainRequest(run=str(self.runs / name), resume=True)
-        else:
-            request = request_for(self.data, self.runs / name, **settings)
-        return start_training(request, stopped_by(self.stop))
-
-
 @pytest.mark.parametrize("step", [1, 9, 22])
 @pytest.mark.parametrize(
     "changes", [{"cell": "indrnn", "initial_state": "random"}, {"attention": "dot", "dropout": 0.2}]
@@ -405,11 +375,8 @@ class Started:
 def test_its_training_goes_on_byte_for_byte_and_line_for_line(
     data: Path, tmp_path: Path, step: int, changes: dict[str, Any]
 ) -> None:
-    started = Started(data, tmp_path / "runs")
     settings = {"steps": 23, "eval_every": 4, "sample_every": 10, **changes}
-    straight = finish(started("straight", **settings))
-    interrupt_after(started("stopped", **settings), started.stop, step)
-    assert_same(straight, finish(started("stopped", resume=True)))
+    assert_goes_on(partial(request_for, data, **settings), tmp_path / "runs", step)
 
 
 def test_a_batch_in_parts_has_the_gradient_of_the_whole(data: Path, tmp_path: Path) -> None:

@@ -1,7 +1,6 @@
 """`charlm classify`: the label of texts. A single text is classified without torch."""
 
 from collections.abc import Iterator
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,7 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
-from charlm.errors import UsageError
+from charlm.cli.options import EncodingOfFile, OneRun, Quiet, Threads
+from charlm.cli.typed import GivenTexts, texts_of_file
 from charlm.settings import CorpusSettings, Prior
 from charlm.system.machine import one_thread_for_numpy
 from charlm.text.visible import visible
@@ -37,7 +37,7 @@ def classify_cli(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; - is standard input, answered line by line.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    run: OneRun = None,
     file: Annotated[
         list[str] | None,
         typer.Option(
@@ -56,41 +56,36 @@ def classify_cli(
             "or uniform."
         ),
     ] = None,
-    encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    encoding: EncodingOfFile = "utf-8",
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per text.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Give texts their labels, with the probability of each."""
-    if texts == ["-"] and not file:
-        texts, file = None, ["-"]
-    if bool(texts) == bool(file):
-        raise UsageError("give texts, or --file", to_do='charlm classify "a text"')
-    is_large = bool(file) and file != ["-"]
-    if not is_large:
+    given = GivenTexts.of(texts, file, "texts", 'charlm classify "a text"')
+    if not given.is_large:
         one_thread_for_numpy(threads)
     from charlm.api import load_classifier
 
-    model = load_classifier(run, for_batches=is_large, threads=threads, prior=prior)
+    model = load_classifier(run, for_batches=given.is_large, threads=threads, prior=prior)
     if run is None and not quiet:
         say_which(model.path)
-    found = _of_files(model, file, encoding, quiet) if file else model.classify_all(texts or [])
-    show = _as_json if json else _as_line if file or len(texts or []) > 1 else _as_table
+    found = _of_files(model, given.files, encoding, quiet) if given.files else model.classify_all(given.texts)
+    show = _as_json if json else _as_table if given.is_one else _as_line
     for classification in found:
         show(classification, top, threshold)
 
 
-def _of_files(model: "ClassificationModel", files: list[str], encoding: str, quiet: bool) -> "Iterator[Classification]":
+def _of_files(
+    model: "ClassificationModel", files: tuple[str, ...], encoding: str, quiet: bool
+) -> "Iterator[Classification]":
     """The lines, or paragraphs, of all files, classified as they come."""
-    from charlm.corpus.incoming import batches_of_lines, paragraphs_of
-    from charlm.tasks.classification import AT_ONCE
+    from charlm.corpus.incoming import paragraphs_of
 
     settings = model.reading.of_file(CorpusSettings(encoding=encoding))
     for path in files:
-        batches = batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet), False)
-        decoded = ([line.decode("utf-8", "surrogateescape") for line in batch] for batch in batches)
-        is_by_line = model.reading.settings.item == "line"
-        for texts in decoded if is_by_line else paragraphs_of(decoded):
+        lines = texts_of_file(path, settings, quiet)
+        for texts in lines if model.reading.settings.item == "line" else paragraphs_of(lines):
             yield from model.classify_all(texts)
 
 

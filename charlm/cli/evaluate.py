@@ -8,6 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import MIN_COLUMNS_FOR_ALL, out, say, write_json
+from charlm.cli.options import Quiet, Threads
 from charlm.settings import DataFormat
 from charlm.text.visible import visible
 
@@ -59,9 +60,9 @@ def evaluate_cli(
         Path | None, typer.Option("--output", "-o", metavar="F.svg", help="Draw the confusion matrix into this file.")
     ] = None,
     encoding: Annotated[str, typer.Option(help="The encoding of the data.")] = "utf-8",
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Measure a run on labelled data; each figure has its interval."""
     from charlm.api import evaluate_run

@@ -1,7 +1,6 @@
 """`charlm fill`: rank what could stand in the blanks of a sentence. Runs without torch."""
 
 from collections.abc import Iterator, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -9,6 +8,8 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json
+from charlm.cli.options import OneRun, Quiet, Threads
+from charlm.cli.typed import texts_of_file
 from charlm.errors import TextError
 from charlm.settings import CorpusSettings, FillBy
 from charlm.system.machine import one_thread_for_numpy
@@ -45,7 +46,7 @@ def fill_cli(
         str,
         typer.Argument(help="A sentence with blanks: ___ standing alone; - is standard input, one sentence per line."),
     ],
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    run: OneRun = None,
     by: Annotated[
         FillBy | None,
         typer.Option(
@@ -59,9 +60,9 @@ def fill_cli(
         int, typer.Option(min=1, max=1000, help="Characters, bytes, subwords: at most so many tokens in a blank.")
     ] = 20,
     top: Annotated[int, typer.Option(min=1, help="Show the N best.")] = 10,
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per filling.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Fill the blanks of a sentence, the likeliest first."""
     one_thread_for_numpy(threads)
@@ -96,13 +97,12 @@ def fill_cli(
 
 def _lines_with_blanks(filler: "Filler", quiet: bool) -> Iterator[str]:
     """The lines of standard input that have a blank, as they come. Raises TextError if there is none."""
-    from charlm.corpus.incoming import batches_of_lines
     from charlm.tasks.blanks import ALONE, BLANK
 
     raw, has_blank, others = filler.tokenizer.takes_any_bytes, False, 0
-    for batch in batches_of_lines("-", CorpusSettings(), LINES_AT_ONCE, partial(say, quiet=quiet), raw):
-        for line in batch:
-            text = line.decode("utf-8", "surrogateescape").removesuffix("\r")
+    for lines in texts_of_file("-", CorpusSettings(), quiet, LINES_AT_ONCE, raw):
+        for line in lines:
+            text = line.removesuffix("\r")
             if ALONE.search(text):
                 has_blank = True
                 yield text

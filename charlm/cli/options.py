@@ -1,15 +1,20 @@
-"""Typer options made from the dataclasses of `charlm/settings.py`, so that each setting is described only once."""
+"""Typer options that several commands have, and those made from the settings: each is described only once."""
 
 import dataclasses
 import inspect
 import types
 import typing
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
 from charlm.settings import flag
+
+OneRun = Annotated[str | None, typer.Option(help="The run (default: the one saved last).")]
+EncodingOfFile = Annotated[str, typer.Option(help="The encoding of --file.")]
+Threads = Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 
 Command = Callable[..., None]
 MAX_CHOICES_SHOWN = 6

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
+from charlm.cli.options import OneRun
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.errors import UsageError
@@ -47,7 +48,7 @@ def register(app: typer.Typer) -> None:
 
 
 def sample_cli(
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    run: OneRun = None,
     temperature: Annotated[
         float,
         typer.Option(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from charlm.cli.console import say, say_which
+from charlm.cli.options import Quiet, Threads
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
 from charlm.cli.score_pseudo import show_pseudo_scores
 from charlm.cli.score_tables import (
@@ -125,9 +126,9 @@ def score_cli(
         Device, typer.Option(help="Device for --file and --stream; single sentences use the processor.")
     ] = "auto",
     precision: Annotated[Precision, typer.Option(help="bfloat16 is faster and a little less exact.")] = "float32",
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per sentence.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Score sentences: how probable is this text?"""
     if sentences == ["-"] and not file:

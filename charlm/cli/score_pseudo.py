@@ -1,14 +1,14 @@
 """`charlm score --pseudo`: the pseudo-log-likelihood of sentences by a cloze network. Runs without torch."""
 
 from collections.abc import Iterator
-from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json
-from charlm.cli.typed import read_escapes
+from charlm.cli.typed import read_escapes, texts_of_file
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
 from charlm.text.visible import visible
@@ -62,9 +62,6 @@ def _record(model: "ClozeModel", score: "PseudoScore") -> dict[str, object]:
 
 def _lines(model: "ClozeModel", files: list[str], settings: CorpusSettings, quiet: bool) -> Iterator[str]:
     """The lines of all files, as text."""
-    from charlm.corpus.incoming import batches_of_lines
-
     raw = model.tokenizer.takes_any_bytes
     for file in files:
-        for batch in batches_of_lines(file, settings, LINES_AT_ONCE, partial(say, quiet=quiet), raw):
-            yield from (line.decode("utf-8", "surrogateescape") for line in batch)
+        yield from chain.from_iterable(texts_of_file(file, settings, quiet, LINES_AT_ONCE, raw))

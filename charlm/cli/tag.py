@@ -1,14 +1,15 @@
 """`charlm tag`: the tags of words, and the spans that they mark. A single sentence is tagged without torch."""
 
 from collections.abc import Iterator
-from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
+from charlm.cli.console import out, say_which, text_fields, write_json, write_text
+from charlm.cli.options import EncodingOfFile, OneRun, Quiet, Threads
+from charlm.cli.typed import GivenTexts, texts_of_file
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
 from charlm.system.machine import one_thread_for_numpy
@@ -35,10 +36,10 @@ def tag_cli(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Sentences; - is standard input, answered line by line.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    run: OneRun = None,
     file: Annotated[list[str] | None, typer.Option(help="A file with one sentence per line; may be repeated.")] = None,
-    encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    encoding: EncodingOfFile = "utf-8",
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per sentence.")] = False,
     conll: Annotated[
         bool,
@@ -46,36 +47,23 @@ def tag_cli(
             "--conll", help="Print a word and its tag per line. A file in columns is taken as it is split into words."
         ),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Tag the words of sentences: names and other spans."""
-    if texts == ["-"] and not file:
-        texts, file = None, ["-"]
-    if bool(texts) == bool(file):
-        raise UsageError("give sentences, or --file", to_do='charlm tag "a sentence"')
+    given = GivenTexts.of(texts, file, "sentences", 'charlm tag "a sentence"')
     if json and conll:
         raise UsageError("--json and --conll are two forms of the output", to_do="leave one of them out")
-    is_large = bool(file) and file != ["-"]
-    if not is_large:
+    if not given.is_large:
         one_thread_for_numpy(threads)
     from charlm.api import load_tagger
 
-    model = load_tagger(run, for_batches=is_large, threads=threads)
+    model = load_tagger(run, for_batches=given.is_large, threads=threads)
     if run is None and not quiet:
         say_which(model.path)
-    for path in file or ():
-        _show_file(model, _lines(path, encoding, quiet), json, conll)
-    _show(model, model.tag_all(texts or ()), json, conll)
-
-
-def _lines(path: str, encoding: str, quiet: bool) -> Iterator[list[str]]:
-    """The lines of a file in batches, as they come."""
-    from charlm.corpus.incoming import batches_of_lines
-    from charlm.tasks.tagging import AT_ONCE
-
     settings = CorpusSettings(encoding=encoding, line_ends="lf")
-    for batch in batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet)):
-        yield [line.decode("utf-8", "surrogateescape") for line in batch]
+    for path in given.files:
+        _show_file(model, texts_of_file(path, settings, quiet), json, conll)
+    _show(model, model.tag_all(given.texts), json, conll)
 
 
 def _show_file(model: "TaggingModel", batches: Iterator[list[str]], json: bool, conll: bool) -> None:

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, text_fields, write_json
-from charlm.cli.options import EXCLUDE, INCLUDE, takes
+from charlm.cli.options import EXCLUDE, INCLUDE, Quiet, takes
 from charlm.errors import UsageError
 from charlm.given import gather, unknown_variables
 from charlm.settings import (
@@ -78,7 +78,7 @@ def tokenize_cli(
     test: Annotated[Path | None, typer.Option(help="A text to test on after training.")] = None,
     config: Annotated[Path | None, typer.Option(help="Read settings from this TOML file.")] = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
     **flags: Any,
 ) -> None:
     """Show the tokens of a text; write them with -o."""

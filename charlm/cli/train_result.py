@@ -1,7 +1,7 @@
 """What `charlm train` shows at the end: the figures of each kind of network."""
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.table import Table
 
@@ -12,10 +12,13 @@ if TYPE_CHECKING:
     from charlm.lifecycle.classification import ClassificationResult
     from charlm.lifecycle.cloze import ClozeResult
     from charlm.lifecycle.generation import GenerationResult
+    from charlm.lifecycle.measuring import PartsResult
     from charlm.lifecycle.results import Result, TrainResult
     from charlm.lifecycle.tagging import TaggingResult
     from charlm.lifecycle.translation import TranslationResult
     from charlm.scoring.metrics import Tally
+
+Figures = TypeVar("Figures")
 
 
 def show_result(result: "Result") -> None:
@@ -30,10 +33,8 @@ def next_commands(result: "Result") -> tuple[str, ...]:
 
 def show_language_model(result: "TrainResult") -> None:
     """Print the table of what was measured, and what it means."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 1, 0, 0))
     per_token = ("nats/token", "bits/token") if out.width >= MIN_COLUMNS_FOR_ALL else ()
-    for heading in ("", "nats/char", "bits/char", *per_token, "perplexity"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    table = _table(result, "", "nats/char", "bits/char", *per_token, "perplexity", space=1)
     measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
     for name, tally in measured.items():
         figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
@@ -84,13 +85,10 @@ def _measured_of_network(result: "TrainResult") -> "dict[str, Tally | None]":
 
 def show_cloze_result(result: "ClozeResult") -> None:
     """Print how well a cloze network finds masked tokens."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "nats/masked token", "perplexity", "found", "masked tokens"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for name, part in {"validation": result.valid, "test": result.test}.items():
-        if part:
-            nats, share = f"{part.nats_per_masked_token:.4f}", f"{part.accuracy:.1%}"
-            table.add_row(name, nats, perplexity(part.nats_per_masked_token, 2), share, f"{part.tokens:,}")
+    table = _table(result, "", "nats/masked token", "perplexity", "found", "masked tokens")
+    for name, part in _parts(result):
+        nats, share = f"{part.nats_per_masked_token:.4f}", f"{part.accuracy:.1%}"
+        table.add_row(name, nats, perplexity(part.nats_per_masked_token, 2), share, f"{part.tokens:,}")
     meaning = "Look at nats/masked token of validation: lower is better. found: its first guess was right"
     _show_table(result, table, meaning)
 
@@ -110,25 +108,19 @@ def what_it_took(result: "Result") -> str:
 
 def show_classification(result: "ClassificationResult") -> None:
     """Print how often a classifier finds the right label."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "accuracy", "macro F1", "texts", "nats/text"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for name, part in {"validation": result.valid, "test": result.test}.items():
-        if part:
-            figures = with_interval(part.accuracy), with_interval(part.macro_f1)
-            table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_text:.4f}")
+    table = _table(result, "", "accuracy", "macro F1", "texts", "nats/text")
+    for name, part in _parts(result):
+        figures = with_interval(part.accuracy), with_interval(part.macro_f1)
+        table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_text:.4f}")
     _show_table(result, table, "Look at accuracy of validation: higher is better. In brackets: 95 % intervals.")
 
 
 def show_generation(result: "GenerationResult") -> None:
     """Print how probable texts are given their labels, and how often Bayes finds the right label."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "nats/char", "bits/char", "nats/token", "perplexity"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for name, part in {"validation": result.valid, "test": result.test}.items():
-        if part:
-            figures = (part.nats_per_char, part.bits_per_char, part.nats_per_token)
-            table.add_row(name, *(f"{figure:.4f}" for figure in figures), perplexity(part.nats_per_token, 2))
+    table = _table(result, "", "nats/char", "bits/char", "nats/token", "perplexity")
+    for name, part in _parts(result):
+        figures = (part.nats_per_char, part.bits_per_char, part.nats_per_token)
+        table.add_row(name, *(f"{figure:.4f}" for figure in figures), perplexity(part.nats_per_token, 2))
     meaning = "Look at nats/char of validation: lower is better. Each text is read on its own, given its label."
     if result.valid_accuracy:
         found = f"{with_interval(result.valid_accuracy)} of {result.valid_accuracy.count:,} texts"
@@ -138,12 +130,12 @@ def show_generation(result: "GenerationResult") -> None:
 
 def show_tagging(result: "TaggingResult") -> None:
     """Print how often a tagger finds the right tags, and the names or other spans that they mark."""
-    parts = {name: part for name, part in {"validation": result.valid, "test": result.test}.items() if part}
-    has_entities = any(part.entity_f1 for part in parts.values())
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", *(["entity F1", "entities"] if has_entities else []), "token accuracy", "tokens", "nats/token"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for name, part in parts.items():
+    parts = list(_parts(result))
+    has_entities = any(part.entity_f1 for _, part in parts)
+    table = _table(
+        result, "", *(["entity F1", "entities"] if has_entities else []), "token accuracy", "tokens", "nats/token"
+    )
+    for name, part in parts:
         f1 = part.entity_f1
         entities = (with_interval(f1), f"{f1.count:,}") if f1 else ()
         accuracy = part.accuracy
@@ -154,13 +146,10 @@ def show_tagging(result: "TaggingResult") -> None:
 
 def show_translation(result: "TranslationResult") -> None:
     """Print how often a translator writes exactly what it should, and how far it is from that."""
-    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("", "exactly right", "wrong symbols", "pairs", "nats/token"):
-        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
-    for name, part in {"validation": result.valid, "test": result.test}.items():
-        if part:
-            figures = with_interval(part.accuracy), with_interval(part.symbol_error_rate)
-            table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_token:.4f}")
+    table = _table(result, "", "exactly right", "wrong symbols", "pairs", "nats/token")
+    for name, part in _parts(result):
+        figures = with_interval(part.accuracy), with_interval(part.symbol_error_rate)
+        table.add_row(name, *figures, f"{part.accuracy.count:,}", f"{part.nats_per_token:.4f}")
     meaning = "Look at nats/token of validation: lower is better. Shares are those of arg max, with 95 % intervals."
     _show_table(result, table, meaning)
 
@@ -168,6 +157,22 @@ def show_translation(result: "TranslationResult") -> None:
 def with_interval(figure: "Figure") -> str:
     """A share as a percentage, with its interval."""
     return f"{figure.value:.1%} [{figure.low:.1%}, {figure.high:.1%}]"
+
+
+def _table(result: "Result", *headings: str, space: int = 2) -> Table:
+    """An empty table under the run's path; `space` is that between columns."""
+    padding = (0, space, 0, 0)
+    table = Table(title=literal(result.run), title_justify="left", title_style="bold", box=None, padding=padding)
+    for heading in headings:
+        table.add_column(heading, justify="right" if heading else "left", overflow="fold")
+    return table
+
+
+def _parts(result: "PartsResult[Figures]") -> "Iterator[tuple[str, Figures]]":
+    """The names of the parts that were measured, and their figures."""
+    for name, figures in (("validation", result.valid), ("test", result.test)):
+        if figures:
+            yield name, figures
 
 
 def _show_table(result: "Result", table: Table, meaning: str) -> None:

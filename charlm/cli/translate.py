@@ -1,7 +1,6 @@
 """`charlm translate`: what a translator writes for a text. A single text is translated without torch."""
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,6 +9,8 @@ from rich.table import Table
 from rich.text import Text
 
 from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
+from charlm.cli.options import EncodingOfFile, OneRun, Quiet, Threads
+from charlm.cli.typed import GivenTexts, texts_of_file
 from charlm.errors import UsageError
 from charlm.settings import CorpusSettings
 from charlm.system.machine import one_thread_for_numpy
@@ -42,7 +43,7 @@ def translate_cli(
     texts: Annotated[
         list[str] | None, typer.Argument(help="Texts; - is standard input, answered line by line.")
     ] = None,
-    run: Annotated[str | None, typer.Option(help="The run (default: the one saved last).")] = None,
+    run: OneRun = None,
     file: Annotated[list[str] | None, typer.Option(help="A file with one text per line; may be repeated.")] = None,
     beam: Annotated[
         int, typer.Option(min=1, help="Hypotheses that are followed; 1 takes the likeliest token each time.")
@@ -56,33 +57,29 @@ def translate_cli(
     attention_map: Annotated[
         Path | None, typer.Option(metavar="F.svg", help="Draw which tokens it looked at into this file.")
     ] = None,
-    encoding: Annotated[str, typer.Option(help="The encoding of --file.")] = "utf-8",
-    threads: Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")] = None,
+    encoding: EncodingOfFile = "utf-8",
+    threads: Threads = None,
     json: Annotated[bool, typer.Option("--json", help="Print one JSON object per translation.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")] = False,
+    quiet: Quiet = False,
 ) -> None:
     """Translate texts: write what a translator learned to write for them."""
-    if texts == ["-"] and not file:
-        texts, file = None, ["-"]
-    if bool(texts) == bool(file):
-        raise UsageError("give texts, or --file", to_do='charlm translate "a text"')
-    if attention_map is not None and (file or len(texts or ()) > 1):
+    given = GivenTexts.of(texts, file, "texts", 'charlm translate "a text"')
+    if attention_map is not None and not given.is_one:
         raise UsageError("--attention-map is for one text", to_do='charlm translate "a text" --attention-map F.svg')
-    is_large = bool(file) and file != ["-"]
-    if not is_large:
+    if not given.is_large:
         one_thread_for_numpy(threads)
     search = _search(beam, n_best, temperature, seed, quiet)
     from charlm.api import load_translator
 
-    model = load_translator(run, for_batches=is_large, threads=threads)
+    model = load_translator(run, for_batches=given.is_large, threads=threads)
     if run is None and not quiet:
         say_which(model.path)
     notes = Notes(model, quiet)
-    if file:
-        found = _of_files(model, file, encoding, search, notes, quiet)
+    if given.files:
+        found = _of_files(model, given.files, encoding, search, notes, quiet)
     else:
-        found = _of_texts(model, texts or [], search, notes)
-    show = _as_json if json else _as_lines if file or len(texts or ()) > 1 else _as_table
+        found = _of_texts(model, given.texts, search, notes)
+    show = _as_json if json else _as_table if given.is_one else _as_lines
     for number, (text, translations) in enumerate(found, 1):
         show(number, text, translations)
         if attention_map is not None:
@@ -111,7 +108,7 @@ class Notes:
     def __init__(self, model: "TranslationModel", quiet: bool) -> None:
         self._model, self._quiet, self._said = model, quiet, set[str]()
 
-    def on(self, texts: list[str]) -> None:
+    def on(self, texts: Sequence[str]) -> None:
         """Note the unknown symbols of some texts, or that they know them in another Unicode form."""
         unknown = [symbol for text in texts for symbol in self._model.unknown(text)]
         new = [symbol for symbol in dict.fromkeys(unknown) if symbol not in self._said]
@@ -126,22 +123,18 @@ class Notes:
         say(f"never seen in training, read as <unk>: {' '.join(shown)}{more}", self._quiet)
 
 
-def _of_texts(model: "TranslationModel", texts: list[str], search: "Search", notes: Notes) -> Iterator[Found]:
+def _of_texts(model: "TranslationModel", texts: Sequence[str], search: "Search", notes: Notes) -> Iterator[Found]:
     notes.on(texts)
     return zip(texts, model.translate_all(texts, search), strict=True)
 
 
 def _of_files(
-    model: "TranslationModel", files: list[str], encoding: str, search: "Search", notes: Notes, quiet: bool
+    model: "TranslationModel", files: tuple[str, ...], encoding: str, search: "Search", notes: Notes, quiet: bool
 ) -> Iterator[Found]:
     """The lines of all files, translated as they come."""
-    from charlm.corpus.incoming import batches_of_lines
-    from charlm.tasks.translation import AT_ONCE
-
     settings = model.reading.of_file(CorpusSettings(encoding=encoding))
     for path in files:
-        for batch in batches_of_lines(path, settings, AT_ONCE, partial(say, quiet=quiet)):
-            lines = [line.decode("utf-8", "surrogateescape") for line in batch]
+        for lines in texts_of_file(path, settings, quiet):
             yield from _of_texts(model, lines, search, notes)
 
 

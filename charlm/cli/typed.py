@@ -3,10 +3,14 @@
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from itertools import chain
+from typing import Self
 
 from charlm.cli.console import say
-from charlm.errors import TextError
+from charlm.errors import TextError, UsageError
+from charlm.settings import CorpusSettings
 
 ESCAPES = {r"\n": "\n", r"\t": "\t", r"\\": "\\"}
 BYTE_ORDER_MARK = "\ufeff"
@@ -18,6 +22,50 @@ DROP_LAST_FIELD = "sed 's/ *([^ ]*)$//'"
 ID = re.compile(r"(?=\S*\d)[\w.:/-]+")  # utt1-1, 4k0c030a, spk_003:12
 FIRST_FIELD = re.compile(r"(\S{1,60})([ \t]+)\S")
 NUMBERS = re.compile(r"\s*\d+(\s+\d+)+\s*")
+
+
+@dataclass(frozen=True)
+class GivenTexts:
+    """The texts that a command is given: as arguments, or as the lines of files, of which "-" is standard input."""
+
+    texts: tuple[str, ...]
+    files: tuple[str, ...]
+
+    @classmethod
+    def of(cls, texts: Sequence[str] | None, files: Sequence[str] | None, what: str, to_do: str) -> Self:
+        """From the arguments and from `--file`. Raises UsageError unless just one of them is given.
+
+        The error calls the texts `what`, and advises `to_do`.
+        """
+        if texts == ["-"] and not files:
+            texts, files = None, ["-"]
+        if bool(texts) == bool(files):
+            raise UsageError(f"give {what}, or --file", to_do=to_do)
+        return cls(tuple(texts or ()), tuple(files or ()))
+
+    @property
+    def is_one(self) -> bool:
+        """Whether this is a single text."""
+        return not self.files and len(self.texts) == 1
+
+    @property
+    def is_large(self) -> bool:
+        """Whether this may be so much that torch is worth the time to load it."""
+        return bool(self.files) and self.files != ("-",)
+
+
+def texts_of_file(
+    path: str, settings: CorpusSettings, quiet: bool, max_lines: int | None = None, raw: bool = False
+) -> Iterator[list[str]]:
+    """The lines of a file as they come, at most `max_lines` at a time, by default as many as are sorted together.
+
+    With `raw` the bytes of the file are taken as they are. Those that are not UTF-8 become lone surrogates.
+    """
+    from charlm.corpus.batching import SORTED_TOGETHER
+    from charlm.corpus.incoming import batches_of_lines
+
+    for batch in batches_of_lines(path, settings, max_lines or SORTED_TOGETHER, partial(say, quiet=quiet), raw):
+        yield [line.decode("utf-8", "surrogateescape") for line in batch]
 
 
 def read_escapes(text: str) -> str:

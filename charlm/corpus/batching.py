@@ -1,13 +1,18 @@
 """Batches of examples of similar length, in an order that is drawn anew for each pass and can be resumed."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.windows import next_position, pass_and_step
 
+SORTED_TOGETHER = 1000  # examples of an endless stream that are sorted by length together
+
 Numbers = NDArray[np.int64]
+Item = TypeVar("Item")
 
 
 class ExampleBatches:
@@ -56,6 +61,24 @@ class ExampleBatches:
         return [batches[n] for n in rng.permutation(len(batches))]
 
 
+def batches_by_length(
+    lengths: Numbers, max_tokens: int, numbers: Numbers | None = None, alike: Numbers | None = None
+) -> Iterator[Numbers]:
+    """Examples in batches of up to `max_tokens` tokens, padding included: all, or those with these numbers.
+
+    The longest come first. What is side by side is similar in `lengths`, or in `alike` if that is given.
+    """
+    chosen = np.arange(len(lengths)) if numbers is None else numbers
+    by = lengths if alike is None else alike
+    return batches_of(chosen[np.argsort(-by[chosen], kind="stable")], lengths, max_tokens, max_tokens)
+
+
+def spread(count: int, share: float) -> Numbers:
+    """The numbers of about a `share` (0 to 1) of `count` examples, spread evenly over them; at least one, if any."""
+    wanted = min(count, max(1, round(share * count)))
+    return np.unique(np.linspace(0, count - 1, wanted).astype(np.int64))
+
+
 def batches_of(numbers: Numbers, lengths: Numbers, max_tokens: int, max_examples: int) -> Iterator[Numbers]:
     """Examples in batches of up to `max_tokens` tokens: as many as if each were as long as the first of them."""
     start = 0
@@ -63,3 +86,10 @@ def batches_of(numbers: Numbers, lengths: Numbers, max_tokens: int, max_examples
         size = max(1, min(max_examples, max_tokens // max(1, int(lengths[numbers[start]]))))
         yield numbers[start : start + size]
         start += size
+
+
+def in_groups(items: Iterable[Item], size: int = SORTED_TOGETHER) -> Iterator[list[Item]]:
+    """Items in lists of `size`, each as soon as it is complete; the last one may be shorter."""
+    remaining = iter(items)
+    while group := list(islice(remaining, size)):
+        yield group

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.corpus.batching import batches_by_length
 from charlm.corpus.hashing import hash_uniform
 from charlm.corpus.windows import IGNORED, POOL_BATCHES, RareTypes, next_position, pass_and_step
 
@@ -87,11 +88,7 @@ class LineMasks:
 
     def batches(self, lines: NDArray[np.int64], max_tokens: int) -> Iterator[NDArray[np.int64]]:
         """The numbers of lines in batches of similar length, of up to `max_tokens` tokens with padding."""
-        left = lines[np.argsort(-self.lengths[lines], kind="stable")]
-        while len(left):
-            size = max(1, max_tokens // int(self.lengths[left[0]]))
-            yield left[:size]
-            left = left[size:]
+        return batches_by_length(self.lengths, max_tokens, lines)
 
 
 class MaskedBatches:

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
+from charlm.corpus.batching import batches_by_length, spread
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.texts import TextColumn, Texts
-from charlm.corpus.windows import IGNORED, RareTypes
-from charlm.text.tokenizer import Tokenizer
+from charlm.corpus.windows import IGNORED
 
 Numbers = NDArray[np.int64]
 
@@ -68,15 +67,8 @@ class PairColumns:
     @classmethod
     def of(cls, examples: Examples, corpus: LabelledCorpus, rare_seed: int | None = None) -> "PairColumns":
         """Those of a part of a corpus. With a seed rare symbols become `<unk>` now and then, for training."""
-
-        def column(name: str, tokenizer: Tokenizer) -> TextColumn:
-            rare = None
-            if rare_seed is not None:
-                sizes = tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id
-                rare = RareTypes(examples[name].values, *sizes, rare_seed)
-            return TextColumn(examples[name], tokenizer.eos_id, rare)
-
-        return cls(column("source", corpus.tokenizer), column("target", corpus.second))
+        sources = TextColumn.of(examples["source"], corpus.tokenizer, rare_seed)
+        return cls(sources, TextColumn.of(examples["target"], corpus.second, rare_seed))
 
     @property
     def lengths(self) -> Numbers:
@@ -97,8 +89,6 @@ class PairColumns:
 
         Every batch has up to `max_tokens` tokens.
         """
-        count = len(self.sources.column)
-        every = np.unique(np.linspace(0, count - 1, max(1, round(share * count))).astype(np.int64))
-        ordered = every[np.argsort(-self.alike[every], kind="stable")]
-        for numbers in batches_of(ordered, self.lengths, max_tokens, max_tokens):
+        chosen = spread(len(self.sources.column), share)
+        for numbers in batches_by_length(self.lengths, max_tokens, chosen, self.alike):
             yield numbers, self.pairs(numbers)

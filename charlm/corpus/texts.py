@@ -4,15 +4,17 @@
 <eos> c a <eos> <eos>      (padded with <eos>)
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.corpus.batching import batches_by_length
 from charlm.corpus.examples import Ragged
 from charlm.corpus.windows import RareTypes
+from charlm.text.tokenizer import Tokenizer
 
 MAX_READ_TOKENS = 4096  # of a text in training; the rest of a longer one is left out
 
@@ -48,6 +50,18 @@ class Texts:
         return int(self.lengths.sum()) - len(self.lengths)
 
 
+def batches_of_texts(
+    texts: Sequence[NDArray[Any]], eos_id: int, max_tokens: int
+) -> Iterator[tuple[NDArray[np.int64], Texts]]:
+    """Texts, given without their ends, in batches of up to `max_tokens` tokens with padding: their numbers, and they.
+
+    Texts of similar length are together.
+    """
+    lengths = np.array([len(text) + 2 for text in texts], np.int64)
+    for numbers in batches_by_length(lengths, max_tokens):
+        yield numbers, Texts.of((texts[number] for number in numbers), eos_id)
+
+
 @dataclass(frozen=True)
 class TextColumn:
     """The texts of labelled data, from which batches are made; in training rare symbols become `<unk>` now and then."""
@@ -56,6 +70,13 @@ class TextColumn:
     eos_id: int
     rare: RareTypes | None = None
     max_tokens: int = MAX_READ_TOKENS
+
+    @classmethod
+    def of(cls, column: Ragged, tokenizer: Tokenizer, rare_seed: int | None = None) -> Self:
+        """The texts of a column of a tokenizer's ids. With a seed rare symbols become `<unk>`, for training."""
+        sizes = tokenizer.vocab_size, tokenizer.eos_id, tokenizer.unk_id
+        rare = None if rare_seed is None else RareTypes(column.values, *sizes, rare_seed)
+        return cls(column, tokenizer.eos_id, rare)
 
     @property
     def lengths(self) -> NDArray[np.int64]:

@@ -8,12 +8,9 @@ import numpy as np
 from charlm.corpus.examples import Examples
 from charlm.evaluation.bootstrap import Figure
 from charlm.evaluation.classification import evaluate_classification, evaluate_label_sets
-from charlm.lifecycle.replacement import moved
-from charlm.lifecycle.results import Outcome, Result, logged
-from charlm.lifecycle.task_limit import share_within
+from charlm.lifecycle.measuring import PartsResult, measure_parts
+from charlm.lifecycle.results import Outcome
 from charlm.model.classifier import TorchClassifierPredictor
-from charlm.runs.directory import CORPUS
-from charlm.scoring.loading import load_best
 from charlm.training.classification import ClassificationObjective, nats_of, predictions, targets_of
 
 
@@ -29,61 +26,21 @@ class LabelFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ClassificationResult(Result):
-    """How the training of a classifier went, and how good its best weights are.
+class ClassificationResult(PartsResult[LabelFigures]):
+    """How the training of a classifier went, and how good its best weights are."""
 
-    `share_measured` is below 1 if time was too short to measure all texts; the figures are then estimates.
-    """
+    examples = "texts"
 
-    valid: LabelFigures | None
-    test: LabelFigures | None
-    share_measured: float
-
-    @property
-    def about_measuring(self) -> str:
-        return f"{self.share_measured:.0%} of the texts were measured" if self.share_measured < 1 else ""
-
-    def as_json(self) -> dict[str, object]:
-        """The figures for scripts (`--json`) and the log."""
-        figures: dict[str, object] = {"share_measured": self.share_measured}
-        for name, part in {"valid": self.valid, "test": self.test}.items():
-            if part:
-                figures |= part.accuracy.as_json(f"{name}_accuracy") | part.macro_f1.as_json(f"{name}_macro_f1")
-                figures[f"{name}_nats_per_text"] = part.nats_per_text
-        return {**super().as_json(), **figures}
+    def figures_as_json(self, part: str, figures: LabelFigures | None) -> dict[str, object]:
+        if figures is None:
+            return {}
+        accuracy, macro_f1 = figures.accuracy.as_json(f"{part}_accuracy"), figures.macro_f1.as_json(f"{part}_macro_f1")
+        return {**accuracy, **macro_f1, f"{part}_nats_per_text": figures.nats_per_text}
 
 
 def measure(outcome: Outcome, show: Callable[[float], None]) -> ClassificationResult:
-    """Measure the best weights of a classifier; `show` is called with the share that is done.
-
-    With a time limit for the command, only as much is measured as there is time for. The result is also logged, unless
-    another process holds the run's lock.
-    """
-    objective: ClassificationObjective = outcome.objectives[""]
-    progress, architecture = outcome.progress[""], objective.network.architecture
-    best = load_best(outcome.run, architecture)
-    objective.network.load_arrays(best.tensors)
-    corpus = moved(objective.corpus, outcome.run.path / CORPUS)
-    share = share_within(objective, corpus, outcome.limit, outcome.clock)
-    parts = {"valid": corpus.valid, "test": corpus.test}
-    figures: dict[str, LabelFigures | None] = {}
-    for number, (name, part) in enumerate(parts.items(), 1):
-        figures[name] = _figures(objective, part, share) if part else None
-        show(number / len(parts))
-    result = ClassificationResult(
-        run=str(outcome.run.path),
-        steps=progress.step,
-        tokens_seen=progress.tokens_seen,
-        training_seconds=progress.seconds,
-        num_params=architecture.num_params,
-        ended=outcome.finished.reason,
-        best_step=best.step,
-        valid=figures["valid"],
-        test=figures["test"],
-        share_measured=share,
-        unsaved=outcome.unsaved,
-    )
-    return logged(outcome, result)
+    """Measure the best weights of a classifier; for the arguments see `measure_parts`."""
+    return measure_parts(ClassificationResult, _figures, outcome, show)
 
 
 def _figures(objective: ClassificationObjective, part: Examples, share: float) -> LabelFigures:

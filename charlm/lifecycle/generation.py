@@ -1,5 +1,6 @@
 """The time limit and the result of a generator's training."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -12,11 +13,9 @@ from charlm.corpus.labelled import LabelledCorpus
 from charlm.evaluation.bootstrap import Figure
 from charlm.evaluation.bootstrap import share as share_of
 from charlm.lifecycle import task_limit
-from charlm.lifecycle.replacement import moved
-from charlm.lifecycle.results import Outcome, Result, logged
+from charlm.lifecycle.measuring import PartsResult, unlogged_parts
+from charlm.lifecycle.results import Outcome, corpus_of, logged
 from charlm.lifecycle.time_limit import Clock, TimeLimit
-from charlm.runs.directory import CORPUS
-from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Sums, Tally
 from charlm.scoring.spelling import spelling_nats
 from charlm.settings import TrainingSettings
@@ -29,33 +28,26 @@ SEED = 1  # of the order in which texts are classified
 
 
 @dataclass(frozen=True, kw_only=True)
-class GenerationResult(Result):
+class GenerationResult(PartsResult[Tally]):
     """How the training of a generator went, and how good its best weights are.
 
     `valid` and `test` are of texts given their labels, each text from the initial state; texts of labels that no
-    training text has are left out. If `share_measured` is below 1, time was too short to measure all texts: the figures
-    are then estimates. `valid_accuracy` is how often the likeliest label of a validation text, found by Bayes, is its
-    own: of as many texts as there was time for, chosen at random; None if there was none.
+    training text has are left out. `valid_accuracy` is how often the likeliest label of a validation text, found by
+    Bayes, is its own: of as many texts as there was time for, chosen at random; None if there was none.
     """
 
-    valid: Tally | None
-    test: Tally | None
-    valid_accuracy: Figure | None
-    share_measured: float
-
-    @property
-    def about_measuring(self) -> str:
-        return f"{self.share_measured:.0%} of the texts were measured" if self.share_measured < 1 else ""
+    examples = "texts"
+    valid_accuracy: Figure | None = None
 
     def as_json(self) -> dict[str, object]:
-        """The figures for scripts (`--json`) and the log."""
-        figures: dict[str, object] = {"share_measured": self.share_measured}
-        for name, part in {"valid": self.valid, "test": self.test}.items():
-            figures[f"{name}_nats_per_token"] = part.nats_per_token if part else None
-            figures[f"{name}_nats_per_char"] = part.nats_per_char if part else None
-        if self.valid_accuracy:
-            figures |= self.valid_accuracy.as_json("valid_accuracy")
-        return {**super().as_json(), **figures}
+        accuracy = self.valid_accuracy.as_json("valid_accuracy") if self.valid_accuracy else {}
+        return {**super().as_json(), **accuracy}
+
+    def figures_as_json(self, part: str, figures: Tally | None) -> dict[str, object]:
+        return {
+            f"{part}_nats_per_token": figures.nats_per_token if figures else None,
+            f"{part}_nats_per_char": figures.nats_per_char if figures else None,
+        }
 
 
 def limit_of(
@@ -75,36 +67,14 @@ def limit_of(
 
 
 def measure(outcome: Outcome, show: Callable[[float], None]) -> GenerationResult:
-    """Measure the best weights of a generator; `show` is called with the share that is done.
-
-    With a time limit for the command, only as much is measured as there is time for. The result is also logged, unless
-    another process holds the run's lock.
-    """
-    objective: GenerationObjective = outcome.objectives[""]
-    progress, architecture = outcome.progress[""], objective.architecture
-    best = load_best(outcome.run, architecture)
-    objective.network.load_arrays(best.tensors)
-    corpus = moved(objective.corpus, outcome.run.path / CORPUS)
-    share = task_limit.share_within(objective, corpus, outcome.limit, outcome.clock)
-    valid, test = (_tally(objective, part, share) if part else None for part in (corpus.valid, corpus.test))
-    now = outcome.clock()
+    """Measure the best weights of a generator, and how often Bayes finds the right label, as `measure_parts` does."""
+    result = unlogged_parts(GenerationResult, _tally, outcome)
+    now, corpus = outcome.clock(), corpus_of(outcome)
     until = now + outcome.limit.for_measuring(now) if outcome.limit else math.inf
-    accuracy = _accuracy(objective, corpus, lambda: outcome.clock() < until, show) if corpus.valid else None
-    result = GenerationResult(
-        run=str(outcome.run.path),
-        steps=progress.step,
-        tokens_seen=progress.tokens_seen,
-        training_seconds=progress.seconds,
-        num_params=architecture.num_params,
-        ended=outcome.finished.reason,
-        best_step=best.step,
-        valid=valid,
-        test=test,
-        valid_accuracy=accuracy,
-        share_measured=share,
-        unsaved=outcome.unsaved,
-    )
-    return logged(outcome, result)
+    accuracy = None
+    if corpus.valid:
+        accuracy = _accuracy(outcome.objectives[""], corpus, lambda: outcome.clock() < until, show)
+    return logged(outcome, dataclasses.replace(result, valid_accuracy=accuracy))
 
 
 def _tally(objective: GenerationObjective, part: Examples, share: float) -> Tally | None:

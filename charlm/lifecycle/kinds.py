@@ -75,7 +75,6 @@ KINDS: dict[str, Kind] = {
         inherit_text_model,
         ClozeObjective,
         suits=windows_fit,
-        limit=cloze.limit_of,
         measure=cloze.measure,
     ),
     "classify": Kind(

@@ -14,6 +14,7 @@ from charlm.lifecycle.time_limit import Clock, TimeLimit, ToMeasure, Watched, tr
 from charlm.network.architecture import BACKWARD
 from charlm.runs.directory import CORPUS, RunDirectory
 from charlm.runs.lock import writing
+from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Tally
 from charlm.scoring.predictor import Predictor
@@ -21,7 +22,6 @@ from charlm.scoring.spelling import spelling_nats
 from charlm.settings import Item, TrainingSettings
 from charlm.training.evaluation import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
 from charlm.training.events import Finished
-from charlm.training.language_model import LanguageModelObjective
 from charlm.training.state import Progress
 
 
@@ -149,6 +149,34 @@ class Outcome:
     unsaved: ResourceError | None
 
 
+def with_best_weights(outcome: Outcome, prefix: str = "") -> tuple[Any, Weights]:
+    """The objective of a network, which now has its best weights, and these weights with the step they are from."""
+    objective = outcome.objectives[prefix]
+    best = load_best(outcome.run, objective.network.architecture, prefix)
+    objective.network.load_arrays(best.tensors)
+    return objective, best
+
+
+def corpus_of(outcome: Outcome, prefix: str = "") -> Any:
+    """The corpus of a network's objective, in the folder where the run is now."""
+    return moved(outcome.objectives[prefix].corpus, outcome.run.path / CORPUS)
+
+
+def about_training(outcome: Outcome, best: Weights, prefix: str = "") -> dict[str, Any]:
+    """The fields of a Result that every kind of network has, but for `seconds`, which are known last."""
+    progress = outcome.progress[prefix]
+    return {
+        "run": str(outcome.run.path),
+        "steps": progress.step,
+        "tokens_seen": progress.tokens_seen,
+        "training_seconds": progress.seconds,
+        "num_params": outcome.objectives[prefix].network.architecture.num_params,
+        "ended": outcome.finished.reason,
+        "best_step": best.step,
+        "unsaved": outcome.unsaved,
+    }
+
+
 def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
     """Measure the best weights of a language model; `show` is called with the share that is done (0 to 1).
 
@@ -171,11 +199,9 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
 
 def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None]) -> TrainResult:
     """The result of one network: its best weights, measured."""
-    objective: LanguageModelObjective = outcome.objectives[prefix]
-    architecture, progress = objective.network.architecture, outcome.progress[prefix]
-    best = load_best(outcome.run, architecture, prefix)
-    objective.network.load_arrays(best.tensors)
-    predictor, corpus = objective.predictor, moved(objective.corpus, outcome.run.path / CORPUS)
+    objective, best = with_best_weights(outcome, prefix)
+    predictor: Predictor = objective.predictor
+    corpus: PreparedCorpus = corpus_of(outcome, prefix)
     by_line, eos_id, unk_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
     to_measure, share = ToMeasure.from_corpus(corpus, by_line), 1.0
     if outcome.limit is not None:
@@ -190,22 +216,15 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
     cold = by_items(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
     tally = by_items if by_line else tally_streamed
     return TrainResult(
-        run=str(outcome.run.path),
-        steps=progress.step,
-        tokens_seen=progress.tokens_seen,
-        training_seconds=progress.seconds,
-        num_params=architecture.num_params,
+        **about_training(outcome, best, prefix),
         mode=outcome.training.mode,
         item=corpus.division.item,
-        ended=outcome.finished.reason,
-        best_step=best.step,
         train_nats_per_token=train_nats,
         valid_streamed=streamed[0],
         valid_cold=cold[0],
         test=tally(watched, corpus.test, eos_id, unk_id, share)[0] if corpus.test else None,
         valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
         valid_tokens_measured=cold[1] if by_line else streamed[1],
-        unsaved=outcome.unsaved,
     )
 
 

@@ -7,12 +7,9 @@ from charlm.corpus.examples import Examples
 from charlm.corpus.pairs import PairColumns
 from charlm.evaluation.bootstrap import Figure
 from charlm.evaluation.translation import evaluate_translation
-from charlm.lifecycle.replacement import moved
-from charlm.lifecycle.results import Outcome, Result, logged
-from charlm.lifecycle.task_limit import share_within
+from charlm.lifecycle.measuring import PartsResult, measure_parts
+from charlm.lifecycle.results import Outcome
 from charlm.model.translator import TorchTranslatorPredictor
-from charlm.runs.directory import CORPUS
-from charlm.scoring.loading import load_best
 from charlm.text.words import is_split_at_white_space
 from charlm.training.translation import MEASURED_TOKENS, TranslationObjective, nats_of
 
@@ -30,62 +27,22 @@ class TranslationFigures:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TranslationResult(Result):
-    """How the training of a translator went, and how good its best weights are.
+class TranslationResult(PartsResult[TranslationFigures]):
+    """How the training of a translator went, and how good its best weights are."""
 
-    `share_measured` is below 1 if time was too short to measure all pairs; the figures are then estimates.
-    """
+    examples = "pairs"
 
-    valid: TranslationFigures | None
-    test: TranslationFigures | None
-    share_measured: float
-
-    @property
-    def about_measuring(self) -> str:
-        return f"{self.share_measured:.0%} of the pairs were measured" if self.share_measured < 1 else ""
-
-    def as_json(self) -> dict[str, object]:
-        """The figures for scripts (`--json`) and the log."""
-        figures: dict[str, object] = {"share_measured": self.share_measured}
-        for name, part in {"valid": self.valid, "test": self.test}.items():
-            if part:
-                figures |= part.accuracy.as_json(f"{name}_exact_match")
-                figures |= part.symbol_error_rate.as_json(f"{name}_symbol_error_rate")
-                figures[f"{name}_nats_per_token"] = part.nats_per_token
-        return {**super().as_json(), **figures}
+    def figures_as_json(self, part: str, figures: TranslationFigures | None) -> dict[str, object]:
+        if figures is None:
+            return {}
+        accuracy = figures.accuracy.as_json(f"{part}_exact_match")
+        error_rate = figures.symbol_error_rate.as_json(f"{part}_symbol_error_rate")
+        return {**accuracy, **error_rate, f"{part}_nats_per_token": figures.nats_per_token}
 
 
 def measure(outcome: Outcome, show: Callable[[float], None]) -> TranslationResult:
-    """Measure the best weights of a translator; `show` is called with the share that is done.
-
-    With a time limit for the command, only as much is measured as there is time for. The result is also logged, unless
-    another process holds the run's lock.
-    """
-    objective: TranslationObjective = outcome.objectives[""]
-    progress, architecture = outcome.progress[""], objective.network.architecture
-    best = load_best(outcome.run, architecture)
-    objective.network.load_arrays(best.tensors)
-    corpus = moved(objective.corpus, outcome.run.path / CORPUS)
-    share = share_within(objective, corpus, outcome.limit, outcome.clock)
-    parts = {"valid": corpus.valid, "test": corpus.test}
-    figures: dict[str, TranslationFigures | None] = {}
-    for number, (name, part) in enumerate(parts.items(), 1):
-        figures[name] = _figures(objective, part, share) if part else None
-        show(number / len(parts))
-    result = TranslationResult(
-        run=str(outcome.run.path),
-        steps=progress.step,
-        tokens_seen=progress.tokens_seen,
-        training_seconds=progress.seconds,
-        num_params=architecture.num_params,
-        ended=outcome.finished.reason,
-        best_step=best.step,
-        valid=figures["valid"],
-        test=figures["test"],
-        share_measured=share,
-        unsaved=outcome.unsaved,
-    )
-    return logged(outcome, result)
+    """Measure the best weights of a translator; for the arguments see `measure_parts`."""
+    return measure_parts(TranslationResult, _figures, outcome, show)
 
 
 def _figures(objective: TranslationObjective, part: Examples, share: float) -> TranslationFigures:

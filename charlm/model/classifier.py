@@ -3,7 +3,6 @@
 Shapes: B batch, T time, L labels.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -17,7 +16,6 @@ from charlm.model.network import TorchNetwork
 from charlm.model.operations import TorchOps
 from charlm.network import classifier
 from charlm.network.classifier import Classifier
-from charlm.system.machine import cores, find_device
 
 
 def logits(network: TorchNetwork, ids: Tensor, lengths: Tensor, means: Means) -> Tensor:
@@ -61,13 +59,3 @@ class TorchClassifierPredictor:
         inputs, sizes = (torch.from_numpy(np.asarray(array, np.int64)).to(device) for array in (ids, lengths))
         with torch.autocast(device.type, torch.bfloat16, enabled=self._bfloat16):
             return logits(network, inputs, sizes, Means.of(network)).float().cpu().double().numpy()
-
-
-def load_predictor(
-    architecture: Classifier, weights: Mapping[str, NDArray[Any]], threads: int | None
-) -> TorchClassifierPredictor:
-    """A predictor with these weights, on a GPU if there is one, else on `threads` threads (default: all cores)."""
-    torch.set_num_threads(threads or cores())
-    network = TorchNetwork(architecture)
-    network.load_arrays(weights)
-    return TorchClassifierPredictor(network.to(find_device("auto")))

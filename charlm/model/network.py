@@ -21,6 +21,8 @@ from charlm.model.loss import SoftmaxLoss
 from charlm.model.operations import TorchOps
 from charlm.network import body, head
 from charlm.network.architecture import Architecture
+from charlm.settings import Device
+from charlm.system.machine import cores, find_device
 
 INITIAL_STATE_STD = 0.1  # a tenth of the range of a bounded state
 
@@ -123,3 +125,16 @@ class TorchNetwork(nn.Module):
         """One recurrent layer over all time steps: x (T, B, its inputs) -> output (T, B, H) and the new state."""
         kernel = kernel_for(self.architecture.cell, x.device.type, self.architecture.hidden_size)
         return kernel(self.architecture.recurrent_cell, x, state, weights)
+
+
+def load_network(
+    architecture: Architecture, weights: Mapping[str, NDArray[Any]], threads: int | None, device: Device = "auto"
+) -> TorchNetwork:
+    """A network with these weights; on a processor it uses `threads` (default: all cores).
+
+    The device "auto" is a GPU if there is one. Raises UsageError for a device that is missing.
+    """
+    torch.set_num_threads(threads or cores())
+    network = TorchNetwork(architecture)
+    network.load_arrays(weights)
+    return network.to(find_device(device))

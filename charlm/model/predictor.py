@@ -1,6 +1,6 @@
 """A network in torch as a predictor: NumPy arrays in and out, no gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from charlm.cells.cell import NetworkState
 from charlm.model.loss import LOGITS_AT_ONCE
 from charlm.model.network import TorchNetwork
-from charlm.network.architecture import Architecture
 
 
 class TorchPredictor:
@@ -72,13 +71,3 @@ class TorchPredictor:
     def _tensor(self, ids: NDArray[Any]) -> torch.Tensor:
         """ids (B, T) in NumPy -> (T, B) in torch, on the network's device."""
         return torch.from_numpy(np.ascontiguousarray(ids.T).astype(np.int64)).to(self._network.device)
-
-
-def load_predictor(
-    architecture: Architecture, weights: Mapping[str, NDArray[Any]], device: str, bfloat16: bool, threads: int
-) -> TorchPredictor:
-    """A predictor of these weights on a device of torch's; on a processor it uses `threads`."""
-    torch.set_num_threads(threads)
-    network = TorchNetwork(architecture)
-    network.load_arrays(weights)
-    return TorchPredictor(network.to(device), bfloat16)

@@ -4,7 +4,6 @@ Shapes: T time in words, B batch, K tags.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -24,7 +23,6 @@ from charlm.network import crf, tagger
 from charlm.network.architecture import Architecture
 from charlm.network.bidirectional import Scan
 from charlm.network.tagger import FEATURES, Tagger
-from charlm.system.machine import cores, find_device
 
 
 def freeze_features(network: TorchNetwork) -> None:
@@ -81,16 +79,6 @@ class TorchTaggerPredictor:
         with torch.autocast(network.device.type, torch.bfloat16, enabled=self._bfloat16):
             found = _emissions(network, tensors, Means.of(network))
         return found.float().cpu().double().numpy()
-
-
-def load_predictor(
-    architecture: Tagger, weights: Mapping[str, NDArray[Any]], exclusions: NDArray[np.float64], threads: int | None
-) -> TorchTaggerPredictor:
-    """A predictor with these weights, on a GPU if there is one, else on `threads` threads (default: all cores)."""
-    torch.set_num_threads(threads or cores())
-    network = TorchNetwork(architecture)
-    network.load_arrays(weights)
-    return TorchTaggerPredictor(network.to(find_device("auto")), exclusions)
 
 
 def to_tensors(sentences: Sentences, device: torch.device) -> Sentences:

@@ -3,7 +3,7 @@
 Shapes: S time of the source, T time of the target, B batch, V symbols of the target.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,6 @@ from charlm.model.operations import TorchOps
 from charlm.network import head, translator
 from charlm.network.snapshot import under
 from charlm.network.translator import DECODER, Encoded, Translator, Writing
-from charlm.system.machine import cores, find_device
 
 
 def total_nats(
@@ -122,13 +121,3 @@ class TorchTranslatorPredictor:
 
     def _tensor(self, array: NDArray[Any]) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array).astype(np.int64)).to(self._network.device)
-
-
-def load_predictor(
-    architecture: Translator, weights: Mapping[str, NDArray[Any]], threads: int | None
-) -> TorchTranslatorPredictor:
-    """A predictor with these weights, on a GPU if there is one, else on `threads` threads (default: all cores)."""
-    torch.set_num_threads(threads or cores())
-    network = TorchNetwork(architecture)
-    network.load_arrays(weights)
-    return TorchTranslatorPredictor(network.to(find_device("auto")))

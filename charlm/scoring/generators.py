@@ -1,53 +1,26 @@
 """Load a generator: for each label it is a language model of its own."""
 
 import difflib
-from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
 
-from charlm.cells.cell import Weights
-from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.errors import RunError, UsageError
 from charlm.network.generator import Generator, language_model_of, untied
-from charlm.runs.config import RunConfig, read_config
+from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
 from charlm.scoring.language_model import LanguageModel
-from charlm.scoring.loading import (
-    OpenedModel,
-    check_engine,
-    language_model,
-    load_best,
-    load_model,
-    refuse_untrained,
-)
-from charlm.scoring.reading import Reading
+from charlm.scoring.loading import OpenedModel, check_engine, language_model, load_model
+from charlm.scoring.opened import Opened
 from charlm.settings import Device, Direction, Precision
 
 MAX_NAMED = 10  # labels that an error names
 
 
-@dataclass(frozen=True)
-class OpenedGenerator:
+class OpenedGenerator(Opened[Generator]):
     """A generator of a run as its files have it."""
-
-    config: RunConfig
-    architecture: Generator
-    vocabularies: Vocabularies
-    weights: Weights
-    path: Path
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """All labels, the most frequent of the training data first."""
-        return self.vocabularies.labels
-
-    @cached_property
-    def reading(self) -> Reading:
-        """How texts and labels are read."""
-        return Reading(self.config.reading, self.vocabularies.tokenizer)
 
     def given(self, label: str | None) -> OpenedModel:
         """The language model that it is for one label. Raises UsageError for none, and for one that it lacks."""
@@ -81,13 +54,12 @@ def open_generator(run: RunDirectory) -> OpenedGenerator:
     """The generator of a run, with its best weights. Raises RunError."""
     config = read_config(run)
     config.check_kind("generate", run.path)
-    refuse_untrained(run, config)
-    architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
-    assert isinstance(architecture, Generator)
+    return OpenedGenerator.of(run, config, Generator, _suits)
+
+
+def _suits(architecture: Generator, vocabularies: Vocabularies) -> bool:
     sizes = (vocabularies.tokenizer.vocab_size, len(vocabularies.labels), len(vocabularies.counts))
-    if sizes != (architecture.vocab_size, architecture.num_labels, architecture.num_labels):
-        raise run.damaged(LABELS_FILE, "does not suit the network")
-    return OpenedGenerator(config, architecture, vocabularies, load_best(run, architecture).tensors, run.path)
+    return sizes == (architecture.vocab_size, architecture.num_labels, architecture.num_labels)
 
 
 def load_model_given(

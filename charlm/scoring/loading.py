@@ -195,10 +195,11 @@ def _numpy(trained: Trained) -> Predictor:
 
 
 def _torch(trained: Trained) -> Predictor:
-    from charlm.model.predictor import load_predictor
+    from charlm.model.network import load_network
+    from charlm.model.predictor import TorchPredictor
 
-    device, bfloat16 = find_device(trained.device), trained.precision == "bfloat16"
-    return load_predictor(trained.architecture, trained.weights, device, bfloat16, trained.threads)
+    network = load_network(trained.architecture, trained.weights, trained.threads, trained.device)
+    return TorchPredictor(network, bfloat16=trained.precision == "bfloat16")
 
 
 ENGINES: dict[str, Callable[[Trained], Predictor]] = {

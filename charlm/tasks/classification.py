@@ -3,15 +3,14 @@
 import math
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
-from charlm.corpus.texts import Texts
+from charlm.corpus.batching import in_groups
+from charlm.corpus.texts import batches_of_texts
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.engine.classifier import NumpyClassifierPredictor
 from charlm.errors import UsageError
@@ -20,14 +19,13 @@ from charlm.probability import log_softmax
 from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
 from charlm.scoring.generators import open_generator
-from charlm.scoring.loading import load_best, refuse_untrained
+from charlm.scoring.opened import Opened
 from charlm.scoring.reading import Reading
 from charlm.settings import Prior
 from charlm.tasks.bayes import BayesScorer
 from charlm.text.tokenizer import Tokenizer
 
 BATCH_TOKENS = 2**13  # read at once, with padding
-AT_ONCE = 1000  # texts that are sorted by length together
 
 
 class ClassifierPredictor(Protocol):
@@ -107,8 +105,7 @@ class ClassificationModel:
 
     def classify_all(self, texts: Iterable[str]) -> Iterator[Classification]:
         """The probabilities of many texts, in their order; those that come together are computed together."""
-        remaining = iter(texts)
-        while batch := list(islice(remaining, AT_ONCE)):
+        for batch in in_groups(texts):
             for text, row in zip(batch, self.scorer.logits(batch), strict=True):
                 yield self._classification(text, row)
 
@@ -130,10 +127,8 @@ class ClassifierScorer:
 
     def logits(self, texts: Sequence[str]) -> NDArray[np.float64]:
         encoded = [self.tokenizer.encode(self.reading.prepared(text)) for text in texts]
-        lengths = np.array([len(ids) + 2 for ids in encoded], np.int64)
         logits = np.zeros((len(texts), self.num_labels))
-        for numbers in batches_of(np.argsort(-lengths, kind="stable"), lengths, BATCH_TOKENS, BATCH_TOKENS):
-            batch = Texts.of((encoded[number] for number in numbers), self.tokenizer.eos_id)
+        for numbers, batch in batches_of_texts(encoded, self.tokenizer.eos_id, BATCH_TOKENS):
             logits[numbers] = self.predictor.logits(batch.ids, batch.lengths)
         return logits
 
@@ -157,20 +152,20 @@ def load_classifier(
     if prior is not None:
         what = f"--prior {prior} does nothing: this run is a classifier, which needs no prior"
         raise UsageError(what, str(run.path), "leave it out")
-    refuse_untrained(run, config)
-    architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
-    assert isinstance(architecture, Classifier)
-    sizes = vocabularies.tokenizer.vocab_size, len(vocabularies.labels)
-    if sizes != (architecture.num_symbols, architecture.num_labels):
-        raise run.damaged("labels.json", "does not suit the network")
-    weights = load_best(run, architecture).tensors
+    opened = Opened.of(run, config, Classifier, _suits)
+    architecture, tokenizer = opened.architecture, opened.vocabularies.tokenizer
     predictor: ClassifierPredictor
     if for_batches:
-        from charlm.model.classifier import load_predictor
+        from charlm.model.classifier import TorchClassifierPredictor
+        from charlm.model.network import load_network
 
-        predictor = load_predictor(architecture, weights, threads)
+        predictor = TorchClassifierPredictor(load_network(architecture, opened.weights, threads))
     else:
-        predictor = NumpyClassifierPredictor(architecture, weights)
-    reading = Reading(config.reading, vocabularies.tokenizer)
-    scorer = ClassifierScorer(vocabularies.tokenizer, reading, predictor, architecture.num_labels)
-    return ClassificationModel(vocabularies, scorer, reading, architecture.several_labels, run.path)
+        predictor = NumpyClassifierPredictor(architecture, opened.weights)
+    scorer = ClassifierScorer(tokenizer, opened.reading, predictor, architecture.num_labels)
+    return ClassificationModel(opened.vocabularies, scorer, opened.reading, architecture.several_labels, run.path)
+
+
+def _suits(architecture: Classifier, vocabularies: Vocabularies) -> bool:
+    sizes = vocabularies.tokenizer.vocab_size, len(vocabularies.labels)
+    return sizes == (architecture.num_symbols, architecture.num_labels)

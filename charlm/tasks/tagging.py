@@ -8,17 +8,17 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
+from charlm.corpus.batching import batches_by_length, in_groups
 from charlm.corpus.forms import in_form
 from charlm.corpus.sentences import Sentences, Spelling, sentences_of
-from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies, word_id
+from charlm.corpus.vocabularies import Vocabularies, word_id
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.engine.tagger import NumpyTaggerPredictor
 from charlm.network import crf, tagger
 from charlm.network.tagger import Tagger
 from charlm.runs.config import read_config
 from charlm.runs.directory import RunDirectory
-from charlm.scoring.loading import load_best, refuse_untrained
+from charlm.scoring.opened import Opened
 from charlm.settings import CorpusSettings, DataSettings
 from charlm.text.locating import located
 from charlm.text.splitting import Splitting
@@ -26,7 +26,6 @@ from charlm.text.surrogates import text_from_argument
 from charlm.text.tag_schemes import OUTSIDE, Scheme, parts, spans
 
 BATCH_WORDS = 2**12  # read at once, with padding
-AT_ONCE = 1000  # sentences that are sorted by length together
 SPLITTING = Splitting()  # as `--unit word` splits by default
 
 Places = tuple[tuple[int, int], ...]
@@ -128,19 +127,13 @@ class TaggingModel:
         return self._tag_all(map(_joined, sentences))
 
     def _tag_all(self, sentences: Iterable[_Words]) -> Iterator[TaggedSentence]:
-        pending: list[_Words] = []
-        for words in sentences:
-            pending.append(words)
-            if len(pending) == AT_ONCE:
-                yield from self._tagged(pending)
-                pending = []
-        yield from self._tagged(pending)
+        for group in in_groups(sentences):
+            yield from self._tagged(group)
 
     def _tagged(self, sentences: Sequence[_Words]) -> list[TaggedSentence]:
         lengths = np.array([len(words.tokens) for words in sentences], np.int64)
         found = [self._sentence(words, *np.zeros((3, 0))) for words in sentences]
-        ordered = np.argsort(-lengths, kind="stable")
-        for numbers in batches_of(ordered[: np.count_nonzero(lengths)], lengths, BATCH_WORDS, BATCH_WORDS):
+        for numbers in batches_by_length(lengths, BATCH_WORDS, np.flatnonzero(lengths)):
             batch = self._encoded([sentences[number].tokens for number in numbers])
             columns = self._best(batch)
             for row, number in enumerate(numbers.tolist()):
@@ -198,19 +191,16 @@ def load_tagger(run: RunDirectory, for_batches: bool = False, threads: int | Non
     """The tagger of a run, with its best weights; `for_batches` it runs in torch. Raises RunError."""
     config = read_config(run)
     config.check_kind("tag", run.path)
-    refuse_untrained(run, config)
-    architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
-    assert isinstance(architecture, Tagger)
-    if not architecture.suits(vocabularies):
-        raise run.damaged(LABELS_FILE, "does not suit the network")
-    weights = load_best(run, architecture).tensors
+    opened = Opened.of(run, config, Tagger, Tagger.suits)
+    architecture, vocabularies = opened.architecture, opened.vocabularies
     exclusions = np.array(tagger.exclusions(vocabularies))
     predictor: TaggerPredictor
     if for_batches:
-        from charlm.model.tagger import load_predictor
+        from charlm.model.network import load_network
+        from charlm.model.tagger import TorchTaggerPredictor
 
-        predictor = load_predictor(architecture, weights, exclusions, threads)
+        predictor = TorchTaggerPredictor(load_network(architecture, opened.weights, threads), exclusions)
     else:
-        predictor = NumpyTaggerPredictor(architecture, weights, exclusions)
+        predictor = NumpyTaggerPredictor(architecture, opened.weights, exclusions)
     spelling = Spelling.of(vocabularies, with_characters=architecture.features is not None)
     return TaggingModel(vocabularies, predictor, spelling, config.reading, config.data, run.path)

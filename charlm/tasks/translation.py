@@ -8,9 +8,9 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
-from charlm.corpus.texts import Texts
-from charlm.corpus.vocabularies import LABELS_FILE, Vocabularies
+from charlm.corpus.batching import in_groups
+from charlm.corpus.texts import Texts, batches_of_texts
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.engine.translator import NumpyTranslatorPredictor
 from charlm.errors import UsageError
 from charlm.network.translator import Translator
@@ -19,14 +19,13 @@ from charlm.runs.directory import RunDirectory
 from charlm.sampling.beam import beam_search
 from charlm.sampling.strategies import Strategy
 from charlm.sampling.writing import Ends, Hypothesis, Writer, write
-from charlm.scoring.loading import load_best, refuse_untrained
+from charlm.scoring.opened import Opened
 from charlm.scoring.reading import Reading
 from charlm.text.tokenizer import Tokenizer
 
 DEFAULT_BEAM = 5
 MAX_BEAM = 1000
 BATCH_TOKENS = 2**14  # of sources read at once, with padding, divided by the width of the beam
-AT_ONCE = 1000  # texts that are sorted by length together
 
 
 class TranslatorPredictor(Writer, Protocol):
@@ -124,14 +123,10 @@ class TranslationModel:
 
     def translate_all(self, texts: Iterable[str], search: Search | None = None) -> Iterator[list[Translation]]:
         """The translations of many texts, in their order; texts of similar length are computed together."""
-        pending, count = list[str](), 0
-        for text in texts:
-            pending.append(text)
-            if len(pending) == AT_ONCE:
-                yield from self._translated(pending, count, search or Search())
-                count += len(pending)
-                pending = []
-        yield from self._translated(pending, count, search or Search())
+        count = 0
+        for group in in_groups(texts):
+            yield from self._translated(group, count, search or Search())
+            count += len(group)
 
     def unknown(self, text: str) -> tuple[str, ...]:
         """The symbols of a text that the network does not know, each once; they are read as `<unk>`."""
@@ -157,11 +152,8 @@ class TranslationModel:
     def _translated(self, texts: Sequence[str], first: int, search: Search) -> list[list[Translation]]:
         """The translations of some texts; `first` is how many came before them."""
         encoded = [self._encoded(text) for text in texts]
-        lengths = np.array([len(ids) + 2 for ids in encoded], np.int64)
         width, found = search.beam if search.temperature is None else search.n_best, [list[Translation]()] * len(texts)
-        ordered, max_tokens = np.argsort(-lengths, kind="stable"), max(1, BATCH_TOKENS // width)
-        for numbers in batches_of(ordered, lengths, max_tokens, max_tokens):
-            batch = Texts.of((encoded[number] for number in numbers), self.source.eos_id)
+        for numbers, batch in batches_of_texts(encoded, self.source.eos_id, max(1, BATCH_TOKENS // width)):
             hypotheses = self._searched(batch, numbers + first, search)
             for number, own in zip(numbers.tolist(), hypotheses, strict=True):
                 found[number] = [self._translation(hypothesis) for hypothesis in own]
@@ -197,19 +189,18 @@ def load_translator(run: RunDirectory, for_batches: bool = False, threads: int |
     """The translator of a run, with its best weights; `for_batches` it runs in torch. Raises RunError."""
     config = read_config(run)
     config.check_kind("translate", run.path)
-    refuse_untrained(run, config)
-    architecture, vocabularies = config.architecture, Vocabularies.load(run.path)
-    assert isinstance(architecture, Translator)
-    sizes = vocabularies.tokenizer.vocab_size, vocabularies.second and vocabularies.second.vocab_size
-    if sizes != (architecture.vocab_size, architecture.target_vocab_size):
-        raise run.damaged(LABELS_FILE, "does not suit the network")
-    weights = load_best(run, architecture).tensors
+    opened = Opened.of(run, config, Translator, _suits)
     predictor: TranslatorPredictor
     if for_batches:
-        from charlm.model.translator import load_predictor
+        from charlm.model.network import load_network
+        from charlm.model.translator import TorchTranslatorPredictor
 
-        predictor = load_predictor(architecture, weights, threads)
+        predictor = TorchTranslatorPredictor(load_network(opened.architecture, opened.weights, threads))
     else:
-        predictor = NumpyTranslatorPredictor(architecture, weights)
-    reading = Reading(config.reading, vocabularies.tokenizer)
-    return TranslationModel(vocabularies, predictor, architecture, reading, run.path)
+        predictor = NumpyTranslatorPredictor(opened.architecture, opened.weights)
+    return TranslationModel(opened.vocabularies, predictor, opened.architecture, opened.reading, run.path)
+
+
+def _suits(architecture: Translator, vocabularies: Vocabularies) -> bool:
+    sizes = vocabularies.tokenizer.vocab_size, vocabularies.second and vocabularies.second.vocab_size
+    return sizes == (architecture.vocab_size, architecture.target_vocab_size)

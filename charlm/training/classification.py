@@ -3,7 +3,7 @@
 Shapes: B batch, L labels.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,24 +13,21 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.corpus.batching import ExampleBatches, batches_of
+from charlm.corpus.batching import ExampleBatches, batches_by_length, spread
 from charlm.corpus.examples import Examples
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.texts import TextColumn, Texts
-from charlm.corpus.windows import RareTypes
 from charlm.model.classifier import TorchClassifierPredictor, logits, total_nats
 from charlm.model.means import Means
 from charlm.model.network import TorchNetwork
 from charlm.network.classifier import Classifier
 from charlm.network.ngrams import RATIOS
-from charlm.network.snapshot import POSITION
 from charlm.settings import TrainingSettings
-from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.example_objective import ExampleObjective
 from charlm.training.naive_bayes import log_count_ratios
 from charlm.training.objective import Batch, Check, Generators
 from charlm.training.task_defaults import MAX_PASSES
 
-MAX_EXAMPLES_FACTOR = 4  # a batch of short texts has up to this many times as many as one of mean length
 MEASURED_TOKENS = 2**13  # read at once outside training, with padding
 
 
@@ -48,44 +45,29 @@ class LabelledTexts:
         return LabelledTexts(self.texts.rows(rows), self.targets[rows])
 
 
-class ClassificationObjective:
+class ClassificationObjective(ExampleObjective):
     """A `training.objective.Objective`: the loss is -log p of the labels of texts, averaged over the texts."""
 
-    network: TorchNetwork
+    architecture: Classifier
+    corpus: LabelledCorpus
+    _batches: ExampleBatches
     max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Classifier, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
-        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
+        super().__init__(architecture, corpus, settings, device)
         fix_weights(self.network, settings.freeze)
-        self.corpus, self.architecture, self._settings = corpus, architecture, settings
-        eos_id, column = corpus.tokenizer.eos_id, corpus.train["text"]
-        rare = RareTypes(column.values, corpus.tokenizer.vocab_size, eos_id, corpus.tokenizer.unk_id, settings.seed)
-        self._texts = TextColumn(column, eos_id, rare)
-        assert settings.batch_size is not None
-        assert settings.bptt is not None
-        self._batches = ExampleBatches(
-            self._texts.lengths,
-            settings.batch_size * settings.bptt,
-            MAX_EXAMPLES_FACTOR * settings.batch_size,
-            settings.seed,
-        )
+        self._texts = TextColumn.of(corpus.train["text"], corpus.tokenizer, settings.seed)
+        self._batches = self.example_batches(self._texts.lengths)
         self._label_weights = torch.from_numpy(self._weights_of_labels()).to(device)
-        self.check_tokens = CHECK_TOKENS
-        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
-        self.state_sizes: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def batches_per_pass(self) -> int:
-        return self._batches.batches_per_pass
 
     @property
     def targets_per_batch(self) -> float:
         return len(self.corpus.train) / self.batches_per_pass
 
     def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
+        super().initialise(generator)
         if self.architecture.ngram_order:
             ratios = log_count_ratios(self.corpus.train, self.corpus.tokenizer.eos_id, self.architecture)
             self.network.weights[RATIOS].data.copy_(torch.from_numpy(ratios))
@@ -109,42 +91,22 @@ class ClassificationObjective:
         nats = total_nats(found, targets, self.architecture.several_labels, self._label_weights)
         return nats, len(examples), None
 
-    def after_update(self) -> None:
-        self.network.keep_bounds()
-
-    def position(self) -> dict[str, Tensor]:
-        return {POSITION: torch.from_numpy(self._batches.position())}
-
-    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
-        self._batches.restore(tensors[POSITION].numpy())
-
-    @property
-    def has_check(self) -> bool:
-        return self.corpus.valid is not None
-
     def check(self) -> Check:
         """Nats per text on examples spread over the validation part, in the precision of the training."""
-        assert self.corpus.valid is not None
-        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
-        predictor = TorchClassifierPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
-        nats, count = 0.0, 0
-        for found, numbers in predictions(predictor, self.corpus.valid, self.corpus.tokenizer.eos_id, share):
-            targets = targets_of(self.corpus.valid, numbers, self.architecture)
+        valid = self.corpus.valid
+        assert valid is not None
+        predictor = TorchClassifierPredictor(self.network, self.is_bfloat16)
+        share, nats, count = self.share_to_check(valid.num_tokens), 0.0, 0
+        for found, numbers in predictions(predictor, valid, self.corpus.tokenizer.eos_id, share):
+            targets = targets_of(valid, numbers, self.architecture)
             nats += nats_of(found, targets, self.architecture).sum()
             count += len(numbers)
         return Check(float(nats) / count)
 
     def try_measuring(self) -> int:
-        before = self.position()
-        texts = self.next_batch().examples
-        self.restore_position(before)
-        assert isinstance(texts, LabelledTexts)
-        TorchClassifierPredictor(self.network).logits(texts.texts.ids, texts.texts.lengths)
-        return texts.texts.num_tokens
-
-    def sample(self) -> str:
-        """Nothing: a classifier writes no text."""
-        return ""
+        texts = self._texts.texts(self.upcoming())
+        TorchClassifierPredictor(self.network).logits(texts.ids, texts.lengths)
+        return texts.num_tokens
 
     def _weights_of_labels(self) -> NDArray[np.float32]:
         """The weight of each label in the loss (L,): 1, or with `--balance` such that all labels weigh the same."""
@@ -194,10 +156,6 @@ def predictions(
     With a `share` below 1 only about that share of the examples is read, spread evenly over the part.
     """
     column = TextColumn(examples["text"], eos_id)
-    wanted = max(1, round(share * len(examples)))
-    every = np.unique(np.linspace(0, len(examples) - 1, wanted).astype(np.int64))
-    lengths = column.lengths
-    ordered = every[np.argsort(-lengths[every], kind="stable")]
-    for numbers in batches_of(ordered, lengths, MEASURED_TOKENS, MEASURED_TOKENS):
+    for numbers in batches_by_length(column.lengths, MEASURED_TOKENS, spread(len(examples), share)):
         texts = column.texts(numbers)
         yield predictor.logits(texts.ids, texts.lengths), numbers

@@ -4,7 +4,6 @@ Shapes: B batch, T time.
 """
 
 import dataclasses
-from collections.abc import Mapping
 from contextlib import suppress
 
 import numpy as np
@@ -15,11 +14,10 @@ from charlm.cells.cell import NetworkState
 from charlm.corpus.batching import ExampleBatches
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.texts import TextColumn, Texts
-from charlm.corpus.windows import IGNORED, RareTypes
+from charlm.corpus.windows import IGNORED
 from charlm.errors import DivergedError
 from charlm.model.generator import TorchGenerator
 from charlm.network.generator import Generator, language_model_of, untied
-from charlm.network.snapshot import POSITION
 from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.language_model import LanguageModel
@@ -28,8 +26,7 @@ from charlm.scoring.reading import Reading
 from charlm.settings import CorpusSettings, TrainingSettings
 from charlm.text.items import NUM_ENDS
 from charlm.training.classification import LabelledTexts
-from charlm.training.defaults import MAX_PASSES
-from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.example_objective import ExampleObjective
 from charlm.training.language_model import SAMPLE_CHARACTERS, SAMPLE_TEMPERATURE
 from charlm.training.likelihoods import Likelihoods, labels_of
 from charlm.training.objective import Batch, Check, Generators
@@ -38,27 +35,22 @@ TRIAL_TOKENS = 2**12  # to find out how fast measuring is
 NUM_SAMPLES = 3  # labels of which a sample is shown
 
 
-class GenerationObjective:
+class GenerationObjective(ExampleObjective):
     """A `training.objective.Objective`: the loss is -log p of the tokens of texts, given their labels."""
 
+    network_type = TorchGenerator
+    max_examples_factor = None
     network: TorchGenerator
-    max_passes = MAX_PASSES
+    architecture: Generator
+    corpus: LabelledCorpus
+    _batches: ExampleBatches
 
     def __init__(
         self, architecture: Generator, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
-        self.network = TorchGenerator(architecture, settings.dropout or 0.0).to(device)
-        self.corpus, self.architecture, self._settings = corpus, architecture, settings
-        eos_id, column = corpus.tokenizer.eos_id, corpus.train["text"]
-        rare = RareTypes(column.values, corpus.tokenizer.vocab_size, eos_id, corpus.tokenizer.unk_id, settings.seed)
-        self._texts = TextColumn(column, eos_id, rare)
-        assert settings.batch_size is not None
-        assert settings.bptt is not None
-        max_tokens = settings.batch_size * settings.bptt
-        self._batches = ExampleBatches(self._texts.lengths, max_tokens, max_tokens, settings.seed)
-        self.check_tokens = CHECK_TOKENS
-        self.generators = ("dropout",)
-        self.state_sizes: tuple[tuple[int, ...], ...] = ()
+        super().__init__(architecture, corpus, settings, device)
+        self._texts = TextColumn.of(corpus.train["text"], corpus.tokenizer, settings.seed)
+        self._batches = self.example_batches(self._texts.lengths)
 
     @property
     def likelihoods(self) -> Likelihoods:
@@ -66,15 +58,8 @@ class GenerationObjective:
         return Likelihoods(self.network, self.corpus.tokenizer.eos_id)
 
     @property
-    def batches_per_pass(self) -> int:
-        return self._batches.batches_per_pass
-
-    @property
     def targets_per_batch(self) -> float:
         return float((self._texts.lengths - 1).sum()) / self.batches_per_pass
-
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
 
     def next_batch(self) -> Batch:
         pass_number = self._batches.pass_number
@@ -99,15 +84,6 @@ class GenerationObjective:
         nats, _ = self.network.total_nats(inputs_there, targets_there, start, generators["dropout"])
         return nats, texts.num_tokens, None
 
-    def after_update(self) -> None:
-        self.network.keep_bounds()
-
-    def position(self) -> dict[str, Tensor]:
-        return {POSITION: torch.from_numpy(self._batches.position())}
-
-    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
-        self._batches.restore(tensors[POSITION].numpy())
-
     @property
     def has_check(self) -> bool:
         """Whether a validation text has a label that a training text has, too."""
@@ -116,10 +92,10 @@ class GenerationObjective:
 
     def check(self) -> Check:
         """Nats per token on texts spread over the validation part, in the precision of the training."""
-        assert self.corpus.valid is not None
-        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
-        measuring = dataclasses.replace(self.likelihoods, bfloat16=self._settings.precision == "bfloat16")
-        found = [logprobs for _, logprobs in measuring.of_part(self.corpus.valid, share)]
+        valid = self.corpus.valid
+        assert valid is not None
+        measuring = dataclasses.replace(self.likelihoods, bfloat16=self.is_bfloat16)
+        found = [logprobs for _, logprobs in measuring.of_part(valid, self.share_to_check(valid.num_tokens))]
         return Check(-sum(float(logprobs.sum()) for logprobs in found) / max(1, sum(map(len, found))))
 
     def try_measuring(self) -> int:

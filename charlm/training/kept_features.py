@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
+from charlm.corpus.batching import batches_by_length
 from charlm.corpus.sentence_columns import SentenceColumns
 from charlm.corpus.sentences import Sentences
 from charlm.model.network import TorchNetwork
@@ -45,7 +45,7 @@ class KeptFeatures:
     def _kept(self) -> NDArray[Any] | None:
         lengths = self.columns.lengths
         kept: NDArray[Any] | None = None
-        for numbers in batches_of(np.argsort(-lengths, kind="stable"), lengths, WORDS_AT_ONCE, WORDS_AT_ONCE):
+        for numbers in batches_by_length(lengths, WORDS_AT_ONCE):
             sentences = to_tensors(self.columns.sentences(numbers), self.network.device)
             found = read_characters(self.network, sentences).float().cpu().numpy()
             if kept is None:

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
+from charlm.corpus.batching import batches_by_length, spread
 from charlm.corpus.examples import Examples
 from charlm.model.generator import TorchGenerator
 from charlm.model.predictor import TorchPredictor
@@ -37,8 +37,7 @@ class Likelihoods:
         texts is read, spread evenly over the part.
         """
         known = np.flatnonzero(labels_of(examples) < self.network.architecture.num_labels)
-        wanted = max(1, round(share * len(known)))
-        numbers = known[np.unique(np.linspace(0, len(known) - 1, wanted).astype(np.int64))] if len(known) else known
+        numbers = known[spread(len(known), share)]
         texts = self.texts(examples, numbers)
         for rows, logprobs in self._of(texts, labels_of(examples)[numbers]):
             yield from zip((texts[row] for row in rows), logprobs, strict=True)
@@ -59,7 +58,7 @@ class Likelihoods:
     def _of(self, texts: Sequence[Ids], labels: Ids) -> Iterator[tuple[Ids, list[LogProbs]]]:
         """log p of each token of texts given these labels (B,), in batches of similar length, with their places."""
         predictor, lengths = TorchPredictor(self.network, self.bfloat16), np.array(list(map(len, texts)), np.int64)
-        for rows in batches_of(np.argsort(-lengths, kind="stable"), lengths, MEASURED_TOKENS, MEASURED_TOKENS):
+        for rows in batches_by_length(lengths, MEASURED_TOKENS):
             with torch.no_grad():
                 state = self.network.state_of(torch.from_numpy(labels[rows]).to(self.network.device))
             yield rows, score_padded(predictor, [texts[row] for row in rows], self.eos_id, state)

@@ -125,10 +125,3 @@ class Objective(Protocol):
 
     def sample(self) -> str:
         """A short sample of the network's output, for people to read; empty if there is none."""
-
-
-class TaskObjective(Objective, Protocol):
-    """An objective that is trained on labelled examples, and measured on them."""
-
-    def try_measuring(self) -> int:
-        """Measure a few examples as the final figures are, to see how long that takes; returns how many tokens."""

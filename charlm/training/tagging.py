@@ -4,7 +4,7 @@ Shapes: T words of a sentence, B sentences, K tags.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from charlm.cells.cell import NetworkState
-from charlm.corpus.batching import ExampleBatches, batches_of
+from charlm.corpus.batching import batches_by_length, spread
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.sentence_columns import SentenceColumns
 from charlm.corpus.sentences import Sentences, Spelling, WordDropout, places
@@ -21,62 +21,42 @@ from charlm.corpus.vocabularies import Vocabularies
 from charlm.corpus.windows import RareTypes
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.evaluation.matches import f1
-from charlm.model.network import TorchNetwork
 from charlm.model.tagger import TorchTaggerPredictor, freeze_features, to_tensors, total_nats
 from charlm.network import crf, tagger
-from charlm.network.snapshot import POSITION
 from charlm.network.tagger import Tagger
 from charlm.settings import TrainingSettings
 from charlm.text.tag_schemes import Scheme, spans
-from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.example_objective import ExampleObjective
 from charlm.training.kept_features import KeptFeatures
 from charlm.training.objective import Batch, Check, Generators
 from charlm.training.tagger_defaults import MAX_PASSES
 
-MAX_SENTENCES_FACTOR = 4  # a batch of short sentences has up to this many times as many as one of mean length
 TIE_BREAK = 1e-3  # how much a nat per word counts beside the errors
 MEASURED_WORDS = 2**12  # read at once outside training, with padding
 
 
-class TaggingObjective:
+class TaggingObjective(ExampleObjective):
     """A `training.objective.Objective`: the loss is -log p of the tags of sentences, averaged over the words."""
 
-    network: TorchNetwork
+    architecture: Tagger
+    corpus: LabelledCorpus
     max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Tagger, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
-        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
+        super().__init__(architecture, corpus, settings, device)
         freeze_features(self.network)
-        self.corpus, self.architecture, self._settings = corpus, architecture, settings
         self.exclusions = np.array(tagger.exclusions(corpus.vocabularies))
         self.spelling = Spelling.of(corpus.vocabularies, with_characters=architecture.features is not None)
         self._columns = SentenceColumns(corpus.train, self.spelling)
         self._features = KeptFeatures(self.network, self._columns) if architecture.features else None
         self._word_dropout, self._rare_symbols = _replacing(corpus, settings.seed)
-        assert settings.batch_size is not None
-        assert settings.bptt is not None
-        self._batches = ExampleBatches(
-            self._columns.lengths,
-            settings.batch_size * settings.bptt,
-            MAX_SENTENCES_FACTOR * settings.batch_size,
-            settings.seed,
-        )
-        self.check_tokens = CHECK_TOKENS
-        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
-        self.state_sizes: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def batches_per_pass(self) -> int:
-        return self._batches.batches_per_pass
+        self._batches = self.example_batches(self._columns.lengths)
 
     @property
     def targets_per_batch(self) -> float:
         return self.corpus.train.num_tokens / self.batches_per_pass
-
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
 
     def next_batch(self) -> Batch:
         pass_number, step = self._batches.position().tolist()
@@ -100,42 +80,23 @@ class TaggingObjective:
         drawn = generators["dropout"], generators.get("initial_state")
         return total_nats(self.network, sentences, excluded, *drawn), examples.num_words, None
 
-    def after_update(self) -> None:
-        self.network.keep_bounds()
-
-    def position(self) -> dict[str, Tensor]:
-        return {POSITION: torch.from_numpy(self._batches.position())}
-
-    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
-        self._batches.restore(tensors[POSITION].numpy())
-
-    @property
-    def has_check(self) -> bool:
-        return self.corpus.valid is not None
-
     def check(self) -> Check:
         """Nats per word on sentences spread over the validation part, in the precision of the training.
 
         The best weights are those with the highest F1 of entities, or of plain tags with the fewest errors: a tagger
         becomes surer of its mistakes while it still makes fewer of them. Between equals, the loss decides.
         """
-        assert self.corpus.valid is not None
-        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
-        predictor = TorchTaggerPredictor(self.network, self.exclusions, self._settings.precision == "bfloat16")
-        columns = SentenceColumns(self.corpus.valid, self.spelling)
+        valid = self.corpus.valid
+        assert valid is not None
+        predictor = TorchTaggerPredictor(self.network, self.exclusions, self.is_bfloat16)
+        columns, share = SentenceColumns(valid, self.spelling), self.share_to_check(valid.num_tokens)
         found = measured(predictor, columns, self.corpus.vocabularies, share)
         return Check(found.nats_per_word, found.error + TIE_BREAK * found.nats_per_word)
 
     def try_measuring(self) -> int:
-        before = self._batches.position()
-        sentences = self._columns.sentences(self._batches.next())
-        self._batches.restore(before)
+        sentences = self._columns.sentences(self.upcoming())
         TorchTaggerPredictor(self.network, self.exclusions).emissions(sentences)
         return sentences.num_words
-
-    def sample(self) -> str:
-        """Nothing: a tagger writes no text."""
-        return ""
 
 
 def _replacing(corpus: LabelledCorpus, seed: int) -> tuple[WordDropout, RareTypes | None]:
@@ -154,10 +115,7 @@ def predictions(
 ) -> Iterator[tuple[NDArray[np.float64], Sentences]]:
     """The emissions (T, B, K) of a share of the sentences, batch by batch, and these sentences."""
     lengths = columns.lengths
-    wanted = max(1, round(share * len(lengths)))
-    every = np.unique(np.linspace(0, len(lengths) - 1, wanted).astype(np.int64))
-    ordered = every[np.argsort(-lengths[every], kind="stable")]
-    for numbers in batches_of(ordered, lengths, MEASURED_WORDS, MEASURED_WORDS):
+    for numbers in batches_by_length(lengths, MEASURED_WORDS, spread(len(lengths), share)):
         sentences = columns.sentences(numbers)
         yield predictor.emissions(sentences), sentences
 

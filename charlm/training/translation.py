@@ -3,8 +3,6 @@
 Shapes: B batch, S time of the source, T time of the target.
 """
 
-from collections.abc import Mapping
-
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -14,58 +12,38 @@ from charlm.cells.cell import NetworkState
 from charlm.corpus.batching import ExampleBatches
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.pairs import PairColumns, Pairs
-from charlm.model.network import TorchNetwork
 from charlm.model.translator import TorchTranslatorPredictor, total_nats
-from charlm.network.snapshot import POSITION
 from charlm.network.translator import Translator
 from charlm.sampling.strategies import Strategy
 from charlm.sampling.writing import Ends, Hypothesis, write
 from charlm.settings import TrainingSettings
-from charlm.training.evaluation import CHECK_TOKENS
+from charlm.training.example_objective import ExampleObjective
 from charlm.training.objective import Batch, Check, Generators
 from charlm.training.translator_defaults import MAX_PASSES
 
-MAX_EXAMPLES_FACTOR = 4  # a batch of short pairs has up to this many times as many as one of mean length
 MEASURED_TOKENS = 2**13  # read at once outside training, with padding
 ARG_MAX = Strategy(temperature=0)
 
 
-class TranslationObjective:
+class TranslationObjective(ExampleObjective):
     """A `training.objective.Objective`: the loss is -log p of the targets' tokens, the ends included."""
 
-    network: TorchNetwork
+    architecture: Translator
+    corpus: LabelledCorpus
+    _batches: ExampleBatches
     max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Translator, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
     ) -> None:
-        self.network = TorchNetwork(architecture, settings.dropout or 0.0).to(device)
-        self.corpus, self.architecture, self._settings = corpus, architecture, settings
+        super().__init__(architecture, corpus, settings, device)
         self._train = PairColumns.of(corpus.train, corpus, settings.seed)
         self._valid = PairColumns.of(corpus.valid, corpus) if corpus.valid else None
-        assert settings.batch_size is not None
-        assert settings.bptt is not None
-        self._batches = ExampleBatches(
-            self._train.lengths,
-            settings.batch_size * settings.bptt,
-            MAX_EXAMPLES_FACTOR * settings.batch_size,
-            settings.seed,
-            self._train.alike,
-        )
-        self.check_tokens = CHECK_TOKENS
-        self.generators = ("dropout", *(["initial_state"] if architecture.initial_state == "random" else []))
-        self.state_sizes: tuple[tuple[int, ...], ...] = ()
-
-    @property
-    def batches_per_pass(self) -> int:
-        return self._batches.batches_per_pass
+        self._batches = self.example_batches(self._train.lengths, self._train.alike)
 
     @property
     def targets_per_batch(self) -> float:
         return float((self._train.targets.lengths - 1).sum()) / self.batches_per_pass
-
-    def initialise(self, generator: torch.Generator) -> None:
-        self.network.initialise(generator)
 
     def next_batch(self) -> Batch:
         pass_number = self._batches.pass_number
@@ -83,34 +61,17 @@ class TranslationObjective:
         nats = total_nats(self.network, sources, lengths, inputs, targets, *drawn)
         return nats, examples.num_targets, None
 
-    def after_update(self) -> None:
-        self.network.keep_bounds()
-
-    def position(self) -> dict[str, Tensor]:
-        return {POSITION: torch.from_numpy(self._batches.position())}
-
-    def restore_position(self, tensors: Mapping[str, Tensor]) -> None:
-        self._batches.restore(tensors[POSITION].numpy())
-
-    @property
-    def has_check(self) -> bool:
-        return self._valid is not None
-
     def check(self) -> Check:
         """Nats per token of targets spread over the validation part, in the precision of the training."""
         assert self._valid is not None
         assert self.corpus.valid is not None
-        share = min(1.0, self.check_tokens / max(1, self.corpus.valid.num_tokens))
-        predictor = TorchTranslatorPredictor(self.network, bfloat16=self._settings.precision == "bfloat16")
+        share = self.share_to_check(self.corpus.valid.num_tokens)
+        predictor = TorchTranslatorPredictor(self.network, self.is_bfloat16)
         found = [nats_of(predictor, pairs) for _, pairs in self._valid.spread(share, MEASURED_TOKENS)]
         return Check(float(sum(nats.sum() for nats in found)) / sum(map(len, found)))
 
     def try_measuring(self) -> int:
-        before = self.position()
-        pairs = self.next_batch().examples
-        self.restore_position(before)
-        assert isinstance(pairs, Pairs)
-        predictor = TorchTranslatorPredictor(self.network)
+        pairs, predictor = self._train.pairs(self.upcoming()), TorchTranslatorPredictor(self.network)
         nats_of(predictor, pairs)
         # An untrained network would write on and on.
         self._write(predictor, pairs, pairs.wanted.lengths)
