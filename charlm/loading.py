@@ -84,7 +84,8 @@ def found(run: Run) -> Path:
 def _kind(run: RunDirectory) -> str | None:
     """The kind of a run's network as its configuration has it, before that is checked."""
     model = run.config.get("model")
-    return model.get("kind") if isinstance(model, dict) else None
+    kind = model.get("kind") if isinstance(model, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def load_cloze(run: str | Path | None = None) -> "ClozeModel":

@@ -61,7 +61,7 @@ def _options(
 def main() -> None:
     """Run the command line. Raises SystemExit with the exit code."""
     with reporting_errors():
-        # Else pydantic looks for plugins in all installed packages, which takes longer than all that it does for charlm.
+        # Else pydantic looks for plugins in all installed packages, which takes longer than all it does for charlm.
         os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
         named = [name for name in sys.argv[1:2] if name in COMMANDS]  # alone it starts sooner
         app_with(named or COMMANDS)()

@@ -86,7 +86,7 @@ def write_run(request: TrainRequest, folder: Path, instruments: Instruments) -> 
     config = _config(request, corpus, architecture, training, base)
     run = RunDirectory.create(folder, config.as_json(), corpus.files())
     if base:
-        for prefix, weights in kind.inherit(base, architecture, training).items():
+        for prefix, weights in kind.inherit(base, architecture, training, corpus).items():
             run.save(prefix + INITIAL, weights)
         notes.append(f"starts from the weights of {base.run.path}, step {base.step:,}{decided.about_base}")
     return Opening(

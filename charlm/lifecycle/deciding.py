@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from charlm.corpus.corpora import Corpus
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.corpus.texts import MAX_READ_TOKENS
@@ -16,16 +17,19 @@ from charlm.model.initialisation import draw_weights
 from charlm.network.architecture import Architecture
 from charlm.network.classifier import Classifier
 from charlm.network.generator import LABELS, Generator
+from charlm.network.ngrams import RATIOS
 from charlm.network.tagger import FEATURES
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, decide_training
+from charlm.training.naive_bayes import log_count_ratios
 from charlm.training.tagger_defaults import decide_tagger, decide_tagger_training
 from charlm.training.task_defaults import (
     decide_classifier,
     decide_generator,
     decide_training_by_example,
+    suitable_ngrams,
 )
 from charlm.training.translator_defaults import decide_translator, decide_translator_training
 
@@ -54,7 +58,9 @@ def decide_text_model(request: TrainRequest, corpus: PreparedCorpus, base: Base 
     return Decided(architecture, *decide_training(training, architecture, unit, num_tokens, machine), about_base)
 
 
-def inherit_text_model(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+def inherit_text_model(
+    base: Base, architecture: Architecture, training: TrainingSettings, corpus: Corpus
+) -> dict[str, Weights]:
     """The weights of the same kind of network, grown to the new vocabulary."""
     return base.weights_for(architecture.num_symbols)
 
@@ -76,6 +82,7 @@ def decide_classification(
             num_labels=num_labels,
             several_labels=settings.data.multi,
             is_apart=own.is_pair,
+            **({} if settings.training.freeze else suitable_ngrams(corpus)),  # a probe reads the language model alone
         )
         training = base.training_for(settings.training)
     else:
@@ -84,13 +91,17 @@ def decide_classification(
     return Decided(architecture, *decide_training_by_example(training, architecture, corpus, machine))
 
 
-def inherit_body(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
-    """The body of a language model, under a head that is drawn."""
+def inherit_body(
+    base: Base, architecture: Classifier, training: TrainingSettings, corpus: LabelledCorpus
+) -> dict[str, Weights]:
+    """The body of a language model, under a head that is drawn, beside n-grams that are counted."""
     drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
     body: dict[str, Any] = {
         prefix + name: value for prefix, best in base.best.items() for name, value in best.tensors.items()
     }
     own = {name: body[name] if name in body and not _is_head(name) else drawn[name].numpy() for name in drawn}
+    if architecture.ngram_order:
+        own[RATIOS] = log_count_ratios(corpus.train, corpus.tokenizer.eos_id, architecture)
     return {"": Weights(own, 0, {})}
 
 
@@ -112,7 +123,9 @@ def decide_generation(request: TrainRequest, corpus: LabelledCorpus, base: Base 
     return Decided(architecture, decided, notes)
 
 
-def inherit_language_model(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+def inherit_language_model(
+    base: Base, architecture: Architecture, training: TrainingSettings, corpus: Corpus
+) -> dict[str, Weights]:
     """The language model as it is, for every label: the embeddings of labels are zero."""
     drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
     drawn[LABELS].zero_()
@@ -130,7 +143,9 @@ def decide_tagging(request: TrainRequest, corpus: LabelledCorpus, base: Base | N
     return Decided(architecture, *decide_tagger_training(request.settings.training, architecture, corpus, machine))
 
 
-def inherit_features(base: Base, architecture: Architecture, training: TrainingSettings) -> dict[str, Weights]:
+def inherit_features(
+    base: Base, architecture: Architecture, training: TrainingSettings, corpus: Corpus
+) -> dict[str, Weights]:
     """The character models below a tagger that is drawn."""
     drawn = draw_weights(architecture, torch.Generator().manual_seed(training.seed))
     known = {

@@ -25,7 +25,6 @@ from charlm.lifecycle.preparing import prepare_data, prepare_text
 from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.results import Outcome, Result, measure
 from charlm.lifecycle.time_limit import Clock, TimeLimit, limit_of
-from charlm.network.architecture import Architecture
 from charlm.runs.config import RunConfig
 from charlm.runs.weights import Weights
 from charlm.settings import TrainingSettings
@@ -50,7 +49,7 @@ class Kind:
     """Writes what was asked for into a folder, as ids."""
     decide: Callable[[TrainRequest, Any, Base | None, Machine], Decided]
     """Decides the architecture and the settings, for a corpus on a machine."""
-    inherit: Callable[[Base, Architecture, TrainingSettings], dict[str, Weights]]
+    inherit: Callable[[Base, Any, TrainingSettings, Any], dict[str, Weights]]
     """The weights of each network that starts from another run, by the prefixes of `Architecture.networks`."""
     objective: Callable[[Any, Any, TrainingSettings, str], Objective]
     """Builds one of a run's networks, from its architecture, with its training data, on a device."""

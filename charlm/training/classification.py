@@ -3,6 +3,7 @@
 Shapes: B batch, L labels.
 """
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ from charlm.settings import TrainingSettings
 from charlm.training.example_objective import ExampleObjective
 from charlm.training.naive_bayes import log_count_ratios
 from charlm.training.objective import Batch, Check, Generators
-from charlm.training.task_defaults import MAX_PASSES
+from charlm.training.task_defaults import ENOUGH_UPDATES, MAX_PASSES, MIN_PASSES
 
 MEASURED_TOKENS = 2**13  # read at once outside training, with padding
 
@@ -51,7 +52,6 @@ class ClassificationObjective(ExampleObjective):
     architecture: Classifier
     corpus: LabelledCorpus
     _batches: ExampleBatches
-    max_passes = MAX_PASSES
 
     def __init__(
         self, architecture: Classifier, corpus: LabelledCorpus, settings: TrainingSettings, device: str = "cpu"
@@ -61,6 +61,11 @@ class ClassificationObjective(ExampleObjective):
         self._texts = TextColumn.of(corpus.train["text"], corpus.tokenizer, settings.seed)
         self._batches = self.example_batches(self._texts.lengths)
         self._label_weights = torch.from_numpy(self._weights_of_labels()).to(device)
+
+    @property
+    def max_passes(self) -> int:
+        """The n-grams are soon learned by heart, so that a large training part is read less often than a small one."""
+        return min(MAX_PASSES, max(MIN_PASSES, math.ceil(ENOUGH_UPDATES / self.batches_per_pass)))
 
     @property
     def targets_per_batch(self) -> float:

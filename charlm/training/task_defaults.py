@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 
@@ -14,10 +15,11 @@ from charlm.settings import ModelSettings, TrainingSettings
 from charlm.system.machine import Machine
 from charlm.training.defaults import decide_architecture, is_character, suitable_layers
 
-MAX_PASSES = 30  # over the examples, even if --time allows more
+MAX_PASSES = 60  # over the examples, even if --time allows more
+MIN_PASSES, ENOUGH_UPDATES = 8, 3_000  # a classifier's passes end when it has had both
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
 MIN_WINDOW = 8  # tokens
-DROPOUT = 0.5
+DROPOUT = 0.3
 LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
 
 # Of n-grams: the longest ones by whether tokens are characters; rows; numbers in all rows.
@@ -53,7 +55,7 @@ def decide_classifier(
     )
 
 
-def suitable_ngrams(corpus: LabelledCorpus) -> dict[str, int]:
+def suitable_ngrams(corpus: LabelledCorpus) -> dict[str, Any]:
     """The sizes of a classifier's n-grams: as many rows as the text has n-grams, or as memory allows."""
     order = NGRAM_ORDERS[is_character(corpus.tokenizer.unit)]
     wanted = min(order * corpus.train.num_tokens, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS // len(corpus.labels))
