@@ -60,12 +60,10 @@ class ClassificationObjective(ExampleObjective):
         fix_weights(self.network, settings.freeze)
         self._texts = TextColumn.of(corpus.train["text"], corpus.tokenizer, settings.seed)
         self._batches = self.example_batches(self._texts.lengths)
+        # The n-grams are soon learned by heart, so a large training part is read less often than a small one.
+        enough = math.ceil(ENOUGH_UPDATES / self.batches_per_pass)
+        self.max_passes = min(MAX_PASSES, max(MIN_PASSES, enough))
         self._label_weights = torch.from_numpy(self._weights_of_labels()).to(device)
-
-    @property
-    def max_passes(self) -> int:
-        """The n-grams are soon learned by heart, so that a large training part is read less often than a small one."""
-        return min(MAX_PASSES, max(MIN_PASSES, math.ceil(ENOUGH_UPDATES / self.batches_per_pass)))
 
     @property
     def targets_per_batch(self) -> float:
