@@ -56,6 +56,8 @@ def architecture(cell: str = "lstm", **changes: Any) -> Classifier:
         "initial_state": "learned",
         "vocab_size": SYMBOLS,
         "num_labels": LABELS,
+        "ngram_order": 3,
+        "ngram_rows": 32,
         **cell_sizes(cell, HIDDEN, {}),
     }
     return Classifier(**{**sizes, **changes})
@@ -346,6 +348,8 @@ def test_classify_needs_a_classifier(charlm_command: Charlm) -> None:
 
 
 def test_evaluate_measures_what_classify_says(charlm_classify: Charlm) -> None:
+    with Path("rows.tsv").open("a") as file:
+        file.write("fish\ta pear\nbird\ta trout\n")  # which it cannot know
     (found,) = records(charlm_classify("evaluate", "c", "rows.tsv", "--json", "--errors", "3", "-o", "matrix.svg"))
     assert Path("matrix.svg").read_text().startswith("<svg")
     Path("texts.txt").write_text(
