@@ -2,6 +2,7 @@
 
 import json
 import math
+import unicodedata
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -325,7 +326,23 @@ def test_unknown_symbols_are_read_as_such_and_never_written(reversing: Path) -> 
     assert model.unknown("ab☃d☃") == ("☃",)
     for found in model.translate("a☃d", beam=8, n_best=8):
         assert "<unk>" not in found.text
-    assert model.unknown("ae\u0301") == ("e", "\u0301")
+    assert model.unknown("aö") == ("o", "\u0308")
+
+
+def test_characters_are_read_in_parts_in_whatever_form_they_come(reversing: Path, tmp_path: Path) -> None:
+    model = load_translator(reversing)
+    for word in ("é", "abéc", "dééa"):
+        composed, apart = (model.translate(unicodedata.normalize(form, word)) for form in ("NFC", "NFD"))
+        assert composed == apart
+    syllables = ["".join(map(chr, part)) for part in np.arange(0xAC00, 0xAC00 + 60).reshape(30, 2)]
+    pairs = tmp_path / "pairs.tsv"
+    pairs.write_text("".join(f"{word}\t{word}\n" for word in syllables), encoding="utf-8")
+    session, result = trained(pairs, tmp_path / "run", steps=3, target_unit="char", target_split=None)
+    model = load_translator(result.run)
+    assert model.source.vocab_size < 45 < model.target.vocab_size
+    assert model.unknown("가힣") == ("\u1112", "\u1175")  # of the second syllable only the last part was there
+    assert evaluate_run(result.run, str(pairs)).num_examples == 30
+    assert all(check.ok for check in verify(session.run.path))
 
 
 def test_what_becomes_too_long_is_cut(data: Path, tmp_path: Path) -> None:

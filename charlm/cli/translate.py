@@ -115,7 +115,7 @@ class Notes:
         self._said.update(new)
         if not new:
             return
-        if len(texts) == 1 and (note := self._model.reading.about_form(texts[0])):
+        if len(texts) == 1 and (note := self._model.reading.about_form(self._model.read(texts[0]))):
             say(note, self._quiet)
             return
         shown = [symbol if symbol.isprintable() else ascii(symbol) for symbol in new[:MAX_SHOWN_SYMBOLS]]

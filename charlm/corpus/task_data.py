@@ -15,6 +15,7 @@ from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
 from charlm.settings import DataSettings, Item, TaskName, TextSettings
 from charlm.text.encoded import Encoded
 from charlm.text.items import as_paragraph
+from charlm.text.normal_form import in_parts
 from charlm.text.tag_schemes import Scheme, SchemeError, recognise_scheme
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 
@@ -101,7 +102,9 @@ def _learn_pairs(
     # Of another unit, the settings of the source have no meaning for the target, but for the letters' case.
     target = text if is_same else TextSettings(unit=data.target_unit or text.unit, lowercase=text.lowercase)
     target = replace(target, split=data.target_split or target.split)
-    tokenizer = known or build_tokenizer(text, (f"{record.source}\n" for record in records()), notes)
+    tokenizer = known or build_tokenizer(
+        text, (f"{in_parts(record.source, text.unit)}\n" for record in records()), notes
+    )
     return Vocabularies(tokenizer, build_tokenizer(target, (f"{record.target}\n" for record in records()), notes))
 
 
@@ -112,7 +115,8 @@ def _pair_sizes(vocabularies: Vocabularies) -> dict[str, int]:
 
 def _pair_row(record: Pair, vocabularies: Vocabularies) -> Row:
     assert vocabularies.second is not None
-    source = vocabularies.tokenizer.encode_detailed(record.source)
+    tokenizer = vocabularies.tokenizer
+    source = tokenizer.encode_detailed(in_parts(record.source, tokenizer.unit))
     target = vocabularies.second.encode_detailed(record.target)
     return _row({"source": [source.ids], "target": [target.ids]}, source, target)
 

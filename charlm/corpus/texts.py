@@ -39,6 +39,10 @@ class Texts:
             row[1 : len(text) + 1] = text
         return cls(ids, lengths)
 
+    def __iter__(self) -> Iterator[NDArray[np.int64]]:
+        """The texts without their ends and padding."""
+        return (row[1 : length - 1] for row, length in zip(self.ids, self.lengths, strict=True))
+
     def rows(self, rows: slice) -> Self:
         """Some of the texts."""
         lengths = self.lengths[rows]

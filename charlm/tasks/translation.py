@@ -21,6 +21,7 @@ from charlm.sampling.strategies import Strategy
 from charlm.sampling.writing import Ends, Hypothesis, Writer, write
 from charlm.scoring.opened import Opened
 from charlm.scoring.reading import Reading
+from charlm.text.normal_form import in_parts
 from charlm.text.tokenizer import Tokenizer
 
 DEFAULT_BEAM = 5
@@ -130,7 +131,7 @@ class TranslationModel:
 
     def unknown(self, text: str) -> tuple[str, ...]:
         """The symbols of a text that the network does not know, each once; they are read as `<unk>`."""
-        return tuple(dict.fromkeys(self.source.encode_detailed(self.reading.prepared(text)).unknown))
+        return tuple(dict.fromkeys(self.source.encode_detailed(self.read(text)).unknown))
 
     def attention(self, text: str, translation: Translation) -> Attention:
         """What the network looked at while it wrote a translation of a text.
@@ -146,8 +147,12 @@ class TranslationModel:
             raise UsageError(what, str(self.path), "train one: charlm train --task translate --attention additive")
         return Attention(tuple(self.source.symbol(int(id)) for id in read), translation.tokens, shares)
 
+    def read(self, text: str) -> str:
+        """A source as the network reads it."""
+        return in_parts(self.reading.prepared(text), self.source.unit)
+
     def _encoded(self, text: str) -> NDArray[np.int64]:
-        return self.source.encode(self.reading.prepared(text)).astype(np.int64)
+        return self.source.encode(self.read(text)).astype(np.int64)
 
     def _translated(self, texts: Sequence[str], first: int, search: Search) -> list[list[Translation]]:
         """The translations of some texts; `first` is how many came before them."""

@@ -4,7 +4,7 @@ import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import Literal
 
-from charlm.settings import NormalForm
+from charlm.settings import NormalForm, Unit
 from charlm.text.encoded import Encoded
 from charlm.text.interface import Tokenizer
 
@@ -32,6 +32,14 @@ def normalised_chunks(chunks: Iterable[str], form: NormalForm) -> Iterator[str]:
         pending = text[end:]
         yield normalised(text[:end], form)
     yield normalised(pending, form)
+
+
+def in_parts(text: str, unit: Unit) -> str:
+    """A text that is only read, not written: characters are read in parts (NFD), an accent or a Hangul vowel as one.
+
+    So a network knows a rare syllable by its parts. Words and subwords stay as they are.
+    """
+    return normalised(text, "nfd") if unit in ("char", "byte") else text
 
 
 def count_decomposed(text: str) -> int:
