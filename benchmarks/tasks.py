@@ -68,8 +68,8 @@ def pronunciation(language: str, minutes: int = 5) -> Row:
 
 ROWS = {
     "surnames": Row("classify", "surnames.{part}.tsv", 3, "accuracy"),
-    "reviews": Row("classify", "reviews.{part}.tsv", 5, "accuracy", unit="word"),
-    "reviews-lm": Row("classify", "reviews.{part}.tsv", 5, "accuracy", unit="word", language_model="--unit word"),
+    "reviews": Row("classify", "reviews.{part}.tsv", 5, "accuracy"),
+    "reviews-lm": Row("classify", "reviews.{part}.tsv", 5, "accuracy", language_model=""),
     "wnut17": Row("tag", "wnut17.{part}.conll", 10, "entity_f1"),
     "wnut17-pair": Row("tag", "wnut17.{part}.conll", 10, "entity_f1", language_model="--direction both"),
     "g2p_eng_us": pronunciation("eng_us", minutes=15),
