@@ -27,7 +27,8 @@ from charlm.network.architecture import cell_sizes
 from charlm.network.classifier import Classifier
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.system.interrupts import StopRequest
-from tests.test_cli import Charlm, records
+from tests.conftest import Once
+from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
 from tests.test_resume import assert_same
 from tests.test_training import finish, interrupt_after, stopped_by
@@ -110,7 +111,8 @@ def test_the_gradient_is_that_of_finite_differences(body: str, several_labels: b
         return total_nats(found, targets, several_labels, label_weights)
 
     network.forward = forward  # type: ignore[method-assign, assignment]
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights))
+    # In random directions.
+    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights), fast_mode=True)
 
 
 def test_the_weights_of_a_label_multiply_its_loss() -> None:
@@ -262,15 +264,16 @@ class Started:
         return start_training(request, stopped_by(self.stop))
 
 
-@pytest.mark.parametrize("step", [1, 9, 22])
 @pytest.mark.parametrize("changes", [{"cell": "indrnn", "initial_state": "random"}, {"balance": True, "unit": "word"}])
 def test_its_training_goes_on_byte_for_byte_and_line_for_line(
-    data: Path, tmp_path: Path, step: int, changes: dict[str, Any]
+    data: Path, tmp_path: Path, changes: dict[str, Any]
 ) -> None:
     started = Started(data, tmp_path / "runs")
     settings = {"steps": 23, "eval_every": 4, **changes}
     straight = finish(started("straight", **settings))
-    interrupt_after(started("stopped", **settings), started.stop, step)
+    interrupt_after(started("stopped", **settings), started.stop, 1)
+    for step in (9, 22):
+        interrupt_after(started("stopped", resume=True), started.stop, step)
     assert_same(straight, finish(started("stopped", resume=True)))
 
 
@@ -331,9 +334,10 @@ QUICK = ("--steps", "6", "--hidden-size", "9", "--embedding-size", "7", "--preci
 
 
 @pytest.fixture
-def charlm_classify(charlm_command: Charlm) -> Charlm:
+def charlm_classify(charlm_command: Charlm, once: Once) -> Charlm:
     write_rows(Path("rows.tsv"), [(label, f"{text} {number}") for number in range(12) for label, text in ROWS])
-    assert charlm_command("train", "rows.tsv", "--task", "classify", "--run", "c", *QUICK).code == 0
+    arguments = ("train", "rows.tsv", "--task", "classify", "--run", "c", *QUICK)
+    once("classifier", lambda: succeed(charlm_command, *arguments))
     return charlm_command
 
 

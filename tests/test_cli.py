@@ -15,6 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from charlm.cli.app import main
+from tests.conftest import Once
 
 LINES = ["the cat sat on the mat", "the cats, which already ate, were full", "a dog ran to the café", "who is there?"]
 QUICK = ("--steps", "6", "--hidden-size", "9", "--embedding-size", "7", "--precision", "float32", "-q")
@@ -49,9 +50,14 @@ def charlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 
 @pytest.fixture
-def trained(charlm: Charlm) -> Charlm:
-    assert charlm("train", "corpus.txt", *QUICK).code == 0
+def trained(charlm: Charlm, once: Once) -> Charlm:
+    once("trained", lambda: succeed(charlm, "train", "corpus.txt", *QUICK))
     return charlm
+
+
+def succeed(charlm: Charlm, *arguments: str) -> None:
+    outcome = charlm(*arguments)
+    assert outcome.code == 0, outcome.err
 
 
 def records(outcome: Outcome) -> list[dict[str, object]]:

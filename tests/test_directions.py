@@ -24,8 +24,8 @@ from charlm.sampling.strategies import Strategy
 from charlm.scoring.loading import load_model
 from charlm.system.interrupts import StopRequest
 from tests.conftest import TINY as TINY_LM
-from tests.conftest import UNITS
-from tests.test_cli import Charlm, records
+from tests.conftest import UNITS, Once
+from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
 from tests.test_resume import assert_same, log
 from tests.test_training import Start, fake_clock, finish, interrupt_after, kill, start, stop, tensors, undisturbed
@@ -299,8 +299,9 @@ QUICK = ("--steps", "6", "--hidden-size", "9", "--embedding-size", "7", "--preci
 
 
 @pytest.fixture
-def charlm_pair(charlm_command: Charlm) -> Charlm:
-    assert charlm_command("train", "corpus.txt", "--run", "pair", "--direction", "both", *QUICK, "-q").code == 0
+def charlm_pair(charlm_command: Charlm, once: Once) -> Charlm:
+    arguments = ("train", "corpus.txt", "--run", "pair", "--direction", "both", *QUICK, "-q")
+    once("pair", lambda: succeed(charlm_command, *arguments))
     return charlm_command
 
 

@@ -305,12 +305,13 @@ def test_its_figures_are_those_of_words_and_entities(start: Start, tags: Path) -
     assert not any(name.startswith("test_") for name in found)
 
 
-@pytest.mark.parametrize("step", [1, 9, 22])
 @pytest.mark.parametrize("cell", ["lstm", "indrnn"])
-def test_its_training_goes_on_byte_for_byte(start: Start, stop: StopRequest, tags: Path, step: int, cell: str) -> None:
+def test_its_training_goes_on_byte_for_byte(start: Start, stop: StopRequest, tags: Path, cell: str) -> None:
     settings = {**TINY, "corpus": tags, "cell": cell, "initial_state": "random"}
     straight = finish(start("straight", **settings))
-    interrupt_after(start("stopped", **settings), stop, step)
+    interrupt_after(start("stopped", **settings), stop, 1)
+    for step in (9, 22):
+        interrupt_after(start("stopped", resume=True), stop, step)
     assert_same(straight, finish(start("stopped", resume=True)))
 
 
