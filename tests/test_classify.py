@@ -157,7 +157,7 @@ def trained(data: Path, run: Path, **settings: Any) -> tuple[Session, Classifica
 
 
 def test_it_learns_what_the_rows_say(data: Path, tmp_path: Path) -> None:
-    _, result = trained(data, tmp_path / "run", epochs=40, **FAST)
+    _, result = trained(data, tmp_path / "run", epochs=25, **FAST)
     assert result.valid is not None
     assert result.valid.accuracy.value > 0.9
     model = load_classifier(result.run)

@@ -1,6 +1,7 @@
 """Taggers: the network against NumPy, finite differences and itself without padding; their training, and their use."""
 
 import dataclasses
+import itertools
 import random
 import shutil
 import subprocess
@@ -39,6 +40,7 @@ from charlm.training.events import Evaluated
 from charlm.training.gradients import rows_of
 from charlm.training.objective import Check
 from charlm.training.tagging import Measured, TaggingObjective
+from tests.cases import slow_but
 from tests.conftest import TINY as TINY_LM
 from tests.sessions import open_session
 from tests.test_cli import Charlm, records
@@ -227,6 +229,8 @@ def test_rare_words_become_unknown_more_often() -> None:
 
 # Training
 
+UNITS = ("char", "byte", "subword", "word")
+QUICK_TAGGERS = (("char", "crf"), ("byte", "softmax"), ("word", "crf"), ("subword", "softmax"))
 NAMES = ("Anna", "Bo", "Mary Ann", "O'Hara")
 PLACES = ("Rome", "New York", "Xi'an")
 VERBS = ("sees", "likes", "visits")
@@ -283,8 +287,9 @@ def pair(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(charlm.train(corpus, run=str(folder / "pair"), direction="both", steps=12, **TINY_LM).run)
 
 
-@pytest.mark.parametrize("decoder", ["crf", "softmax"])
-@pytest.mark.parametrize("unit", ["char", "byte", "subword", "word"])
+@pytest.mark.parametrize(
+    ("unit", "decoder"), slow_but(QUICK_TAGGERS, itertools.product(UNITS_OF_TAGGERS, ("crf", "softmax")))
+)
 def test_every_unit_and_decoder_learns_to_tag(tagger_run: Callable[..., Path], unit: str, decoder: str) -> None:
     run = tagger_run(unit, decoder)
     assert all(check.ok for check in verify(run))
