@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from charlm.errors import RunError, UsageError
 from charlm.lifecycle.session import Session
 from charlm.lifecycle.verification import verify
 from charlm.network.architecture import BACKWARD
-from charlm.runs.directory import BEST, LAST
+from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.sampling.generate import Ending
 from charlm.sampling.strategies import Strategy
 from charlm.scoring.loading import load_model
@@ -252,8 +253,8 @@ def test_a_pair_says_how_good_both_are(start: Start) -> None:
     assert found["num_params"] == 2 * result.backward.num_params
 
 
-def test_a_run_can_begin_with_the_weights_of_a_pair(start: Start, tmp_path: Path) -> None:
-    base = finish(start("base", **PAIR))
+def test_a_run_can_begin_with_the_weights_of_a_pair(undisturbed: Callable[..., Session], tmp_path: Path) -> None:
+    base = undisturbed(**PAIR)
     text = tmp_path / "more.txt"
     text.write_text("A zebra sees the quagga.\n" * 60)
     result = charlm.train(text, run=str(tmp_path / "more"), init_from=base.run.path, steps=3, device="cpu", threads=1)
@@ -266,34 +267,39 @@ def test_a_run_can_begin_with_the_weights_of_a_pair(start: Start, tmp_path: Path
         charlm.train(text, run=str(tmp_path / "x"), init_from=base.run.path, direction="backward", steps=3)
 
 
-def test_every_file_of_a_pair_is_checked(start: Start) -> None:
-    training = finish(start("checked", **PAIR))
-    assert all(check.ok for check in verify(training.run.path))
-    path = training.run.path / f"{BACKWARD}{BEST}.safetensors"
+@pytest.fixture
+def trained_pair(undisturbed: Callable[..., Session], tmp_path: Path) -> RunDirectory:
+    """The run `pair` of `start`; a copy of one that is trained once."""
+    path = tmp_path / "runs" / "pair"
+    shutil.copytree(undisturbed(**PAIR).run.path, path)
+    return RunDirectory(path)
+
+
+def test_every_file_of_a_pair_is_checked(trained_pair: RunDirectory) -> None:
+    assert all(check.ok for check in verify(trained_pair.path))
+    path = trained_pair.path / f"{BACKWARD}{BEST}.safetensors"
     data = bytearray(path.read_bytes())
     data[-3] ^= 1
     path.write_bytes(data)
-    assert [check.file for check in verify(training.run.path) if not check.ok] == [path.name]
+    assert [check.file for check in verify(trained_pair.path) if not check.ok] == [path.name]
     path.unlink()
-    assert [check.file for check in verify(training.run.path) if not check.ok] == [path.name]
+    assert [check.file for check in verify(trained_pair.path) if not check.ok] == [path.name]
 
 
-def test_the_weights_of_the_other_direction_are_not_taken(start: Start) -> None:
-    training = finish(start("swapped", **PAIR))
-    path = training.run.path / f"{BACKWARD}{BEST}.safetensors"
-    path.write_bytes((training.run.path / f"{BEST}.safetensors").read_bytes())
-    assert [check.file for check in verify(training.run.path) if not check.ok] == [path.name]
+def test_the_weights_of_the_other_direction_are_not_taken(trained_pair: RunDirectory) -> None:
+    path = trained_pair.path / f"{BACKWARD}{BEST}.safetensors"
+    path.write_bytes((trained_pair.path / f"{BEST}.safetensors").read_bytes())
+    assert [check.file for check in verify(trained_pair.path) if not check.ok] == [path.name]
     with pytest.raises(RunError, match="reads backward"):
-        load_model(training.run, direction="backward")
+        load_model(trained_pair, direction="backward")
 
 
-def test_a_state_with_one_network_of_two_is_refused(start: Start) -> None:
-    training = finish(start("whole", **PAIR))
-    saved = training.run.load(LAST)
+def test_a_state_with_one_network_of_two_is_refused(start: Start, trained_pair: RunDirectory) -> None:
+    saved = trained_pair.load(LAST)
     del saved.scalars["backward"]
-    training.run.save(LAST, saved)
+    trained_pair.save(LAST, saved)
     with pytest.raises(RunError, match="each network"):
-        start("whole", resume=True)
+        start("pair", resume=True)
 
 
 # The command line

@@ -65,7 +65,6 @@ def test_a_line_cut_anywhere_is_the_whole_line(
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
         try:
             whole = prepared(folder, text, settings)
         except TextError:  # one symbol

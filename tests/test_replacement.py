@@ -241,7 +241,7 @@ def test_a_training_that_is_begun_is_kept_after_its_session_is_gone(old: Path, s
 
 def test_a_time_limit_and_force_may_save_before_the_first_check(corpus: Path, tmp_path: Path) -> None:
     """The plan is saved, so the new run takes the old one's place, while the validation part is still to be read."""
-    settings = {**TINY, "time": "3s"}
+    settings = {**TINY, "time": "1s"}
     run = str(tmp_path / "run")
     charlm.train(corpus, run=run, steps=2, **TINY)
     result = charlm.train(corpus, run=run, force=True, **settings)

@@ -287,9 +287,7 @@ def pair(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return Path(charlm.train(corpus, run=str(folder / "pair"), direction="both", steps=12, **TINY_LM).run)
 
 
-@pytest.mark.parametrize(
-    ("unit", "decoder"), slow_but(QUICK_TAGGERS, itertools.product(UNITS_OF_TAGGERS, ("crf", "softmax")))
-)
+@pytest.mark.parametrize(("unit", "decoder"), slow_but(QUICK_TAGGERS, itertools.product(UNITS, ("crf", "softmax"))))
 def test_every_unit_and_decoder_learns_to_tag(tagger_run: Callable[..., Path], unit: str, decoder: str) -> None:
     run = tagger_run(unit, decoder)
     assert all(check.ok for check in verify(run))
