@@ -27,6 +27,7 @@ from charlm.network.architecture import cell_sizes
 from charlm.network.classifier import Classifier
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.system.interrupts import StopRequest
+from tests.cases import gradients_are_right, with_each_number
 from tests.conftest import Once
 from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
@@ -93,9 +94,10 @@ def test_padded_is_unpadded_and_numpy_is_torch(cell: str, body: str) -> None:
         np.testing.assert_allclose(alone[0], together[row], atol=1e-10)
 
 
+@with_each_number
 @pytest.mark.parametrize("body", list(BODIES))
 @pytest.mark.parametrize("several_labels", [False, True])
-def test_the_gradient_is_that_of_finite_differences(body: str, several_labels: bool) -> None:
+def test_the_gradient_is_that_of_finite_differences(body: str, several_labels: bool, each_number: bool) -> None:
     shape = architecture("gru", **BODIES[body], hidden_size=3, several_labels=several_labels)
     network, ids = network_of(shape), padded_ids()
     drawn = np.random.default_rng(3).integers(0, 2, (len(ids), LABELS))
@@ -111,8 +113,7 @@ def test_the_gradient_is_that_of_finite_differences(body: str, several_labels: b
         return total_nats(found, targets, several_labels, label_weights)
 
     network.forward = forward  # type: ignore[method-assign, assignment]
-    # In random directions.
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights), fast_mode=True)
+    assert gradients_are_right(loss, [weight.detach().requires_grad_() for weight in weights], each_number)
 
 
 def test_the_weights_of_a_label_multiply_its_loss() -> None:

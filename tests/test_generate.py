@@ -33,7 +33,7 @@ from charlm.network.generator import LABELS, Generator, language_model_of, untie
 from charlm.scoring.score import score_sequences
 from charlm.system.interrupts import StopRequest
 from charlm.training.likelihoods import Likelihoods
-from tests.cases import few_cells
+from tests.cases import few_cells, gradients_are_right, with_each_number
 from tests.conftest import UNITS, Once
 from tests.test_classify import write_rows
 from tests.test_cli import Charlm, records, succeed
@@ -139,7 +139,8 @@ def test_padded_is_unpadded_and_the_labels_of_a_batch_do_not_mix() -> None:
         np.testing.assert_allclose(together[:, label], [logprobs.sum() for logprobs in scores], atol=1e-9)
 
 
-def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differences() -> None:
+@with_each_number
+def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differences(each_number: bool) -> None:
     shape = architecture("gru", hidden_size=3, tie_embeddings=True)
     network, ids, labels = network_of(shape), torch.from_numpy(some_ids(3, 5)), torch.tensor([2, 0, 2])
     names, weights = zip(*network.named_parameters(), strict=True)
@@ -152,8 +153,7 @@ def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differen
         return torch.func.functional_call(network, named, (ids[:, :-1], ids[:, 1:]))
 
     network.forward = forward  # type: ignore[method-assign, assignment]
-    # In random directions.
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights), fast_mode=True)
+    assert gradients_are_right(loss, [weight.detach().requires_grad_() for weight in weights], each_number)
     with torch.no_grad():
         predictor = TorchPredictor(network)
         logprobs, _ = predictor.logprobs(ids[:, :-1].numpy(), ids[:, 1:].numpy(), network.state_of(labels))

@@ -32,6 +32,7 @@ from charlm.runs.directory import BEST, RunDirectory
 from charlm.settings import Attention
 from charlm.system.interrupts import StopRequest
 from charlm.tasks.translation import Search
+from tests.cases import gradients_are_right, with_each_number
 from tests.conftest import Once
 from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
@@ -184,9 +185,10 @@ def test_it_is_what_torch_s_layers_give() -> None:
         np.testing.assert_allclose(found[row, :written], expected.detach().numpy(), atol=1e-9)
 
 
+@with_each_number
 @pytest.mark.parametrize("attention", ATTENTIONS)
 @pytest.mark.parametrize("cell", ["gru", "lstm_projected", "mingru"])
-def test_the_gradient_is_that_of_finite_differences(cell: str, attention: Attention) -> None:
+def test_the_gradient_is_that_of_finite_differences(cell: str, attention: Attention, each_number: bool) -> None:
     sizes = {"hidden_size": 3, "embedding_size": 2, "num_layers": 1 + (cell == "gru"), **cell_sizes(cell, 3, {})}
     sizes |= {"vocab_size": 4, "target_vocab_size": 3}
     network = network_of(architecture(cell, attention=attention, tie_embeddings=True, **sizes))
@@ -199,8 +201,7 @@ def test_the_gradient_is_that_of_finite_differences(cell: str, attention: Attent
         return torch.func.functional_call(network, dict(zip(names, values, strict=True)), ())
 
     network.forward = lambda: total_nats(network, sources, lengths, inputs, targets)  # type: ignore[assignment, method-assign, misc]
-    # In random directions.
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights), fast_mode=True)
+    assert gradients_are_right(loss, [weight.detach().requires_grad_() for weight in weights], each_number)
 
 
 @pytest.mark.parametrize("attention", ATTENTIONS)
