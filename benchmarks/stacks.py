@@ -69,16 +69,19 @@ def read_stacks(checkout: Path) -> list[Stack]:
         return [_read_stack(checkout, folder, moment) for moment in MOMENTS]
 
 
-def read_training_stacks(checkout: Path) -> list[Stack]:
-    """The stacks of the moments of `charlm train`, which need no run. Raises RuntimeError as `read_stacks` does."""
+def read_training_stacks(checkout: Path, *options: str) -> list[Stack]:
+    """The stacks of the moments of `charlm train`, which need no run. Raises RuntimeError as `read_stacks` does.
+
+    `options` are further ones of the command, such as those that make a network small.
+    """
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "corpus.txt").write_text(LINE * NUM_LINES, encoding="utf-8")
-        return [_read_stack(checkout, folder, moment) for moment in MOMENTS if moment.command[0] == "train"]
+        return [_read_stack(checkout, folder, moment, options) for moment in MOMENTS if moment.command[0] == "train"]
 
 
-def _read_stack(checkout: Path, folder: Path, moment: Moment) -> Stack:
-    return Stack(moment.name, _run(checkout, folder, moment.watch, moment.command))
+def _read_stack(checkout: Path, folder: Path, moment: Moment, options: tuple[str, ...] = ()) -> Stack:
+    return Stack(moment.name, _run(checkout, folder, moment.watch, (*moment.command, *options)))
 
 
 def _run(checkout: Path, folder: Path, watch: str, command: tuple[str, ...]) -> list[str]:

@@ -9,9 +9,13 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, get_args
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args
 
 from charlm.errors import UsageError
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 Unit = Literal["char", "byte", "word", "subword"]
 Split = Literal["unicode", "whitespace"]
@@ -316,17 +320,25 @@ def range_of(kind: type, name: str) -> tuple[float, float]:
     return -math.inf if low is None else low, math.inf if high is None else high
 
 
+@cache
+def _adapter(kind: type[Any]) -> "TypeAdapter[Any]":
+    """What converts values for these settings; making one takes milliseconds."""
+    from pydantic import TypeAdapter
+
+    return TypeAdapter(kind)
+
+
 def fill(kind: type[Settings], values: Mapping[str, Any]) -> Settings:
     """The settings of one kind from a mapping that may have others, with types converted and ranges checked.
 
     Raises UsageError for a value of the wrong type or out of range.
     """
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import ValidationError
 
     names = [field.name for field in dataclasses.fields(kind)]  # type: ignore[arg-type]
     own = {name: values[name] for name in names if name in values}
     try:
-        settings = TypeAdapter(kind).validate_python(own)
+        settings: Settings = _adapter(kind).validate_python(own)  # type: ignore[arg-type]  # classes can be hashed
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])

@@ -2,8 +2,9 @@
 
 import os
 import random
+import shutil
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import hypothesis
@@ -102,3 +103,35 @@ def lm(models: Callable[[str], LanguageModel]) -> LanguageModel:
 def any_lm(request: pytest.FixtureRequest, models: Callable[[str], LanguageModel]) -> LanguageModel:
     """Each of the tiny models."""
     return models(request.param)
+
+
+Once = Callable[[str, Callable[[], object]], None]
+
+
+@pytest.fixture(scope="session")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Once:
+    """`once(name, make)` puts into the current folder what `make` makes there, which is called once a session.
+
+    What was in the folder when it was called is kept too. Tests may change what they get: it is a copy.
+    """
+    kept = tmp_path_factory.mktemp("once")
+
+    def fill(name: str, make: Callable[[], object]) -> None:
+        if (kept / name).exists():
+            shutil.copytree(kept / name, ".", symlinks=True, dirs_exist_ok=True)
+        else:
+            make()
+            shutil.copytree(".", kept / name, symlinks=True)
+
+    return fill
+
+
+@pytest.fixture(scope="session", autouse=True)
+def no_waiting_for_the_disk() -> Iterator[None]:
+    """No test loses power, and waiting until a disk has what was written takes longer than most trainings here.
+
+    That all is synced, and in which order, is what `tests/torture` and the tests that replace `os.fsync` look at.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield

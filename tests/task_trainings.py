@@ -40,14 +40,15 @@ def measured(request: TrainRequest, kind: type[AnyResult]) -> tuple[Session, Any
     return session, result
 
 
-def assert_goes_on(request: Callable[[Path], TrainRequest], runs: Path, step: int) -> Session:
-    """Compare a training with one that is stopped at a step, as if by a signal, and resumed; the first is returned.
+def assert_goes_on(request: Callable[[Path], TrainRequest], runs: Path, *steps: int) -> Session:
+    """Compare a training with one that is stopped at some steps, as if by a signal, and resumed; the first is returned.
 
     `request` makes the request for a run's path.
     """
     stop = StopRequest()
     straight = finish(start_training(request(runs / "straight"), stopped_by(stop)))
-    interrupt_after(start_training(request(runs / "stopped"), stopped_by(stop)), stop, step)
     resumed = TrainRequest(run=str(runs / "stopped"), resume=True)
+    for number, step in enumerate(steps):
+        interrupt_after(start_training(resumed if number else request(runs / "stopped"), stopped_by(stop)), stop, step)
     assert_same(straight, finish(start_training(resumed, stopped_by(stop))))
     return straight

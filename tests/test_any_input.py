@@ -1,8 +1,7 @@
 """Any text, any bytes, any options in range: it works, or it is refused with an error for people."""
 
 import math
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import get_args
 
@@ -45,14 +44,6 @@ CORPUS = st.builds(
     ),
     encoding_errors=st.sampled_from(get_args(EncodingErrors)),
 )
-
-
-@pytest.fixture(autouse=True, scope="module")
-def unhurried() -> Iterator[None]:
-    """Nothing here is to outlive a power failure."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
-        yield
 
 
 def attempt(folder: Path, data: bytes, text: TextSettings, corpus: CorpusSettings, valid: bytes | None) -> None:

@@ -254,7 +254,7 @@ def test_the_readme_lists_the_files_of_a_training_in_order() -> None:
     root = Path(__file__).parents[1]
     (text,) = re.findall(r"To follow `charlm train .*?\n\n`make", (root / "README.md").read_text("utf-8"), re.DOTALL)
     listed = re.findall(r"`(\w+/\w+\.py|api\.py)`", text.split("- From the loop")[1])
-    backward, deepest = read_training_stacks(root)
+    backward, deepest = read_training_stacks(root, "--steps", "1", "--hidden-size", "8")
     dispatch = ["cli/app.py", "cli/help.py"]
     assert [*dispatch, *listed] == [*deepest.files, "cells/lstm.py"]
     assert deepest.files[: len(backward.files)] == backward.files

@@ -15,6 +15,8 @@ from typing import NamedTuple
 import pytest
 
 from charlm.cli.app import main
+from tests.cases import slow
+from tests.conftest import Once
 
 LINES = ["the cat sat on the mat", "the cats, which already ate, were full", "a dog ran to the café", "who is there?"]
 QUICK = ("--steps", "6", "--hidden-size", "9", "--embedding-size", "7", "--precision", "float32", "-q")
@@ -49,9 +51,14 @@ def charlm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.Captur
 
 
 @pytest.fixture
-def trained(charlm: Charlm) -> Charlm:
-    assert charlm("train", "corpus.txt", *QUICK).code == 0
+def trained(charlm: Charlm, once: Once) -> Charlm:
+    once("trained", lambda: succeed(charlm, "train", "corpus.txt", *QUICK))
     return charlm
+
+
+def succeed(charlm: Charlm, *arguments: str) -> None:
+    outcome = charlm(*arguments)
+    assert outcome.code == 0, outcome.err
 
 
 def records(outcome: Outcome) -> list[dict[str, object]]:
@@ -295,7 +302,7 @@ def test_a_closed_pipe_ends_quietly(trained: Charlm) -> None:
     assert sampling.wait(timeout=60) == -signal.SIGPIPE
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, slow(signal.SIGTERM)])
 def test_a_signal_saves_and_says_how_to_go_on(charlm: Charlm, number: signal.Signals) -> None:
     training = process("train", "corpus.txt", "--steps", "1000000", "--hidden-size", "8", "--save-every", "5")
     deadline = time.monotonic() + 60
@@ -308,7 +315,7 @@ def test_a_signal_saves_and_says_how_to_go_on(charlm: Charlm, number: signal.Sig
     assert charlm("score", "the cat").code == 0
 
 
-@pytest.mark.parametrize("every", ["5", "1000000"])
+@pytest.mark.parametrize("every", ["5", slow("1000000")])
 def test_after_a_signal_the_run_to_go_on_with_is_there(charlm: Charlm, every: str) -> None:
     assert charlm("train", "corpus.txt", "--run", "old", *QUICK).code == 0
     more = ("--hidden-size", "8", "--save-every", every, "--eval-every", every)

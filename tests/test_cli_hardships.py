@@ -54,18 +54,21 @@ def test_a_signal_while_preparing_leaves_nothing(charlm: Charlm) -> None:
     assert not Path("runs").exists()
 
 
-def test_a_signal_that_was_ignored_from_the_start_stays_ignored(charlm: Charlm) -> None:
-    def ignore() -> None:  # what nohup does
-        signal.signal(signal.SIGHUP, signal.SIG_IGN)
+def hang_up_in_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At each step the process gets the signal of a terminal that is closed."""
+    monkeypatch.setattr("charlm.training.trainer.clip", lambda *_: signal.raise_signal(signal.SIGHUP) or 1.0)
 
-    training = process("train", "corpus.txt", "--steps", "90", *SMALL, preexec_fn=ignore)
-    deadline = time.monotonic() + 60
-    while not Path("runs/corpus/last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    training.send_signal(signal.SIGHUP)
-    training.communicate(timeout=60)
-    assert training.returncode == 0
-    assert RunDirectory(Path("runs/corpus")).load("last").step == 90
+
+def test_a_signal_that_was_ignored_from_the_start_stays_ignored(
+    charlm: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang_up_in_training(monkeypatch)
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # what nohup does
+    try:
+        assert charlm("train", "corpus.txt", "--steps", "9", *SMALL).code == 0
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    assert RunDirectory(Path("runs/corpus")).load("last").step == 9
 
 
 def test_a_place_taken_meanwhile_is_left_alone(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -327,13 +330,11 @@ def test_trainings_that_start_at_once_are_runs_of_their_own(charlm: Charlm) -> N
     assert all(charlm("verify", name).code == 0 for name in os.listdir("runs"))
 
 
-def test_a_training_that_is_stopped_says_how_to_go_on_even_with_an_odd_name(charlm: Charlm) -> None:
-    training = process("train", "corpus.txt", "--run", "my run", "--steps", "5000", *SMALL)
-    deadline = time.monotonic() + 60
-    while not Path("runs/my run/last.safetensors").exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    training.send_signal(signal.SIGHUP)
-    _, err = training.communicate(timeout=60)
-    assert training.returncode == 128 + signal.SIGHUP
-    command = shlex.split(err.decode().rsplit("continue with: charlm ", 1)[1])
+def test_a_training_that_is_stopped_says_how_to_go_on_even_with_an_odd_name(
+    charlm: Charlm, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hang_up_in_training(monkeypatch)
+    outcome = charlm("train", "corpus.txt", "--run", "my run", "--steps", "5000", *SMALL)
+    assert outcome.code == 128 + signal.SIGHUP
+    command = shlex.split(outcome.err.rsplit("continue with: charlm ", 1)[1])
     assert command == ["train", "--resume", "--run", "runs/my run"]

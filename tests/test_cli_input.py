@@ -197,13 +197,13 @@ def test_a_folder_and_a_compressed_text_go_through_every_command(charlm: Charlm)
     assert charlm("score", "--stream", "ids").code == 3
 
 
-def test_a_compressed_text_on_standard_input(charlm: Charlm) -> None:
+def test_a_compressed_text_on_standard_input(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:
     Path("text.gz").write_bytes(gzip.compress(Path("corpus.txt").read_bytes()))
-    with open("text.gz", "rb") as file:
-        training = process("train", "-", *QUICK, "--json", stdin=file)
-        out, errors = training.communicate(timeout=60)
-    assert (training.returncode, errors) == (0, b"")
-    assert json.loads(out.splitlines()[-1])["run"].endswith("stdin")
+    with Path("text.gz").open() as file:
+        monkeypatch.setattr(sys, "stdin", file)
+        outcome = charlm("train", "-", *QUICK, "--json")
+    assert (outcome.code, outcome.err) == (0, "")
+    assert str(records(outcome)[-1]["run"]).endswith("stdin")
 
 
 def test_a_closed_standard_input(charlm: Charlm, monkeypatch: pytest.MonkeyPatch) -> None:

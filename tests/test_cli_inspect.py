@@ -14,7 +14,7 @@ import charlm as package
 from charlm.errors import RunError
 from tests.conftest import TINY, english
 from tests.test_cli import Charlm, charlm, records
-from tests.test_layers import RUN, loaded_by
+from tests.test_layers import loaded_by_each
 
 __all__ = ["charlm"]
 
@@ -82,15 +82,20 @@ def test_every_view_has_json(charlm: Charlm, runs: Path, view: str) -> None:
         assert record["schema_version"] == 1
 
 
-@every_view
-def test_only_gradients_loads_torch(runs: Path, tmp_path: Path, view: str) -> None:
-    printed, loaded = loaded_by(RUN, "inspect", str(runs), *EVERY_VIEW[view], cwd=tmp_path)
+def test_only_gradients_loads_torch(runs: Path, layered: Path, tmp_path: Path) -> None:
+    others = [view for view in EVERY_VIEW if view != "gradients"]
+    commands = [
+        *(["inspect", str(runs), *EVERY_VIEW[view]] for view in others),
+        ["inspect", str(layered), *EVERY_VIEW["agreement"]],  # of a cell that is not compiled
+        ["inspect", str(runs), *EVERY_VIEW["gradients"]],
+    ]
+    *found, (printed, loaded) = loaded_by_each(commands, cwd=tmp_path)
+    assert len(found) == len(others) + 1
+    for command, (text, without) in zip(commands, found, strict=False):
+        assert text.strip(), command
+        assert "torch" not in without, command
     assert printed.strip()
-    assert ("torch" in loaded) == (view == "gradients")
-
-
-def test_agreement_of_a_cell_that_is_not_compiled_loads_no_torch(runs: Path, layered: Path, tmp_path: Path) -> None:
-    assert "torch" not in loaded_by(RUN, "inspect", str(layered), "--agreement", "pairs.tsv", cwd=tmp_path)[1]
+    assert "torch" in loaded
 
 
 @pytest.mark.parametrize("unit", ["byte", "word", "subword"])

@@ -298,7 +298,7 @@ def test_a_part_that_is_the_text_itself_or_from_it_is_said(tmp_path: Path, part:
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: Mode) -> None:
     monkeypatch.setattr("charlm.corpus.comparison.MAX_LINES", 1000)
     peaks = []
-    for repeats in (8, 40):
+    for repeats in (4, 24):
         text = b"".join(english(20_000, seed).encode() for seed in range(repeats))
         (tmp_path / "corpus.txt").write_bytes(text)
         del text

@@ -16,6 +16,7 @@ from charlm.errors import ResourceError, RunError, TextError, UsageError
 from charlm.settings import CorpusSettings, TextSettings, Unit
 from charlm.text.encoded import Counted
 from charlm.text.tokenizer import build_tokenizer
+from tests.cases import slow
 from tests.conftest import english
 
 CORPORA = Path(__file__).parents[2] / "shared" / "corpora"
@@ -151,8 +152,11 @@ KINDS: list[dict[str, object]] = [
 ]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
-@pytest.mark.parametrize("most", [3, 40, 10**6])
+@pytest.mark.parametrize(
+    ("most", "kind"),
+    [(most, kind) if most == 40 or not kind else slow(most, kind) for most in (3, 40, 10**6) for kind in KINDS],
+    ids=str,
+)
 def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: dict[str, object], most: int
 ) -> None:
@@ -174,10 +178,12 @@ def test_words_numbered_as_they_come_are_those_counted_and_encoded_one_by_one(
         assert (file.header.num_unknown, file.header.unknown_bytes) == unknown
 
 
-@pytest.mark.parametrize("kind", [{"unit": "char"}, {"unit": "word"}, {"unit": "word", "split": "whitespace"}], ids=str)
+@pytest.mark.parametrize(
+    "kind", [{"unit": "char"}, {"unit": "word"}, slow({"unit": "word", "split": "whitespace"})], ids=str
+)
 def test_memory_does_not_grow_with_the_text(tmp_path: Path, kind: dict[str, object]) -> None:
     peaks = []
-    for name, repeats in (("short", 8), ("long", 40)):
+    for name, repeats in (("short", 4), ("long", 24)):
         (tmp_path / name).write_bytes(english(20_000).encode() * repeats)
         tracemalloc.start()
         prepare(tmp_path / name, tmp_path / f"{name}-ids", TextSettings(**kind), CorpusSettings())  # type: ignore[arg-type]

@@ -130,18 +130,16 @@ def test_a_new_tokenizer_is_one_file_and_two_entries(extended: Path) -> None:
         return [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
 
     settings = ["--unit", "pair", "--steps", "40", "--sample-every", "20", "--hidden-size", "16", "--json"]
-    trained = run(
+    *trained, summary, score, sample = run(
         *(["train", "corpus.txt", "--run", mode, "--mode", mode, *settings] for mode in ("stream", "sentence")),
         ["train", "corpus.txt", "--init-from", "stream", "--steps", "2", "--run", "further", "-q"],
         ["verify", "stream"],
-    )
-    results = [record for record in trained if "valid_nats_per_char" in record]
-    assert [record["valid_nats_per_char"] > 0 for record in results] == [True, True]
-    summary, score, sample = run(
         ["tokenize", "corpus.txt", "--unit", "pair", "--json"],
         ["score", "The cat sees it.", "--context", "She likes it.", "--no-eos", "--run", "stream", "--json"],
         ["sample", "--prompt", "The cat", "--stop", "e", "--seed", "1", "--run", "stream", "--json"],
     )
+    results = [record for record in trained if "valid_nats_per_char" in record]
+    assert [record["valid_nats_per_char"] > 0 for record in results] == [True, True]
     assert (summary["unit"], summary["lossless"]) == ("pair", True)
     assert 1.5 < summary["characters_per_token"] < 2
     assert score["characters"] == len("The cat sees it.")

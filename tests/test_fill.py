@@ -22,10 +22,11 @@ from charlm.tasks.blanks import Gap, Sentence
 from charlm.tasks.fill import CausalFiller, Filler, MeanFiller
 from charlm.tasks.fill import fill as fill_with
 from charlm.tasks.fill_cloze import ClozeFiller
-from tests.conftest import TINY
-from tests.test_cli import Charlm, Outcome, process, records
+from tests.cases import slow
+from tests.conftest import TINY, Once
+from tests.test_cli import Charlm, Outcome, process, records, succeed
 from tests.test_cli import charlm as charlm_command
-from tests.test_layers import RUN, loaded_by
+from tests.test_layers import loaded_by_each
 
 __all__ = ["charlm_command"]  # a fixture
 
@@ -252,8 +253,17 @@ def test_candidates_that_cannot_be_used(runs: Callable[..., Path], by: str, cand
             fill_with(filler, "the ___ sees it .", candidates)
 
 
-@pytest.mark.parametrize("unit", ["char", "byte", "word", "subword"])
-@pytest.mark.parametrize("text", ['the cat sees "___" .', '"___" sees it .', "'___'", "(___) ___.", "the\n___"])
+PUNCTUATED = ('the cat sees "___" .', '"___" sees it .', "'___'", "(___) ___.", "the\n___")
+
+
+@pytest.mark.parametrize(
+    ("unit", "text"),
+    [
+        (unit, text) if unit == "word" or text == PUNCTUATED[0] else slow(unit, text)
+        for unit in ("char", "byte", "word", "subword")
+        for text in PUNCTUATED
+    ],
+)
 def test_a_blank_stands_next_to_punctuation(runs: Callable[..., Path], by: str, unit: str, text: str) -> None:
     found = fill_with(filler_of(runs, unit, by), text, length=2, top=5)
     assert found
@@ -278,29 +288,29 @@ def test_given_candidates_are_ranked_and_no_others(runs: Callable[..., Path], by
 # The command line
 
 
-@pytest.mark.parametrize(
-    ("trained_as", "arguments"),
-    [
-        ({"direction": "both"}, ["fill", "the ___ sees it ."]),
-        ({"direction": "both"}, ["sample", "--suffix", "sees it .", "--length", "9"]),
-        ({"direction": "both"}, ["score", "the cat", "--direction", "backward"]),
-        ({"objective": "cloze"}, ["fill", "the ___ sees it ."]),
-        ({"objective": "cloze"}, ["score", "--pseudo", "the cat"]),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_one_sentence_loads_no_torch(
-    runs: Callable[..., Path], trained_as: dict[str, str], arguments: list[str]
-) -> None:
-    printed, loaded = loaded_by(RUN, *arguments, "--run", str(runs("word", **trained_as)))
-    assert printed.strip()
-    assert "torch" not in loaded
+def test_one_sentence_loads_no_torch(runs: Callable[..., Path]) -> None:
+    pair, cloze = (
+        ("--run", str(runs("word", **trained_as))) for trained_as in ({"direction": "both"}, {"objective": "cloze"})
+    )
+    commands = [
+        ("fill", "the ___ sees it .", *pair),
+        ("sample", "--suffix", "sees it .", "--length", "9", *pair),
+        ("score", "the cat", "--direction", "backward", *pair),
+        ("fill", "the ___ sees it .", *cloze),
+        ("score", "--pseudo", "the cat", *cloze),
+    ]
+    found = loaded_by_each(commands)
+    assert len(found) == len(commands)
+    for command, (printed, loaded) in zip(commands, found, strict=True):
+        assert printed.strip(), command
+        assert "torch" not in loaded, command
 
 
 @pytest.fixture
-def charlm_words(charlm_command: Charlm) -> Charlm:
+def charlm_words(charlm_command: Charlm, once: Once) -> Charlm:
     quick = ("--steps", "8", "--hidden-size", "9", "--precision", "float32", "-q", "--unit", "word")
-    assert charlm_command("train", "corpus.txt", "--run", "w", "--direction", "both", *quick).code == 0
+    arguments = ("train", "corpus.txt", "--run", "w", "--direction", "both", *quick)
+    once("pair of words", lambda: succeed(charlm_command, *arguments))
     return charlm_command
 
 

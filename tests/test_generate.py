@@ -32,10 +32,11 @@ from charlm.network.generator import LABELS, Generator, language_model_of, untie
 from charlm.scoring.score import score_sequences
 from charlm.training.likelihoods import Likelihoods
 from tests import networks
-from tests.conftest import UNITS
+from tests.cases import few_cells, gradients_are_right, with_each_number
+from tests.conftest import UNITS, Once
 from tests.task_trainings import assert_goes_on, measured, task_request
 from tests.test_classify import write_rows
-from tests.test_cli import Charlm, records
+from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
 from tests.test_training import finish
 
@@ -131,7 +132,8 @@ def test_padded_is_unpadded_and_the_labels_of_a_batch_do_not_mix() -> None:
         np.testing.assert_allclose(together[:, label], [logprobs.sum() for logprobs in scores], atol=1e-9)
 
 
-def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differences() -> None:
+@with_each_number
+def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differences(each_number: bool) -> None:
     shape = architecture("gru", hidden_size=3, tie_embeddings=True)
     network, ids, labels = network_of(shape), torch.from_numpy(some_ids(3, 5)), torch.tensor([2, 0, 2])
     names, weights = zip(*network.named_parameters(), strict=True)
@@ -144,7 +146,7 @@ def test_the_loss_is_that_of_the_tokens_and_its_gradient_that_of_finite_differen
         return torch.func.functional_call(network, named, (ids[:, :-1], ids[:, 1:]))
 
     network.forward = forward  # type: ignore[method-assign, assignment]
-    assert torch.autograd.gradcheck(loss, tuple(weight.detach().requires_grad_() for weight in weights))
+    assert gradients_are_right(loss, [weight.detach().requires_grad_() for weight in weights], each_number)
     with torch.no_grad():
         predictor = TorchPredictor(network)
         logprobs, _ = predictor.logprobs(ids[:, :-1].numpy(), ids[:, 1:].numpy(), network.state_of(labels))
@@ -294,7 +296,7 @@ def test_texts_of_several_lines_end_with_a_blank_line(tmp_path: Path, unit: str)
     data, valid = tmp_path / "rows.jsonl", tmp_path / "valid.jsonl"
     for path, part in ((data, rows), (valid, rows[:9])):
         path.write_text("".join(json.dumps({"label": label, "text": text}) + "\n" for label, text in part))
-    session, result = trained(data, tmp_path / "run", valid=valid, unit=unit, epochs=60)
+    session, result = trained(data, tmp_path / "run", valid=valid, unit=unit, epochs=30)
     assert any("a blank line ends each" in note for note in session.notes)
     corpus, eos = session.corpus, session.corpus.tokenizer.eos_id
     for number in range(len(rows)):
@@ -317,10 +319,10 @@ def test_texts_of_several_lines_end_with_a_blank_line(tmp_path: Path, unit: str)
     assert result.valid_accuracy.value == 1
 
 
-@pytest.mark.parametrize("cell", list(CELLS))
+@pytest.mark.parametrize("cell", few_cells())
 def test_every_cell_deep_goes_on_byte_for_byte_and_line_for_line(tunes: Path, tmp_path: Path, cell: str) -> None:
     settings = {"steps": 13, "eval_every": 4, "cell": cell, "num_layers": 2, "residual": True}
-    assert_goes_on(partial(request_for, tunes, **settings), tmp_path / "runs", step=9)
+    assert_goes_on(partial(request_for, tunes, **settings), tmp_path / "runs", 9)
     lm = charlm.load(tmp_path / "runs" / "straight", given="reel")
     texts = ["cd", "xdcdx", ""]
     alone, together = [lm.score(text).logprob_nats for text in texts], lm.score_lines(texts)
@@ -363,8 +365,13 @@ QUICK = ("--hidden-size", "9", "--embedding-size", "7", "--precision", "float32"
 
 
 @pytest.fixture
-def charlm_tunes(charlm_command: Charlm) -> Charlm:
-    """The command in a folder with tunes.tsv and the run `tunes` of it, and with a language model and a classifier."""
+def charlm_tunes(charlm_command: Charlm, once: Once) -> Charlm:
+    """The command in a folder with tunes.tsv and two runs of it, and with a language model."""
+    once("tunes", lambda: train_all(charlm_command))
+    return charlm_command
+
+
+def train_all(charlm_command: Charlm) -> None:
     rows = [
         (f"{label}", f"{letters * (1 + number % 3)}x")
         for number in range(10)
@@ -372,10 +379,8 @@ def charlm_tunes(charlm_command: Charlm) -> Charlm:
     ]
     write_rows(Path("tunes.tsv"), rows)
     for task in ("generate", "classify"):
-        arguments = ("train", "tunes.tsv", "--task", task, "--run", task, "--steps", "30", *QUICK)
-        assert charlm_command(*arguments).code == 0
-    assert charlm_command("train", "corpus.txt", "--run", "plain", "--steps", "3", *QUICK).code == 0
-    return charlm_command
+        succeed(charlm_command, "train", "tunes.tsv", "--task", task, "--run", task, "--steps", "30", *QUICK)
+    succeed(charlm_command, "train", "corpus.txt", "--run", "plain", "--steps", "3", *QUICK)
 
 
 def test_a_generator_on_the_command_line(charlm_tunes: Charlm) -> None:

@@ -18,7 +18,7 @@ from charlm.probability import log_softmax
 from charlm.scoring.reading import Reading
 from charlm.settings import CorpusSettings, TextSettings
 from charlm.text.tokenizer import build_tokenizer
-from tests.test_cells import every_cell
+from tests.cases import few_cells
 from tests.test_network import architecture_of, random_network
 
 TEXT = "a bad cab\n"
@@ -98,7 +98,7 @@ def slow_norms(run: Inspected, distance: int) -> list[list[float]]:
     ]
 
 
-@every_cell
+@pytest.mark.parametrize("cell", few_cells())
 def test_the_norms_are_those_of_finite_differences(cell: str) -> None:
     run = random_run(cell, num_layers=2, initial_state="learned")
     (found,) = gradient_norms([run], TEXT, DISTANCE)

@@ -23,8 +23,8 @@ from charlm.scoring.joining import join
 from charlm.scoring.spelling import spelling_nats
 from charlm.settings import TextSettings
 from charlm.text.tokenizer import Tokenizer, build_tokenizer, load_tokenizer
-from tests.conftest import TINY
-from tests.test_cli import QUICK, Charlm, charlm, process, records
+from tests.conftest import TINY, Once
+from tests.test_cli import QUICK, Charlm, charlm, process, records, succeed
 
 __all__ = ["charlm"]  # a fixture
 
@@ -337,9 +337,9 @@ BYTES = [b"caf\xe9 noir", b"\xff\xfe", b"\xc3", b"plain", "é".encode(), b"a\x80
 
 
 @pytest.fixture
-def of_bytes(charlm: Charlm) -> Charlm:
+def of_bytes(charlm: Charlm, once: Once) -> Charlm:
     Path("bytes.txt").write_bytes(b"\n".join(BYTES * 30) + b"\n")
-    assert charlm("train", "bytes.txt", "--unit", "byte", *QUICK).code == 0
+    once("bytes", lambda: succeed(charlm, "train", "bytes.txt", "--unit", "byte", *QUICK))
     return charlm
 
 

@@ -441,7 +441,6 @@ def test_in_bfloat16_a_layers_state_can_be_carried_on(cell: str, way: str) -> No
 
 @pytest.fixture
 def no_collector() -> Iterator[None]:
-    gc.collect()
     gc.disable()
     yield
     gc.enable()

@@ -1,11 +1,12 @@
 """The plan of the house: imports only go down, and what starts at once loads nothing heavy."""
 
 import ast
+import json
 import re
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -119,6 +120,30 @@ def loaded_by(code: str, *arguments: str, cwd: Path = ROOT) -> tuple[str, set[st
     return done.stdout, set(done.stderr.rsplit("loaded:", 1)[1].split())
 
 
+RUN_EACH = """
+import json, sys
+from charlm.cli.app import main
+for arguments in json.loads(sys.argv[1]):
+    sys.argv[1:] = arguments
+    try:
+        main()
+    except SystemExit as ended:
+        if ended.code:
+            raise
+    print(end="\\x1e", flush=True)
+    print("loaded:", *set(sys.modules) & {"torch", "numpy", "pydantic", "sentencepiece"}, file=sys.stderr)
+"""
+
+
+def loaded_by_each(commands: Sequence[Sequence[str]], cwd: Path = ROOT) -> list[tuple[str, set[str]]]:
+    """What each of these commands prints, run one after another in one process, and what is loaded by then."""
+    code = [sys.executable, "-c", RUN_EACH, json.dumps(commands)]
+    done = subprocess.run(code, cwd=cwd, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = re.findall("^loaded:(.*)$", done.stderr, re.MULTILINE)
+    return list(zip(done.stdout.split("\x1e"), (set(names.split()) for names in loaded), strict=False))
+
+
 @pytest.mark.parametrize(
     "module",
     [
@@ -135,37 +160,26 @@ def test_importing_it_loads_nothing_heavy(module: str) -> None:
     assert loaded_by(code)[1] == set()
 
 
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        *(["--help"], ["-h"], ["--version"], ["cells"]),
-        *(
-            [name, "--help"]
-            for name in ("train", "sample", "score", "fill", "info", "verify", "inspect", "plot", "report", "cells")
-        ),
-    ],
-    ids=" ".join,
-)
-def test_help_loads_nothing_heavy(arguments: list[str]) -> None:
-    printed, loaded = loaded_by(RUN, *arguments)
-    assert "charlm" in printed or "lstm" in printed
-    assert not loaded & set(HEAVY)
+def test_help_loads_nothing_heavy() -> None:
+    names = ("train", "sample", "score", "fill", "info", "verify", "inspect", "plot", "report", "cells")
+    commands = [["--help"], ["-h"], ["--version"], ["cells"], *([name, "--help"] for name in names)]
+    found = loaded_by_each(commands)
+    assert len(found) == len(commands)
+    for command, (printed, loaded) in zip(commands, found, strict=True):
+        assert "charlm" in printed or "lstm" in printed, command
+        assert not loaded & set(HEAVY), command
 
 
-@pytest.mark.parametrize("unit", ["char", "word", "subword"])
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["sample", "--length", "9", "--seed", "1"],
-        ["score", "The cat sees it.", "A dog"],
-        ["score", "--context", "The", "--next", "3"],
-    ],
-    ids=lambda arguments: " ".join(arguments[:2]),
-)
-def test_sampling_and_scoring_a_sentence_load_no_torch(
-    trained: Callable[[str], Path], unit: str, arguments: list[str]
-) -> None:
-    printed, loaded = loaded_by(RUN, *arguments, "--run", str(trained(unit)))
-    assert printed.strip()
-    assert "numpy" in loaded
-    assert "torch" not in loaded
+def test_sampling_and_scoring_a_sentence_load_no_torch(trained: Callable[[str], Path]) -> None:
+    ways = (
+        ("sample", "--length", "9", "--seed", "1"),
+        ("score", "The cat sees it.", "A dog"),
+        ("score", "--context", "The", "--next", "3"),
+    )
+    commands = [(*way, "--run", str(trained(unit))) for unit in ("char", "word", "subword") for way in ways]
+    found = loaded_by_each(commands)
+    assert len(found) == len(commands)
+    for command, (printed, loaded) in zip(commands, found, strict=True):
+        assert printed.strip(), command
+        assert "numpy" in loaded, command
+        assert "torch" not in loaded, command

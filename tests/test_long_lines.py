@@ -25,6 +25,7 @@ from charlm.text.interface import Tokenizer
 from charlm.text.long_lines import at_a_space, where_case_is_plain
 from charlm.text.subwords import SubwordTokenizer
 from charlm.text.tokenizer import build_tokenizer
+from tests.cases import slow
 from tests.conftest import english
 from tests.memory import growth_of_preparing
 
@@ -64,7 +65,6 @@ def test_a_line_cut_anywhere_is_the_whole_line(
 ) -> None:
     folder = tmp_path_factory.mktemp("cut")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(os, "fsync", lambda _: None)
         try:
             whole = prepared(folder, text, settings)
         except TextError:  # one symbol
@@ -186,7 +186,7 @@ def growth(folder: Path, kind: dict[str, object], megabytes: int) -> int:
     return growth_of_preparing(folder / "small", folder / "large", folder / "ids", json.dumps(kind), tokens)
 
 
-@pytest.mark.parametrize(("kind", "megabytes"), KINDS[:4], ids=str)
+@pytest.mark.parametrize(("kind", "megabytes"), [KINDS[0], slow(*KINDS[1]), KINDS[2], slow(*KINDS[3])], ids=str)
 def test_memory_does_not_grow_with_the_line(tmp_path: Path, kind: dict[str, object], megabytes: int) -> None:
     assert growth(tmp_path, kind, megabytes) < 20e6
 

@@ -34,8 +34,8 @@ from charlm.settings import CorpusSettings, Direction, TextSettings, Unit
 from charlm.system.interrupts import StopRequest
 from charlm.text.items import EndOfItem, as_items, ends_of_items, first_item, last_item
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
-from tests.conftest import TINY, UNITS
-from tests.test_cli import QUICK, Charlm, records
+from tests.conftest import TINY, UNITS, Once
+from tests.test_cli import QUICK, Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
 from tests.test_resume import assert_same
 from tests.test_training import Start, finish, interrupt_after, start, stop
@@ -493,9 +493,9 @@ def test_poems(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def typed(charlm_command: Charlm) -> Charlm:
+def typed(charlm_command: Charlm, once: Once) -> Charlm:
     Path("verses.txt").write_text("\n\n\n".join(verses(60)) + "\n", encoding="utf-8")
-    assert charlm_command("train", "verses.txt", "--item", "paragraph", *QUICK).code == 0
+    once("verses", lambda: succeed(charlm_command, "train", "verses.txt", "--item", "paragraph", *QUICK))
     return charlm_command
 
 

@@ -363,6 +363,7 @@ def test_following_prints_new_figures_line_by_line(charlm: Charlm, options: list
     assert Path("F.svg").exists() == ("-o" in options)
 
 
+@pytest.mark.slow
 def test_following_a_real_training(charlm: Charlm) -> None:
     quick = ("--hidden-size", "9", "--embedding-size", "7", "--precision", "float32", "--threads", "1", "-q")
     training = process("train", "corpus.txt", "--steps", "60", "--patience", "0", *quick)

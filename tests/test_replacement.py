@@ -14,6 +14,7 @@ from charlm.runs.directory import BEST, LAST, RunDirectory
 from charlm.runs.lock import writing
 from charlm.system.interrupts import StopRequest
 from charlm.training.events import Evaluated, StepDone
+from tests.cases import slow
 from tests.conftest import TINY
 from tests.test_training import Start, finish, interrupt_after, start, stop
 
@@ -195,7 +196,7 @@ def test_an_old_run_that_is_gone_meanwhile(old: Path, start: Start, instead: str
     assert RunDirectory(old).load(LAST).step == 3
 
 
-@pytest.mark.parametrize("following", [{"force": True}, {"resume": True}])
+@pytest.mark.parametrize("following", [{"force": True}, slow({"resume": True})])
 def test_what_a_killed_process_left_goes_with_the_next_training_of_that_name(
     old: Path, start: Start, following: dict[str, bool]
 ) -> None:
@@ -240,7 +241,7 @@ def test_a_training_that_is_begun_is_kept_after_its_session_is_gone(old: Path, s
 
 def test_a_time_limit_and_force_may_save_before_the_first_check(corpus: Path, tmp_path: Path) -> None:
     """The plan is saved, so the new run takes the old one's place, while the validation part is still to be read."""
-    settings = {**TINY, "time": "3s"}
+    settings = {**TINY, "time": "1s"}
     run = str(tmp_path / "run")
     charlm.train(corpus, run=run, steps=2, **TINY)
     result = charlm.train(corpus, run=run, force=True, **settings)

@@ -31,6 +31,7 @@ from charlm.text.tokenizer import load_tokenizer
 from charlm.training.events import Evaluated, Finished, Planned, Saved, StepDone
 from charlm.training.memory import fixed_bytes, window_bytes
 from charlm.training.state import Progress
+from tests.cases import FEW_CELLS, slow, slow_but
 from tests.sessions import open_session
 from tests.test_training import (
     MACHINE,
@@ -66,20 +67,15 @@ def assert_same(one: Session, other: Session) -> None:
 # Stopped anywhere
 
 
-SOME = ("rnn_tanh", "gru", "lstm_peephole")  # in bfloat16, which is slow on many processors, and by sentence
+WAYS = (("stream", "float32"), ("sentence", "float32"), ("stream", "bfloat16"))
+QUICK = (
+    *((cell, *WAYS[0]) for cell in FEW_CELLS),
+    *((cell, *way) for cell in ("gru", "lstm_peephole") for way in WAYS[1:]),
+)
 
 
 @pytest.mark.parametrize(
-    ("cell", "mode", "precision"),
-    [
-        pytest.param(cell, mode, precision, marks=[] if is_quick or cell in SOME else pytest.mark.slow)
-        for mode, precision, is_quick in (
-            ("stream", "float32", True),
-            ("sentence", "float32", False),
-            ("stream", "bfloat16", False),
-        )
-        for cell in CELLS
-    ],
+    ("cell", "mode", "precision"), slow_but(QUICK, [(cell, *way) for way in WAYS for cell in CELLS])
 )
 def test_every_cell_goes_on_byte_for_byte_and_line_for_line(
     start: Start, stop: StopRequest, cell: str, mode: str, precision: str
@@ -92,7 +88,7 @@ def test_every_cell_goes_on_byte_for_byte_and_line_for_line(
     assert_same(straight, finish(start("stopped", resume=True)))
 
 
-@pytest.mark.parametrize("step", range(1, 23))
+@pytest.mark.parametrize("step", slow_but((1, 8, 11, 22), range(1, 23)))
 def test_it_does_not_matter_where_a_training_stops(
     start: Start, undisturbed: Callable[..., Session], stop: StopRequest, step: int
 ) -> None:
@@ -103,10 +99,12 @@ def test_it_does_not_matter_where_a_training_stops(
 @pytest.mark.parametrize(
     ("settings", "every"),
     [
-        ({}, 4),
-        ({"valid_fraction": 0.0}, 9),
-        ({"optimizer": "sgd", "learning_rate": 0.5}, 9),
-        *(pytest.param({"bptt": bptt}, 1, marks=pytest.mark.slow) for bptt in (5, 13)),
+        ({}, 9),
+        ({"valid_fraction": 0.0}, 18),
+        ({"optimizer": "sgd", "learning_rate": 0.5}, 18),
+        slow({"valid_fraction": 0.0}, 5),
+        slow({"optimizer": "sgd", "learning_rate": 0.5}, 5),
+        *(slow({"bptt": bptt}, 1) for bptt in (5, 13)),
     ],
 )
 @pytest.mark.parametrize("how", ["killed", "closed"])
@@ -186,17 +184,31 @@ def test_a_check_that_a_signal_broke_off_is_made_up_for(start: Start, stop: Stop
     assert_same(straight, finish(resumed))
 
 
-@pytest.mark.parametrize("step", [2, 5, 14, 20, 33, 47])
+TIMED: dict[str, Any] = {"steps": None, "time": "1.5s", "eval_every": 8, "save_every": 9}
+
+
+@pytest.fixture(scope="module")
+def straight_in_time(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Session, list[Planned]]:
+    """A training by a fake clock, and its plans."""
+    begin = Start(corpus, tmp_path_factory.mktemp("timed"))
+    with pytest.MonkeyPatch.context() as patch:
+        straight = begin("straight", instruments=fake_clock(patch), **TIMED)
+        return straight, [event for event in straight.events() if isinstance(event, Planned)]
+
+
+@pytest.mark.parametrize("step", slow_but((2, 14, 33), (2, 5, 14, 20, 33, 47)))
 def test_with_a_time_the_stored_plan_is_replayed(
-    start: Start, stop: StopRequest, step: int, monkeypatch: pytest.MonkeyPatch
+    start: Start,
+    straight_in_time: tuple[Session, list[Planned]],
+    stop: StopRequest,
+    step: int,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    clock = fake_clock(monkeypatch)
-    timed = {"steps": None, "time": "1.5s", "eval_every": 8, "save_every": 9}
-    straight = start("straight", instruments=clock, **timed)
-    planned = [event for event in straight.events() if isinstance(event, Planned)]
+    straight, planned = straight_in_time
     assert len(planned) == 2
     assert planned[0].step < 33 < planned[-1].total_steps
-    interrupt_after(start("stopped", instruments=clock, **timed), stop, step)
+    clock = fake_clock(monkeypatch)
+    interrupt_after(start("stopped", instruments=clock, **TIMED), stop, step)
     resumed = start("stopped", resume=True, instruments=clock)
     if step >= planned[-1].step:
         assert resumed.trainer.budget.total_steps == planned[-1].total_steps
@@ -347,7 +359,7 @@ TROUBLED: dict[str, Any] = {
     "steps": 40,
     "eval_every": 4,
     "save_every": 50,
-    "patience": 5,
+    "patience": 3,
     "num_layers": 1,
 }
 
@@ -357,14 +369,22 @@ def straight_through_troubles(corpus: Path, tmp_path_factory: pytest.TempPathFac
     return finish(troubled(Start(corpus, tmp_path_factory.mktemp("troubled")), "straight", **TROUBLED))
 
 
+@pytest.fixture(scope="module")
+def stopped_in_troubles(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    begin = Start(corpus, tmp_path_factory.mktemp("troubled"))
+    training = troubled(begin, "stopped", **TROUBLED)
+    for event in training.events():
+        if isinstance(event, Evaluated) and event.step == STOPPED_AT:
+            begin.stop.signal = 15
+    return training.run.path
+
+
 @pytest.mark.parametrize("part", [None, *PARTS])
 def test_each_part_of_a_saved_state_is_needed(
-    start: Start, straight_through_troubles: Session, stop: StopRequest, part: str | None
+    start: Start, straight_through_troubles: Session, stopped_in_troubles: Path, tmp_path: Path, part: str | None
 ) -> None:
     """Without one of them the resumed training is another one; with all of them it is the same."""
-    for event in troubled(start, "stopped", **TROUBLED).events():
-        if isinstance(event, Evaluated) and event.step == STOPPED_AT:
-            stop.signal = 15
+    shutil.copytree(stopped_in_troubles, tmp_path / "runs" / "stopped")
     resumed = troubled(start, "stopped", resume=True)
     if part:
         PARTS[part](resumed, start("fresh", **TROUBLED))
@@ -433,16 +453,20 @@ def test_another_version_is_said(start: Start, monkeypatch: pytest.MonkeyPatch) 
     assert f"charlm {charlm.__version__} (now 9.9)" in changed
 
 
-def test_where_nothing_was_saved_it_begins_at_step_0_and_says_so(start: Start) -> None:
-    straight = finish(start("straight"))
+def test_where_nothing_was_saved_it_begins_at_step_0_and_says_so(
+    start: Start, undisturbed: Callable[..., Session]
+) -> None:
+    straight = undisturbed()
     start("killed")
     resumed = start("killed", resume=True)
     assert any("nothing was saved yet" in note for note in resumed.notes)
     assert_same(straight, finish(resumed))
 
 
-def test_a_damaged_state_is_named_and_the_one_before_it_is_not_lost(start: Start) -> None:
-    straight = finish(start("straight"))
+def test_a_damaged_state_is_named_and_the_one_before_it_is_not_lost(
+    start: Start, undisturbed: Callable[..., Session]
+) -> None:
+    straight = undisturbed()
     path = finish(start("damaged")).run.path
     whole = (path / "last.safetensors").read_bytes()
     (path / "last.safetensors").write_bytes(whole[:-9] + b"X" + whole[-8:])

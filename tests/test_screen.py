@@ -25,6 +25,7 @@ from charlm.settings import SETTINGS
 from charlm.text.visible import visible, visible_symbol
 from charlm.training.defaults import MAX_PASSES
 from charlm.training.events import Evaluated, Sampled, StepDone
+from tests.cases import slow
 from tests.conftest import TINY, english
 from tests.sessions import open_session
 
@@ -143,9 +144,9 @@ def test_what_is_said_of_a_training_fits_whatever_the_numbers(steps: int, corpus
     assert " 1,371 tokens/s " in figures.line(100)
 
 
-@pytest.mark.parametrize("columns", [60, 80, pytest.param(100, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("columns", [60, slow(80), slow(100)])
 def test_a_training_and_its_result_fit_the_terminal(columns: int, corpus: Path, tmp_path: Path) -> None:
-    length = ("--steps", "60", "--sample-every", "25")
+    length = ("--steps", "30", "--sample-every", "25")
     code, lines = on_a_terminal(
         "train", str(corpus), "--run", str(tmp_path / "r"), *length, *TINY_FLAGS, columns=columns
     )

@@ -28,12 +28,14 @@ def torture(*arguments: str) -> tuple[int, list[dict[str, Any]]]:
     return done.returncode, json.loads(done.stdout)
 
 
+@pytest.mark.slow
 def test_the_promises_are_kept() -> None:
     _, records = torture()
     broken = [one["name"] for one in records if not one["kept"]]
     assert not broken, [(one["name"], one["lost"]) for one in records]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("sabotage", "promise"), [("stale", "kills"), ("fsync", "power-loss")])
 def test_a_broken_save_is_reported_as_lost(sabotage: str, promise: str) -> None:
     code, (record,) = torture(promise, "--sabotage", sabotage, "--seed", "4")  # moments that tell

@@ -11,6 +11,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from charlm.corpus.windows import IGNORED, LineStarts, RareTypes, SentenceWindows, StreamWindows, Window
+from tests.cases import slow
 
 EOS, UNK = 0, 1
 Ids = Any
@@ -207,7 +208,7 @@ def met_from_the_initial_state(case: Case, passes: int) -> Counter[int]:
         [3000, 5, 5, 5] * 12,
     ],
 )
-@pytest.mark.parametrize("batch_size", [4, 32])
+@pytest.mark.parametrize("batch_size", [4, slow(32)])
 def test_each_line_is_met_from_the_initial_state_equally_often_whatever_its_length(
     lengths: list[int], batch_size: int
 ) -> None:
