@@ -59,7 +59,7 @@ def test_a_run_has_all_that_it_was_made_with(trained: Callable[[str], Path]) -> 
 def test_a_run_says_what_its_network_is_and_apart_from_it_how_it_was_trained(trained: Callable[[str], Path]) -> None:
     config = RunDirectory(trained("char")).config
     assert (config["format"], FORMAT) == (5, 5)
-    assert (config["model"]["kind"], config["model"]["direction"]) == ("language_model", "forward")
+    assert (config["model"]["kind"], config["model"]["direction"]) == ("language-model", "forward")
     assert "dropout" not in config["model"]
     assert config["training"]["dropout"] == TINY["dropout"]
 
@@ -69,7 +69,7 @@ def test_the_dropout_of_older_runs_is_read_where_they_have_it(run: Path) -> None
     written = json.loads((run / "config.json").read_bytes())
     config = read_config(RunDirectory(run))
     assert config.training.dropout == written["model"]["dropout"] == 0.1
-    assert (config.architecture.kind, config.architecture.direction) == ("language_model", "forward")
+    assert (config.architecture.kind, config.architecture.direction) == ("language-model", "forward")
 
 
 def test_a_dropout_that_an_older_run_cannot_have_is_refused(change: Change) -> None:

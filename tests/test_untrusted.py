@@ -280,7 +280,7 @@ def test_what_is_no_protocol_buffer_is_refused(model: bytes) -> None:
         {"cell": "tape"},
         {"cell": "lstm_projected"},
         {"wings": 2},
-        {"kind": ["language_model"]},
+        {"kind": ["language-model"]},
     ],
     ids=str,
 )

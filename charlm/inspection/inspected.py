@@ -81,7 +81,7 @@ class Inspected:
 def run_with_language_model(name: str) -> RunDirectory:
     """The folder of a run, given by its folder or its name under runs/. Raises RunError for one of another kind."""
     run = RunDirectory(find_run(name))
-    if read_config(run).architecture.kind != "language_model":
+    if read_config(run).architecture.kind != "language-model":
         raise RunError("this run is no language model, and this view needs one", str(run.path), WHICH_VIEWS)
     return run
 

@@ -49,7 +49,7 @@ class Base:
         run = RunDirectory(find_run(name))
         config = read_config(run)
         if task:
-            config.check_kind("language_model", run.path)
+            config.check_kind("language-model", run.path)
         own = {**dataclasses.asdict(config.text), **dataclasses.asdict(config.architecture)}
         own["objective"] = config.architecture.objective
         for setting, value in given.items():

@@ -65,7 +65,7 @@ class Kind:
 
 
 KINDS: dict[str, Kind] = {
-    "language_model": Kind(
+    "language-model": Kind(
         prepare_text, decide_text_model, inherit_text_model, LanguageModelObjective, suits=windows_fit, limit=limit_of
     ),
     "cloze": Kind(

@@ -17,7 +17,7 @@ from charlm.settings import Direction, InitialState, ModelSettings, ObjectiveNam
 MAX_TYPES = 1 << 24
 COUNTS = ("vocab_size", "num_labels", "feature_size", "target_vocab_size", "ngram_order", "ngram_rows")
 """Sizes that follow from the data, or from another network."""
-KINDS: dict[ObjectiveName, str] = {"causal": "language_model", "cloze": "cloze"}
+KINDS: dict[ObjectiveName, str] = {"causal": "language-model", "cloze": "cloze"}
 """The kind of network that is trained on plain text with each objective. On labelled data it is named like the task."""
 RECURRENCES = ("from_start", "from_end")  # the two of a layer that reads in both directions
 BACKWARD = "backward_"  # the names of files and tensors of the second network of a pair begin with this
@@ -45,7 +45,7 @@ class Architecture:
     proj_size: int = 0
     mogrifier_rounds: int = 0
     mogrifier_rank: int = 0
-    kind: str = "language_model"
+    kind: str = "language-model"
     """What it is trained for, one of KINDS in `lifecycle/kinds.py`."""
     direction: Direction = "forward"
     """In which order it reads. A language model of "both" is a pair of networks, one for each direction (`networks`);
@@ -77,7 +77,7 @@ class Architecture:
     @property
     def is_pair(self) -> bool:
         """Whether these are two language models, one for each direction."""
-        return self.kind == "language_model" and self.direction == "both"
+        return self.kind == "language-model" and self.direction == "both"
 
     @property
     def is_bidirectional(self) -> bool:

@@ -40,7 +40,7 @@ class Generator(Architecture):
     @property
     def plain(self) -> Architecture:
         """The language model that this is for any one label."""
-        return Architecture(**{**_values(self), "kind": "language_model", "tie_embeddings": False})
+        return Architecture(**{**_values(self), "kind": "language-model", "tie_embeddings": False})
 
     def body_weights(self) -> dict[str, NewWeight]:
         """The weights below the head."""

@@ -18,5 +18,7 @@ ARCHITECTURES: dict[str, type[Architecture]] = {
 
 def read_architecture(value: object) -> Architecture:
     """An architecture from a JSON value. Raises ValueError for what is missing, out of range or unknown."""
+    if isinstance(value, dict) and value.get("kind") == "language_model":  # as format 5 began
+        value = {**value, "kind": "language-model"}
     kind = value.get("kind") if isinstance(value, dict) else None
     return read_record(ARCHITECTURES.get(str(kind), Architecture), value)

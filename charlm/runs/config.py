@@ -98,7 +98,7 @@ class RunConfig:
 
 
 _KINDS = {
-    "language_model": ("is a language model", ("score --run RUN", "sample --run RUN")),
+    "language-model": ("is a language model", ("score --run RUN", "sample --run RUN")),
     "cloze": (
         "is a cloze network: it needs the whole sentence, so it gives no P(sentence) and writes no text",
         ("fill --run RUN", "score --pseudo --run RUN"),

@@ -107,7 +107,7 @@ def open_model(run: RunDirectory, direction: Direction | None = None) -> OpenedM
     Raises RunError.
     """
     config = read_config(run)
-    config.check_kind("language_model", run.path)
+    config.check_kind("language-model", run.path)
     tokenizer = trained_tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
     return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors)
