@@ -1,10 +1,11 @@
 """Labelled data: each row trains by the command and is then evaluated, with minutes that do not depend on the hour.
 
     python -m benchmarks.tasks FOLDER [ROW ...] [--seeds 1,2,3] [--part test|valid] [--runs DIR] [--jsonl FILE]
+                               [--rate TOKENS_PER_SECOND]
 
 FOLDER has the corpora: surnames, reviews, wnut17, g2p_*, multi30k and tunes, with `.train.`, `.valid.` and `.test.` in
 their names. First the bare default training step is measured; a minute is then as long as 60 seconds of a machine that
-does it at 32,000 tokens/s. Rows of at most five minutes have three seeds, the others one. Each row ends with a line:
+does it at 32,000 tokens/s; `--rate` gives what was measured before, for several of these side by side. Rows of at most five minutes have three seeds, the others one. Each row ends with a line:
 the figure of every seed, their median, and the 95 % interval of that run. For choices there is `--part valid`.
 """
 
@@ -94,10 +95,11 @@ def main() -> None:
     parser.add_argument("--part", choices=("test", "valid"), default="test")
     parser.add_argument("--runs", type=Path, default=Path("runs/tasks"), help="for runs and prepared data")
     parser.add_argument("--jsonl", type=Path, help="append a line for each run")
+    parser.add_argument("--rate", type=float, help="tokens/s of the bare step (default: it is measured)")
     options = parser.parse_args()
     if unknown := [name for name in options.rows if name not in ROWS]:
         parser.error(f"there is no row {', '.join(unknown)}: there are {', '.join(ROWS)}")
-    rate = tokens_per_second()
+    rate = options.rate or tokens_per_second()
     print(f"{rate:,.0f} tokens/s: a minute has {seconds_of(1, rate):.0f} s", flush=True)
     for name in options.rows or ROWS:
         row = ROWS[name]

@@ -27,7 +27,7 @@ NGRAM_ORDERS = {True: 5, False: 2}
 MIN_NGRAM_ROWS, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS = 2**8, 2**18, 2**21
 
 # Largest number of tokens to train on: (hidden size of one direction, embedding size).
-SIZES = {200_000: (128, 64), 2_000_000: (192, 96), math.inf: (256, 128)}
+SIZES = {2_000_000: (128, 64), math.inf: (256, 128)}
 
 
 def decide_classifier(
