@@ -5,8 +5,9 @@
 
 FOLDER has the corpora: surnames, reviews, wnut17, g2p_*, multi30k and tunes, with `.train.`, `.valid.` and `.test.` in
 their names. First the bare default training step is measured; a minute is then as long as 60 seconds of a machine that
-does it at 32,000 tokens/s; `--rate` gives what was measured before, for several of these side by side. Rows of at most five minutes have three seeds, the others one. Each row ends with a line:
-the figure of every seed, their median, and the 95 % interval of that run. For choices there is `--part valid`.
+does it at 32,000 tokens/s; `--rate` gives what was measured before, for several of these side by side. Rows of at most
+five minutes have three seeds, the others one. Each row ends with a line: the figure of every seed, their median, and
+the 95 % interval of that run. For choices there is `--part valid`.
 """
 
 import argparse
