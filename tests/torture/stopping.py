@@ -22,6 +22,14 @@ VARIANTS = (
     ("--unit", "word", "--initial-state", "random"),
     ("--optimizer", "sgd", "--learning-rate", "0.5", "--valid-fraction", "0", "--initial-state", "learned"),
 )
+KINDS = (
+    ("--direction", "both"),
+    ("--objective", "cloze"),
+    ("--task", "classify"),
+    ("--task", "generate", "--cell", "gru"),
+    ("--task", "tag", "--unit", "char"),
+    ("--task", "translate", "--target-unit", "word"),
+)
 LONG = 400  # steps
 
 
@@ -34,6 +42,8 @@ def exact_resume(shop: Workshop, record: Record) -> None:
         record.repeat(
             f"{signal.Signals(number).name}, {LONG} steps", shop.times(2, 0), partial(_stopped_twice, shop, number)
         )
+    for kind in KINDS:
+        record.repeat(f"SIGKILL {' '.join(kind)}", shop.times(3, 0), partial(_stopped, shop, signal.SIGKILL, kind))
 
 
 def _stopped(shop: Workshop, number: int, variant: tuple[str, ...]) -> Iterator[str]:

@@ -22,6 +22,8 @@ SETTINGS = (
     *("--eval-every", str(CHECK_EVERY), "--sample-every", "11"),
 )
 WORDS = ("the", "cat", "cats", "sea", "which", "already", "ate", "was", "were", "full", "of", "fish", "a", "house")
+LABELLED = {"classify": "rows.tsv", "generate": "rows.tsv", "tag": "tags.conll", "translate": "pairs.tsv"}
+"""The file of labelled data for each task."""
 RESUME = ("train", "--resume", "--run", "run", "--json")
 TIMES = {"seconds", "training_seconds", "time", "created", "tokens_per_second"}
 
@@ -29,6 +31,16 @@ TIMES = {"seconds", "training_seconds", "time", "created", "tokens_per_second"}
 def made_up_text(lines: int, seed: int = 1) -> str:
     rng = random.Random(seed)
     return "".join(" ".join(rng.choices(WORDS, k=rng.randint(2, 7))).capitalize() + ".\n" for _ in range(lines))
+
+
+def write_labelled(folder: Path, text: str) -> None:
+    """The lines of a text as labelled data: is there a cat in it, which words are cats, and its words backward."""
+    words = [line.strip(".").split() for line in text.splitlines()]
+    rows = (f"{'cat' if {'cat', 'cats'} & set(line) else 'none'}\t{' '.join(line)}\n" for line in words)
+    tagged = ("".join(f"{word} {'B-animal' if 'cat' in word else 'O'}\n" for word in line) + "\n" for line in words)
+    pairs = (f"{' '.join(line)}\t{' '.join(reversed(line))}\n" for line in words)
+    for name, lines in {"rows.tsv": rows, "tags.conll": tagged, "pairs.tsv": pairs}.items():
+        (folder / name).write_text("".join(lines))
 
 
 @dataclass
@@ -44,6 +56,7 @@ class Workshop:
     def __post_init__(self) -> None:
         self.corpus.write_text(made_up_text(60))
         (self.folder / "other.txt").write_text(made_up_text(60, seed=2))
+        write_labelled(self.folder, made_up_text(60))
 
     @property
     def corpus(self) -> Path:
@@ -61,8 +74,11 @@ class Workshop:
 
     def command(self, *more: str, steps: int = LENGTH) -> tuple[str, ...]:
         pairs = zip(SETTINGS[::2], SETTINGS[1::2], strict=True)
-        settings = (part for pair in pairs if pair[0] not in more for part in pair)
-        return ("train", "../corpus.txt", *settings, "--steps", str(steps), "--json", *more)
+        given = {*more, "--sample-every"} if "cloze" in more else {*more}  # such a network writes nothing
+        settings = (part for pair in pairs if pair[0] not in given for part in pair)
+        task = more[more.index("--task") + 1] if "--task" in more else ""
+        data = LABELLED.get(task, self.corpus.name)
+        return ("train", f"../{data}", *settings, "--steps", str(steps), "--json", *more)
 
     def reference(self, *more: str, steps: int = LENGTH) -> "Reference":
         """The result of a command when nothing disturbs it; computed when first asked for."""
