@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from charlm.cells.cell import Array, NewWeight, Ops, Weights
 
 RATIOS, WEIGHTS = "ngrams.ratios", "ngrams.weights"
-SCALE = 5.0
+SCALE = 3.0
 """Times the weights. An optimizer that moves all weights alike then moves these by as much as they need."""
 BASE = -0x61C8864680B583EB  # odd, and its bits look random: 2^64 over the golden ratio, as a signed number
 MIXER = -0x4B47D0C5A0B9A6D3  # odd as well

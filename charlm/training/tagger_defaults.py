@@ -13,7 +13,6 @@ from charlm.training.defaults import suitable_layers
 from charlm.training.task_defaults import decide_training_by_example
 
 MAX_PASSES = 30  # over the sentences, even if --time allows more
-DROPOUT = 0.5
 LEARNING_RATES = {"adamw": 0.008, "sgd": 0.5}
 
 # Largest number of words to train on: (hidden size of one direction, embedding size, size of a spelling).
@@ -66,6 +65,5 @@ def decide_tagger_training(
 ) -> tuple[TrainingSettings, list[str]]:
     """The settings with every value decided, and notes on values that had to differ from what was asked for."""
     rate = LEARNING_RATES[training.optimizer] if training.learning_rate is None else training.learning_rate
-    dropout = DROPOUT if training.dropout is None else training.dropout
-    own = dataclasses.replace(training, learning_rate=rate, dropout=dropout)
+    own = dataclasses.replace(training, learning_rate=rate)
     return decide_training_by_example(own, architecture, corpus, machine)

@@ -19,7 +19,7 @@ MAX_PASSES = 60  # over the examples, even if --time allows more
 MIN_PASSES, ENOUGH_UPDATES = 8, 3_000  # a classifier's passes end when it has had both
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
 MIN_WINDOW = 8  # tokens
-DROPOUT = 0.3
+DROPOUT = 0.5
 LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
 
 # Of n-grams: the longest ones by whether tokens are characters; rows; numbers in all rows.
