@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 import charlm
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.engine.numpy_ops import NumpyOps
+from charlm.lifecycle.classification import ClassificationResult
 from charlm.model.operations import TorchOps
 from charlm.network import ngrams
 from charlm.network.classifier import Classifier
@@ -20,7 +21,6 @@ from charlm.network.ngrams import RATIOS, WEIGHTS
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.training.naive_bayes import log_count_ratios
 from tests.task_trainings import SMALL, measured, task_request
-from tests.test_classify import ClassificationResult
 
 ORDER, ROWS, LABELS = 3, 64, 4
 IDS, LENGTHS = np.array([[0, 5, 7, 5, 7, 0], [0, 3, 0, 9, 9, 9], [0, 0, 8, 8, 8, 8]]), np.array([6, 3, 2])

@@ -6,13 +6,14 @@ Shapes: B batch, L labels, K rows of n-grams.
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.corpus.batching import batches_of
+from charlm.corpus.batching import batches_by_length
 from charlm.corpus.examples import Examples
 from charlm.corpus.texts import TextColumn
 from charlm.network.classifier import Classifier
 from charlm.network.ngrams import rows_of_ngrams
 
 COUNTED_TOKENS = 2**16  # read at once, with padding
+NO_LABEL = -1  # in the place of a label that a text does not have
 
 
 def log_count_ratios(examples: Examples, eos_id: int, architecture: Classifier) -> NDArray[np.float32]:
@@ -24,16 +25,17 @@ def log_count_ratios(examples: Examples, eos_id: int, architecture: Classifier) 
     num_rows, num_labels = architecture.ngram_rows, architecture.num_labels
     column, labels = TextColumn(examples["text"], eos_id), examples["labels"]
     counts, texts = np.zeros((num_rows, num_labels)), np.zeros(num_labels)
-    order = np.argsort(-column.lengths, kind="stable")
     in_row = np.zeros(num_rows)
-    for numbers in batches_of(order, column.lengths, COUNTED_TOKENS, COUNTED_TOKENS):
+    for numbers in batches_by_length(column.lengths, COUNTED_TOKENS):
         text_of, row = _distinct(column, numbers, architecture)
         in_row += np.bincount(row, minlength=num_rows)
-        owners = [labels[int(number)] for number in numbers]
-        for label in range(num_labels):
-            has_label = np.array([label in own for own in owners])
-            counts[:, label] += np.bincount(row[has_label[text_of]], minlength=num_rows)
-            texts[label] += has_label.sum()
+        owners = [labels[int(number)].tolist() for number in numbers]
+        for slot in range(max(map(len, owners))):  # one, unless a text can have several labels
+            label_of = np.array([own[slot] if slot < len(own) else NO_LABEL for own in owners])
+            has_label = label_of[text_of] != NO_LABEL
+            cell = row[has_label] * num_labels + label_of[text_of][has_label]
+            counts += np.bincount(cell, minlength=num_rows * num_labels).reshape(num_rows, num_labels)
+            texts += np.bincount(label_of[label_of != NO_LABEL], minlength=num_labels)
     inside = (counts + 1) / (texts + 2)
     outside = (in_row[:, None] - counts + 1) / (len(examples) - texts + 2)
     ratios = np.log(inside) - np.log(outside)
@@ -50,6 +52,6 @@ def _distinct(
     pairs = []
     for rows, counts in rows_of_ngrams(texts.ids.T, texts.lengths, architecture.ngram_order, architecture.ngram_rows):
         is_inside = np.arange(len(rows))[:, None] < counts
-        pairs.append((np.arange(len(texts)) * architecture.ngram_rows + rows)[is_inside])
+        pairs.append((np.arange(len(texts), dtype=np.int64) * architecture.ngram_rows + rows)[is_inside])
     found = np.unique(np.concatenate(pairs))
     return found // architecture.ngram_rows, found % architecture.ngram_rows

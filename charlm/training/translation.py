@@ -79,7 +79,7 @@ class TranslationObjective(ExampleObjective):
             for true, found in zip(pairs.wanted, self.translations(predictor, pairs), strict=True):
                 edits, symbols = edits + edit_distance(true.tolist(), found.without_end), symbols + len(true)
         per_token = sum(nats) / len(nats)
-        return Check(per_token, edits / symbols + TIE_BREAK * per_token)
+        return Check(per_token, edits / max(1, symbols) + TIE_BREAK * per_token)
 
     def try_measuring(self) -> int:
         pairs, predictor = self._train.pairs(self.upcoming()), TorchTranslatorPredictor(self.network)
