@@ -4,7 +4,6 @@ Shapes: B batch, T time, V vocabulary, H hidden.
 """
 
 import ctypes
-import hashlib
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -19,6 +18,7 @@ from charlm.engine.predictor import MAX_TABLE_TYPES
 from charlm.network import body
 from charlm.network.architecture import Architecture
 from charlm.network.head import output_layer
+from charlm.system.libraries import address, load_library
 
 LIBRARY = Path(__file__).with_name("lstm.so")
 SOURCES = ("lstm.c", "kernels.h")
@@ -71,7 +71,7 @@ class _Types(ctypes.Structure):
 
     def __init__(self, embedding: Array, table: Array) -> None:
         self.arrays = [np.array(array, np.float32, order="C") for array in (embedding, table)]
-        super().__init__(len(embedding), *map(_address, self.arrays))
+        super().__init__(len(embedding), *map(address, self.arrays))
 
 
 class CompiledPredictor:
@@ -119,7 +119,7 @@ class CompiledPredictor:
         rows, state, batch = np.array(rows, np.int64), np.array(state, np.float32, order="C"), len(ids)
         logits = np.empty((batch, self._logits_size), np.float32)
         room = np.empty(4 * batch * self._network.widest, np.float32)
-        addresses = map(_address, (rows, state, logits, room))
+        addresses = map(address, (rows, state, logits, room))
         if not self._library.charlm_step(self._network, known, batch, *addresses):
             raise IndexError("no such id")
         return logits[:, : self.vocab_size], state
@@ -162,7 +162,7 @@ class CompiledPredictor:
         (steps, batch), state = rows.shape, np.array(state, np.float32, order="C")
         result = np.zeros((steps, batch))
         room = np.empty(self._library.charlm_scoring_room(self._network, batch), np.float32)
-        addresses = map(_address, (rows, targets, state, result, room))
+        addresses = map(address, (rows, targets, state, result, room))
         if not self._library.charlm_score(self._network, known, batch, steps, *addresses):
             raise IndexError("no such id")
         return result.T, state
@@ -174,7 +174,7 @@ class CompiledPredictor:
         types, rows = np.unique(ids, return_inverse=True)
         known = _Types(self._embedding[types], np.empty((len(types), self._network.input.outputs), np.float32))
         room = np.empty(2 * len(types) * self._network.widest, np.float32)
-        self._library.charlm_project(self._network, known, _address(room))
+        self._library.charlm_project(self._network, known, address(room))
         return known, rows.reshape(ids.shape)
 
     def _make_network(self) -> _Network:
@@ -246,7 +246,7 @@ class CompiledPredictor:
     def _pointer(self, array: Array) -> int | None:
         """The address of an array, which is kept alive as long as this predictor."""
         self._kept.append(array)
-        return _address(array)
+        return address(array)
 
     def _array(self, kind: Any, items: list[Any]) -> Any:
         """A C array of structures, which is kept alive as long as this predictor."""
@@ -268,13 +268,6 @@ def has_bfloat16() -> bool:
 @cache
 def _library() -> Any:
     """The compiled code; None unless it was built from the current sources."""
-    try:
-        library = ctypes.CDLL(str(LIBRARY))
-        library.charlm_source.restype = ctypes.c_int64
-        if library.charlm_source() != source_number(Path(__file__).parent):
-            return None
-    except (OSError, AttributeError):
-        return None
     pointer, number = ctypes.c_void_p, ctypes.c_int64
     network, types = ctypes.POINTER(_Network), ctypes.POINTER(_Types)
     arguments: dict[str, tuple[Any, ...]] = {
@@ -285,21 +278,7 @@ def _library() -> Any:
         "charlm_step": (network, types, number, *[pointer] * 4),
         "charlm_score": (network, types, number, number, *[pointer] * 5),
     }
-    for name, kinds in arguments.items():
-        function = getattr(library, name)
-        function.argtypes, function.restype = kinds, number
-    return library
-
-
-def source_number(folder: Path) -> int:
-    """A fingerprint of the C code in a folder; the library holds that of the code it was built from."""
-    content = b"".join((folder / name).read_bytes() for name in SOURCES)
-    return int(hashlib.sha256(content).hexdigest()[:15], 16)
-
-
-def _address(array: Array) -> int | None:
-    """The address of a writable array's numbers, None if it is empty; five times as fast as `array.ctypes.data`."""
-    return ctypes.addressof(ctypes.c_char.from_buffer(array)) if array.size else None
+    return load_library(LIBRARY, [Path(__file__).with_name(name) for name in SOURCES], arguments)
 
 
 def _to_bfloat16(values: Array) -> Array:

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.sources import cannot_copy, temporary_file
+from charlm.ngram.trie import id_type
 from charlm.settings import Mode
 
 Ids = NDArray[Any]
@@ -114,11 +115,6 @@ def record_type(vocab_size: int) -> "np.dtype[np.void]":
     """What is known of an n-gram: its last token, its two counts, and how many n-grams continue it by one token."""
     numbers = [(name, np.uint32) for name in ("occurrences", "count", "num_continuations")]
     return np.dtype([("id", id_type(vocab_size)), *numbers])
-
-
-def id_type(vocab_size: int) -> "np.dtype[Any]":
-    """The smallest type that holds all ids of a vocabulary."""
-    return np.dtype(np.min_scalar_type(max(vocab_size - 1, 0)))
 
 
 def _buckets(text: Text, bucket_size: int) -> Iterator[range]:

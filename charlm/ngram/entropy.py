@@ -3,15 +3,13 @@
 Of all types only those that continue a context change their probability in another way than by the factor gamma. So
 with C the continuations of the context c, with c' the shorter context, and with f(x) = x log x, the entropy in nats is
 
-    H(c) = gamma (H(c') - log gamma) + sum over w in C of f(gamma p(w | c')) - f(p(w | c))
+    H(c) = gamma H(c') - f(gamma) + sum over w in C of f(gamma p(w | c')) - f(p(w | c))
 """
-
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.ngram.trie import Numbers, Trie
+from charlm.ngram.trie import UNSEEN, Contexts, Lookup, Trie
 
 AT_ONCE = 1 << 14  # contexts
 
@@ -19,40 +17,42 @@ AT_ONCE = 1 << 14  # contexts
 class Entropies:
     """Computes the entropy after each context once, when it is first asked for."""
 
-    def __init__(self, trie: Trie) -> None:
-        self._trie = trie
+    def __init__(self, trie: Trie, lookup: Lookup) -> None:
+        self._trie, self._lookup = trie, lookup
         self._known = [np.full(len(branches.gamma), np.nan, np.float32) for branches in trie.branches]
-        whole = trie.distributions([np.zeros(1, np.int64)])
-        self._of_nothing = -float(_f(whole).sum())
+        nothing = np.full((1, trie.order - 1), UNSEEN)
+        self._after_nothing = -float(_f(lookup.distributions(nothing)).sum())
 
-    def after(self, contexts: Sequence[Numbers]) -> NDArray[np.float64]:
-        """The entropies in nats (N,) after contexts of length 0, of length 1, ..., each (N,)."""
-        num_contexts = len(contexts[0])
-        blocks = [slice(start, start + AT_ONCE) for start in range(0, num_contexts, AT_ONCE)]
-        found = [self._after([of_length[block] for of_length in contexts]) for block in blocks]
-        return np.concatenate([np.empty(0), *found])
-
-    def _after(self, contexts: Sequence[Numbers]) -> NDArray[np.float64]:
-        result = np.full(len(contexts[0]), self._of_nothing)
-        for length in range(1, len(contexts)):
-            known, seen = self._known[length], np.flatnonzero(contexts[length] >= 0)
-            different, rows = np.unique(contexts[length][seen], return_index=True)
-            is_new = np.isnan(known[different])
-            rows = seen[rows[is_new]]
-            known[different[is_new]] = self._compute([of_length[rows] for of_length in contexts[: length + 1]], result[rows])
-            result[seen] = known[contexts[length][seen]]
+    def after(self, contexts: Contexts) -> NDArray[np.float64]:
+        """The entropies in nats (...) after contexts (..., n - 1)."""
+        result = np.empty(contexts.shape[:-1])
+        rows = contexts.reshape(result.size, contexts.shape[-1])
+        for start in range(0, len(rows), AT_ONCE):
+            result.reshape(-1)[start : start + AT_ONCE] = self._after(rows[start : start + AT_ONCE])
         return result
 
-    def _compute(self, contexts: Sequence[Numbers], shorter: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The entropies after the last ones of these contexts, given those after the shorter contexts."""
-        length = len(contexts) - 1
-        branches = self._trie.branches[length]
-        rows, ngrams = self._trie.continuations(length, contexts[length])
-        below = self._trie.probabilities([of_length[rows] for of_length in contexts[:-1]], branches.ids[ngrams])
-        gamma = branches.gamma[contexts[length]].astype(np.float64)
-        below *= gamma[rows]
-        changes = np.bincount(rows, _f(below) - _f(below + branches.alpha[ngrams]), len(shorter))
-        return gamma * shorter - _f(gamma) + changes
+    def _after(self, contexts: Contexts) -> NDArray[np.float64]:
+        result = np.full(len(contexts), self._after_nothing)
+        for length, numbers in enumerate(contexts.T, start=1):
+            known, seen = self._known[length], np.flatnonzero(numbers >= 0)
+            unknown = seen[np.isnan(known[numbers[seen]])]
+            if len(unknown):
+                new, first = np.unique(numbers[unknown], return_index=True)
+                rows = unknown[first]
+                known[new] = self._compute(length, contexts[rows], result[rows])
+            result[seen] = known[numbers[seen]]
+        return result
+
+    def _compute(self, length: int, contexts: Contexts, shorter: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The entropies (N,) after the contexts of one length among `contexts`, given those after shorter ones."""
+        _, gamma, ids, alpha = self._trie.branches[length]
+        numbers = contexts[:, length - 1]
+        rows, ngrams = self._trie.continuations(length, numbers)
+        weights = gamma[numbers].astype(np.float64)
+        is_longer = np.arange(contexts.shape[1]) >= length - 1
+        below = self._lookup.probabilities(np.where(is_longer, UNSEEN, contexts)[rows], ids[ngrams]) * weights[rows]
+        changes = np.bincount(rows, _f(below) - _f(below + alpha[ngrams]), len(shorter))
+        return weights * shorter - _f(weights) + changes
 
 
 def _f(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.sources import cannot_copy, temporary_file
-from charlm.ngram.counting import Counted, Records, Text, count, id_type, record_type
+from charlm.ngram.counting import Counted, Records, Text, count, record_type
 from charlm.ngram.discounts import discounts
 from charlm.ngram.pruning import MAX_NGRAMS, choose_cutoffs, num_kept
-from charlm.ngram.trie import Branches, Trie
+from charlm.ngram.trie import Branches, Trie, id_type
 
 CONTEXTS_AT_ONCE = 1 << 13
 MAX_ARRAY_IN_MEMORY = 1 << 26  # bytes; a larger array is a temporary file

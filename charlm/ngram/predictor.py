@@ -1,7 +1,7 @@
 """An n-gram model as a `scoring.predictor.Predictor`.
 
-The state is an array (B, n - 1): the numbers of the contexts that are the last 1, 2, ..., n - 1 tokens read, UNSEEN
-where nothing followed these in training. Shapes: B batch, T time, V vocabulary, n length of the longest n-grams.
+The state is an array (B, n - 1): the contexts behind what was read, as `Contexts` in `trie.py` says. Shapes: B batch, T
+time, V vocabulary, n length of the longest n-grams.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.ngram.compiled import fastest
 from charlm.ngram.entropy import Entropies
-from charlm.ngram.trie import UNSEEN, Ids, Numbers, Trie
+from charlm.ngram.trie import UNSEEN, Contexts, Ids, Lookup, Trie
 
 
 class Measured(NamedTuple):
@@ -27,63 +28,55 @@ class Measured(NamedTuple):
 
 
 class NgramPredictor:
-    """Gives the probabilities of an n-gram model."""
+    """Gives the probabilities of an n-gram model, which are looked up in compiled code where there is some."""
 
     can_run_in_segments = True
 
-    def __init__(self, trie: Trie) -> None:
+    def __init__(self, trie: Trie, lookup: Lookup | None = None) -> None:
         self.trie, self.vocab_size = trie, trie.vocab_size
+        self._lookup = fastest(trie) if lookup is None else lookup
 
-    def initial_state(self, batch_size: int = 1) -> Numbers:
+    def initial_state(self, batch_size: int = 1) -> Contexts:
         """The state before the first token: no context but the empty one."""
         return np.full((batch_size, self.trie.order - 1), UNSEEN)
 
-    def step(self, ids: Ids, state: Numbers) -> tuple[NDArray[np.float64], Numbers]:
+    def step(self, ids: Ids, state: Contexts) -> tuple[NDArray[np.float64], Contexts]:
         """Read one token of each sequence: ids (B,) -> log-probabilities (B, V) of the next one, and the new state."""
-        contexts = [of_length[:, 0] for of_length in self._contexts(ids[:, None], state)]
-        return np.log(self.trie.distributions(contexts)), np.stack(contexts, axis=1)[:, 1:]
+        new_state = self._lookup.contexts(ids[:, None], state)[:, 0]
+        return np.log(self._lookup.distributions(new_state)), new_state
 
-    def logprobs(self, inputs: Ids, targets: Ids, state: Numbers) -> tuple[NDArray[np.float64], Numbers]:
+    def logprobs(self, inputs: Ids, targets: Ids, state: Contexts) -> tuple[NDArray[np.float64], Contexts]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
 
         Targets below 0 are padding; the results for them are meaningless.
         """
-        contexts = self._contexts(inputs, state)
-        return np.log(self.trie.probabilities(contexts, targets)), _last(contexts, state)
+        contexts = self._lookup.contexts(inputs, state)
+        return np.log(self._lookup.probabilities(contexts, targets)), _last(contexts, state)
 
-    def measure(self, inputs: Ids, targets: Ids, state: Numbers) -> tuple[Measured, Numbers]:
+    def measure(self, inputs: Ids, targets: Ids, state: Contexts) -> tuple[Measured, Contexts]:
         """`logprobs` with the lengths of the contexts and the entropies, and the new state."""
-        contexts = self._contexts(inputs, state)
-        matched = sum((of_length >= 0 for of_length in contexts[1:]), np.zeros(inputs.shape, np.int64))
-        entropies = self._entropies.after([of_length.ravel() for of_length in contexts]).reshape(inputs.shape)
-        logprobs = np.log(self.trie.probabilities(contexts, targets))
-        return Measured(logprobs, matched, entropies), _last(contexts, state)
+        contexts = self._lookup.contexts(inputs, state)
+        logprobs = np.log(self._lookup.probabilities(contexts, targets))
+        return Measured(logprobs, matched(contexts), self._entropies.after(contexts)), _last(contexts, state)
 
-    def select(self, state: Numbers, rows: Sequence[int]) -> Numbers:
+    def select(self, state: Contexts, rows: Sequence[int]) -> Contexts:
         """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
         return state[list(rows)]
 
-    def join(self, states: Sequence[Numbers]) -> Numbers:
+    def join(self, states: Sequence[Contexts]) -> Contexts:
         """The states of several batches joined into the state of one batch."""
         return np.concatenate(states)
 
     @cached_property
     def _entropies(self) -> Entropies:
-        return Entropies(self.trie)
-
-    def _contexts(self, inputs: Ids, state: Numbers) -> list[Numbers]:
-        """The contexts of length 0 to n - 1 behind each input, each (B, T)."""
-        contexts = [np.zeros(inputs.shape, np.int64)]
-        before = contexts[0]  # the context of each input that is shorter by 1
-        for length in range(1, self.trie.order):
-            ngrams = self.trie.longer(length - 1, before, inputs)
-            contexts.append(self.trie.as_contexts(length, ngrams))
-            before = np.concatenate([state[:, length - 1 : length], contexts[length][:, :-1]], axis=1)
-        return contexts
+        return Entropies(self.trie, self._lookup)
 
 
-def _last(contexts: Sequence[Numbers], state: Numbers) -> Numbers:
-    """The state behind the last input."""
-    if contexts[0].shape[1] == 0:
-        return state
-    return np.stack([of_length[:, -1] for of_length in contexts], axis=1)[:, 1:]
+def matched(contexts: Contexts) -> NDArray[np.int64]:
+    """The length of the longest context (...), given contexts, or a state, (..., n - 1): 0 to n - 1."""
+    return np.count_nonzero(contexts >= 0, axis=-1)
+
+
+def _last(contexts: Contexts, state: Contexts) -> Contexts:
+    """The state behind the last of the inputs."""
+    return contexts[:, -1] if contexts.shape[1] else state

@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from charlm.ngram.counting import MAX_CUTOFF, Counted, id_type
+from charlm.ngram.counting import MAX_CUTOFF, Counted
+from charlm.ngram.trie import id_type
 
 MIN_PRUNED = 3  # tokens
 NONE, ALL = -1, 1 << 32  # as cutoffs

@@ -1,4 +1,4 @@
-"""An n-gram model as flat arrays, in which contexts, their continuations and probabilities are found.
+"""An n-gram model as flat arrays, in which contexts, their continuations and probabilities are looked up.
 
 The probability of a token w after the context c, with c' the context without its first token:
 
@@ -7,21 +7,39 @@ The probability of a token w after the context c, with c' the context without it
 alpha is the discounted share of w among what followed c in training, 0 where c w was not seen; gamma is all that was
 taken from these shares. After the empty context c' is nothing, and p(w | nothing) = 1 / V (Chen & Goodman 1998).
 
-Shapes: n length of the longest n-grams, V vocabulary, N any number.
+Shapes: B batch, T time, N any number, V vocabulary, n length of the longest n-grams.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 Ids = NDArray[Any]
 Numbers = NDArray[np.int64]
+Contexts = NDArray[np.int64]
+"""What is before a place, in the last dimension: the numbers of the contexts that are the last 1, 2, ..., n - 1 tokens.
+
+A number is UNSEEN where nothing followed these tokens in training.
+"""
 Probabilities = NDArray[np.float64]
 
 UNSEEN = -1
+
+
+class Lookup(Protocol):
+    """What a predictor asks of n-grams."""
+
+    def contexts(self, ids: Ids, state: Contexts) -> Contexts:
+        """The contexts (B, T, n - 1) behind each of the ids (B, T), given those before the first ones (B, n - 1)."""
+
+    def probabilities(self, contexts: Contexts, ids: Ids) -> Probabilities:
+        """p(w | c) of tokens w (...), given the contexts (..., n - 1) before them. For ids below 0 it is meaningless."""
+
+    def distributions(self, contexts: Contexts) -> Probabilities:
+        """p(w | c) of all types w (N, V), given contexts (N, n - 1)."""
 
 
 class Branches(NamedTuple):
@@ -30,8 +48,11 @@ class Branches(NamedTuple):
     An n-gram has the same number as the context that it is for longer n-grams.
     """
 
-    first: NDArray[Any]
-    """The number of each context's first continuation (contexts + 1,); the others follow, sorted by id."""
+    first: NDArray[np.uint32]
+    """The number of each context's first continuation, and how many there are (contexts + 1,).
+
+    The others follow, in the order of their ids.
+    """
     gamma: NDArray[np.float32]
     """The weight of the shorter context (contexts,)."""
     ids: Ids
@@ -44,11 +65,25 @@ class Branches(NamedTuple):
 class Trie:
     """An n-gram model: the branches of the contexts of 0 to n - 1 tokens. The empty one is continued by all types.
 
-    No array is empty. A damaged trie, whose arrays contradict each other, may raise IndexError where it is used.
+    As a `Lookup` it is written in NumPy. Raises ValueError where the sizes or types of the arrays are wrong. Arrays
+    whose numbers contradict each other may raise IndexError when they are used.
     """
 
     vocab_size: int
     branches: tuple[Branches, ...]
+
+    def __post_init__(self) -> None:
+        num_contexts, num_ngrams = 1, self.vocab_size
+        for length, (first, gamma, ids, alpha) in enumerate(self.branches):
+            num_ngrams = len(ids) if length else self.vocab_size
+            sizes = [(num_contexts + 1,), (num_contexts,), (num_ngrams,), (num_ngrams,)]
+            types = [np.dtype(np.uint32), np.dtype(np.float32), id_type(self.vocab_size), np.dtype(np.float32)]
+            arrays = (first, gamma, ids, alpha)
+            if [array.shape for array in arrays] != sizes or [array.dtype for array in arrays] != types:
+                raise ValueError(f"the arrays for contexts of length {length} do not fit together")
+            num_contexts = num_ngrams
+        if num_contexts == 0 or not self.branches:
+            raise ValueError("there are no n-grams")
 
     @property
     def order(self) -> int:
@@ -64,7 +99,42 @@ class Trie:
         """Bytes of all arrays."""
         return sum(array.nbytes for branches in self.branches for array in branches)
 
-    def longer(self, length: int, contexts: Numbers, ids: Ids) -> Numbers:
+    def contexts(self, ids: Ids, state: Contexts) -> Contexts:
+        found = np.empty((*ids.shape, self.order - 1), np.int64)
+        before = np.zeros(ids.shape, np.int64)  # for each of the ids, the context before it that is shorter by 1
+        for length in range(1, self.order):
+            ngrams = self._longer(length - 1, before, ids)
+            low, end = self._range(length, ngrams)
+            found[..., length - 1] = np.where(low < end, ngrams, UNSEEN)
+            before = np.concatenate([state[:, None, length - 1], found[:, :-1, length - 1]], axis=1)
+        return found
+
+    def probabilities(self, contexts: Contexts, ids: Ids) -> Probabilities:
+        result = np.full(ids.shape, 1 / self.vocab_size)
+        for length, of_length in enumerate(_by_length(contexts)):
+            _, gamma, _, alpha = self.branches[length]
+            ngrams = self._longer(length, of_length, ids)
+            interpolated = np.where(ngrams >= 0, alpha[ngrams], 0.0) + gamma[of_length] * result
+            result = np.where(of_length >= 0, interpolated, result)
+        return result
+
+    def distributions(self, contexts: Contexts) -> Probabilities:
+        result = np.full((len(contexts), self.vocab_size), 1 / self.vocab_size)
+        for length, of_length in enumerate(_by_length(contexts)):
+            _, gamma, ids, alpha = self.branches[length]
+            result *= np.where(of_length >= 0, gamma[of_length], 1.0)[:, None]
+            rows, ngrams = self.continuations(length, of_length)
+            result[rows, ids[ngrams]] += alpha[ngrams]
+        return result
+
+    def continuations(self, length: int, contexts: Numbers) -> tuple[Numbers, Numbers]:
+        """All continuations of contexts (N,) of this length: the row of each one's context, and its number."""
+        low, end = self._range(length, contexts)
+        sizes = end - low
+        rows = np.repeat(np.arange(len(contexts)), sizes)
+        return rows, np.arange(len(rows)) + np.repeat(low - (np.cumsum(sizes) - sizes), sizes)
+
+    def _longer(self, length: int, contexts: Numbers, ids: Ids) -> Numbers:
         """The numbers of the n-grams that continue contexts of this length by one token each, UNSEEN if there is none.
 
         contexts and ids have the same shape; either may be below 0.
@@ -81,40 +151,18 @@ class Trie:
         is_found = (low < end) & (continuations[np.minimum(low, last)] == ids)
         return np.where(is_found, low, UNSEEN)
 
-    def as_contexts(self, length: int, ngrams: Numbers) -> Numbers:
-        """The same n-grams of this length, with UNSEEN for those that nothing followed."""
-        low, end = self._range(length, ngrams)
-        return np.where(low < end, ngrams, UNSEEN)
-
-    def continuations(self, length: int, contexts: Numbers) -> tuple[Numbers, Numbers]:
-        """The numbers of all continuations of contexts (N,) of this length, with the row of each one's context."""
-        low, end = self._range(length, contexts)
-        sizes = end - low
-        rows = np.repeat(np.arange(len(contexts)), sizes)
-        return rows, np.arange(len(rows)) + np.repeat(low - (np.cumsum(sizes) - sizes), sizes)
-
-    def probabilities(self, contexts: Sequence[Numbers], ids: Ids) -> Probabilities:
-        """p(w | c) of tokens w, given the contexts before them: those of length 0, of length 1, ..., of the ids' shape."""
-        result = np.full(ids.shape, 1 / self.vocab_size)
-        for length, of_length in enumerate(contexts):
-            _, gamma, _, alpha = self.branches[length]
-            ngrams = self.longer(length, of_length, ids)
-            interpolated = np.where(ngrams >= 0, alpha[ngrams], 0.0) + gamma[of_length] * result
-            result = np.where(of_length >= 0, interpolated, result)
-        return result
-
-    def distributions(self, contexts: Sequence[Numbers]) -> Probabilities:
-        """p(w | c) of all types w (N, V), given the contexts of length 0, of length 1, ..., (N,) each."""
-        result = np.full((len(contexts[0]), self.vocab_size), 1 / self.vocab_size)
-        for length, of_length in enumerate(contexts):
-            _, gamma, ids, alpha = self.branches[length]
-            result *= np.where(of_length >= 0, gamma[of_length], 1.0)[:, None]
-            rows, ngrams = self.continuations(length, of_length)
-            result[rows, ids[ngrams]] += alpha[ngrams]
-        return result
-
     def _range(self, length: int, contexts: Numbers) -> tuple[Numbers, Numbers]:
         """Where the continuations of contexts begin and end; an empty range for UNSEEN."""
         first, is_seen = self.branches[length].first, contexts >= 0
         low, end = first[contexts].astype(np.int64), first[contexts + 1].astype(np.int64)
         return np.where(is_seen, low, 0), np.where(is_seen, end, 0)
+
+
+def id_type(vocab_size: int) -> "np.dtype[Any]":
+    """The smallest type that holds all ids of a vocabulary."""
+    return np.dtype(np.min_scalar_type(max(vocab_size - 1, 0)))
+
+
+def _by_length(contexts: Contexts) -> Sequence[Numbers]:
+    """The numbers of the contexts of length 0 (that of the empty one is 0), of length 1, ..., n - 1."""
+    return [np.zeros(contexts.shape[:-1], np.int64), *np.moveaxis(contexts, -1, 0)]

@@ -1,0 +1,102 @@
+"""N-grams looked up by compiled code (`ngram.c`), where it could be built; otherwise `trie.py` does it, slower."""
+
+import ctypes
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charlm.ngram.trie import Contexts, Ids, Lookup, Probabilities, Trie
+from charlm.system.libraries import address, load_library
+
+LIBRARY = Path(__file__).with_name("ngram.so")
+SOURCES = ("ngram.c",)
+
+
+class _Branches(ctypes.Structure):
+    """`branches` in ngram.c."""
+
+    _fields_ = (
+        ("num_contexts", ctypes.c_int64),
+        ("num_ngrams", ctypes.c_int64),
+        ("first", ctypes.c_void_p),
+        ("gamma", ctypes.c_void_p),
+        ("ids", ctypes.c_void_p),
+        ("alpha", ctypes.c_void_p),
+    )
+
+
+class _Trie(ctypes.Structure):
+    """`trie` in ngram.c."""
+
+    _fields_ = (
+        ("order", ctypes.c_int64),
+        ("vocab_size", ctypes.c_int64),
+        ("id_bytes", ctypes.c_int64),
+        ("branches", ctypes.POINTER(_Branches)),
+    )
+
+
+class CompiledLookup:
+    """A `Lookup` in compiled code. What its arguments are and what it returns, `Lookup` says."""
+
+    def __init__(self, trie: Trie) -> None:
+        self._trie, self._library = trie, _library()
+        branches = (_Branches * trie.order)(*map(_branches, trie.branches))
+        self._in_c = _Trie(trie.order, trie.vocab_size, trie.branches[0].ids.itemsize, branches)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return CompiledLookup, (self._trie,)
+
+    def contexts(self, ids: Ids, state: Contexts) -> Contexts:
+        ids, state = _integers(ids), _integers(state)
+        result = np.empty((*ids.shape, self._trie.order - 1), np.int64)
+        if state.shape != (len(ids), self._trie.order - 1):
+            raise ValueError(f"a state of {state.shape} for ids of {ids.shape}")
+        self._library.charlm_ngram_contexts(self._in_c, *ids.shape, *map(address, (ids, state, result)))
+        return result
+
+    def probabilities(self, contexts: Contexts, ids: Ids) -> Probabilities:
+        contexts, ids = _integers(contexts), _integers(ids)
+        result = np.empty(ids.shape)
+        if contexts.shape != (*ids.shape, self._trie.order - 1):
+            raise ValueError(f"contexts of {contexts.shape} for ids of {ids.shape}")
+        self._library.charlm_ngram_probabilities(self._in_c, ids.size, *map(address, (contexts, ids, result)))
+        return result
+
+    def distributions(self, contexts: Contexts) -> Probabilities:
+        contexts = _integers(contexts)
+        result = np.empty((len(contexts), self._trie.vocab_size))
+        if contexts.shape[1:] != (self._trie.order - 1,):
+            raise ValueError(f"contexts of {contexts.shape}")
+        self._library.charlm_ngram_distributions(self._in_c, len(contexts), *map(address, (contexts, result)))
+        return result
+
+
+def fastest(trie: Trie) -> Lookup:
+    """The fastest way to look n-grams up that there is here."""
+    return trie if _library() is None else CompiledLookup(trie)
+
+
+def _branches(branches: Any) -> _Branches:
+    addresses = [array.ctypes.data for array in branches]  # also of arrays that cannot be written to
+    return _Branches(len(branches.gamma), len(branches.ids), *addresses)
+
+
+def _integers(array: Ids) -> Any:
+    """The array as the library wants it: contiguous, and writable, since `address` wants it so."""
+    return np.require(array, np.int64, ["C", "W"])
+
+
+@cache
+def _library() -> Any:
+    """The compiled code; None unless it was built from the current source."""
+    pointer, number = ctypes.c_void_p, ctypes.c_int64
+    trie = ctypes.POINTER(_Trie)
+    arguments = {
+        "charlm_ngram_contexts": (trie, number, number, pointer, pointer, pointer),
+        "charlm_ngram_probabilities": (trie, number, pointer, pointer, pointer),
+        "charlm_ngram_distributions": (trie, number, pointer, pointer),
+    }
+    return load_library(LIBRARY, [Path(__file__).with_name(name) for name in SOURCES], arguments)
