@@ -5,7 +5,7 @@ INSTALLED := .venv/installed
 
 .PHONY: demo test test-all torture lint format bench structure clean
 
-$(INSTALLED): pyproject.toml constraints.txt hatch_build.py charlm/engine/lstm.c charlm/engine/kernels.h
+$(INSTALLED): pyproject.toml constraints.txt hatch_build.py charlm/engine/lstm.c charlm/engine/kernels.h charlm/ngram/ngram.c
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "charlm needs Python 3.11 or newer: make PYTHON=python3.12")'
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'

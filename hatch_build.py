@@ -1,4 +1,4 @@
-"""Compiles charlm/engine/lstm.c with an ordinary C compiler. Where there is none, charlm works all the same, slower."""
+"""Compiles the C code of charlm with an ordinary C compiler. Where there is none, charlm works all the same, slower."""
 
 import ctypes
 import hashlib
@@ -8,16 +8,31 @@ import shutil
 import subprocess
 import sysconfig
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
-FOLDER = Path(__file__).resolve().parent / "charlm" / "engine"
-SOURCES = ("lstm.c", "kernels.h")  # their fingerprint is `charlm.engine.compiled.source_number`
-LIBRARY = FOLDER / "lstm.so"
+PACKAGE = Path(__file__).resolve().parent / "charlm"
 COMPILERS = ("cc", "gcc", "clang")
 FLAGS = ("-O3", "-std=gnu11", "-ffp-contract=fast", "-Wno-psabi", "-shared", "-fPIC")
+
+
+@dataclass(frozen=True)
+class Library:
+    """A library, and the sources whose fingerprint it holds, of which the first one is compiled."""
+
+    path: Path
+    sources: tuple[Path, ...]
+
+    def source_number(self) -> int:
+        """The same as that of `charlm.system.libraries`."""
+        return int(hashlib.sha256(b"".join(source.read_bytes() for source in self.sources)).hexdigest()[:15], 16)
+
+
+LSTM = Library(PACKAGE / "engine" / "lstm.so", (PACKAGE / "engine" / "lstm.c", PACKAGE / "engine" / "kernels.h"))
+NGRAM = Library(PACKAGE / "ngram" / "ngram.so", (PACKAGE / "ngram" / "ngram.c",))
 
 
 class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
@@ -26,24 +41,26 @@ class CustomBuildHook(BuildHookInterface):  # type: ignore[type-arg]
     def initialize(self, version: str, build_data: dict[str, Any]) -> None:
         if self.target_name != "wheel":
             return
-        failures = compile_library()
-        if not LIBRARY.exists():
+        failures = [failure for library in (LSTM, NGRAM) for failure in compile_library(library)]
+        built = [library.path for library in (LSTM, NGRAM) if library.path.exists()]
+        if not built:
             self.app.display_warning(f"charlm: no working C compiler was found, so sampling will be slower {failures}")
             return
         build_data["pure_python"] = False
         build_data["tag"] = f"py3-none-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-        build_data["artifacts"].append(f"/{LIBRARY.relative_to(Path(self.root).resolve()).as_posix()}")
+        root = Path(self.root).resolve()
+        build_data["artifacts"].extend(f"/{path.relative_to(root).as_posix()}" for path in built)
 
 
-def compile_library() -> list[str]:
+def compile_library(library: Library) -> list[str]:
     """Put the library in place, whole, or leave none there; what each compiler had to say that failed."""
-    draft, failures = LIBRARY.with_suffix(f".{os.getpid()}"), []
-    LIBRARY.unlink(missing_ok=True)
+    draft, failures = library.path.with_suffix(f".{os.getpid()}"), []
+    library.path.unlink(missing_ok=True)
     try:
         for compiler in _compilers():
-            failure = _compile(compiler, draft)
+            failure = _compile(library, compiler, draft)
             if failure is None:
-                draft.replace(LIBRARY)
+                draft.replace(library.path)
                 break
             failures.append(failure)
     finally:
@@ -56,15 +73,15 @@ def _compilers() -> Iterator[list[str]]:
     yield from [shlex.split(named)] if named else ([name] for name in COMPILERS if shutil.which(name))
 
 
-def _compile(compiler: list[str], draft: Path) -> str | None:
+def _compile(library: Library, compiler: list[str], draft: Path) -> str | None:
     """None, or why this compiler makes nothing that can be used here."""
-    number = int(hashlib.sha256(b"".join((FOLDER / name).read_bytes() for name in SOURCES)).hexdigest()[:15], 16)
-    command = [*compiler, *FLAGS, f"-DCHARLM_SOURCE={number}", "-o", str(draft), str(FOLDER / SOURCES[0]), "-lm"]
+    named = f"-DCHARLM_SOURCE={library.source_number()}"
+    command = [*compiler, *FLAGS, named, "-o", str(draft), str(library.sources[0]), "-lm"]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             return f"{compiler[0]}: {done.stderr.strip()[-200:]}"
-        ctypes.CDLL(str(draft)).charlm_panel()
+        ctypes.CDLL(str(draft)).charlm_source()
     except (OSError, AttributeError) as error:
         return f"{compiler[0]}: {error}"
     return None

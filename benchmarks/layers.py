@@ -24,7 +24,7 @@ STOREYS: tuple[tuple[str, ...], ...] = (
     ("evaluation",),
     ("scoring",),
     ("sampling",),
-    ("model", "engine"),
+    ("model", "engine", "ngram"),
     ("runs",),
     ("network",),
     ("cells",),

@@ -303,19 +303,19 @@ def build_script() -> Any:
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     script = build_script()
-    monkeypatch.setattr(script, "LIBRARY", tmp_path / "lstm.so")
+    monkeypatch.setattr(script, "LSTM", script.Library(tmp_path / "lstm.so", script.LSTM.sources))
     return script
 
 
 def test_without_a_compiler_nothing_is_built_and_nothing_left(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    build.LIBRARY.write_bytes(b"of an older build")
+    build.LSTM.path.write_bytes(b"of an older build")
     for compiler in ("/nonexistent/cc", "false", "true"):  # the last one says that it did it
         monkeypatch.setenv("CC", compiler)
-        assert len(build.compile_library()) == 1
+        assert len(build.compile_library(build.LSTM)) == 1
     monkeypatch.delenv("CC")
     monkeypatch.setattr(build.shutil, "which", lambda name: None)
-    assert build.compile_library() == []
-    assert list(build.LIBRARY.parent.iterdir()) == []
+    assert build.compile_library(build.LSTM) == []
+    assert list(build.LSTM.path.parent.iterdir()) == []
 
 
 @pytest.fixture(scope="session")
@@ -326,9 +326,10 @@ def library_file(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Pa
     @functools.cache
     def make(flag: str) -> Path:
         script = build_script()
-        script.LIBRARY, script.FLAGS = folder / f"lstm{flag}.so", (*script.FLAGS, *flag.split())
-        assert script.compile_library() == []
-        return Path(script.LIBRARY)
+        script.FLAGS = (*script.FLAGS, *flag.split())
+        library = script.Library(folder / f"lstm{flag}.so", script.LSTM.sources)
+        assert script.compile_library(library) == []
+        return Path(library.path)
 
     return make
 
@@ -389,13 +390,13 @@ def test_no_width_of_vectors_is_much_slower_than_numpy(
 
 @with_compiler
 def test_a_library_of_other_sources_is_left_alone(build: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compiled, "LIBRARY", build.LIBRARY)
+    monkeypatch.setattr(compiled, "LIBRARY", build.LSTM.path)
     load = compiled._library.__wrapped__
     assert load() is None
-    build.compile_library()
+    build.compile_library(build.LSTM)
     assert load() is not None
     monkeypatch.setattr(compiled, "SOURCES", ("lstm.c",))
     assert load() is None
-    build.LIBRARY.unlink()  # it is in use: not to be written into
-    build.LIBRARY.write_bytes(b"no library")
+    build.LSTM.path.unlink()  # it is in use: not to be written into
+    build.LSTM.path.write_bytes(b"no library")
     assert load() is None

@@ -17,7 +17,11 @@ from benchmarks.structure import read_size
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "charlm"
 # Predictors are given to these from above: they need not know which one it is. Loading is where they are made.
-INDEPENDENT = {"scoring": {"model", "engine"}, "sampling": {"model", "engine"}, "corpus": {"cells", "network"}}
+INDEPENDENT = {
+    "scoring": {"model", "engine", "ngram"},
+    "sampling": {"model", "engine", "ngram"},
+    "corpus": {"cells", "network"},
+}
 MAKES_PREDICTORS = "charlm.scoring.loading"
 HEAVY = ("torch", "numpy")
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -80,7 +84,7 @@ def test_nothing_is_ever_unpickled() -> None:
 
 def test_text_scoring_and_sampling_know_no_torch() -> None:
     for path in SOURCES:
-        if room_of(path) in ("text", "corpus", "scoring", "sampling", "engine", "formats", "evaluation"):
+        if room_of(path) in ("text", "corpus", "scoring", "sampling", "engine", "ngram", "formats", "evaluation"):
             assert not re.search(r"^\s*(import|from) torch\b", path.read_text("utf-8"), re.MULTILINE), path
 
 

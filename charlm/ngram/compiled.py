@@ -85,8 +85,8 @@ def _branches(branches: Any) -> _Branches:
 
 
 def _integers(array: Ids) -> Any:
-    """The array as the library wants it: contiguous, and writable, since `address` wants it so."""
-    return np.require(array, np.int64, ["C", "W"])
+    """A copy of the array as the library takes it; for a few numbers that is faster than to ask whether it is one."""
+    return np.array(array, np.int64, order="C")
 
 
 @cache

@@ -129,7 +129,7 @@ def _buckets(text: Text, bucket_size: int) -> Iterator[range]:
 def _count_bucket(text: Text, types: range, record: "np.dtype[np.void]") -> Iterator[tuple[int, Records]]:
     """The n-grams that begin with these types: each length, and the records of all of that length."""
     bucket = _Bucket(text, types)
-    numbers = bucket.first_tokens - types.start
+    numbers: Integers = bucket.first_tokens - types.start
     records = np.zeros(len(types), record)
     records["id"] = types
     bucket.count(np.where(bucket.places > 0, numbers, -1), records, 1)  # what is before the text is no token of it
@@ -149,8 +149,8 @@ def _count_bucket(text: Text, types: range, record: "np.dtype[np.void]") -> Iter
 class _Bucket:
     """Places of a text in the lexicographic order of their n-grams.
 
-    The n-grams of one length are numbered in that order. `numbers` are those of the n-grams at the places, -1 where none
-    of that length begins.
+    The n-grams of one length are numbered in that order. `numbers` are those of the n-grams that begin at the places, -1
+    where none of that length does.
     """
 
     def __init__(self, text: Text, types: range) -> None:

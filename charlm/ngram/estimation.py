@@ -24,8 +24,8 @@ MAX_ARRAY_IN_MEMORY = 1 << 26  # bytes; a larger array is a temporary file
 def build(text: Text, max_bytes: int | None = None, bucket_size: int | None = None) -> Trie:
     """The n-gram model of a text; its arrays take at most `max_bytes`, if that is given (`pruning.py` says how).
 
-    The unigrams always stay. Where no n-gram of the longest length is, the model has a lower order. `bucket_size` is that of `counting.count`; the model does not depend on it. Raises
-    ResourceError.
+    The unigrams always stay. Where no n-grams of the longest length are left, the order of the model is lower.
+    `bucket_size` is that of `counting.count`; the model does not depend on it. Raises ResourceError.
     """
     with ExitStack() as opened:
         counted = count(text, opened, bucket_size)
@@ -107,8 +107,8 @@ def _estimate(contexts: Records, continuations: Records, taken: NDArray[np.float
     num_continuations = by_context(stays).astype(np.int64)
     of_contexts = contexts["occurrences"] > cutoffs[0]
     return Branches(
-        first=(np.cumsum(num_continuations) - num_continuations)[of_contexts],
-        gamma=gamma[of_contexts],
+        first=(np.cumsum(num_continuations) - num_continuations)[of_contexts].astype(np.uint32),
+        gamma=gamma[of_contexts].astype(np.float32),
         ids=continuations["id"][stays],
-        alpha=(shares / divisors[context])[stays],
+        alpha=(shares / divisors[context])[stays].astype(np.float32),
     )

@@ -6,7 +6,7 @@ time, V vocabulary, n length of the longest n-grams.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -74,7 +74,7 @@ class NgramPredictor:
 
 def matched(contexts: Contexts) -> NDArray[np.int64]:
     """The length of the longest context (...), given contexts, or a state, (..., n - 1): 0 to n - 1."""
-    return np.count_nonzero(contexts >= 0, axis=-1)
+    return np.asarray(np.count_nonzero(contexts >= 0, axis=-1))
 
 
 def _last(contexts: Contexts, state: Contexts) -> Contexts:

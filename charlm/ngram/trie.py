@@ -36,7 +36,7 @@ class Lookup(Protocol):
         """The contexts (B, T, n - 1) behind each of the ids (B, T), given those before the first ones (B, n - 1)."""
 
     def probabilities(self, contexts: Contexts, ids: Ids) -> Probabilities:
-        """p(w | c) of tokens w (...), given the contexts (..., n - 1) before them. For ids below 0 it is meaningless."""
+        """p(w | c) of tokens w (...), given the contexts (..., n - 1) before them; meaningless for ids below 0."""
 
     def distributions(self, contexts: Contexts) -> Probabilities:
         """p(w | c) of all types w (N, V), given contexts (N, n - 1)."""

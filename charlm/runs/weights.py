@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -72,9 +72,9 @@ def unpacked(data: bytes, run_id: str) -> Weights:
 
 def header_of(data: bytes) -> dict[str, Any]:
     """The JSON header of a safetensors file. Raises ValueError."""
-    if len(data) < 8 or _data_start(data) > min(len(data), MAX_HEADER_BYTES):
+    if len(data) < 8 or data_start(data) > min(len(data), MAX_HEADER_BYTES):
         raise ValueError("its header is too long")
-    header = parse_json(data[8 : _data_start(data)])
+    header = parse_json(data[8 : data_start(data)])
     if not isinstance(header, dict):
         raise ValueError("its header is not an object")
     return header
@@ -82,10 +82,15 @@ def header_of(data: bytes) -> dict[str, Any]:
 
 def checksum(data: bytes) -> str:
     """sha256 of a safetensors file: of its header without the checksum, as sorted JSON, and of its arrays."""
-    header = header_of(data)
-    header["__metadata__"] = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True).encode())
-    digest.update(memoryview(data)[_data_start(data) :])
+    return checksum_of(header_of(data), [memoryview(data)[data_start(data) :]])
+
+
+def checksum_of(header: Mapping[str, Any], arrays: Iterable[Any]) -> str:
+    """The `checksum` of a file with this header and the bytes of these arrays, one after another."""
+    metadata = {name: value for name, value in header["__metadata__"].items() if name != "sha256"}
+    digest = hashlib.sha256(json.dumps({**header, "__metadata__": metadata}, sort_keys=True).encode())
+    for array in arrays:
+        digest.update(array)
     return digest.hexdigest()
 
 
@@ -97,7 +102,7 @@ def saved_at(path: Path) -> datetime | None:
     try:
         with open_file(path) as file:
             head = file.read(8)
-            head += file.read(min(MAX_HEADER_BYTES, _data_start(head)) - 8)
+            head += file.read(min(MAX_HEADER_BYTES, data_start(head)) - 8)
         return moment(header_of(head)["__metadata__"]["saved_at"])
     except (OSError, ValueError, LookupError, TypeError):
         return None
@@ -116,6 +121,6 @@ def written(moment: datetime) -> str:
     return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
-def _data_start(data: bytes) -> int:
+def data_start(data: bytes) -> int:
     """Offset of the arrays in bytes: after the header's length (8 bytes) and the JSON header."""
     return 8 + int.from_bytes(data[:8], "little")
