@@ -149,8 +149,8 @@ def _count_bucket(text: Text, types: range, record: "np.dtype[np.void]") -> Iter
 class _Bucket:
     """Places of a text in the lexicographic order of their n-grams.
 
-    The n-grams of one length are numbered in that order. `numbers` are those of the n-grams that begin at the places, -1
-    where none of that length does.
+    The n-grams of one length are numbered in that order. `numbers` (places,) are those of the n-grams that begin there,
+    -1 where none of that length does.
     """
 
     def __init__(self, text: Text, types: range) -> None:

@@ -22,7 +22,7 @@ MAX_ARRAY_IN_MEMORY = 1 << 26  # bytes; a larger array is a temporary file
 
 
 def build(text: Text, max_bytes: int | None = None, bucket_size: int | None = None) -> Trie:
-    """The n-gram model of a text; its arrays take at most `max_bytes`, if that is given (`pruning.py` says how).
+    """The n-gram model of a text; its file has at most `max_bytes`, if that is given (`pruning.py` says how).
 
     The unigrams always stay. Where no n-grams of the longest length are left, the order of the model is lower.
     `bucket_size` is that of `counting.count`; the model does not depend on it. Raises ResourceError.

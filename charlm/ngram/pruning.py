@@ -16,13 +16,14 @@ MIN_PRUNED = 3  # tokens
 NONE, ALL = -1, 1 << 32  # as cutoffs
 MAX_NGRAMS = (1 << 32) - 1  # of one length
 NUMBER_BYTES = 4  # of an offset, a gamma and an alpha
+HEADER_BYTES = 1024  # of the file of a model, and as many again for each length
 
 Cutoffs = list[int]
 """For each length from 0 on: how often an n-gram may occur and still be left out."""
 
 
 def choose_cutoffs(counted: Sequence[Counted], vocab_size: int, max_bytes: int | None) -> Cutoffs:
-    """The first cutoffs with which the arrays of the model take at most `max_bytes`, if that is given.
+    """The first cutoffs with which the file of the model has at most `max_bytes`, if that is given.
 
     Unigrams always stay, even where they alone take more.
     """
@@ -52,6 +53,6 @@ def _candidates(order: int) -> Iterator[Cutoffs]:
 
 
 def _num_bytes(numbers: Sequence[int], vocab_size: int) -> int:
-    """Bytes of the arrays of a model with this many n-grams of each length from 0 on."""
+    """Bytes that suffice for the file of a model with this many n-grams of each length from 0 on."""
     ngrams = sum(numbers[1:]) * (np.dtype(id_type(vocab_size)).itemsize + NUMBER_BYTES)
-    return ngrams + sum((2 * number + 1) * NUMBER_BYTES for number in numbers[:-1])
+    return HEADER_BYTES * len(numbers) + ngrams + sum((2 * number + 1) * NUMBER_BYTES for number in numbers[:-1])

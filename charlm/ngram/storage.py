@@ -1,7 +1,7 @@
 """An n-gram model on disk: a safetensors file, which is read by memory-mapping.
 
-For each length of contexts it has the arrays of `Branches`; those with the widest numbers come first, so all are aligned.
-Where each stands follows from how many n-grams of each length there are, and a file in which it differs is refused.
+For each length of contexts it has the arrays of `Branches`; those with the widest numbers come first, so that all are
+aligned. Where each stands follows from how many n-grams of each length there are; any other place is refused.
 """
 
 import json

@@ -155,7 +155,8 @@ class Trie:
         """Where the continuations of contexts begin and end; an empty range for UNSEEN."""
         first, is_seen = self.branches[length].first, contexts >= 0
         low, end = first[contexts].astype(np.int64), first[contexts + 1].astype(np.int64)
-        return np.where(is_seen, low, 0), np.where(is_seen, end, 0)
+        is_seen &= end <= len(self.branches[length].ids)  # as it always is, unless the arrays are damaged
+        return np.where(is_seen, low, 0), np.where(is_seen, np.maximum(low, end), 0)
 
 
 def id_type(vocab_size: int) -> "np.dtype[Any]":
