@@ -27,8 +27,9 @@ Ids = NDArray[Any]
 Integers = NDArray[np.integer[Any]]
 Records = NDArray[np.void]
 
-MIN_BUCKET = 1 << 18  # places; a smaller text is sorted at once
+MIN_BUCKET = 1 << 17  # places; a smaller text is sorted at once
 MAX_BUCKETS = 64  # a text is read once for each
+COUNTED = 1 << 20  # ids counted at a time, since NumPy makes large numbers of them
 MAX_CUTOFF = 255  # occurrences of n-grams that can be left out
 NUM_COUNTS = 4  # counts from 1 on whose frequencies the discounts follow from
 
@@ -102,7 +103,7 @@ def count(text: Text, opened: ExitStack, bucket_size: int | None = None) -> list
         bucket_size = max(MIN_BUCKET, len(text.ids) // MAX_BUCKETS)
     try:
         for types in _buckets(text, bucket_size):
-            for length, records in _count_bucket(text, types, record):
+            for length, records in _count_bucket(text, types, bucket_size, record):
                 counted[length - 1].write(records)
         for ngrams in counted:
             ngrams.file.flush()
@@ -119,16 +120,20 @@ def record_type(vocab_size: int) -> "np.dtype[np.void]":
 
 def _buckets(text: Text, bucket_size: int) -> Iterator[range]:
     """The types in ranges, such that about `bucket_size` n-grams begin with those of a range."""
-    sizes = np.bincount(text.ids, minlength=text.vocab_size)
+    sizes = np.zeros(text.vocab_size, np.int64)
+    for start in range(0, len(text.ids), COUNTED):
+        sizes += np.bincount(text.ids[start : start + COUNTED], minlength=text.vocab_size)
     first = 0
     while first < text.vocab_size:
         num_fitting = int(np.searchsorted(np.cumsum(sizes[first:]), bucket_size, side="right"))
         yield range(first, first := min(first + max(1, num_fitting), text.vocab_size))
 
 
-def _count_bucket(text: Text, types: range, record: "np.dtype[np.void]") -> Iterator[tuple[int, Records]]:
+def _count_bucket(
+    text: Text, types: range, max_places: int, record: "np.dtype[np.void]"
+) -> Iterator[tuple[int, Records]]:
     """The n-grams that begin with these types: each length, and the records of all of that length."""
-    bucket = _Bucket(text, types)
+    bucket = _Bucket(text, types, max_places)
     numbers: Integers = bucket.first_tokens - types.start
     records = np.zeros(len(types), record)
     records["id"] = types
@@ -153,11 +158,11 @@ class _Bucket:
     -1 where none of that length does.
     """
 
-    def __init__(self, text: Text, types: range) -> None:
-        places = np.flatnonzero((text.ids >= types.start) & (text.ids < types.stop))
-        places = places.astype(np.min_scalar_type(-max(len(text.ids), 1)))
+    def __init__(self, text: Text, types: range, max_places: int) -> None:
+        places, self._weights = _different_places(text, types, max_places)
         for offset in reversed(range(text.order)):
-            places = places[_stable_order(text.tokens(places, offset))]
+            order = _stable_order(text.tokens(places, offset))
+            places, self._weights = places[order], self._weights[order]
         self._text, self.places, self._lengths = text, places, text.lengths(places)
         self.first_tokens = text.ids[places].astype(np.int32)
         tokens_before = text.tokens_before(places)
@@ -175,13 +180,49 @@ class _Bucket:
 
     def count(self, numbers: Integers, records: Records, length: int) -> None:
         """Fill in both counts of the n-grams of this length."""
-        records["occurrences"] = records["count"] = np.bincount(numbers[numbers >= 0], minlength=len(records))
+        exists = numbers >= 0
+        occurrences = np.bincount(numbers[exists], self._weights[exists], len(records))
+        records["occurrences"] = records["count"] = occurrences
         if length < self._text.order:
             numbers = numbers[self._by_token_before]
             exists = numbers >= 0
             numbers, tokens_before = numbers[exists], self._tokens_before[exists]
             is_new = _differs(tokens_before) | _differs(numbers)
             records["count"] = np.bincount(numbers[is_new], minlength=len(records))
+
+
+def _different_places(text: Text, types: range, max_places: int) -> tuple[Integers, Integers]:
+    """The places of tokens of these types, and how many places each stands for.
+
+    Where there are more than `max_places`, one stands for all that have the same n-gram and the same token before it: a
+    text that repeats itself takes no more memory. They are merged each time when their number has doubled.
+    """
+    place_type = np.min_scalar_type(-max(len(text.ids), 1))
+    places: Integers = np.empty(0, place_type)
+    weights: Integers = np.empty(0, np.uint32)
+    num_different = 0
+    for start in range(0, len(text.ids), max_places):
+        ids = text.ids[start : start + max_places]
+        more = np.flatnonzero((ids >= types.start) & (ids < types.stop)) + start
+        places = np.append(places, more.astype(place_type))
+        weights = np.append(weights, np.ones(len(more), np.uint32))
+        if len(places) > 2 * num_different + max_places:
+            places, weights = _merged(text, places, weights)
+            num_different = len(places)
+    return places, weights
+
+
+def _merged(text: Text, places: Integers, weights: Integers) -> tuple[Integers, Integers]:
+    """One place for all that have the same n-gram and the same token before it, with the sum of their weights."""
+    order = _stable_order(text.tokens_before(places))
+    for offset in reversed(range(text.order)):
+        order = order[_stable_order(text.tokens(places[order], offset))]
+    places = places[order]
+    is_new = _differs(text.tokens_before(places)) | _differs(text.lengths(places))
+    for offset in range(text.order):
+        is_new |= _differs(text.tokens(places, offset))
+    starts = np.flatnonzero(is_new)
+    return places[starts], np.add.reduceat(weights[order], starts)
 
 
 def _stable_order(keys: Integers) -> Integers:
