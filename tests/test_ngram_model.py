@@ -9,6 +9,7 @@ import tracemalloc
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -273,11 +274,13 @@ def test_an_ngram_that_is_left_out_leaves_its_probability_to_the_shorter_context
         assert (abs(before - after) > 0.1) == changes
 
 
-def test_memory_stays_below_40_bytes_an_ngram() -> None:
-    text = markov_text(600_000, 5)
+@pytest.mark.parametrize("repetitions", [1, 20])
+def test_memory_stays_below_40_bytes_an_ngram(repetitions: int) -> None:
+    text = markov_text(600_000 // repetitions, 5)
+    text = replace(text, ids=np.append(EOS, np.tile(text.ids[1:], repetitions)).astype(np.uint8))
     build(markov_text(10, 2))  # what is loaded once
     tracemalloc.start()
-    trie = build(text)
+    trie = build(text, bucket_size=20_000)
     _, most = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert most < 40 * trie.num_ngrams

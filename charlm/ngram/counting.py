@@ -29,7 +29,7 @@ Records = NDArray[np.void]
 
 MIN_BUCKET = 1 << 17  # places; a smaller text is sorted at once
 MAX_BUCKETS = 64  # a text is read once for each
-COUNTED = 1 << 20  # ids counted at a time, since NumPy makes large numbers of them
+COUNTED = 1 << 17  # ids counted at a time, since NumPy makes large numbers of them
 MAX_CUTOFF = 255  # occurrences of n-grams that can be left out
 NUM_COUNTS = 4  # counts from 1 on whose frequencies the discounts follow from
 
@@ -46,15 +46,18 @@ class Text:
     mode: Mode = "stream"
 
     @cached_property
-    def _line_ends(self) -> Integers:
-        return np.flatnonzero(self.ids == self.eos_id)
+    def _ends(self) -> Integers:
+        """Behind each `<eos>`, and behind the text."""
+        blocks = range(0, len(self.ids), COUNTED)
+        ends = [np.flatnonzero(self.ids[start : start + COUNTED] == self.eos_id) + (start + 1) for start in blocks]
+        return np.concatenate([*ends, [len(self.ids)]])
 
     def lengths(self, places: Integers) -> Integers:
         """The length of the longest n-gram that begins at each place."""
         behind = len(self.ids) - places
         if self.mode == "sentence":
-            following = np.searchsorted(self._line_ends, places, side="right")
-            behind = np.minimum(behind, np.append(self._line_ends + 1, len(self.ids))[following] - places)
+            following = np.searchsorted(self._ends[:-1], places + 1, side="right")
+            behind = self._ends[following] - places
         return np.minimum(behind, self.order)
 
     def tokens(self, places: Integers, offset: int) -> Ids:
