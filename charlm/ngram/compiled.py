@@ -76,7 +76,12 @@ class CompiledLookup:
 
 def fastest(trie: Trie) -> Lookup:
     """The fastest way to look n-grams up that there is here."""
-    return trie if _library() is None else CompiledLookup(trie)
+    return CompiledLookup(trie) if is_built() else trie
+
+
+def is_built() -> bool:
+    """Whether the compiled code can be used."""
+    return _library() is not None
 
 
 def _branches(branches: Any) -> _Branches:

@@ -29,6 +29,7 @@ Records = NDArray[np.void]
 
 MIN_BUCKET = 1 << 17  # places; a smaller text is sorted at once
 MAX_BUCKETS = 64  # a text is read once for each
+MAX_SHORT_TEXT = 1 << 30  # tokens; the places of a longer text need wider numbers
 COUNTED = 1 << 17  # ids counted at a time, since NumPy makes large numbers of them
 MAX_CUTOFF = 255  # occurrences of n-grams that can be left out
 NUM_COUNTS = 4  # counts from 1 on whose frequencies the discounts follow from
@@ -66,7 +67,8 @@ class Text:
 
     def tokens_before(self, places: Integers) -> Integers:
         """The token before each place plus 1; 0 where nothing is before it."""
-        return np.where(places > 0, self.ids[places - 1].astype(np.uint32) + 1, np.uint32(0))
+        tokens = self.ids[places - 1].astype(id_type(self.vocab_size + 1)) + 1
+        return np.where(places > 0, tokens, 0).astype(tokens.dtype)
 
 
 @dataclass
@@ -126,9 +128,10 @@ def _buckets(text: Text, bucket_size: int) -> Iterator[range]:
     sizes = np.zeros(text.vocab_size, np.int64)
     for start in range(0, len(text.ids), COUNTED):
         sizes += np.bincount(text.ids[start : start + COUNTED], minlength=text.vocab_size)
+    before = np.append(0, np.cumsum(sizes))
     first = 0
     while first < text.vocab_size:
-        num_fitting = int(np.searchsorted(np.cumsum(sizes[first:]), bucket_size, side="right"))
+        num_fitting = int(np.searchsorted(before, before[first] + bucket_size, side="right")) - 1 - first
         yield range(first, first := min(first + max(1, num_fitting), text.vocab_size))
 
 
@@ -200,7 +203,7 @@ def _different_places(text: Text, types: range, max_places: int) -> tuple[Intege
     Where there are more than `max_places`, one stands for all that have the same n-gram and the same token before it: a
     text that repeats itself takes no more memory. They are merged each time when their number has doubled.
     """
-    place_type = np.min_scalar_type(-max(len(text.ids), 1))
+    place_type = np.int32 if len(text.ids) < MAX_SHORT_TEXT else np.int64
     places: Integers = np.empty(0, place_type)
     weights: Integers = np.empty(0, np.uint32)
     num_different = 0
