@@ -18,6 +18,10 @@ from charlm.engine.compiled import can_compile, has_bfloat16
 from charlm.engine.predictor import StepPredictor
 from charlm.errors import UsageError
 from charlm.model.predictor import TorchPredictor
+from charlm.ngram import estimation
+from charlm.ngram.compiled import CompiledLookup
+from charlm.ngram.counting import Text
+from charlm.ngram.predictor import NgramPredictor
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, collect
 from charlm.sampling.strategies import Strategy
@@ -88,6 +92,11 @@ def defer(engine: str) -> Predictor:
     return DeferredPredictor(VOCAB, partial(build, engine))
 
 
+def count(is_compiled: bool) -> Predictor:
+    trie = estimation.build(Text(random_ids(1, 300, seed=5)[0], VOCAB, EOS, order=4))
+    return NgramPredictor(trie, CompiledLookup(trie) if is_compiled else trie)
+
+
 WAYS = {
     "compiled": Way(partial(build, "compiled")),
     "compiled, bfloat16": Way(partial(build, "compiled", "bfloat16")),
@@ -97,6 +106,8 @@ WAYS = {
     "deferred, compiled": Way(partial(defer, "compiled")),
     "deferred, numpy": Way(partial(defer, "numpy")),
     "deferred, torch": Way(partial(defer, "torch")),
+    "n-grams": Way(partial(count, is_compiled=False)),
+    "n-grams, compiled": Way(partial(count, is_compiled=True)),
     "learning": Way(partial(Learning, VOCAB), tolerance=0.0),
 }
 built = pytest.mark.skipif(not can_compile(LSTM), reason="the compiled code was not built")
