@@ -18,6 +18,7 @@ from charlm.engine.predictor import MAX_TABLE_TYPES
 from charlm.network import body
 from charlm.network.architecture import Architecture
 from charlm.network.head import output_layer
+from charlm.probability import Measured
 from charlm.system.libraries import address, load_library
 
 LIBRARY = Path(__file__).with_name("lstm.so")
@@ -130,18 +131,23 @@ class CompiledPredictor:
         Targets below 0 are padding, which costs no time if longer sequences come first. Raises IndexError for an
         unknown id.
         """
+        measured, state = self.measure(inputs, targets, state)
+        return measured.logprobs, state
+
+    def measure(self, inputs: Array, targets: Array, state: Any) -> tuple[Measured, Any]:
+        """`logprobs` with the entropies of the distributions, and the new state."""
         threads = min(self._threads, len(inputs))
         if threads <= 1:
             return self._score(inputs, targets, state)
         from concurrent.futures import ThreadPoolExecutor  # here, since one thread does not need it
 
         parts = [slice(first, None, threads) for first in range(threads)]  # each with long and short sequences
-        result, new_state = np.empty(inputs.shape), np.empty_like(state)
+        logprobs, entropies, new_state = np.empty(inputs.shape), np.empty(inputs.shape), np.empty_like(state)
         with ThreadPoolExecutor(threads) as pool:
             scored = pool.map(lambda rows: self._score(inputs[rows], targets[rows], state[:, rows]), parts)
-            for rows, (logprobs, part) in zip(parts, scored, strict=True):
-                result[rows], new_state[:, rows] = logprobs, part
-        return result, new_state
+            for rows, (of_part, part) in zip(parts, scored, strict=True):
+                (logprobs[rows], entropies[rows]), new_state[:, rows] = of_part, part
+        return Measured(logprobs, entropies), new_state
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
         """The state of some of the sequences, in the order of `rows`; a row may be repeated."""
@@ -155,17 +161,17 @@ class CompiledPredictor:
     def _embedding(self) -> Array:
         return self._weights["embedding.weight"]
 
-    def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[NDArray[np.float64], Any]:
-        """`logprobs` in a single thread."""
+    def _score(self, inputs: Array, targets: Array, state: Any) -> tuple[Measured, Any]:
+        """`measure` in a single thread."""
         known, rows = self._look_up(inputs)
         rows, targets = (np.array(ids.T, np.int64, order="C") for ids in (rows, targets))
         (steps, batch), state = rows.shape, np.array(state, np.float32, order="C")
-        result = np.zeros((steps, batch))
+        logprobs, entropies = np.zeros((steps, batch)), np.zeros((steps, batch))
         room = np.empty(self._library.charlm_scoring_room(self._network, batch), np.float32)
-        addresses = map(address, (rows, targets, state, result, room))
+        addresses = map(address, (rows, targets, state, logprobs, entropies, room))
         if not self._library.charlm_score(self._network, known, batch, steps, *addresses):
             raise IndexError("no such id")
-        return result.T, state
+        return Measured(logprobs.T, entropies.T), state
 
     def _look_up(self, ids: Array) -> tuple[_Types, Array]:
         """The table of all types, if there is one, else a new table of the types in `ids`; the row of each id in it."""
@@ -276,7 +282,7 @@ def _library() -> Any:
         "charlm_scoring_room": (network, number),
         "charlm_project": (network, types, pointer),
         "charlm_step": (network, types, number, *[pointer] * 4),
-        "charlm_score": (network, types, number, number, *[pointer] * 5),
+        "charlm_score": (network, types, number, number, *[pointer] * 6),
     }
     return load_library(LIBRARY, [Path(__file__).with_name(name) for name in SOURCES], arguments)
 

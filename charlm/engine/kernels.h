@@ -97,15 +97,22 @@ TARGET static void NAME(multiply)(const float *x, int64_t rows, int64_t inputs, 
     }
 }
 
-/* log of the sum of e^x over `count` numbers. */
-TARGET static double NAME(log_sum_exp)(const float *x, int64_t count) {
-    float largest = x[0], total = 0;
+/* log of the sum of e^x over `count` logits x, and the entropy of the probabilities that they stand for, in nats. */
+TARGET static double NAME(log_sum_exp)(const float *x, int64_t count, double *entropy) {
+    float largest = x[0], total = 0, weighted = 0;
     for (int64_t i = 1; i < count; i++) largest = x[i] > largest ? x[i] : largest;
-    vec sum = {};
+    vec sums = {}, weighted_sums = {};
     int64_t at = 0;
-    for (; at + LANES <= count; at += LANES) sum += NAME(exponential)(NAME(load)(x + at, LANES) - largest);
-    for (int lane = 0; lane < LANES; lane++) total += sum[lane];
-    for (; at < count; at++) total += NAME(exponential)(NAME(splat)(x[at] - largest))[0];
+    for (; at + LANES <= count; at += LANES) {
+        const vec below = NAME(load)(x + at, LANES) - largest, weights = NAME(exponential)(below);
+        sums += weights, weighted_sums += weights * below;
+    }
+    for (int lane = 0; lane < LANES; lane++) total += sums[lane], weighted += weighted_sums[lane];
+    for (; at < count; at++) {
+        const float below = x[at] - largest, weight = NAME(exponential)(NAME(splat)(below))[0];
+        total += weight, weighted += weight * below;
+    }
+    *entropy = log((double)total) - (double)weighted / total;
     return (double)largest + log((double)total);
 }
 

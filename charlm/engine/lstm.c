@@ -28,7 +28,7 @@ typedef struct {
     int64_t panel;
     void (*multiply)(const float *x, int64_t rows, int64_t inputs, const float *packed, int64_t outputs, float *y);
     void (*lstm_state)(const float *gates, float *h, float *c, int64_t size);
-    double (*log_sum_exp)(const float *x, int64_t count);
+    double (*log_sum_exp)(const float *x, int64_t count, double *entropy);
 } kernels;
 
 #define JOIN(a, b) a##b
@@ -263,11 +263,12 @@ int64_t charlm_scoring_room(const network *net, int64_t batch) {
     return 4 * batch * net->widest + SCORED_AT_ONCE * net->head[net->num_head_layers - 1].outputs;
 }
 
-/* log p of each target, for T tokens of B sequences: inputs (rows of `known`), targets and logprobs (T, B). A target
- * below 0 is padding. Sequences at the end of the batch that have only padding left are skipped, so the longest ones
- * should come first. Returns 0 if an id is out of range, else 1. */
+/* log p of each target, and the entropy of what it is drawn from, for T tokens of B sequences: inputs (rows of
+ * `known`), targets, logprobs and entropies (T, B). A target below 0 is padding. Sequences at the end of the batch that
+ * have only padding left are skipped, so the longest ones should come first. Returns 0 if an id is out of range, else
+ * 1. */
 int64_t charlm_score(const network *net, const types *known, int64_t batch, int64_t steps, const int64_t *inputs,
-                     const int64_t *targets, float *state, double *logprobs, float *room) {
+                     const int64_t *targets, float *state, double *logprobs, double *entropies, float *room) {
     if (!are_between(inputs, steps * batch, 0, known->count)) return 0;
     if (!are_between(targets, steps * batch, INT64_MIN, net->vocab_size)) return 0;
     float *logits = room + 4 * batch * net->widest;
@@ -282,7 +283,8 @@ int64_t charlm_score(const network *net, const types *known, int64_t batch, int6
             for (int64_t row = 0; row < rows; row++) {
                 const int64_t at = t * batch + first + row;
                 const float *of_row = logits + row * padded;
-                if (targets[at] >= 0) logprobs[at] = of_row[targets[at]] - chosen->log_sum_exp(of_row, net->vocab_size);
+                if (targets[at] < 0) continue;
+                logprobs[at] = of_row[targets[at]] - chosen->log_sum_exp(of_row, net->vocab_size, entropies + at);
             }
         }
     }

@@ -15,7 +15,7 @@ from charlm.cells.cell import Array, NetworkState, Ops, State
 from charlm.engine.numpy_ops import NumpyOps
 from charlm.network import body, head
 from charlm.network.architecture import Architecture
-from charlm.probability import log_softmax
+from charlm.probability import Measured, entropy, log_softmax
 
 MAX_TABLE_TYPES = 1024  # types; up to here the first layer's products with all embeddings are computed when loading
 
@@ -57,12 +57,21 @@ class StepPredictor:
 
         Targets below 0 are padding; the results for them are meaningless.
         """
-        result = np.empty(inputs.shape, np.float64)
+        measured, state = self.measure(inputs, targets, state)
+        return measured.logprobs, state
+
+    def measure(
+        self, inputs: NDArray[Any], targets: NDArray[Any], state: NetworkState
+    ) -> tuple[Measured, NetworkState]:
+        """`logprobs` with the entropies of the distributions, and the new state."""
+        measured = Measured(np.empty(inputs.shape), np.empty(inputs.shape))
         rows = np.arange(len(inputs))
         for t in range(inputs.shape[1]):
             logits, state = self.step(inputs[:, t], state)
-            result[:, t] = log_softmax(logits)[rows, targets[:, t]]
-        return result, state
+            logprobs = log_softmax(logits)
+            measured.logprobs[:, t] = logprobs[rows, targets[:, t]]
+            measured.entropies[:, t] = entropy(logprobs)
+        return measured, state
 
     def select(self, state: NetworkState, rows: Sequence[int]) -> NetworkState:
         """The state of some of the sequences, in the order of `rows`; a row may be repeated."""

@@ -6,7 +6,6 @@ time, V vocabulary, n length of the longest n-grams.
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,17 +13,7 @@ from numpy.typing import NDArray
 from charlm.ngram.compiled import fastest
 from charlm.ngram.entropy import Entropies
 from charlm.ngram.trie import UNSEEN, Contexts, Ids, Lookup, Trie
-
-
-class Measured(NamedTuple):
-    """What an n-gram model says at each place of a batch (B, T)."""
-
-    logprobs: NDArray[np.float64]
-    """log p(target) in nats."""
-    matched: NDArray[np.int64]
-    """The length of the longest context before the target that something followed in training, 0 to n - 1."""
-    entropies: NDArray[np.float64]
-    """The entropy of the distribution of the target, in nats."""
+from charlm.probability import Measured
 
 
 class NgramPredictor:
@@ -54,10 +43,13 @@ class NgramPredictor:
         return np.log(self._lookup.probabilities(contexts, targets)), _last(contexts, state)
 
     def measure(self, inputs: Ids, targets: Ids, state: Contexts) -> tuple[Measured, Contexts]:
-        """`logprobs` with the lengths of the contexts and the entropies, and the new state."""
+        """`logprobs` with the entropies of the distributions, and the contexts before each target (B, T, n - 1).
+
+        The contexts before the last target are the new state.
+        """
         contexts = self._lookup.contexts(inputs, state)
         logprobs = np.log(self._lookup.probabilities(contexts, targets))
-        return Measured(logprobs, matched(contexts), self._entropies.after(contexts)), _last(contexts, state)
+        return Measured(logprobs, self._entropies.after(contexts)), contexts
 
     def select(self, state: Contexts, rows: Sequence[int]) -> Contexts:
         """The state of some of the sequences, in the order of `rows`; a row may be repeated."""

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.probability import Measured
 from charlm.sampling.generate import Steps
 
 Ids = NDArray[Any]
@@ -34,6 +35,13 @@ class Predictor(Steps, Protocol):
 
         Targets below 0 are padding; the results for them are meaningless.
         """
+
+
+class MeasuringPredictor(Predictor, Protocol):
+    """A predictor that can also say how sure it is."""
+
+    def measure(self, inputs: Ids, targets: Ids, state: Any) -> tuple[Measured, Any]:
+        """`logprobs` with the entropies of the distributions, and the new state."""
 
 
 class DeferredPredictor:
