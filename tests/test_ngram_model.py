@@ -29,7 +29,8 @@ from charlm.ngram.predictor import NgramPredictor
 from charlm.ngram.pruning import HEADER_BYTES
 from charlm.ngram.storage import read_trie, write_trie
 from charlm.ngram.trie import UNSEEN, Lookup, Trie
-from charlm.settings import Mode
+from charlm.settings import Item, Mode
+from charlm.text.items import EndOfItem
 from tests.mutations import mutate_bytes
 
 EOS, VOCAB = 2, 7
@@ -41,10 +42,12 @@ with_corpora = pytest.mark.skipif(not CORPORA.is_dir(), reason="no ../shared/cor
 with_compiled = pytest.mark.skipif(not compiled.is_built(), reason="ngram.c was not compiled")
 
 
-def random_text(size: int, seed: int = 1, vocab_size: int = VOCAB, order: int = 4, mode: Mode = "stream") -> Text:
+def random_text(
+    size: int, seed: int = 1, vocab_size: int = VOCAB, order: int = 4, mode: Mode = "stream", item: Item = "line"
+) -> Text:
     """A text in which some tokens are likelier than others, and the last type never occurs."""
     tokens = np.random.default_rng(seed).geometric(0.35, size) % (vocab_size - 1)
-    return Text(np.append(EOS, tokens).astype(np.uint8), vocab_size, EOS, order, mode)
+    return Text(np.append(EOS, tokens).astype(np.uint8), vocab_size, EOS, order, mode, item)
 
 
 class Slow:
@@ -66,14 +69,18 @@ class Slow:
             self.following[ngram[:-1]][ngram[-1]] = count
 
     def sequences(self) -> Iterator[list[int]]:
-        """What n-grams are counted in: the whole text, or each sentence with the `<eos>` before it."""
+        """What n-grams are counted in: the whole text, or each item with the `<eos>` before it."""
         ids = self.text.ids.tolist()
         if self.text.mode == "stream":
             yield ids
             return
-        ends = [place for place, id in enumerate(ids) if id == EOS]
-        for start, end in zip(ends, [*ends[1:], len(ids)], strict=True):
-            yield ids[start : end + 1]
+        sequence, end = ids[:1], EndOfItem(EOS, self.text.item)
+        for id in ids[1:]:
+            sequence.append(id)
+            if end.is_at(id):
+                yield sequence
+                sequence = [EOS]
+        yield sequence
 
     def count(self, ngram: tuple[int, ...]) -> int:
         begins_sentence = self.text.mode == "sentence" and len(ngram) > 1 and ngram[0] == EOS
@@ -120,11 +127,11 @@ def read(predictor: NgramPredictor, ids: Any) -> NDArray[np.float64]:
 # The model
 
 
-@each_mode
+@pytest.mark.parametrize(("mode", "item"), [("stream", "line"), ("sentence", "line"), ("sentence", "paragraph")])
 @pytest.mark.parametrize("order", [1, 2, 3, 5])
 @pytest.mark.parametrize("size", [0, 1, 2, 9, 127, 400])
-def test_the_probabilities_are_those_of_the_formulas(mode: Mode, order: int, size: int) -> None:
-    text = random_text(size, seed=order, order=order, mode=mode)
+def test_the_probabilities_are_those_of_the_formulas(mode: Mode, item: Item, order: int, size: int) -> None:
+    text = random_text(size, seed=order, order=order, mode=mode, item=item)
     slow, read_ids = Slow(text), np.append(text.ids[:60], random_text(60, seed=99).ids)
     expected = [math.log(slow.probability(read_ids[:t], int(read_ids[t]))) for t in range(1, len(read_ids))]
     for predictor in predictors(build(text)):

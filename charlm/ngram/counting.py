@@ -6,8 +6,9 @@ lexicographic order, and so are the continuations of a context. One bucket after
 
 An n-gram has two counts. `occurrences` says how often it occurs. `count` is what its probability is estimated from: of
 the longest n-grams the occurrences, of shorter ones the number of different tokens before them (Kneser & Ney 1995).
-In sentence mode an n-gram of two or more tokens that begins with `<eos>`, which nothing stands before, keeps its
-occurrences, and no n-gram goes on behind the `<eos>` that ends a sentence (as in Heafield et al. 2013).
+In sentence mode no n-gram goes on behind the end of an item, so before the `<eos>` that an item begins with there is
+nothing. There the count of an n-gram of two or more tokens that begins with `<eos>` is how often it occurs (as in
+Heafield et al. 2013).
 """
 
 from collections.abc import Iterator
@@ -21,7 +22,8 @@ from numpy.typing import NDArray
 
 from charlm.corpus.sources import cannot_copy, temporary_file
 from charlm.ngram.trie import id_type
-from charlm.settings import Mode
+from charlm.settings import Item, Mode
+from charlm.text.items import ends_of_items
 
 Ids = NDArray[Any]
 Integers = NDArray[np.integer[Any]]
@@ -45,13 +47,13 @@ class Text:
     order: int
     """The length of the longest n-grams."""
     mode: Mode = "stream"
+    item: Item = "line"
+    """What is read on its own in sentence mode."""
 
     @cached_property
     def _ends(self) -> Integers:
-        """Behind each `<eos>`, and behind the text."""
-        blocks = range(0, len(self.ids), COUNTED)
-        ends = [np.flatnonzero(self.ids[start : start + COUNTED] == self.eos_id) + (start + 1) for start in blocks]
-        return np.concatenate([*ends, [len(self.ids)]])
+        """The places behind each item, and behind the text."""
+        return np.append(ends_of_items(self.ids[1:], self.eos_id, self.item) + 2, len(self.ids))
 
     def lengths(self, places: Integers) -> Integers:
         """The length of the longest n-gram that begins at each place."""

@@ -43,6 +43,7 @@ def build(text: Text, max_bytes: int | None = None, bucket_size: int | None = No
 
 
 def _empty_context(vocab_size: int) -> Records:
+    """The only context of length 0, which all types continue, and which is never left out."""
     record = np.zeros(1, record_type(vocab_size))
     record["occurrences"], record["num_continuations"] = MAX_NGRAMS, vocab_size
     return record

@@ -70,5 +70,5 @@ def matched(contexts: Contexts) -> NDArray[np.int64]:
 
 
 def _last(contexts: Contexts, state: Contexts) -> Contexts:
-    """The state behind the last of the inputs."""
-    return contexts[:, -1] if contexts.shape[1] else state
+    """The state behind the last of the inputs; a copy, so that the contexts of the others can be freed."""
+    return contexts[:, -1].copy() if contexts.shape[1] else state

@@ -28,6 +28,7 @@ FORMAT = 1
 ALIGNMENT = 8  # bytes
 MAX_ORDER, MAX_TYPES, MAX_NGRAMS = 64, 1 << 31, (1 << 32) - 1
 TOLERANCE = 1e-3  # of a sum of probabilities
+TO_DO = "restore them from a copy, or train again"
 TYPE_NAMES = {"uint8": "U8", "uint16": "U16", "uint32": "U32", "float32": "F32"}
 
 
@@ -65,23 +66,28 @@ def read_trie(path: Path, run_id: str, verify: bool = True) -> tuple[Trie, Descr
     With `verify` all of it is read and checked. Without it the arrays may hold anything; what is looked up in them may
     then be wrong, or raise IndexError. Raises RunError if the file is missing, damaged, or of another run.
     """
-    try:
-        with open_file(path) as file:
-            data: Any = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    except (OSError, ValueError) as error:
-        reason = error.strerror or error if isinstance(error, OSError) else error
-        raise RunError(
-            f"cannot read the n-grams: {reason}", str(path), "train again, or restore them from a copy"
-        ) from error
+    data = _map(path)
     try:
         trie, described = _parse(data)
         if verify:
             _verify(data, trie)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except ValueError as error:
         raise _damaged(path, str(error)[:100]) from error
+    except (LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _damaged(path, "the header is not that of n-grams") from error
     if described.run_id != run_id:
         raise _damaged(path, "they belong to another run")
     return trie, described
+
+
+def _map(path: Path) -> Any:
+    """The bytes of a file, mapped. Raises RunError."""
+    try:
+        with open_file(path) as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    except (OSError, ValueError) as error:
+        reason = error.strerror or error if isinstance(error, OSError) else error
+        raise RunError(f"cannot read the n-grams: {reason}", str(path), TO_DO) from error
 
 
 def _parse(data: Any) -> tuple[Trie, Description]:
@@ -154,4 +160,4 @@ def _faults(branches: Branches, vocab_size: int) -> Iterator[tuple[str, bool]]:
 
 
 def _damaged(path: Path, how: str) -> RunError:
-    return RunError(f"damaged n-grams: {how}", str(path), "restore them from a copy, or train again")
+    return RunError(f"damaged n-grams: {how}", str(path), TO_DO)

@@ -65,21 +65,21 @@ class Branches(NamedTuple):
 class Trie:
     """An n-gram model: the branches of the contexts of 0 to n - 1 tokens. The empty one is continued by all types.
 
-    As a `Lookup` it is written in NumPy. Raises ValueError where the sizes or types of the arrays are wrong. Arrays
-    whose numbers contradict each other may raise IndexError when they are used.
+    As a `Lookup` it is written in NumPy. Raises ValueError where the arrays have the wrong sizes or types, or are not
+    contiguous. Arrays whose numbers contradict each other may raise IndexError when they are used.
     """
 
     vocab_size: int
     branches: tuple[Branches, ...]
 
     def __post_init__(self) -> None:
-        num_contexts, num_ngrams = 1, self.vocab_size
-        for length, (first, gamma, ids, alpha) in enumerate(self.branches):
-            num_ngrams = len(ids) if length else self.vocab_size
+        num_contexts, float32 = 1, np.dtype(np.float32)
+        types = [np.dtype(np.uint32), float32, id_type(self.vocab_size), float32]
+        for length, branches in enumerate(self.branches):
+            num_ngrams = len(branches.ids) if length else self.vocab_size
             sizes = [(num_contexts + 1,), (num_contexts,), (num_ngrams,), (num_ngrams,)]
-            types = [np.dtype(np.uint32), np.dtype(np.float32), id_type(self.vocab_size), np.dtype(np.float32)]
-            arrays = (first, gamma, ids, alpha)
-            if [array.shape for array in arrays] != sizes or [array.dtype for array in arrays] != types:
+            fit = [array.shape for array in branches] == sizes and [array.dtype for array in branches] == types
+            if not fit or not all(array.flags.c_contiguous and array.flags.aligned for array in branches):
                 raise ValueError(f"the arrays for contexts of length {length} do not fit together")
             num_contexts = num_ngrams
         if num_contexts == 0 or not self.branches:
