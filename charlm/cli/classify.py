@@ -97,14 +97,13 @@ def _as_json(found: "Classification", top: int, threshold: float | None) -> None
 
 
 def _as_line(found: "Classification", top: int, threshold: float | None) -> None:
-    """The labels with their probabilities, and the text, separated by tabs."""
+    """Three columns between tabs: the labels, their probabilities, and the text."""
     labels = found.labels(threshold)
     own = [pair for pair in found.probabilities if pair[0] in labels]
     pairs = found.probabilities[:top] if top > 1 else own
-    shown = " ".join(f"{label}\t{p:.4f}" for label, p in pairs) if pairs else f"{NO_LABEL}\t"
-    if len(pairs) > 1:
-        shown = ", ".join(f"{label} {p:.4f}" for label, p in pairs)
-    write_text(f"{shown}\t{visible(found.text)}\n")
+    shown = ", ".join(visible(label) for label, _ in pairs) or NO_LABEL
+    probabilities = ", ".join(f"{p:.4f}" for _, p in pairs)
+    write_text(f"{shown}\t{probabilities}\t{visible(found.text)}\n")
 
 
 def _as_table(found: "Classification", top: int, threshold: float | None) -> None:

@@ -112,7 +112,7 @@ def _as_json(sentence: "TaggedSentence") -> dict[str, object]:
 
 
 def _as_columns(sentence: "TaggedSentence") -> str:
-    rows = zip(map(visible, sentence.tokens), sentence.tags, strict=True)
+    rows = zip(map(visible, sentence.tokens), map(visible, sentence.tags), strict=True)
     return "".join(f"{token}\t{tag}\n" for token, tag in rows) + "\n"
 
 

@@ -28,6 +28,9 @@ class DataFiles:
     texts: Texts
     target: Path | None = None
 
+    def __str__(self) -> str:
+        return f"{self.texts} with {self.target}" if self.target else str(self.texts)
+
 
 @dataclass(frozen=True)
 class TextLines:

@@ -6,6 +6,7 @@ from charlm.formats.conll import NOT_A_WORD, NUM_CONLL_U_COLUMNS, Row, split_col
 from charlm.formats.options import column_number
 from charlm.settings import DataSettings
 from charlm.tasks.tagging import TaggingModel
+from charlm.text.visible import visible
 
 NO_TAG = "_"  # in the tags' column, of a row that holds no word
 
@@ -64,4 +65,4 @@ def _token_column(data: DataSettings, is_conll_u: bool) -> int:
 
 def _with_column(line: str, tag: str) -> str:
     line = line.rstrip("\r")
-    return f"{line}{' ' if ' ' in line and chr(9) not in line else chr(9)}{tag}"
+    return f"{line}{' ' if ' ' in line and chr(9) not in line else chr(9)}{visible(tag)}"
