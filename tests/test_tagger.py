@@ -226,7 +226,7 @@ QUICK_TAGGERS = (("char", "crf"), ("byte", "softmax"), ("word", "crf"), ("subwor
 NAMES = ("Anna", "Bo", "Mary Ann", "O'Hara")
 PLACES = ("Rome", "New York", "Xi'an")
 VERBS = ("sees", "likes", "visits")
-TINY: dict[str, Any] = {"task": "tag", "steps": 23, "eval_every": 4, "warmup_steps": 3}
+TINY: dict[str, Any] = {"task": "tag", "steps": 23, "eval_every": 4, "warmup_steps": 3, "sample_every": None}
 
 
 def tagged_lines(count: int, seed: int = 1) -> str:
