@@ -47,12 +47,20 @@ def tag_cli(
             "--conll", help="Print a word and its tag per line. A file in columns is taken as it is split into words."
         ),
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A[,B]", help="--conll: the column of the words, from 1 (default: as in training, or found)."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag the words of sentences: names and other spans."""
     given = GivenTexts.of(texts, file, "sentences", 'charlm tag "a sentence"')
     if json and conll:
         raise UsageError("--json and --conll are two forms of the output", to_do="leave one of them out")
+    if columns is not None and not (conll and given.files):
+        raise UsageError("--columns is for a file in columns, with --file and --conll", to_do="leave it out")
     if not given.is_large:
         one_thread_for_numpy(threads)
     from charlm.api import load_tagger
@@ -62,19 +70,21 @@ def tag_cli(
         say_which(model.path)
     settings = CorpusSettings(encoding=encoding, line_ends="lf")
     for path in given.files:
-        _show_file(model, texts_of_file(path, settings, quiet), json, conll)
+        _show_file(model, texts_of_file(path, settings, quiet), json, conll, columns)
     _show(model, model.tag_all(given.texts), json, conll)
 
 
-def _show_file(model: "TaggingModel", batches: Iterator[list[str]], json: bool, conll: bool) -> None:
-    """Tag a file; in columns if that is asked for, and its first lines are."""
+def _show_file(
+    model: "TaggingModel", batches: Iterator[list[str]], json: bool, conll: bool, columns: str | None
+) -> None:
+    """Tag a file; in columns if that is asked for, and its first lines are or `columns` says so."""
     from charlm.formats.conll import is_in_columns
     from charlm.tasks.tagged_columns import tagged_columns
 
     first = next(batches, [])
     batches = chain([first], batches)
-    if conll and is_in_columns(first):
-        for line in tagged_columns(model, batches):
+    if conll and (columns is not None or is_in_columns(first)):
+        for line in tagged_columns(model, batches, columns):
             write_text(f"{line}\n")
         return
     for batch in batches:

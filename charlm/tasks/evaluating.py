@@ -1,7 +1,7 @@
 """Evaluate a run on labelled data: its figures, each with an interval, and the examples that it got most wrong."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
@@ -78,7 +78,7 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
         config.check_kind("classify", request.run.path)
     assert task is not None
     with ExitStack() as opened:
-        form = DataSettings(**{**_form_of_run(config), **request.data})
+        form = DataSettings(**{**_form_of_run(config, request.data), **request.data})
         reading = dataclasses.replace(config.reading, encoding=request.encoding)
         data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
         evaluated = EVALUATORS[task](request, list(data.records()))
@@ -86,9 +86,13 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
     return Evaluated(request.run.path, *evaluated, COSTS[task], tuple(notes))
 
 
-def _form_of_run(config: RunConfig) -> dict[str, Any]:
-    """How the run's own data was read, without what depends on the single file."""
-    return {"multi": config.data.multi, "columns": config.data.columns, "tag_column": config.data.tag_column}
+def _form_of_run(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
+    """How the run's own data was read, without what depends on the single file.
+
+    Its columns are left out where others are given, in whichever of the two ways there are for tags.
+    """
+    columns = {"columns": config.data.columns, "tag_column": config.data.tag_column}
+    return {"multi": config.data.multi, **({} if given.keys() & columns.keys() else columns)}
 
 
 def _evaluate_classification(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 
+from charlm.errors import UsageError
 from charlm.formats.conll import NOT_A_WORD, NUM_CONLL_U_COLUMNS, Row, split_columns, without_comments
 from charlm.formats.options import column_number
 from charlm.settings import DataSettings
@@ -10,12 +11,14 @@ from charlm.tasks.tagging import TaggingModel
 NO_TAG = "_"  # in the tags' column, of a row that holds no word
 
 
-def tagged_columns(model: TaggingModel, batches: Iterable[Sequence[str]]) -> Iterator[str]:
+def tagged_columns(model: TaggingModel, batches: Iterable[Sequence[str]], columns: str | None = None) -> Iterator[str]:
     """The lines with a column more, without their ends, as soon as their sentence is complete.
 
-    The words are in the column that the tagger was trained with, else in the first one, or for CoNLL-U the second.
-    Comments and blank lines stay as they are.
+    The words are in the column that `columns` names, by its number from 1, before a comma or alone; by default in that
+    of the training, else in the first one, or for CoNLL-U the second. Comments and blank lines stay as they are. Raises
+    UsageError for columns without such a number.
     """
+    word_column = _word_column(columns, model.data)
     pending: list[Row] = []
     number = 0
     for lines in batches:
@@ -26,13 +29,25 @@ def tagged_columns(model: TaggingModel, batches: Iterable[Sequence[str]]) -> Ite
             if not line.strip(" \t\r"):
                 blocks.append(pending)
                 pending = []
-        yield from _tagged(model, blocks)
-    yield from _tagged(model, [pending])
+        yield from _tagged(model, blocks, word_column)
+    yield from _tagged(model, [pending], word_column)
 
 
-def _tagged(model: TaggingModel, blocks: Sequence[list[Row]]) -> Iterator[str]:
+def _word_column(columns: str | None, data: DataSettings) -> int | None:
+    """The index of the words' column; None if the file decides. Raises UsageError."""
+    given = _first_column(columns) if columns is not None else None
+    if columns is not None and (given is None or given < 0):
+        raise UsageError(f"--columns {columns}: the words' column is given by its number", to_do="columns count from 1")
+    return given if columns is not None or data.columns is None else _first_column(data.columns)
+
+
+def _first_column(columns: str) -> int | None:
+    return column_number(columns.partition(",")[0].strip())
+
+
+def _tagged(model: TaggingModel, blocks: Sequence[list[Row]], word_column: int | None) -> Iterator[str]:
     """The lines of whole sentences, each with the blank line behind it."""
-    words = [_words(block, model.data) for block in blocks]
+    words = [_words(block, word_column) for block in blocks]
     found = model.tag_all_tokens(list(own.values()) for own in words)
     for block, own, sentence in zip(blocks, words, found, strict=True):
         tags = dict(zip(own, sentence.tags, strict=True))
@@ -46,20 +61,15 @@ def _rows(block: list[Row]) -> list[Row]:
     return without_comments(filled) if filled else []
 
 
-def _words(block: list[Row], data: DataSettings) -> dict[int, str]:
+def _words(block: list[Row], word_column: int | None) -> dict[int, str]:
     """The words of a sentence, by the numbers of their lines."""
     words = {}
     for row in _rows(block):
         is_conll_u = len(row.columns) == NUM_CONLL_U_COLUMNS
         if not (is_conll_u and NOT_A_WORD.fullmatch(row.columns[0])):
-            column = _token_column(data, is_conll_u)
+            column = int(is_conll_u) if word_column is None else word_column
             words[row.line] = row.columns[min(column, len(row.columns) - 1)]
     return words
-
-
-def _token_column(data: DataSettings, is_conll_u: bool) -> int:
-    given = column_number(data.columns.partition(",")[0].strip()) if data.columns else None
-    return given if given is not None else int(is_conll_u)
 
 
 def _with_column(line: str, tag: str) -> str:
