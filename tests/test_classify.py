@@ -232,6 +232,17 @@ def test_several_labels_have_probabilities_of_their_own(tmp_path: Path) -> None:
     assert model.classify("yy").labels(threshold=0.99999) in ((), ("b",))
 
 
+def test_texts_without_any_label_are_learned_and_measured(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.tsv", [("a", "xx"), ("b", "yy"), ("a,b", "xy"), ("", "zz")] * 20)
+    _, result = trained(rows, tmp_path / "run", epochs=60, multi=True, **FAST)
+    assert load_classifier(result.run).classify("zz").labels() == ()
+    found = charlm.api.evaluate_run(result.run, rows)
+    assert found.report.as_json()["accuracy_count"] == 80
+    assert found.report.accuracy.value > 0.9
+    with pytest.raises(TextError, match="no row has a label"):
+        start_training(request_for(write_rows(rows, [("", "xx")] * 9), tmp_path / "none", multi=True))
+
+
 # Training
 
 

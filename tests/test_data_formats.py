@@ -248,6 +248,19 @@ def test_labels_are_divided_at_commas_only_if_there_may_be_several() -> None:
     assert read('"drama,war",x\n', options=SEVERAL) == [("drama", "war", "x")]
 
 
+def test_a_row_without_labels_is_a_text_that_has_none_if_there_may_be_several() -> None:
+    labelled = {
+        "tsv": "\tx\na,b\ty\n \tz\n",
+        "csv": ',x\n"a,b",y\n"",z\n',
+        "jsonl": '{"labels": [], "text": "x"}\n{"label": "a,b", "text": "y"}\n{"label": "", "text": "z"}\n',
+        "fasttext": "x\n__label__a __label__b y\nz\n",
+    }
+    for form, text in labelled.items():
+        assert read(text, data_format=form, several_labels=True) == [("x",), ("a", "b", "y"), ("z",)]
+        assert "label" in refusal(text, data_format=form).what
+    assert "label is empty" in refusal("a,,b\tx\n", several_labels=True).what
+
+
 def test_texts_with_newlines_and_carriage_returns_are_kept_in_csv() -> None:
     assert read('a,"one\ntwo\r\n"\r\nb,c\r\n', data_format="csv") == [("a", "one\ntwo\r\n"), ("b", "c")]
 

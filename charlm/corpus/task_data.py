@@ -58,6 +58,8 @@ def _counted_labels(records: Records[Labelled], min_labels: int) -> dict[str, in
         counts.update(record.labels)
         if len(counts) > MAX_LABELS:
             raise TextError(f"there are more than {MAX_LABELS:,} labels", record.where, "are the columns right?")
+    if not counts:
+        raise TextError("no row has a label: there is nothing to learn", to_do="give rows with labels")
     if len(counts) < min_labels:
         only = next(iter(counts), "")
         what = f"all rows have the same label, {only[:40]!r}: there is nothing to tell apart"
