@@ -236,7 +236,22 @@ def test_a_missing_column_is_named_with_the_columns_there_are(columns: tuple[str
     assert caught.value.where == "data, line 1"
 
 
-@pytest.mark.parametrize("how", [{"columns": ("a", "a")}, {"columns": ("0", "1")}, {"tag_column": 0}, {"skip_bad": -1}])
+def test_a_column_that_is_named_and_numbered_is_not_taken_twice() -> None:
+    with pytest.raises(UsageError, match="the same column twice"):
+        read("id,review\n7,dull\n", columns=("review", "2"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"columns": ("a", "a")},
+        {"columns": ("1", "01")},
+        {"columns": ("0", "1")},
+        {"columns": ("a", "0")},
+        {"tag_column": 0},
+        {"skip_bad": -1},
+    ],
+)
 def test_impossible_options_are_refused(how: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         DataOptions(**how)

@@ -121,6 +121,8 @@ def open_labelled(
             raise UsageError("--target does nothing here: this data has no targets", to_do="leave it out")
         if len(found.sources) > 1:
             raise UsageError("--target goes with one file of sources", files.texts.name, "join the files")
+        if files.target.is_dir():
+            raise UsageError("--target is a file, not a folder", str(files.target), "give the file with the targets")
         found.target = _open(Texts((str(files.target),)), found, opened)
     return found
 
@@ -135,10 +137,10 @@ def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
 def _options(data: DataSettings) -> DataOptions:
     columns = None
     if data.columns is not None:
-        first, comma, second = data.columns.partition(",")
-        if not (first.strip() and comma and second.strip()):
+        first, *others = (column.strip() for column in data.columns.split(","))
+        if len(others) != 1 or not (first and others[0]):
             raise UsageError(f"--columns {data.columns}: two columns are needed", to_do="write it as --columns 1,2")
-        columns = (first.strip(), second.strip())
+        columns = (first, others[0])
     return DataOptions(data.data_format, columns, data.tag_column, data.multi, data.skip_bad)
 
 

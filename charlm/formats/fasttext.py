@@ -17,7 +17,8 @@ LABEL = re.compile(rf"(?<![^{WHITE_SPACE}])__label__([^{WHITE_SPACE}]*)[{WHITE_S
 def read_fasttext(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows) -> Iterator[Labelled]:
     """The records of a file in fastText's form. Lines of white space are no rows.
 
-    A line without labels is a text that has none, if texts may have several. The text is the line without the labels, and without white space at its ends. Raises TextError for wrong rows.
+    The text is the line without the labels, and without white space at its ends. If texts may have several labels, a
+    line without any is one that has none. Raises TextError for wrong rows.
     """
     return bad.kept(partial(_record, source.name, options.several_labels), numbered(source))
 

@@ -175,6 +175,9 @@ class _Table:
                 return _Layout(fields.index(names[0]), fields.index(names[1]), len(names), True)
             return _Layout(0, 1, len(names), False)
         first, second = (_index(column, fields, where) for column in columns)
+        if first == second:
+            what = f"--columns {','.join(columns)} has the same column twice"
+            raise UsageError(what, where, "give two columns")
         are_named = any(column_number(column) is None for column in columns)
         return _Layout(first, second, len(fields), are_named or (fields[first], fields[second]) == names)
 
