@@ -199,6 +199,28 @@ def test_data_that_cannot_be_learned_from_is_refused_and_nothing_is_made(
     assert not (tmp_path / "runs").exists()
 
 
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_is_wrong_with_the_data_as_a_whole_is_said_with_its_name(tmp_path: Path, is_folder: bool) -> None:
+    data = tmp_path / "rows"
+    if is_folder:
+        data.mkdir()
+        (data / "a.txt").write_text("x\ny\n")
+    else:
+        data.write_text("a\tx\na\ty\n")
+    for unit in ("char", "subword"):
+        with pytest.raises(TextError, match="the same label") as found:
+            start_training(request_for(data, tmp_path / "runs" / "run", unit=unit))
+        assert found.value.where.endswith("rows")
+
+
+def test_a_folder_without_texts_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(TextError, match="no texts") as found:
+        start_training(request_for(folder, tmp_path / "runs" / "run"))
+    assert found.value.where.endswith("folder")
+
+
 def test_every_form_of_the_same_rows_gives_the_same_classifier(tmp_path: Path) -> None:
     rows = [(label, f"{text} {number}") for number in range(12) for label, text in ROWS]
     folder = tmp_path / "folder"

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from charlm.corpus.examples import Examples, Origin, write_examples
-from charlm.corpus.labelled_data import DataFiles, LabelledData, open_labelled
+from charlm.corpus.labelled_data import DataFiles, LabelledData, open_labelled, placing_errors
 from charlm.corpus.parts import Division, taken_lines
 from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import number_of
@@ -106,7 +106,8 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         item: Item = "paragraph" if request.reading.item == "paragraph" else task.item(records[TRAIN], notes)
         if item == "paragraph" and request.task == "generate":  # its texts need an end that no line has
             records = {name: partial(_as_paragraphs, read) for name, read in records.items()}
-        learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
+        with placing_errors(parts[TRAIN].name):
+            learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
         notes += _about_new_labels(records, learned)
         notes += _about_duplicates(records, counts)
         notes[:0] = [note for data in parts.values() for note in data.notes]

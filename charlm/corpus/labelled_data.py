@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -61,7 +61,8 @@ class LabelledData:
         bad = BadRows(self.options.skip_bad)
         if self.folder:
             by_paragraph = self.reading.item == "paragraph"
-            yield from read_folder(self._files_of_folder(self.folder, bad), bad, by_paragraph)
+            with placing_errors(printable(self.folder)):
+                yield from read_folder(self._files_of_folder(self.folder, bad), bad, by_paragraph)
         elif self.target:
             yield from read_parallel(self.sources[0], self.target, bad)
         else:
@@ -125,6 +126,15 @@ def open_labelled(
             raise UsageError("--target is a file, not a folder", str(files.target), "give the file with the targets")
         found.target = _open(Texts((str(files.target),)), found, opened)
     return found
+
+
+@contextmanager
+def placing_errors(name: str) -> Iterator[None]:
+    """Add the name of the data to an error about them that gives no place."""
+    try:
+        yield
+    except TextError as error:
+        raise error if error.where else TextError(error.what, name, error.to_do) from error
 
 
 def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
