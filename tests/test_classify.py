@@ -177,6 +177,14 @@ def test_rows_of_two_parts_are_counted_and_new_labels_said(data: Path, tmp_path:
     assert result.valid.accuracy.value < 1
 
 
+def test_rows_of_the_test_part_that_validation_has_are_counted(data: Path, tmp_path: Path) -> None:
+    valid = write_rows(tmp_path / "valid.tsv", [("one", "unseen"), ("two", "unseen")])
+    test = write_rows(tmp_path / "test.tsv", [("one", "unseen"), ("one", "other"), ("one", "unseen")])
+    notes = start_training(request_for(data, tmp_path / "run", valid=valid, test=test)).notes
+    assert "test: 2 of 3 rows are in the validation part, too" in notes
+    assert not any("in the training part" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [

@@ -204,7 +204,7 @@ def _about_new_labels(records: Mapping[str, Reader], learned: Vocabularies) -> I
 
 
 def _about_duplicates(records: Mapping[str, Reader], counts: Mapping[str, int]) -> Iterator[str]:
-    """A note on each part that has rows of the training part."""
+    """A note on each part that has rows of the training part, and on the test part if it has rows of validation."""
     others = {name: Counter(map(_digest, records[name]())) for name in records.keys() - {TRAIN}}
     seen = {name: set[bytes]() for name in others}
     for record in records[TRAIN]() if others else ():
@@ -216,6 +216,10 @@ def _about_duplicates(records: Mapping[str, Reader], counts: Mapping[str, int]) 
         if seen[name]:
             number = sum(others[name][digest] for digest in seen[name])
             yield f"{name}: {number:,} of {number_of(counts[name], 'row')} are in the training part, too"
+    if others.keys() >= {VALID, TEST}:
+        number = sum(count for digest, count in others[TEST].items() if digest in others[VALID])
+        if number:
+            yield f"{TEST}: {number:,} of {number_of(counts[TEST], 'row')} are in the validation part, too"
 
 
 def _digest(record: Record) -> bytes:
