@@ -116,7 +116,7 @@ def open_labelled(
         found.folder = Path(folders[0])
         return found
     for path in files.texts.paths:
-        found.sources.append(_open(Texts((path,), may_be_plain=True), found, opened))
+        found.sources.append(_open(Texts((path,), may_be_plain=True), reading, found, opened))
     if files.target is not None:
         if wanted != "pairs":
             raise UsageError("--target does nothing here: this data has no targets", to_do="leave it out")
@@ -124,7 +124,7 @@ def open_labelled(
             raise UsageError("--target goes with one file of sources", files.texts.name, "join the files")
         if files.target.is_dir():
             raise UsageError("--target is a file, not a folder", str(files.target), "give the file with the targets")
-        found.target = _open(Texts((str(files.target),)), found, opened)
+        found.target = _open(Texts((str(files.target),)), reading, found, opened)
     return found
 
 
@@ -137,9 +137,12 @@ def placing_errors(name: str) -> Iterator[None]:
         raise error if error.where else TextError(error.what, name, error.to_do) from error
 
 
-def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
-    text = opened.enter_context(open_text(texts, found.reading))
-    found.reading = bring_into_form(text, found.reading, raw=False)
+def _open(texts: Texts, reading: CorpusSettings, found: LabelledData, opened: ExitStack) -> TextLines:
+    """Open a file, whose line ends are its own. What was decided on them is noted in `found`."""
+    text = opened.enter_context(open_text(texts, reading))
+    own = bring_into_form(text, reading, raw=False)
+    if found.reading.line_ends != "lf":  # one file in which CR was no character is enough
+        found.reading = own
     found.notes += text.notes
     return TextLines(text.name, text)
 
