@@ -437,6 +437,13 @@ def test_what_evaluate_refuses(charlm_classify: Charlm, arguments: tuple[str, ..
     assert (outcome.code, named in outcome.err) == (code, True), outcome.err
 
 
+def test_evaluate_says_which_labels_are_new(charlm_classify: Charlm) -> None:
+    Path("new.tsv").write_text("fish\ta trout\nstone\ta rock\n")
+    assert (
+        "new.tsv: 1 label that no training row has, such as 'stone'" in charlm_classify("evaluate", "c", "new.tsv").err
+    )
+
+
 def test_evaluate_of_a_language_model_names_score(charlm_command: Charlm) -> None:
     assert charlm_command("train", "corpus.txt", "--run", "lm", *QUICK).code == 0
     outcome = charlm_command("evaluate", "lm", "corpus.txt")

@@ -8,6 +8,7 @@ import pytest
 from charlm.corpus.gathering import Texts
 from charlm.corpus.labelled import LabelledCorpus, LabelledRequest, prepare_labelled
 from charlm.corpus.labelled_data import DataFiles
+from charlm.errors import TextError
 from charlm.settings import CorpusSettings, DataSettings, TaskName, TextSettings
 
 ROWS = [("fruit", 'an "apple"'), ("fish", "a trout, grilled"), ("bird", "a heron")] * 8
@@ -21,6 +22,60 @@ def prepared(folder: Path, task: TaskName, target: Path | None = None, **parts: 
 
 def as_lines(*lines: str) -> str:
     return "".join(f"{line}\n" for line in lines)
+
+
+# Tagging schemes
+
+TRAINING = "Anna B-person\nAnn I-person\nlikes O\nRome B-place\n\n" * 9
+
+
+def conll(folder: Path, name: str, text: str) -> Path:
+    (folder / name).write_text(text)
+    return folder / name
+
+
+def test_a_part_in_another_tagging_scheme_is_brought_into_that_of_the_training_part(tmp_path: Path) -> None:
+    train = conll(tmp_path, "train.conll", TRAINING)
+    valid = conll(tmp_path, "valid.conll", "Anna B-person\nAnn E-person\nlikes O\nRome S-place\n")
+    test = conll(tmp_path, "test.conll", "Anna B-person\nAnn I-person\nlikes O\nRome B-place\n")
+    corpus = prepared(tmp_path / "folder", "tag", train=train, valid=valid, test=test)
+    assert corpus.vocabularies.scheme == "BIO"
+    assert corpus.valid is not None
+    assert corpus.test is not None
+    tags = corpus.valid["tags"].values.tolist()
+    assert tags == corpus.test["tags"].values.tolist()
+    assert [corpus.labels[tag] for tag in tags] == ["B-person", "I-person", "O", "B-place"]
+    notes = [note for note in corpus.notes if "scheme" in note or "no training row" in note]
+    assert len(notes) == 1
+    assert "valid.conll: " in notes[0]
+    assert "IOBES into BIO" in notes[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "what"),
+    [
+        ("Bo B-person\n\nAnna B-person\nAnn E-person\nsees O\nBo B-person\n", "line 3", "E-person.*BIO"),
+        ("Bo O\n\nAnna B-person\nRome I-place\nof B-place\n", "line 3", "BIO"),
+        ("Bo NOUN\nsees VERB\n", "test.conll", "mark no spans"),
+    ],
+)
+def test_a_part_whose_tags_break_their_scheme_is_refused(tmp_path: Path, text: str, where: str, what: str) -> None:
+    train, test = conll(tmp_path, "train.conll", TRAINING), conll(tmp_path, "test.conll", text)
+    with pytest.raises(TextError, match=what) as caught:
+        prepared(tmp_path / "folder", "tag", train=train, valid=train, test=test)
+    assert "test.conll" in caught.value.where
+    assert where in caught.value.where
+    assert caught.value.to_do
+
+
+def test_tags_of_rows_held_out_are_checked_too(tmp_path: Path) -> None:
+    blocks = TRAINING.strip().split("\n\n")
+    for number in range(len(blocks)):  # at least one of them is held out
+        wrong = [*blocks[:number], "Anna O\nAnn I-person", *blocks[number + 1 :]]
+        data = conll(tmp_path, "data.conll", "\n\n".join(wrong))
+        with pytest.raises(TextError, match=r"I-person.*BIO") as caught:
+            prepared(tmp_path / f"folder-{number}", "tag", train=data)
+        assert f"data.conll, line {number * 5 + 1}" in caught.value.where
 
 
 # Line ends and byte order marks

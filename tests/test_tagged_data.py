@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from charlm.text.tag_schemes import SCHEMES, in_scheme
 from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
 from tests.test_tagger import charlm_tag, tagged_lines, tagger_run, tags
@@ -73,3 +74,36 @@ def test_columns_of_words_that_cannot_be_are_refused(charlm_tag: Charlm, argumen
     Path("in.conll").write_text("Bo x\nlikes y\n\n")
     outcome = charlm_tag("tag", *arguments)
     assert (outcome.code, outcome.out, "--columns" in outcome.err) == (2, "", True), outcome.err
+
+
+# Tagging schemes
+
+
+def test_a_tagger_is_measured_on_tags_of_any_scheme(charlm_tag: Charlm) -> None:
+    found, notes = list[Any](), list[str]()
+    for name, scheme in (("bio", SCHEMES["BIO"]), ("iobes", SCHEMES["IOBES"]), ("iob1", SCHEMES["IOB1"])):
+        rows = [
+            zip((token for token, _ in own), in_scheme([tag for _, tag in own], SCHEMES["BIO"], scheme), strict=True)
+            for own in SENTENCES
+        ]
+        Path(f"{name}.conll").write_text("".join("".join(f"{w} {t}\n" for w, t in own) + "\n" for own in rows))
+        outcome = charlm_tag("evaluate", "t", f"{name}.conll", "--json")
+        found += records(outcome)
+        notes.append(outcome.err)
+    assert found[0] == found[1] == found[2]
+    assert found[0]["entity_f1"] == 1
+    assert ["scheme" in note for note in notes] == [False, True, True]
+
+
+def test_tags_that_no_training_row_has_are_counted_in_evaluation(charlm_tag: Charlm) -> None:
+    Path("new.conll").write_text("Bo B-animal\nlikes O\nRome B-place\n\n")
+    outcome = charlm_tag("evaluate", "t", "new.conll", "--json")
+    assert "new.conll: 1 label that no training row has, such as 'B-animal'" in outcome.err
+    assert records(outcome)[0]["accuracy"] == pytest.approx(2 / 3)
+
+
+def test_tags_that_break_their_scheme_are_refused_in_evaluation(charlm_tag: Charlm) -> None:
+    Path("wrong.conll").write_text("Bo B-person\nO I-person\n\nRome B-place\nof I-person\n\n")
+    outcome = charlm_tag("evaluate", "t", "wrong.conll")
+    assert outcome.code == 3
+    assert "wrong.conll, line 4" in outcome.err

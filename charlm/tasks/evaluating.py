@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from charlm.corpus.labelled_data import DataFiles, open_labelled
-from charlm.corpus.task_data import TASK_DATA
+from charlm.corpus.schemes import brought_into
+from charlm.corpus.task_data import TASK_DATA, about_new_labels
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
 from charlm.evaluation.edit_distance import edit_distance
 from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
@@ -81,8 +83,9 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
         form = DataSettings(**{**_form_of_run(config, request.data), **request.data})
         reading = dataclasses.replace(config.reading, encoding=request.encoding)
         data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
-        evaluated = EVALUATORS[task](request, list(data.records()))
-        notes = [*data.notes, *([data.skipped] if data.skipped else [])]
+        records, notes = list(data.records()), [*data.notes, *([data.skipped] if data.skipped else [])]
+        records = _as_in_training(records, data.name, Vocabularies.load(request.run.path), notes)
+        evaluated = EVALUATORS[task](request, records)
     return Evaluated(request.run.path, *evaluated, COSTS[task], tuple(notes))
 
 
@@ -93,6 +96,14 @@ def _form_of_run(config: RunConfig, given: Mapping[str, Any]) -> dict[str, Any]:
     """
     columns = {"columns": config.data.columns, "tag_column": config.data.tag_column}
     return {"multi": config.data.multi, **({} if given.keys() & columns.keys() else columns)}
+
+
+def _as_in_training(records: list[Any], name: str, known: Vocabularies, notes: list[str]) -> list[Any]:
+    """The records, with the tags in the scheme of the training; notes say what else was not as in training."""
+    if known.tagging_scheme.has_spans:
+        records = list(brought_into(known.tagging_scheme, lambda: iter(records), name, notes)())
+    notes += about_new_labels(name, records, set(known.labels)) if known.labels else ()
+    return records
 
 
 def _evaluate_classification(
