@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from charlm.formats.conll import is_in_columns
 from charlm.text.tag_schemes import SCHEMES, in_scheme
 from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
@@ -74,6 +75,80 @@ def test_columns_of_words_that_cannot_be_are_refused(charlm_tag: Charlm, argumen
     Path("in.conll").write_text("Bo x\nlikes y\n\n")
     outcome = charlm_tag("tag", *arguments)
     assert (outcome.code, outcome.out, "--columns" in outcome.err) == (2, "", True), outcome.err
+
+
+IN_COLUMNS = {
+    "tabs": "Bo\tx\nlikes\ty\nRome\tz\n\n",
+    "spaces": "EU NNP I-ORG\nrejects VBZ O\n. . O\n\nPeter NNP I-PER\n",
+    "words": "Bo\nlikes\nRome\n.\n\nAnna\nsees\nMr.\nKing\n.\n",
+    "comments": "# newpar\n# sent_id = 1\n1\tBo" + "\t_" * 8 + "\n\n",
+    "paragraphs of words": "# newpar\nBo\nlikes\nRome\n",
+    "hashtags": "Bo\tx\n#\ty\n#tag\tz\n",
+    "a ragged row among tabs": "Bo\tx\nlikes\ty\ty\nRome\tz\n\n",
+    "a ragged row among spaces": "Bo x\nlikes y\nRome\n. z\n\nAnna x\n",
+    "a ragged row among words": "Bo\nlikes\nNew York\n.\n\nAnna\n",
+}
+SENTENCES_ON_LINES = {
+    "one": "Bo likes Rome.\n",
+    "one word": "Hello\n",
+    "as many words in each": "Bo likes Rome.\nAnn saw Anna.\n\nBo sees Ann!\n",
+    "as many words, apart": "Bo likes Rome\n\nAnn saw Anna\n\nBo sees Ann\n",
+    "as many words, together": "Bo likes Rome\nAnn saw Anna\nBo sees Ann\n",
+    "short answers": "Yes\nNo\nOf course not\n\nMaybe\n",
+    "without spaces": "彼は走った。\n雨だ。\n\n「行こう。」\n",
+    "ids": "1\tBo likes Rome.\n2\tAnn saw Anna.\n3\tBo and Ann.\n",
+    "ids, without ends": "1\tBo likes Rome\n2\tAnn saw\n3\tBo\n4\tso do we all\n",
+    "hashtags": "#one of them\n#two\n",
+    "blank": "\n\n",
+    "nothing": "",
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [*((text, True) for text in IN_COLUMNS.values()), *((text, False) for text in SENTENCES_ON_LINES.values())],
+    ids=[*IN_COLUMNS, *SENTENCES_ON_LINES],
+)
+def test_words_in_columns_are_told_from_sentences(text: str, expected: bool) -> None:
+    assert is_in_columns(text.splitlines()) == expected
+
+
+def test_comments_without_a_value_are_left_as_they_are(charlm_tag: Charlm) -> None:
+    Path("in.conllu").write_text("# newpar\n" + conll_u(SENTENCES[:2]))
+    lines = charlm_tag("tag", "--file", "in.conllu", "--conll", "-q").out.splitlines()
+    assert lines[:2] == ["# newpar", "# sent_id = 1"]
+    assert lines[2].split("\t")[-1].startswith("B-")
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "what"),
+    [
+        (IN_COLUMNS["a ragged row among tabs"], 2, "3 columns, not 2"),
+        (IN_COLUMNS["a ragged row among spaces"], 3, "1 column, not 2"),
+        (IN_COLUMNS["a ragged row among words"], 3, "2 columns, not 1"),
+        ("Bo\tx\n\n" * 3000 + "Ann Lee\tx\n\n", 6001, "3 columns, not 2"),
+    ],
+    ids=["tabs", "spaces", "words", "late"],
+)
+def test_a_ragged_row_is_refused_with_its_line(charlm_tag: Charlm, text: str, line: int, what: str) -> None:
+    Path("in.conll").write_text(text)
+    outcome = charlm_tag("tag", "--file", "in.conll", "--conll", "-q")
+    assert (outcome.code, what in outcome.err) == (3, True), outcome.err
+    assert f"in.conll, line {line}\n" in outcome.err
+
+
+def test_a_column_of_words_that_is_not_there_is_refused(charlm_tag: Charlm) -> None:
+    Path("in.conll").write_text("Bo x\nlikes y\n\n")
+    outcome = charlm_tag("tag", "--file", "in.conll", "--conll", "--columns", "3")
+    assert outcome.code == 3
+    assert "in.conll, line 1" in outcome.err
+
+
+def test_columns_that_are_read_as_sentences_are_noted(charlm_tag: Charlm) -> None:
+    Path("in.conll").write_text("Bo\tx\nlikes\ty\n\n")
+    Path("in.txt").write_text("Bo likes Rome.\nAnna, too.\n")
+    assert "in.conll: these look like words in columns; --conll" in charlm_tag("tag", "--file", "in.conll").err
+    assert "--conll" not in charlm_tag("tag", "--file", "in.txt").err
 
 
 # Tagging schemes

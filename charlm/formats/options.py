@@ -38,6 +38,11 @@ def column_number(column: str) -> int | None:
     return int(column) - 1 if _NUMBER.fullmatch(column) else None
 
 
+def num_columns(count: int) -> str:
+    """A number of columns in words: "1 column", "3 columns"."""
+    return "1 column" if count == 1 else f"{count} columns"
+
+
 def _check_columns(columns: tuple[str, str]) -> None:
     given = f"--columns {','.join(columns)}"
     numbers = [column_number(column) for column in columns]

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from charlm.errors import TextError, UsageError
 from charlm.formats.bad_rows import BadRows
 from charlm.formats.lines import Lines, place
-from charlm.formats.options import DataOptions, column_number
+from charlm.formats.options import DataOptions, column_number, num_columns
 from charlm.formats.records import FIELDS, MAX_TEXT, Labelled, Pair, Wanted, checked_labels, label_parts
 
 MAX_NAMED = 20  # columns that a message lists, and characters of each
@@ -158,7 +158,7 @@ class _Table:
                 return None
         layout = self._layout
         if len(row.fields) != layout.width:
-            what = f"the row has {_columns(len(row.fields))}, not {layout.width}"
+            what = f"the row has {num_columns(len(row.fields))}, not {layout.width}"
             raise TextError(what, where, self._to_separate(len(row.fields)))
         return self._made(row.fields[layout.first], row.fields[layout.second], where)
 
@@ -181,9 +181,9 @@ class _Table:
         are_named = any(column_number(column) is None for column in columns)
         return _Layout(first, second, len(fields), are_named or (fields[first], fields[second]) == names)
 
-    def _to_separate(self, num_columns: int) -> str:
+    def _to_separate(self, count: int) -> str:
         to_do = _TO_SEPARATE[self._separator]
-        if self._options.columns is None and num_columns > len(FIELDS[self._wanted]):
+        if self._options.columns is None and count > len(FIELDS[self._wanted]):
             return f"{to_do}; for a table with more columns, give --columns A,B with the names or numbers of two"
         return to_do
 
@@ -197,7 +197,3 @@ def _index(column: str, fields: list[str], where: str) -> int:
         return index
     known = ", ".join(f"{name[:MAX_NAMED]!r}" for name in fields[:MAX_NAMED])
     raise UsageError(f"--columns: there is no column {column!r}", where, f"the first row has {known}")
-
-
-def _columns(count: int) -> str:
-    return "1 column" if count == 1 else f"{count} columns"
