@@ -78,6 +78,21 @@ def test_tags_of_rows_held_out_are_checked_too(tmp_path: Path) -> None:
         assert f"data.conll, line {number * 5 + 1}" in caught.value.where
 
 
+# Columns that are not what they are taken for
+
+
+def test_doubts_on_the_columns_of_each_part_are_noted_once(tmp_path: Path) -> None:
+    train, test = tmp_path / "train.tsv", tmp_path / "test.tsv"
+    train.write_text(as_lines("Label\tText", *map("\t".join, ROWS)))
+    test.write_text(as_lines(*(f"a text {n}\tfish" for n in range(12))))
+    notes = [
+        note for note in prepared(tmp_path / "folder", "classify", train=train, test=test).notes if "--col" in note
+    ]
+    assert len(notes) == 2
+    assert "train.tsv, line 1: 'Label' and 'Text'" in notes[0]
+    assert "test.tsv: 12 of 12 rows" in notes[1]
+
+
 # Line ends and byte order marks
 
 FORMS: dict[str, tuple[TaskName, str]] = {

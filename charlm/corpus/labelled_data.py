@@ -43,7 +43,7 @@ class TextLines:
 
 @dataclass
 class LabelledData:
-    """Open labelled data. `reading` says how its text is read; `notes` are for people."""
+    """Open labelled data. `reading` says how its text is read; `notes` are for people, more once all was read."""
 
     name: str
     wanted: Wanted
@@ -69,6 +69,7 @@ class LabelledData:
             for source in self.sources:
                 yield from read_records(source, self.wanted, self.options, bad)
         self.skipped = bad.note()
+        self.notes += (remark for remark in bad.remarks if remark not in self.notes)
 
     @property
     def sha256(self) -> str:
