@@ -389,6 +389,31 @@ def test_what_is_refused(charlm_classify: Charlm, arguments: tuple[str, ...], co
     assert (outcome.code, named in outcome.err) == (code, True), outcome.err
 
 
+@pytest.mark.parametrize(
+    ("content", "is_labelled"),
+    [
+        ("fruit\tan apple\nfish\ta trout\nbird\n\nbird\ta heron\t2\nfish\ttwo eels\n", True),  # ragged
+        ("label\ttext\nfruit\tan apple\n", True),
+        ('fruit,"an apple, red"\nfish,a trout\n', True),
+        ("an apple __label__fruit\na trout __label__fish\n", True),
+        ('{"label": "fruit", "text": "an apple"}\n', True),
+        ("an apple\na trout\n", False),
+        ("1\tan apple\n2\ta trout\n", False),
+        ("fish, fresh from the sea\napples, pears\na heron\n", False),
+        ("\n", False),
+    ],
+)
+def test_labelled_data_that_is_classified_as_texts_is_noted(
+    charlm_classify: Charlm, content: str, is_labelled: bool
+) -> None:
+    Path("given.txt").write_text(content)
+    outcome = charlm_classify("classify", "--file", "given.txt")
+    assert outcome.code == 0
+    assert len(outcome.out.splitlines()) == len(content.splitlines())
+    assert ("given.txt: this is labelled data" in outcome.err) == is_labelled
+    assert ("charlm evaluate" in outcome.err) == is_labelled
+
+
 def test_classify_needs_a_classifier(charlm_command: Charlm) -> None:
     assert charlm_command("train", "corpus.txt", *QUICK).code == 0
     outcome = charlm_command("classify", "the cat")

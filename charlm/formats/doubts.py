@@ -69,6 +69,6 @@ class Doubts:
         if num_labels < MOST * number or num_texts > FEW * number:
             return None
         return (
-            f"{self._name}: {num_labels:,} of {number:,} rows have a label of their own, and there are only {num_texts:,} different "
-            f"texts; if the columns are the other way round, give --columns {swapped}"
+            f"{self._name}: {num_labels:,} of {number:,} rows have a label of their own, and there are only "
+            f"{num_texts:,} different texts; if the columns are the other way round, give --columns {swapped}"
         )
