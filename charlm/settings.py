@@ -120,7 +120,9 @@ class DataSettings:
         None, "Form of the labelled data (default: recognised by its content).", panel="Task"
     )
     columns: str | None = setting(
-        None, "The columns of label and text, or source and target: two names, or numbers from 1.", panel="Task"
+        None,
+        "The columns of label and text, source and target, or word and tag: two names, or numbers from 1.",
+        panel="Task",
     )
     tag_column: int | None = setting(
         None, "tag: the column of the tags, from 1 (default: the last).", low=1, panel="Task"

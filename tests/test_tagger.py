@@ -411,6 +411,14 @@ def test_tags_that_break_their_scheme_are_refused_with_their_place(tmp_path: Pat
     assert "line 4" in raised.value.where
 
 
+def test_tags_that_are_all_the_same_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "same.conll"
+    path.write_text("Anna\tO\nsees\tO\n")
+    with pytest.raises(TextError, match="the same tag") as raised:
+        charlm.train(path, run=str(tmp_path / "run"), task="tag", steps=1)
+    assert raised.value.where.endswith("same.conll")
+
+
 # In use
 
 

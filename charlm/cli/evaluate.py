@@ -49,7 +49,7 @@ def evaluate_cli(
     target: Annotated[Path | None, typer.Option(help="The targets, line by line, if DATA has the sources.")] = None,
     data_format: Annotated[DataFormat | None, typer.Option(help="Form of the data (default: recognised).")] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Columns of label and text, or source and target.")
+        str | None, typer.Option(metavar="A,B", help="Columns of label and text, source and target, or word and tag.")
     ] = None,
     tag_column: Annotated[int | None, typer.Option(min=1, help="The column of the tags (default: the last).")] = None,
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to this many wrong rows, and count them.")] = 0,

@@ -33,7 +33,7 @@ ALL_TASKS = get_args(TaskName)
 TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
     "data_format": ALL_TASKS,
     "skip_bad": ALL_TASKS,
-    "columns": ("classify", "translate", "generate"),
+    "columns": ALL_TASKS,
     "item": ("classify", "generate"),
     "multi": ("classify",),
     "balance": ("classify",),

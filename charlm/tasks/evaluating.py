@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from charlm.corpus.labelled_data import DataFiles, open_labelled
-from charlm.corpus.task_data import TASK_DATA
+from charlm.corpus.schemes import brought_into
+from charlm.corpus.task_data import TASK_DATA, about_new_labels
+from charlm.corpus.vocabularies import Vocabularies
 from charlm.errors import UsageError
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
 from charlm.evaluation.edit_distance import edit_distance
@@ -88,6 +90,7 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
     if request.threshold is not None and task not in ("classify", "generate"):
         raise UsageError(f"--threshold does nothing with a run of --task {task}", to_do="leave it out")
     records, notes = _records(request, config, TASK_DATA[task].wanted)
+    records = _as_in_training(records, request.files.texts.name, Vocabularies.load(request.run.path), notes)
     evaluated = EVALUATORS[task](request, records)
     if task == "translate" and not has_sacrebleu():
         notes.append("BLEU and chrF are left out: they need sacrebleu (pip install 'charlm[eval]')")
@@ -121,6 +124,14 @@ def _read(
         opened_data = open_labelled(request.files, wanted, form, reading, opened)
         records = list(opened_data.records())
     return records, [*opened_data.notes, *([opened_data.skipped] if opened_data.skipped else [])]
+
+
+def _as_in_training(records: list[Any], name: str, known: Vocabularies, notes: list[str]) -> list[Any]:
+    """The records, with the tags in the scheme of the training; notes say what else was not as in training."""
+    if known.tagging_scheme.has_spans:
+        records = list(brought_into(known.tagging_scheme, lambda: iter(records), name, notes)())
+    notes += about_new_labels(name, records, set(known.labels)) if known.labels else ()
+    return records
 
 
 def _evaluate_classification(
