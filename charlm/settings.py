@@ -120,7 +120,9 @@ class DataSettings:
         None, "Form of the labelled data (default: recognised by its content).", panel="Task"
     )
     columns: str | None = setting(
-        None, "The columns of label and text, or source and target: two names, or numbers from 1.", panel="Task"
+        None,
+        "The columns of label and text, source and target, or word and tag: two names, or numbers from 1.",
+        panel="Task",
     )
     tag_column: int | None = setting(
         None, "tag: the column of the tags, from 1 (default: the last).", low=1, panel="Task"
@@ -155,7 +157,7 @@ class ModelSettings:
     )
     direction: Direction = setting(
         "forward",
-        "Read each text from its start, from its end (backward), or train a pair of models (both).",
+        "Read a text from its start, from its end (backward), or train a pair of models (both).",
         panel="Model",
     )
     cell: Cell = setting("lstm", "The recurrent cell; `charlm cells` shows the equations.", panel="Model")
@@ -243,7 +245,7 @@ class TrainingSettings:
         None, "Train for this many passes; a pass reads the whole text once.", low=1e-6, high=1e6, panel="Length"
     )
     time: str | None = setting(
-        None, "Train for this long: 90s, 5m, 1h (default 5m); at most 80 passes.", panel="Length"
+        None, "Train for this long: 90s, 5m, 1h (default 5m); at most 80 passes of a text.", panel="Length"
     )
     patience: int = setting(
         8, "Stop after this many evaluations in a row without improvement (0: never).", low=0, panel="Length"

@@ -177,6 +177,14 @@ def test_rows_of_two_parts_are_counted_and_new_labels_said(data: Path, tmp_path:
     assert result.valid.accuracy.value < 1
 
 
+def test_rows_of_the_test_part_that_validation_has_are_counted(data: Path, tmp_path: Path) -> None:
+    valid = write_rows(tmp_path / "valid.tsv", [("one", "unseen"), ("two", "unseen")])
+    test = write_rows(tmp_path / "test.tsv", [("one", "unseen"), ("one", "other"), ("one", "unseen")])
+    notes = start_training(request_for(data, tmp_path / "run", valid=valid, test=test)).notes
+    assert "test: 2 of 3 rows are in the validation part, too" in notes
+    assert not any("in the training part" in note for note in notes)
+
+
 @pytest.mark.parametrize(
     ("content", "named"),
     [
@@ -197,6 +205,28 @@ def test_data_that_cannot_be_learned_from_is_refused_and_nothing_is_made(
     error = found.value
     assert named in f"{error.what} {error.where} {error.to_do}"
     assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize("is_folder", [False, True])
+def test_what_is_wrong_with_the_data_as_a_whole_is_said_with_its_name(tmp_path: Path, is_folder: bool) -> None:
+    data = tmp_path / "rows"
+    if is_folder:
+        data.mkdir()
+        (data / "a.txt").write_text("x\ny\n")
+    else:
+        data.write_text("a\tx\na\ty\n")
+    for unit in ("char", "subword"):
+        with pytest.raises(TextError, match="the same label") as found:
+            start_training(request_for(data, tmp_path / "runs" / "run", unit=unit))
+        assert found.value.where.endswith("rows")
+
+
+def test_a_folder_without_texts_is_named(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(TextError, match="no texts") as found:
+        start_training(request_for(folder, tmp_path / "runs" / "run"))
+    assert found.value.where.endswith("folder")
 
 
 def test_every_form_of_the_same_rows_gives_the_same_classifier(tmp_path: Path) -> None:
@@ -230,6 +260,17 @@ def test_several_labels_have_probabilities_of_their_own(tmp_path: Path) -> None:
     assert set(model.classify("xy").labels()) == {"a", "b"}
     assert model.classify("xx").labels() == ("a",)
     assert model.classify("yy").labels(threshold=0.99999) in ((), ("b",))
+
+
+def test_texts_without_any_label_are_learned_and_measured(tmp_path: Path) -> None:
+    rows = write_rows(tmp_path / "rows.tsv", [("a", "xx"), ("b", "yy"), ("a,b", "xy"), ("", "zz")] * 20)
+    _, result = trained(rows, tmp_path / "run", epochs=60, multi=True, **FAST)
+    assert load_classifier(result.run).classify("zz").labels() == ()
+    found = charlm.api.evaluate_run(result.run, rows)
+    assert found.report.as_json()["accuracy_count"] == 80
+    assert found.report.accuracy.value > 0.9
+    with pytest.raises(TextError, match="no row has a label"):
+        start_training(request_for(write_rows(rows, [("", "xx")] * 9), tmp_path / "none", multi=True))
 
 
 # Training
@@ -330,7 +371,12 @@ def test_a_classifier_on_the_command_line(charlm_classify: Charlm) -> None:
         (("train", "rows.tsv", "--task", "classify", "--target-unit", "word"), 2, "translate"),
         (("train", "rows.tsv", "--task", "sort"), 2, "sort"),
         (("train", "rows.tsv", "--task", "classify", "--freeze"), 2, "--init-from"),
-        (("train", "rows.tsv", "--task", "classify", "--columns", "1"), 2, "--columns"),
+        (("train", "rows.tsv", "--task", "classify", "--columns", "1"), 2, "two columns are needed"),
+        (("train", "rows.tsv", "--task", "classify", "--columns", ","), 2, "two columns are needed"),
+        (("train", "rows.tsv", "--task", "classify", "--columns", "1,2,3"), 2, "two columns are needed"),
+        (("train", "rows.tsv", "--task", "classify", "--columns", "1,1"), 2, "the same column twice"),
+        (("train", "rows.tsv", "--task", "classify", "--columns", "0,1"), 2, "no column 0"),
+        (("train", "rows.tsv", "--task", "translate", "--target", "runs"), 2, "not a folder"),
         (("train", "rows.tsv", "--task", "classify", "--data-format", "conll"), 2, "conll"),
         (("train", "missing.tsv", "--task", "classify"), 3, "missing.tsv"),
         (("train", "--resume", "--run", "c", "--task", "tag"), 2, "--task classify"),
@@ -341,6 +387,31 @@ def test_a_classifier_on_the_command_line(charlm_classify: Charlm) -> None:
 def test_what_is_refused(charlm_classify: Charlm, arguments: tuple[str, ...], code: int, named: str) -> None:
     outcome = charlm_classify(*arguments)
     assert (outcome.code, named in outcome.err) == (code, True), outcome.err
+
+
+@pytest.mark.parametrize(
+    ("content", "is_labelled"),
+    [
+        ("fruit\tan apple\nfish\ta trout\nbird\n\nbird\ta heron\t2\nfish\ttwo eels\n", True),  # ragged
+        ("label\ttext\nfruit\tan apple\n", True),
+        ('fruit,"an apple, red"\nfish,a trout\n', True),
+        ("an apple __label__fruit\na trout __label__fish\n", True),
+        ('{"label": "fruit", "text": "an apple"}\n', True),
+        ("an apple\na trout\n", False),
+        ("1\tan apple\n2\ta trout\n", False),
+        ("fish, fresh from the sea\napples, pears\na heron\n", False),
+        ("\n", False),
+    ],
+)
+def test_labelled_data_that_is_classified_as_texts_is_noted(
+    charlm_classify: Charlm, content: str, is_labelled: bool
+) -> None:
+    Path("given.txt").write_text(content)
+    outcome = charlm_classify("classify", "--file", "given.txt")
+    assert outcome.code == 0
+    assert len(outcome.out.splitlines()) == len(content.splitlines())
+    assert ("given.txt: this is labelled data" in outcome.err) == is_labelled
+    assert ("charlm evaluate" in outcome.err) == is_labelled
 
 
 def test_classify_needs_a_classifier(charlm_command: Charlm) -> None:
@@ -389,6 +460,13 @@ def test_evaluate_leaves_out_what_is_not_sure(charlm_classify: Charlm) -> None:
 def test_what_evaluate_refuses(charlm_classify: Charlm, arguments: tuple[str, ...], code: int, named: str) -> None:
     outcome = charlm_classify("evaluate", *arguments)
     assert (outcome.code, named in outcome.err) == (code, True), outcome.err
+
+
+def test_evaluate_says_which_labels_are_new(charlm_classify: Charlm) -> None:
+    Path("new.tsv").write_text("fish\ta trout\nstone\ta rock\n")
+    assert (
+        "new.tsv: 1 label that no training row has, such as 'stone'" in charlm_classify("evaluate", "c", "new.tsv").err
+    )
 
 
 def test_evaluate_of_a_language_model_names_score(charlm_command: Charlm) -> None:

@@ -236,7 +236,22 @@ def test_a_missing_column_is_named_with_the_columns_there_are(columns: tuple[str
     assert caught.value.where == "data, line 1"
 
 
-@pytest.mark.parametrize("how", [{"columns": ("a", "a")}, {"columns": ("0", "1")}, {"tag_column": 0}, {"skip_bad": -1}])
+def test_a_column_that_is_named_and_numbered_is_not_taken_twice() -> None:
+    with pytest.raises(UsageError, match="the same column twice"):
+        read("id,review\n7,dull\n", columns=("review", "2"))
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"columns": ("a", "a")},
+        {"columns": ("1", "01")},
+        {"columns": ("0", "1")},
+        {"columns": ("a", "0")},
+        {"tag_column": 0},
+        {"skip_bad": -1},
+    ],
+)
 def test_impossible_options_are_refused(how: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
         DataOptions(**how)
@@ -246,6 +261,19 @@ def test_labels_are_divided_at_commas_only_if_there_may_be_several() -> None:
     assert read("drama, war\tx\n") == [("drama, war", "x")]
     assert read("drama, war,drama\tx\nwar\ty\n", options=SEVERAL) == [("drama", "war", "x"), ("war", "y")]
     assert read('"drama,war",x\n', options=SEVERAL) == [("drama", "war", "x")]
+
+
+def test_a_row_without_labels_is_a_text_that_has_none_if_there_may_be_several() -> None:
+    labelled = {
+        "tsv": "\tx\na,b\ty\n \tz\n",
+        "csv": ',x\n"a,b",y\n"",z\n',
+        "jsonl": '{"labels": [], "text": "x"}\n{"label": "a,b", "text": "y"}\n{"label": "", "text": "z"}\n',
+        "fasttext": "x\n__label__a __label__b y\nz\n",
+    }
+    for form, text in labelled.items():
+        assert read(text, data_format=form, several_labels=True) == [("x",), ("a", "b", "y"), ("z",)]
+        assert "label" in refusal(text, data_format=form).what
+    assert "label is empty" in refusal("a,,b\tx\n", several_labels=True).what
 
 
 def test_texts_with_newlines_and_carriage_returns_are_kept_in_csv() -> None:
@@ -331,6 +359,72 @@ def test_a_field_that_is_too_long_is_refused() -> None:
 def test_after_a_wrong_quotation_mark_rows_are_read_again() -> None:
     text = 'a,b\nc,"d\ne,"f"\ng,"h"\ni,"j"k\nl,m\n'
     assert read(text, skip_bad=2) == [("a", "b"), ("e", "f"), ("g", "h"), ("l", "m")]
+
+
+# Columns that are not what they are taken for
+
+REVIEWS = [("good", f"film {n}") if n % 3 else ("bad", f"play {n}") for n in range(40)]
+
+
+def remarks(rows: Sequence[Sequence[str]], wanted: Wanted = "labelled", **given: Any) -> list[str]:
+    """What is said about the columns of a table, which is the same for TSV and CSV."""
+    found = []
+    for text in (as_tsv(rows), as_csv(rows)):
+        bad = BadRows()
+        list(read_records(Data(text), wanted, DataOptions(**given), bad))  # type: ignore[call-overload]
+        found.append(bad.remarks)
+    assert found[0] == found[1]
+    return found[0]
+
+
+@pytest.mark.parametrize(
+    ("header", "to_do"),
+    [
+        (("Label", "Text"), "--columns Label,Text"),
+        (("TEXT", "LABEL"), "--columns LABEL,TEXT"),
+        ((" label", "text"), "write label and text there"),
+        (("category", "sentence"), "--columns category,sentence"),
+        (("category", "a sentence, or so"), "write label and text there"),
+    ],
+)
+def test_what_is_nearly_a_header_is_noted(header: tuple[str, str], to_do: str) -> None:
+    (note,) = remarks([header, *REVIEWS])
+    assert note.startswith("data, line 1: ")
+    assert repr(header[0]) in note
+    assert note.endswith(to_do)
+    assert read(as_tsv([header, *REVIEWS])) == [header, *REVIEWS]
+
+
+def test_pairs_may_have_what_is_nearly_a_header_too() -> None:
+    (note,) = remarks([("Target", "Source"), ("a", "b")], "pairs")
+    assert "--columns Source,Target" in note
+
+
+def test_columns_that_seem_to_be_swapped_are_noted() -> None:
+    swapped = [(text, label) for label, text in REVIEWS]
+    (note,) = remarks(swapped)
+    assert "40 of 40 rows" in note
+    assert note.endswith("--columns 2,1")
+    assert remarks([("text", "label"), *swapped]) == []
+    assert remarks([("label", "text"), *swapped])[0].endswith("--columns text,label")
+    assert remarks([("a", "b"), *swapped], columns=("a", "2"))[0].endswith("--columns 2,a")
+    assert remarks(swapped, columns=("2", "1")) == []
+    assert remarks([*swapped, *swapped[:3]])[0].startswith("data: 40 of 43 rows")
+
+
+@pytest.mark.parametrize(
+    ("rows", "wanted"),
+    [
+        (REVIEWS, "labelled"),
+        ([("label", "text"), *REVIEWS], "labelled"),
+        ([("rare", "film"), ("odd", "film"), *REVIEWS], "labelled"),
+        ([("good", "film"), ("bad", "film"), ("fair", "film")], "labelled"),
+        ([(f"source {n}", "same") for n in range(40)], "pairs"),
+        ([("rare", "film"), *REVIEWS * 40, ("rare", "play")], "labelled"),
+    ],
+)
+def test_usual_columns_are_not_doubted(rows: list[tuple[str, str]], wanted: Wanted) -> None:
+    assert remarks(rows, wanted) == []
 
 
 # fastText and JSON

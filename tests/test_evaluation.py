@@ -48,7 +48,7 @@ def test_a_classifier_s_figures_by_hand() -> None:
     report = evaluate_classification(TRUTH, PREDICTED)
     assert report.confusion is not None
     assert report.confusion.labels == tuple("abcde")
-    assert report.confusion.matrix.tolist() == [
+    assert report.confusion.matrix().tolist() == [
         [3, 1, 0, 0, 0],
         [0, 2, 1, 0, 0],
         [1, 0, 1, 0, 0],
@@ -374,4 +374,4 @@ def test_a_confusion_counts_every_pair() -> None:
     counted = confusion(TRUTH, PREDICTED, ["c"])
     for row, true in enumerate(counted.labels):
         for column, guessed in enumerate(counted.labels):
-            assert counted.matrix[row, column] == pairs[true, guessed]
+            assert counted.matrix()[row, column] == pairs[true, guessed]

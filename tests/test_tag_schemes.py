@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charlm.errors import TextError
-from charlm.text.tag_schemes import PLAIN, SCHEMES, Scheme, SchemeError, Span, check, recognise_scheme, spans
+from charlm.text.tag_schemes import PLAIN, SCHEMES, Scheme, SchemeError, Span, check, in_scheme, recognise_scheme, spans
 from tests.conlleval import conlleval
 
 WITH_SPANS = [scheme for scheme in SCHEMES.values() if scheme.has_spans]
@@ -144,11 +144,23 @@ def test_what_is_written_in_a_scheme_fits_it(many: list[tuple[list[Span], int]],
         check(tags, recognised)
 
 
+@given(sentences(), st.sampled_from(WITH_SPANS), st.sampled_from(WITH_SPANS))
+def test_tags_are_brought_from_each_scheme_into_each_other(
+    sentence: tuple[list[Span], int], scheme: Scheme, new: Scheme
+) -> None:
+    assert in_scheme(written(*sentence, scheme), scheme, new) == tuple(written(*sentence, new))
+
+
+def test_letters_alone_are_brought_into_another_scheme() -> None:
+    assert in_scheme(list("BMESOS"), SCHEMES["BMES"], SCHEMES["BIO"]) == tuple("BIIBOB")
+
+
 @given(st.lists(st.sampled_from(["O", "B-X", "I-X", "E-X", "S-X", "B-Y", "I-Y", "M-X", "?"]), max_size=8))
 def test_a_check_finds_the_first_tag_that_may_not_be_there(tags: list[str]) -> None:
     for scheme in SCHEMES.values():
         pairs = list(zip([None, *tags], [*tags, None], strict=True))
         wrong = [place for place, pair in enumerate(pairs) if not scheme.may_follow(*pair)]
+        assert scheme.fits(tags) == (not wrong)
         if not wrong:
             check(tags, scheme)
             continue

@@ -226,7 +226,7 @@ QUICK_TAGGERS = (("char", "crf"), ("byte", "softmax"), ("word", "crf"), ("subwor
 NAMES = ("Anna", "Bo", "Mary Ann", "O'Hara")
 PLACES = ("Rome", "New York", "Xi'an")
 VERBS = ("sees", "likes", "visits")
-TINY: dict[str, Any] = {"task": "tag", "steps": 23, "eval_every": 4, "warmup_steps": 3}
+TINY: dict[str, Any] = {"task": "tag", "steps": 23, "eval_every": 4, "warmup_steps": 3, "sample_every": None}
 
 
 def tagged_lines(count: int, seed: int = 1) -> str:
@@ -409,6 +409,14 @@ def test_tags_that_break_their_scheme_are_refused_with_their_place(tmp_path: Pat
     with pytest.raises(TextError, match=r"I-place.*BIO") as raised:
         charlm.train(path, run=str(tmp_path / "run"), task="tag", steps=1)
     assert "line 4" in raised.value.where
+
+
+def test_tags_that_are_all_the_same_are_refused_with_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "same.conll"
+    path.write_text("Anna\tO\nsees\tO\n")
+    with pytest.raises(TextError, match="the same tag") as raised:
+        charlm.train(path, run=str(tmp_path / "run"), task="tag", steps=1)
+    assert raised.value.where.endswith("same.conll")
 
 
 # In use

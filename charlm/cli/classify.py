@@ -1,6 +1,7 @@
 """`charlm classify`: the label of texts. A single text is classified without torch."""
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -84,9 +85,24 @@ def _of_files(
 
     settings = model.reading.of_file(CorpusSettings(encoding=encoding))
     for path in files:
-        lines = texts_of_file(path, settings, quiet)
+        lines = _noting_labels(texts_of_file(path, settings, quiet), path, model, quiet)
         for texts in lines if model.reading.settings.item == "line" else paragraphs_of(lines):
             yield from model.classify_all(texts)
+
+
+def _noting_labels(
+    batches: Iterator[list[str]], path: str, model: "ClassificationModel", quiet: bool
+) -> Iterator[list[str]]:
+    """Pass the lines of a file on, with a note if the first ones are labelled data and not plain texts."""
+    from charlm.corpus.sources import printable
+    from charlm.formats.reading import have_labels
+
+    first = next(batches, [])
+    if have_labels(first, set(model.labels), model.several_labels):
+        name, run = printable(path), printable(model.path)
+        what = f"{name}: this is labelled data, and its labels are read here as parts of the texts"
+        say(f"{what}; charlm evaluate {run} {name} compares them with those that are found", quiet)
+    yield from chain([first], batches)
 
 
 def _as_json(found: "Classification", top: int, threshold: float | None) -> None:
@@ -97,14 +113,13 @@ def _as_json(found: "Classification", top: int, threshold: float | None) -> None
 
 
 def _as_line(found: "Classification", top: int, threshold: float | None) -> None:
-    """The labels with their probabilities, and the text, separated by tabs."""
+    """Three columns between tabs: the labels, their probabilities, and the text."""
     labels = found.labels(threshold)
     own = [pair for pair in found.probabilities if pair[0] in labels]
     pairs = found.probabilities[:top] if top > 1 else own
-    shown = " ".join(f"{label}\t{p:.4f}" for label, p in pairs) if pairs else f"{NO_LABEL}\t"
-    if len(pairs) > 1:
-        shown = ", ".join(f"{label} {p:.4f}" for label, p in pairs)
-    write_text(f"{shown}\t{visible(found.text)}\n")
+    shown = ", ".join(visible(label) for label, _ in pairs) or NO_LABEL
+    probabilities = ", ".join(f"{p:.4f}" for _, p in pairs)
+    write_text(f"{shown}\t{probabilities}\t{visible(found.text)}\n")
 
 
 def _as_table(found: "Classification", top: int, threshold: float | None) -> None:

@@ -1,5 +1,6 @@
 """`charlm evaluate`: how good a run is on labelled data, each figure with an interval."""
 
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -48,7 +49,7 @@ def evaluate_cli(
     target: Annotated[Path | None, typer.Option(help="The targets, line by line, if DATA has the sources.")] = None,
     data_format: Annotated[DataFormat | None, typer.Option(help="Form of the data (default: recognised).")] = None,
     columns: Annotated[
-        str | None, typer.Option(metavar="A,B", help="Columns of label and text, or source and target.")
+        str | None, typer.Option(metavar="A,B", help="Columns of label and text, source and target, or word and tag.")
     ] = None,
     tag_column: Annotated[int | None, typer.Option(min=1, help="The column of the tags (default: the last).")] = None,
     skip_bad: Annotated[int, typer.Option(min=0, help="Leave out up to this many wrong rows, and count them.")] = 0,
@@ -70,18 +71,19 @@ def evaluate_cli(
 
     if output is not None:
         check_form(output, (".svg",))
+        _check_drawing(run)
     form = {"data_format": data_format, "columns": columns, "tag_column": tag_column, "skip_bad": skip_bad or None}
     found = evaluate_run(run, data, target=target, threshold=threshold, encoding=encoding, threads=threads, **form)
     for note in found.notes:
         say(note, quiet)
+    if json:
+        wrong = {"errors": [each.as_json() for each in found.wrong[:errors]]} if errors else {}
+        write_json({**found.as_json(), **wrong})
+    else:
+        _show(found)
+        _show_errors(found, errors)
     if output is not None:
         _draw(found, output, quiet)
-    if json:
-        wrong = {"errors": [vars(each) for each in found.wrong[:errors]]} if errors else {}
-        write_json({**found.as_json(), **wrong})
-        return
-    _show(found)
-    _show_errors(found, errors)
 
 
 def _show(found: "Evaluated") -> None:
@@ -139,16 +141,24 @@ def _show_errors(found: "Evaluated", number: int) -> None:
         table.add_column(heading, justify="right" if heading == found.cost_unit else "left", overflow="fold")
     for wrong in found.wrong[:number]:
         texts = (Text(visible(text)) for text in (wrong.expected, wrong.found, wrong.text, wrong.where))
-        table.add_row(f"{wrong.cost:.2f}".removesuffix(".00"), *texts)
+        cost = f"{wrong.cost:.2f}".removesuffix(".00") if isfinite(wrong.cost) else "never"
+        table.add_row(cost, *texts)
     out.print(table if found.wrong else "no errors", soft_wrap=False)
 
 
-def _draw(found: "Evaluated", path: Path, quiet: bool) -> None:
+def _check_drawing(run: str) -> None:
+    """Raise UsageError for a run whose answers have no confusion matrix."""
+    from charlm.api import describe
     from charlm.errors import UsageError
+
+    config = describe(run).config
+    if config.architecture.task == "translate" or config.data.multi:
+        raise UsageError("-o draws a confusion matrix, and there is none for this run", run, "leave it out")
+
+
+def _draw(found: "Evaluated", path: Path, quiet: bool) -> None:
     from charlm.inspection.confusion import write_confusion
 
     confusion: Any = getattr(found.report, "confusion", None)
-    if confusion is None:
-        raise UsageError("-o draws a confusion matrix, and there is none for this run", to_do="leave it out")
     write_confusion(confusion, path, f"{found.run.name}: what was predicted for each label")
     say(f"written: {path}", quiet)

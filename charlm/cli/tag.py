@@ -1,13 +1,13 @@
 """`charlm tag`: the tags of words, and the spans that they mark. A single sentence is tagged without torch."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.text import Text
 
-from charlm.cli.console import out, say_which, text_fields, write_json, write_text
+from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
 from charlm.cli.options import EncodingOfFile, OneRun, Quiet, Threads
 from charlm.cli.typed import GivenTexts, texts_of_file
 from charlm.errors import UsageError
@@ -47,12 +47,20 @@ def tag_cli(
             "--conll", help="Print a word and its tag per line. A file in columns is taken as it is split into words."
         ),
     ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            metavar="A[,B]", help="--conll: the column of the words, from 1 (default: as in training, or found)."
+        ),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Tag the words of sentences: names and other spans."""
     given = GivenTexts.of(texts, file, "sentences", 'charlm tag "a sentence"')
     if json and conll:
         raise UsageError("--json and --conll are two forms of the output", to_do="leave one of them out")
+    if columns is not None and not (conll and given.files):
+        raise UsageError("--columns is for a file in columns, with --file and --conll", to_do="leave it out")
     if not given.is_large:
         one_thread_for_numpy(threads)
     from charlm.api import load_tagger
@@ -62,23 +70,35 @@ def tag_cli(
         say_which(model.path)
     settings = CorpusSettings(encoding=encoding, line_ends="lf")
     for path in given.files:
-        _show_file(model, texts_of_file(path, settings, quiet), json, conll)
+        batches = texts_of_file(path, settings, quiet)
+        first = next(batches, [])
+        if _is_for_columns(path, first, conll, columns, quiet):
+            _show_columns(model, path, chain([first], batches), columns)
+        else:
+            for batch in chain([first], batches):
+                _show(model, model.tag_all(batch), json, conll)
     _show(model, model.tag_all(given.texts), json, conll)
 
 
-def _show_file(model: "TaggingModel", batches: Iterator[list[str]], json: bool, conll: bool) -> None:
-    """Tag a file; in columns if that is asked for, and its first lines are."""
+def _is_for_columns(path: str, first: list[str], conll: bool, columns: str | None, quiet: bool) -> bool:
+    """Whether a file with these first lines is to be tagged in its columns. A note names the option that does so."""
+    from charlm.corpus.sources import printable
     from charlm.formats.conll import is_in_columns
+
+    if columns is not None:
+        return True
+    is_found = is_in_columns(first)
+    if is_found and not conll:
+        say(f"{printable(path)}: these look like words in columns; --conll takes them as such, not as sentences", quiet)
+    return is_found and conll
+
+
+def _show_columns(model: "TaggingModel", path: str, batches: Iterable[list[str]], columns: str | None) -> None:
+    from charlm.corpus.sources import printable
     from charlm.tasks.tagged_columns import tagged_columns
 
-    first = next(batches, [])
-    batches = chain([first], batches)
-    if conll and is_in_columns(first):
-        for line in tagged_columns(model, batches):
-            write_text(f"{line}\n")
-        return
-    for batch in batches:
-        _show(model, model.tag_all(batch), json, conll)
+    for line in tagged_columns(model, batches, printable(path), columns):
+        write_text(f"{line}\n")
 
 
 def _show(model: "TaggingModel", sentences: "Iterator[TaggedSentence]", json: bool, conll: bool) -> None:
@@ -112,7 +132,7 @@ def _as_json(sentence: "TaggedSentence") -> dict[str, object]:
 
 
 def _as_columns(sentence: "TaggedSentence") -> str:
-    rows = zip(map(visible, sentence.tokens), sentence.tags, strict=True)
+    rows = zip(map(visible, sentence.tokens), map(visible, sentence.tags), strict=True)
     return "".join(f"{token}\t{tag}\n" for token, tag in rows) + "\n"
 
 

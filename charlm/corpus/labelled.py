@@ -7,15 +7,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from charlm.corpus.examples import Examples, Origin, write_examples
-from charlm.corpus.labelled_data import DataFiles, LabelledData, open_labelled
+from charlm.corpus.labelled_data import DataFiles, LabelledData, open_labelled, placing_errors
 from charlm.corpus.parts import Division, taken_lines
+from charlm.corpus.schemes import brought_into, scheme_of
 from charlm.corpus.seal import check_manifest, read_manifest, write_manifest
 from charlm.corpus.sources import number_of
-from charlm.corpus.task_data import TASK_DATA, TaskData, labels_of
+from charlm.corpus.task_data import TASK_DATA, TaskData, about_new_labels
 from charlm.corpus.vocabularies import Vocabularies
 from charlm.errors import RunError
 from charlm.formats.records import Labelled, Record
@@ -106,8 +108,15 @@ def prepare_labelled(request: LabelledRequest, folder: Path) -> LabelledCorpus:
         item: Item = "paragraph" if request.reading.item == "paragraph" else task.item(records[TRAIN], notes)
         if item == "paragraph" and request.task == "generate":  # its texts need an end that no line has
             records = {name: partial(_as_paragraphs, read) for name, read in records.items()}
-        learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
-        notes += _about_new_labels(records, learned)
+        with placing_errors(parts[TRAIN].name):
+            learned = task.learn(records[TRAIN], request.text, request.form, request.tokenizer, notes)
+        if request.task == "tag":
+            scheme = scheme_of(parts[TRAIN].records)  # of the rows held out, too
+            learned = replace(learned, scheme=scheme.name)
+            given = parts.keys() - {TRAIN}
+            records |= {name: brought_into(scheme, records[name], parts[name].name, notes) for name in given}
+        for name in sorted(records.keys() - {TRAIN}, reverse=True) if learned.labels else ():
+            notes += about_new_labels(name, records[name](), set(learned.labels))
         notes += _about_duplicates(records, counts)
         notes[:0] = [note for data in parts.values() for note in data.notes]
         if split == "rows" and VALID in counts:
@@ -143,7 +152,7 @@ def labelled_sha256(files: DataFiles, task: TaskName, form: DataSettings, readin
         return open_labelled(files, TASK_DATA[task].wanted, form, reading, opened).sha256
 
 
-Reader = Callable[[], Iterator[Record]]
+Reader = Callable[[], Iterator[Any]]
 
 
 def _divide(
@@ -192,18 +201,8 @@ def _counted(records: dict[str, Reader], parts: Mapping[str, LabelledData], note
     return counts
 
 
-def _about_new_labels(records: Mapping[str, Reader], learned: Vocabularies) -> Iterator[str]:
-    """A note on labels, or tags, that no training row has."""
-    known = set(learned.labels)
-    for name in sorted(records.keys() - {TRAIN}, reverse=True) if learned.labels else ():
-        new = Counter(label for record in records[name]() for label in labels_of(record) if label not in known)
-        if new:
-            shown = ", ".join(repr(label[:40]) for label, _ in new.most_common(3))
-            yield f"{name}: {number_of(new.total(), 'label')} that no training row has, such as {shown}; always wrong"
-
-
 def _about_duplicates(records: Mapping[str, Reader], counts: Mapping[str, int]) -> Iterator[str]:
-    """A note on each part that has rows of the training part."""
+    """A note on each part that has rows of the training part, and on the test part if it has rows of validation."""
     others = {name: Counter(map(_digest, records[name]())) for name in records.keys() - {TRAIN}}
     seen = {name: set[bytes]() for name in others}
     for record in records[TRAIN]() if others else ():
@@ -215,6 +214,10 @@ def _about_duplicates(records: Mapping[str, Reader], counts: Mapping[str, int]) 
         if seen[name]:
             number = sum(others[name][digest] for digest in seen[name])
             yield f"{name}: {number:,} of {number_of(counts[name], 'row')} are in the training part, too"
+    if others.keys() >= {VALID, TEST}:
+        number = sum(count for digest, count in others[TEST].items() if digest in others[VALID])
+        if number:
+            yield f"{TEST}: {number:,} of {number_of(counts[TEST], 'row')} are in the validation part, too"
 
 
 def _digest(record: Record) -> bytes:

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,6 +28,9 @@ class DataFiles:
     texts: Texts
     target: Path | None = None
 
+    def __str__(self) -> str:
+        return f"{self.texts} with {self.target}" if self.target else str(self.texts)
+
 
 @dataclass(frozen=True)
 class TextLines:
@@ -43,7 +46,7 @@ class TextLines:
 
 @dataclass
 class LabelledData:
-    """Open labelled data. `reading` says how its text is read; `notes` are for people."""
+    """Open labelled data. `reading` says how its text is read; `notes` are for people, more once all was read."""
 
     name: str
     wanted: Wanted
@@ -61,13 +64,15 @@ class LabelledData:
         bad = BadRows(self.options.skip_bad)
         if self.folder:
             by_paragraph = self.reading.item == "paragraph"
-            yield from read_folder(self._files_of_folder(self.folder, bad), bad, by_paragraph)
+            with placing_errors(printable(self.folder)):
+                yield from read_folder(self._files_of_folder(self.folder, bad), bad, by_paragraph)
         elif self.target:
             yield from read_parallel(self.sources[0], self.target, bad)
         else:
             for source in self.sources:
                 yield from read_records(source, self.wanted, self.options, bad)
         self.skipped = bad.note()
+        self.notes += (remark for remark in bad.remarks if remark not in self.notes)
 
     @property
     def sha256(self) -> str:
@@ -115,19 +120,33 @@ def open_labelled(
         found.folder = Path(folders[0])
         return found
     for path in files.texts.paths:
-        found.sources.append(_open(Texts((path,), may_be_plain=True), found, opened))
+        found.sources.append(_open(Texts((path,), may_be_plain=True), reading, found, opened))
     if files.target is not None:
         if wanted != "pairs":
             raise UsageError("--target does nothing here: this data has no targets", to_do="leave it out")
         if len(found.sources) > 1:
             raise UsageError("--target goes with one file of sources", files.texts.name, "join the files")
-        found.target = _open(Texts((str(files.target),)), found, opened)
+        if files.target.is_dir():
+            raise UsageError("--target is a file, not a folder", str(files.target), "give the file with the targets")
+        found.target = _open(Texts((str(files.target),)), reading, found, opened)
     return found
 
 
-def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
-    text = opened.enter_context(open_text(texts, found.reading))
-    found.reading = bring_into_form(text, found.reading, raw=False)
+@contextmanager
+def placing_errors(name: str) -> Iterator[None]:
+    """Add the name of the data to an error about them that gives no place."""
+    try:
+        yield
+    except TextError as error:
+        raise error if error.where else TextError(error.what, name, error.to_do) from error
+
+
+def _open(texts: Texts, reading: CorpusSettings, found: LabelledData, opened: ExitStack) -> TextLines:
+    """Open a file, whose line ends are its own. What was decided on them is noted in `found`."""
+    text = opened.enter_context(open_text(texts, reading))
+    own = bring_into_form(text, reading, raw=False)
+    if found.reading.line_ends != "lf":  # one file in which CR was no character is enough
+        found.reading = own
     found.notes += text.notes
     return TextLines(text.name, text)
 
@@ -135,10 +154,10 @@ def _open(texts: Texts, found: LabelledData, opened: ExitStack) -> TextLines:
 def _options(data: DataSettings) -> DataOptions:
     columns = None
     if data.columns is not None:
-        first, comma, second = data.columns.partition(",")
-        if not (first.strip() and comma and second.strip()):
+        first, *others = (column.strip() for column in data.columns.split(","))
+        if len(others) != 1 or not (first and others[0]):
             raise UsageError(f"--columns {data.columns}: two columns are needed", to_do="write it as --columns 1,2")
-        columns = (first.strip(), second.strip())
+        columns = (first, others[0])
     return DataOptions(data.data_format, columns, data.tag_column, data.multi, data.skip_bad)
 
 

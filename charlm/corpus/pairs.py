@@ -82,7 +82,8 @@ class PairColumns:
 
     def pairs(self, numbers: Numbers, pass_number: int = 0) -> Pairs:
         """The pairs with these numbers."""
-        return Pairs(self.sources.texts(numbers, pass_number), self.targets.texts(numbers, pass_number))
+        sources = self.sources.texts(numbers, pass_number)
+        return Pairs(sources, self.targets.without_false_ends(numbers, pass_number))
 
     def spread(self, share: float, max_tokens: int) -> Iterator[tuple[Numbers, Pairs]]:
         """About a share (0 to 1) of the pairs, spread evenly over the data, in batches: their numbers, and the pairs.

@@ -1,14 +1,14 @@
 """For each task: which vocabularies are learned from the data, and what columns of ids an example becomes."""
 
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import islice
 from typing import Any, TypeVar
 
 import numpy as np
 
 from charlm.corpus.examples import Ids, Row
+from charlm.corpus.sources import number_of
 from charlm.corpus.vocabularies import Vocabularies, word_id
 from charlm.errors import TextError, UsageError
 from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
@@ -16,7 +16,6 @@ from charlm.settings import DataSettings, Item, TaskName, TextSettings
 from charlm.text.encoded import Encoded
 from charlm.text.items import as_paragraph
 from charlm.text.normal_form import in_parts
-from charlm.text.tag_schemes import Scheme, SchemeError, recognise_scheme
 from charlm.text.tokenizer import Tokenizer, build_tokenizer
 
 MAX_LABELS = 1 << 16
@@ -58,6 +57,8 @@ def _counted_labels(records: Records[Labelled], min_labels: int) -> dict[str, in
         counts.update(record.labels)
         if len(counts) > MAX_LABELS:
             raise TextError(f"there are more than {MAX_LABELS:,} labels", record.where, "are the columns right?")
+    if not counts:
+        raise TextError("no row has a label: there is nothing to learn", to_do="give rows with labels")
     if len(counts) < min_labels:
         only = next(iter(counts), "")
         what = f"all rows have the same label, {only[:40]!r}: there is nothing to tell apart"
@@ -143,16 +144,7 @@ def _learn_tagged(
         letters = replace(text, vocab_size=None, min_count=1)
         spelling = build_tokenizer(letters, ("\n".join(record.tokens) + "\n" for record in records()), notes)
     tags = tuple(sorted(counts, key=lambda tag: (-counts[tag], tag)))
-    return Vocabularies(tokenizer, spelling, tags, _scheme_of(records).name)
-
-
-def _scheme_of(records: Records[Tagged]) -> Scheme:
-    """The tagging scheme. Raises TextError where a tag breaks it."""
-    try:
-        return recognise_scheme(record.tags for record in records())
-    except SchemeError as error:
-        where = next(islice(records(), error.sentence, None)).where
-        raise TextError(error.what, f"tag {error.tag + 1:,} of the sentence at {where}", error.to_do) from error
+    return Vocabularies(tokenizer, spelling, tags)
 
 
 def _tagged_sizes(vocabularies: Vocabularies) -> dict[str, int]:
@@ -172,7 +164,15 @@ def _tagged_row(record: Tagged, vocabularies: Vocabularies) -> Row:
     return Row(columns, len(words), num_characters + len(words), len(unknown), num_bytes + len(unknown))
 
 
-def labels_of(record: Record) -> tuple[str, ...]:
+def about_new_labels(name: str, records: Iterable[Record], known: Collection[str]) -> Iterator[str]:
+    """A note on the labels, or tags, in some data that no training row has; `known` has those of the training part."""
+    new = Counter(label for record in records for label in _labels_of(record) if label not in known)
+    if new:
+        shown = ", ".join(repr(label[:40]) for label, _ in new.most_common(3))
+        yield f"{name}: {number_of(new.total(), 'label')} that no training row has, such as {shown}; always wrong"
+
+
+def _labels_of(record: Record) -> tuple[str, ...]:
     """The labels or the tags of a record."""
     return () if isinstance(record, Pair) else record.labels if isinstance(record, Labelled) else record.tags
 

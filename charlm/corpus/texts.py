@@ -91,6 +91,11 @@ class TextColumn:
         """The texts with these numbers."""
         return Texts.of((self._text(int(number), pass_number) for number in numbers), self.eos_id)
 
+    def without_false_ends(self, numbers: NDArray[np.int64], pass_number: int = 0) -> Texts:
+        """The texts with these numbers, to be written: one that is cut does not end there."""
+        texts = self.texts(numbers, pass_number)
+        return Texts(texts.ids, texts.lengths - (self.column.lengths[numbers] > self.max_tokens))
+
     def _text(self, number: int, pass_number: int) -> NDArray[np.int64]:
         ids = np.asarray(self.column[number][: self.max_tokens], np.int64)
         if self.rare is None:

@@ -17,17 +17,47 @@ from charlm.evaluation.bootstrap import SEED, Figure, check_examples, share
 from charlm.evaluation.label_groups import LabelGroups, Members
 from charlm.evaluation.matches import Matches, macro_f1, micro_f1
 
+MAX_LABELS_OF_MATRIX = 200  # of the matrix in JSON
+
 
 @dataclass(frozen=True, eq=False)
 class Confusion:
-    """How often each label was predicted for each: `matrix` (L, L), a row for each true label."""
+    """How often each label was predicted for each. Only the C cells that are not empty are held."""
 
     labels: tuple[str, ...]
-    matrix: NDArray[np.int64]
+    true: NDArray[np.int64]
+    """The number of the true label of each cell (C,); so the next two."""
+    predicted: NDArray[np.int64]
+    counts: NDArray[np.int64]
 
     @property
     def num_examples(self) -> int:
-        return int(self.matrix.sum())
+        return int(self.counts.sum())
+
+    @property
+    def num_right(self) -> int:
+        return int(self.counts[self.true == self.predicted].sum())
+
+    @property
+    def errors(self) -> "Confusion":
+        """What was predicted wrongly."""
+        wrong = self.true != self.predicted
+        return Confusion(self.labels, self.true[wrong], self.predicted[wrong], self.counts[wrong])
+
+    def occurrences(self) -> NDArray[np.int64]:
+        """How often each label is true or predicted, both counted (L,)."""
+        occurrences = np.zeros(len(self.labels), np.int64)
+        np.add.at(occurrences, self.true, self.counts)
+        np.add.at(occurrences, self.predicted, self.counts)
+        return occurrences
+
+    def matrix(self, rows: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """All counts, a row for each true label (L, L). `rows` (L,) gives for each label another row, from 0."""
+        rows = np.arange(len(self.labels)) if rows is None else rows
+        num_rows = int(rows.max(initial=-1)) + 1
+        matrix = np.zeros((num_rows, num_rows), np.int64)
+        np.add.at(matrix, (rows[self.true], rows[self.predicted]), self.counts)
+        return matrix
 
     @cached_property
     def matches(self) -> dict[str, Matches]:
@@ -36,7 +66,7 @@ class Confusion:
 
     def accuracy(self, seed: int = SEED) -> Figure:
         """The share of examples whose predicted label is right; nan if there are none."""
-        return share(int(self.matrix.trace()), self.num_examples, seed)
+        return share(self.num_right, self.num_examples, seed)
 
     def macro_f1(self, seed: int = SEED) -> Figure:
         """The mean F1 of the labels that occur in the truth or in the predictions; nan if there are none."""
@@ -45,18 +75,24 @@ class Confusion:
     @cached_property
     def _groups(self) -> LabelGroups:
         """A group of examples for each cell that is not empty."""
-        true, predicted = np.nonzero(self.matrix)
-        every, right = np.arange(len(true)), np.flatnonzero(true == predicted)
+        every, right = np.arange(len(self.true)), np.flatnonzero(self.true == self.predicted)
         return LabelGroups(
             self.labels,
-            self.matrix[true, predicted],
-            right=Members(right, true[right]),
-            predicted=Members(every, predicted),
-            true=Members(every, true),
+            self.counts,
+            right=Members(right, self.true[right]),
+            predicted=Members(every, self.predicted),
+            true=Members(every, self.true),
         )
 
     def as_json(self) -> dict[str, Any]:
-        return {"labels": list(self.labels), "matrix": self.matrix.tolist()}
+        """The labels and the matrix; of many labels, for which that is large, the cells that are not empty.
+
+        A cell has the number of its true label, from 0, that of the predicted one, and its count.
+        """
+        labels = {"labels": list(self.labels)}
+        if len(self.labels) <= MAX_LABELS_OF_MATRIX:
+            return {**labels, "matrix": self.matrix().tolist()}
+        return {**labels, "cells": np.column_stack([self.true, self.predicted, self.counts]).tolist()}
 
 
 def confusion(truth: Iterable[str], predicted: Iterable[str], labels: Sequence[str] = ()) -> Confusion:
@@ -67,10 +103,8 @@ def confusion(truth: Iterable[str], predicted: Iterable[str], labels: Sequence[s
     pairs = Counter(zip(truth, predicted, strict=True))
     names = _all_labels(labels, (label for pair in pairs for label in pair))
     places = {label: place for place, label in enumerate(names)}
-    matrix = np.zeros((len(names), len(names)), np.int64)
-    for (true, guessed), count in pairs.items():
-        matrix[places[true], places[guessed]] = count
-    return Confusion(names, matrix)
+    cells = sorted((places[true], places[guessed], count) for (true, guessed), count in pairs.items())
+    return Confusion(names, *np.array(cells, np.int64).reshape(-1, 3).T)
 
 
 def _all_labels(given: Sequence[str], occurring: Iterable[str]) -> tuple[str, ...]:

@@ -12,10 +12,12 @@ Made = TypeVar("Made")
 
 
 class BadRows:
-    """Counts the wrong rows of one reading, and refuses the first one after `max_skipped`."""
+    """Counts the wrong rows of one reading, and refuses the first one after `max_skipped`. Has remarks, too."""
 
     def __init__(self, max_skipped: int = 0) -> None:
         self.count = 0
+        self.remarks: list[str] = []
+        """What else people should know about the rows, once all of them are read."""
         self._max_skipped = max_skipped
         self._named: list[str] = []
 

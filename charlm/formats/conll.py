@@ -5,19 +5,24 @@ tabs between them.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import NamedTuple
 
 from charlm.errors import TextError, UsageError
 from charlm.formats.bad_rows import BadRows
 from charlm.formats.lines import Lines, place
-from charlm.formats.options import DataOptions, column_number
+from charlm.formats.options import DataOptions, column_number, num_columns
 from charlm.formats.records import Tagged, Wanted
 
 MAX_TOKENS = 100_000  # of a sentence, which is read as a whole
 NUM_CONLL_U_COLUMNS = 10
+NEARLY_ALL = 0.8  # of the rows
 DOCUMENT_START = "-DOCSTART-"
 _COLUMN = re.compile(r"[^ \t]+")  # other white space, such as a no-break space, is part of a token
+_BLANKS = " \t\r\n"
+_SENTENCE_END = re.compile(r"\w[^\w\s]*[.!?…。！？][^\w\s]*\s*\Z")  # a full stop right behind a word
 _COMMENT = re.compile(r"#[^=\t]* = ")  # as in "# sent_id = 3"
 NOT_A_WORD = re.compile(r"\d+[-.]\d+")  # CoNLL-U: the number of a token of several words, or of an empty node
 
@@ -41,15 +46,27 @@ def read_conll(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows
 
 
 def is_in_columns(lines: Sequence[str]) -> bool:
-    """Whether lines look like words in columns, and not like sentences.
+    """Whether lines look like words in columns, and not like sentences. A few rows that are wrong do not matter.
 
-    All have the same number of columns; and that is one, or there are tabs between them, or blank lines between
-    sentences.
+    Words in columns have the same number of columns in most rows, with tabs between them; or in nearly all rows, of
+    which some stand right below one another, and that number is one, or blank lines or comments are between sentences.
+    But if most rows end as sentences do, they are sentences.
     """
-    rows = [line for line in lines if line.strip(" \t\r\n") and not _COMMENT.match(line)]
-    widths = {len(split_columns(row.rstrip("\r\n"))) for row in rows}
-    has_tabs, has_blanks = all("\t" in row for row in rows), len(rows) < len(lines)
-    return len(widths) == 1 and (widths == {1} or has_tabs or has_blanks)
+    rows = [line.rstrip("\r\n") for line in lines if _is_row(line)]
+    widths = Counter(len(split_columns(row)) for row in rows)
+    if not rows or 2 * sum(_SENTENCE_END.search(row) is not None for row in rows) > len(rows):
+        return False
+    width, count = widths.most_common(1)[0]
+    if 2 * sum("\t" in row for row in rows) > len(rows):
+        return 2 * count > len(rows)
+    has_blocks = any(_is_row(line) and _is_row(after) for line, after in pairwise(lines))
+    has_ends = any(not line.strip(_BLANKS) or _COMMENT.match(line) for line in lines)
+    return has_blocks and count >= NEARLY_ALL * len(rows) and (width == 1 or has_ends)
+
+
+def _is_row(line: str) -> bool:
+    """Whether a line is neither blank nor a comment."""
+    return bool(line.strip(_BLANKS)) and ("\t" in line or not line.startswith("#"))
 
 
 def split_columns(line: str) -> list[str]:
@@ -100,9 +117,7 @@ class _Sentences:
         if width == 1:
             raise TextError("the row has only one column", where, "write a token and its tag on each line")
         self._width = self._width or width
-        if width != self._width:
-            what = f"the row has {width} columns, not {self._width} as the rows before"
-            raise TextError(what, where, "give all rows the same columns, and let no token contain a space")
+        check_width(row, self._width, where)
         if self._tag >= width or self._token >= width:
             what = f"there is no column {max(self._tag, self._token) + 1}"
             raise TextError(what, where, f"the rows have columns 1 to {width}")
@@ -116,6 +131,13 @@ class _Sentences:
             to_do = "for CoNLL-U, give --columns 2,4 to learn its universal tags, or 2 and another column"
             raise TextError("the first column numbers the tokens", place(self._name, rows[0].line), to_do)
         return words
+
+
+def check_width(row: Row, width: int, where: str) -> None:
+    """Raise TextError for a row that has more or fewer columns than the first row."""
+    if len(row.columns) != width:
+        what = f"the row has {num_columns(len(row.columns))}, not {width} as the rows before"
+        raise TextError(what, where, "give all rows the same columns, and let no token contain a space")
 
 
 def _token_and_tag(options: DataOptions) -> tuple[int, int]:

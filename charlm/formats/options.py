@@ -38,9 +38,15 @@ def column_number(column: str) -> int | None:
     return int(column) - 1 if _NUMBER.fullmatch(column) else None
 
 
+def num_columns(count: int) -> str:
+    """A number of columns in words: "1 column", "3 columns"."""
+    return "1 column" if count == 1 else f"{count} columns"
+
+
 def _check_columns(columns: tuple[str, str]) -> None:
     given = f"--columns {','.join(columns)}"
-    if columns[0] == columns[1]:
+    numbers = [column_number(column) for column in columns]
+    if columns[0] == columns[1] or (numbers[0] is not None and numbers[0] == numbers[1]):
         raise UsageError(f"{given} has the same column twice", to_do="give two columns")
-    if any(column_number(column) == -1 for column in columns):
+    if -1 in numbers:
         raise UsageError(f"{given}: there is no column 0", to_do="columns are counted from 1")

@@ -1,6 +1,6 @@
 """Labelled data of any form, read as records."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, overload
 
@@ -9,7 +9,7 @@ from charlm.formats.bad_rows import BadRows
 from charlm.formats.conll import read_conll
 from charlm.formats.fasttext import read_fasttext
 from charlm.formats.json_lines import read_json_lines
-from charlm.formats.lines import Lines, peek
+from charlm.formats.lines import MAX_HEAD_LINES, Lines, OneReading, peek
 from charlm.formats.options import DataOptions
 from charlm.formats.recognition import recognise
 from charlm.formats.records import DataFormat, Labelled, Pair, Record, Tagged, Wanted
@@ -60,6 +60,21 @@ def check_form(options: DataOptions, wanted: Wanted) -> None:
         raise UsageError("--data-format folder is for a folder", to_do="give a folder, or another form")
     if options.data_format is not None:
         _check(options.data_format, options, wanted)
+
+
+def have_labels(lines: Sequence[str], labels: Collection[str], several_labels: bool) -> bool:
+    """Whether half of a file's first lines or more are rows of labelled data with known labels.
+
+    The lines are given without their ends.
+    """
+    head = lines[:MAX_HEAD_LINES]
+    source, bad = OneReading("", (f"{line}\n" for line in head)), BadRows(len(head))
+    try:
+        records = list(read_records(source, "labelled", DataOptions(several_labels=several_labels), bad))
+    except TextError:
+        return False
+    num_known = sum(bool(record.labels) and all(label in labels for label in record.labels) for record in records)
+    return 2 * num_known >= sum(bool(line.strip()) for line in head)
 
 
 def _records(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows) -> Iterator[Record]:

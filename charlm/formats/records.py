@@ -21,7 +21,10 @@ MAX_TEXT = 1 << 20  # characters of a text that takes several lines
 
 @dataclass(frozen=True)
 class Labelled:
-    """A text with its label, or with several different ones. Raises TextError if one of them is empty."""
+    """A text with its label; where texts may have several, with any number of different ones.
+
+    Raises TextError if the text or a label is empty.
+    """
 
     labels: tuple[str, ...]
     text: str
@@ -29,8 +32,6 @@ class Labelled:
     """The place that it is from, such as "reviews.tsv, line 12"."""
 
     def __post_init__(self) -> None:
-        if not self.labels:
-            raise _empty("label", self.where)
         for label in self.labels:
             _refuse_empty("label", label, self.where)
         _refuse_empty("text", self.text, self.where)
@@ -74,13 +75,15 @@ Record = Labelled | Pair | Tagged
 
 
 def label_parts(field: str) -> list[str]:
-    """The labels in a field that has them separated by commas, without white space around them."""
-    return [part.strip() for part in field.split(",")]
+    """The labels in a field that has them separated by commas, without white space around them; none if it is empty."""
+    return [part.strip() for part in field.split(",")] if field.strip() else []
 
 
 def checked_labels(labels: Iterable[str], several: bool, where: str) -> tuple[str, ...]:
-    """Each label once, in the order given. Raises TextError if they are more than one, unless `several` are allowed."""
+    """Each label once, in the order given. Raises TextError if they are not one, unless `several` are allowed."""
     different = tuple(dict.fromkeys(labels))
+    if not different and not several:
+        raise _empty("label", where)
     if len(different) > 1 and not several:
         raise TextError(f"the row has {len(different)} labels", where, "give --multi if texts can have several labels")
     return different

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 from charlm.errors import TextError, UsageError
 from charlm.formats.bad_rows import BadRows
+from charlm.formats.doubts import Doubts
 from charlm.formats.lines import Lines, place
-from charlm.formats.options import DataOptions, column_number
+from charlm.formats.options import DataOptions, column_number, num_columns
 from charlm.formats.records import FIELDS, MAX_TEXT, Labelled, Pair, Wanted, checked_labels, label_parts
 
 MAX_NAMED = 20  # columns that a message lists, and characters of each
@@ -35,7 +36,7 @@ def read_tsv(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows) 
 
     Raises UsageError if the table lacks a column that the options name, and TextError for wrong rows.
     """
-    return bad.kept(_Table(source.name, "\t", wanted, options).record, tsv_rows(source))
+    return _records(_Table(source.name, "\t", wanted, options), tsv_rows(source), bad)
 
 
 def read_csv(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows) -> Iterator[Labelled | Pair]:
@@ -43,7 +44,13 @@ def read_csv(source: Lines, wanted: Wanted, options: DataOptions, bad: BadRows) 
 
     Raises UsageError if the table lacks a column that the options name, and TextError for wrong rows.
     """
-    return bad.kept(_Table(source.name, ",", wanted, options).record, csv_rows(source))
+    return _records(_Table(source.name, ",", wanted, options), csv_rows(source), bad)
+
+
+def _records(table: "_Table", rows: Iterable[Row], bad: BadRows) -> Iterator[Labelled | Pair]:
+    records: Iterator[Labelled | Pair] = bad.kept(table.record, rows)
+    yield from records
+    bad.remarks += table.remarks()
 
 
 def is_header(fields: list[str], wanted: Wanted) -> bool:
@@ -145,6 +152,7 @@ class _Table:
         self._wanted = wanted
         self._options = options
         self._layout: _Layout | None = None
+        self._doubts = Doubts(name, wanted)
 
     def record(self, row: Row) -> Labelled | Pair | None:
         """The record in a row; None for a header. Raises TextError for a wrong row, UsageError for wrong columns."""
@@ -158,9 +166,19 @@ class _Table:
                 return None
         layout = self._layout
         if len(row.fields) != layout.width:
-            what = f"the row has {_columns(len(row.fields))}, not {layout.width}"
+            what = f"the row has {num_columns(len(row.fields))}, not {layout.width}"
             raise TextError(what, where, self._to_separate(len(row.fields)))
-        return self._made(row.fields[layout.first], row.fields[layout.second], where)
+        first, second = row.fields[layout.first], row.fields[layout.second]
+        self._doubts.look(first, second, where)
+        return self._made(first, second, where)
+
+    def remarks(self) -> list[str]:
+        """Notes on what is strange about the columns, once all rows are read."""
+        if self._layout is None:
+            return []
+        names = FIELDS[self._wanted] if self._layout.has_header else ("1", "2")
+        first, second = self._options.columns or names
+        return self._doubts.notes(swapped=f"{second},{first}")
 
     def _made(self, first: str, second: str, where: str) -> Labelled | Pair:
         if self._wanted == "pairs":
@@ -175,12 +193,15 @@ class _Table:
                 return _Layout(fields.index(names[0]), fields.index(names[1]), len(names), True)
             return _Layout(0, 1, len(names), False)
         first, second = (_index(column, fields, where) for column in columns)
+        if first == second:
+            what = f"--columns {','.join(columns)} has the same column twice"
+            raise UsageError(what, where, "give two columns")
         are_named = any(column_number(column) is None for column in columns)
         return _Layout(first, second, len(fields), are_named or (fields[first], fields[second]) == names)
 
-    def _to_separate(self, num_columns: int) -> str:
+    def _to_separate(self, count: int) -> str:
         to_do = _TO_SEPARATE[self._separator]
-        if self._options.columns is None and num_columns > len(FIELDS[self._wanted]):
+        if self._options.columns is None and count > len(FIELDS[self._wanted]):
             return f"{to_do}; for a table with more columns, give --columns A,B with the names or numbers of two"
         return to_do
 
@@ -194,7 +215,3 @@ def _index(column: str, fields: list[str], where: str) -> int:
         return index
     known = ", ".join(f"{name[:MAX_NAMED]!r}" for name in fields[:MAX_NAMED])
     raise UsageError(f"--columns: there is no column {column!r}", where, f"the first row has {known}")
-
-
-def _columns(count: int) -> str:
-    return "1 column" if count == 1 else f"{count} columns"

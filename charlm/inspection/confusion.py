@@ -54,30 +54,24 @@ class Shown:
 
 def most_frequent(confusion: Confusion, max_rows: int) -> Shown:
     """The labels that are most often true or predicted, in their order."""
-    return _shown(confusion, confusion.matrix.sum(axis=0) + confusion.matrix.sum(axis=1), max_rows)
+    return _shown(confusion, confusion.occurrences(), max_rows)
 
 
 def most_confused(confusion: Confusion, max_rows: int) -> Shown:
     """The labels that are most often taken for others, or others for them, in their order."""
-    errors = _errors(confusion)
-    return _shown(confusion, errors.sum(axis=0) + errors.sum(axis=1), max_rows)
+    return _shown(confusion, confusion.errors.occurrences(), max_rows)
 
 
 def _shown(confusion: Confusion, weights: NDArray[Any], max_rows: int) -> Shown:
     """All labels, if they are at most so many, else those of the largest weights, and a row for the others."""
     num_labels = len(confusion.labels)
     if num_labels <= max_rows:
-        return Shown(confusion.labels, confusion.matrix, 0)
+        return Shown(confusion.labels, confusion.matrix(), 0)
     kept = np.sort(np.argsort(-weights, kind="stable")[: max_rows - 1])
     rows = np.full(num_labels, len(kept))
     rows[kept] = range(len(kept))
-    matrix = np.zeros((len(kept) + 1, len(kept) + 1), np.int64)
-    np.add.at(matrix, (rows[:, None], rows), confusion.matrix)
-    return Shown(tuple(confusion.labels[place] for place in kept), matrix, num_labels - len(kept))
-
-
-def _errors(confusion: Confusion) -> NDArray[np.int64]:
-    return confusion.matrix - np.diag(confusion.matrix.diagonal())
+    labels = tuple(confusion.labels[place] for place in kept)
+    return Shown(labels, confusion.matrix(rows), num_labels - len(kept))
 
 
 # A picture
@@ -198,12 +192,10 @@ def _right_aligned(text: str, width: int) -> str:
 
 def _largest(confusion: Confusion) -> Iterator[str]:
     """The most frequent pairs of a true label and a wrong one, in words."""
-    errors = _errors(confusion)
-    for place in np.argsort(-errors, axis=None, kind="stable")[:NUM_LARGEST].tolist():
-        true, predicted = divmod(place, len(confusion.labels))
-        if count := int(errors[true, predicted]):
-            labels = (visible_symbol(confusion.labels[each]) for each in (true, predicted))
-            yield f"{' taken for '.join(labels)}: {count:,}"
+    errors = confusion.errors
+    for cell in np.argsort(-errors.counts, kind="stable")[:NUM_LARGEST]:
+        labels = (visible_symbol(confusion.labels[each[cell]]) for each in (errors.true, errors.predicted))
+        yield f"{' taken for '.join(labels)}: {errors.counts[cell]:,}"
 
 
 # Both
@@ -211,7 +203,7 @@ def _largest(confusion: Confusion) -> Iterator[str]:
 
 def _summary(confusion: Confusion) -> str:
     total = confusion.num_examples
-    right = f", {confusion.matrix.trace() / total:.1%} of them right" if total else ""
+    right = f", {confusion.num_right / total:.1%} of them right" if total else ""
     return f"{total:,} predictions{right}; {LEGEND}"
 
 

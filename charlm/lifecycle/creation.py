@@ -105,7 +105,7 @@ def _base(request: TrainRequest) -> Base | None:
     if request.init_from is None:
         return None
     base = Base.opened(request.init_from, request.settings.given_of(ModelSettings, TextSettings), request.task)
-    request.settings.refuse_idle_with(base.config.architecture.objective)
+    request.settings.refuse_idle_with(base.config.architecture.objective, request.task)
     return base
 
 

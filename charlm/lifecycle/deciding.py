@@ -9,7 +9,6 @@ import torch
 from charlm.corpus.corpora import Corpus
 from charlm.corpus.labelled import LabelledCorpus
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.corpus.texts import MAX_READ_TOKENS
 from charlm.errors import UsageError
 from charlm.lifecycle.initial import Base
 from charlm.lifecycle.request import TrainRequest
@@ -26,6 +25,7 @@ from charlm.training.defaults import decide_architecture, decide_training
 from charlm.training.naive_bayes import log_count_ratios
 from charlm.training.tagger_defaults import decide_tagger, decide_tagger_training
 from charlm.training.task_defaults import (
+    about_long_texts,
     decide_classifier,
     decide_generator,
     decide_training_by_example,
@@ -117,10 +117,7 @@ def decide_generation(request: TrainRequest, corpus: LabelledCorpus, base: Base 
     else:
         architecture = decide_generator(request.settings.model, corpus, machine)
     decided, notes = decide_training(training, architecture, corpus.unit, corpus.train.num_tokens, machine)
-    longest = int(corpus.train["text"].lengths.max())
-    if longest > MAX_READ_TOKENS:
-        notes.append(f"training reads only the first {MAX_READ_TOKENS:,} tokens of a text; the longest has {longest:,}")
-    return Decided(architecture, decided, notes)
+    return Decided(architecture, decided, [*notes, *about_long_texts(corpus)])
 
 
 def inherit_language_model(

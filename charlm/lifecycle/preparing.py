@@ -103,7 +103,7 @@ def prepare_data(request: TrainRequest, folder: Path, base: Base | None) -> Labe
 
 
 def data_files(request: TrainRequest) -> dict[str, DataFiles]:
-    """The files of each part of the labelled data that were given."""
+    """The files of each part that were given. Raises UsageError for targets without sources."""
     texts = request.texts
     given = {
         "train": (texts, request.target),
@@ -112,5 +112,6 @@ def data_files(request: TrainRequest) -> dict[str, DataFiles]:
     }
     for name, (files, target) in given.items():
         if target is not None and files is None:
-            raise UsageError(f"--{name}-target goes with --{name}, which is missing", str(target))
+            option, sources = ("--target", "a corpus") if name == "train" else (f"--{name}-target", f"--{name}")
+            raise UsageError(f"{option} goes with {sources}, which is missing", str(target), "give both or none")
     return {name: DataFiles(files, target) for name, (files, target) in given.items() if files is not None}

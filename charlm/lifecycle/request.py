@@ -33,7 +33,7 @@ ALL_TASKS = get_args(TaskName)
 TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
     "data_format": ALL_TASKS,
     "skip_bad": ALL_TASKS,
-    "columns": ("classify", "translate", "generate"),
+    "columns": ALL_TASKS,
     "item": ("classify", "generate"),
     "multi": ("classify",),
     "balance": ("classify",),
@@ -49,14 +49,21 @@ TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
 }
 """The options of labelled data, each with the tasks that it belongs to."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
+_READS_ALL_WAYS = {"direction": "whose network reads in both directions, or in those of the run that it begins from"}
+_WRITES_NOTHING = {"sample_every": "whose network writes no text"}
+_HAS_NO_SYMBOLS = {"tie_embeddings": "whose network decides on labels, which have no embeddings"}
 IDLE: dict[str, dict[str, str]] = {
-    "cloze": {
+    "--objective cloze": {
         "direction": "whose network reads in both directions",
         "mode": "which reads each line on its own",
-        "sample_every": "whose network writes no text",
-    }
+        **_WRITES_NOTHING,
+    },
+    "--task classify": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS},
+    "--task tag": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS},
+    "--task translate": _READS_ALL_WAYS,
 }
-"""By objective the settings that it does nothing with, and why, as the end of a sentence."""
+"""By what is trained the settings that it does nothing with, and why, as the end of a sentence."""
+_WHAT_IT_DOES_ANYWAY = {"mode": "sentence", "tie_embeddings": False}
 
 
 @dataclass(frozen=True)
@@ -106,11 +113,12 @@ class Settings:
         """Raise UsageError for a given setting that has no effect because of `reason`."""
         raise UsageError(f"{flag(name)} does nothing with {reason}", self.places.get(name, ""), to_do)
 
-    def refuse_idle_with(self, objective: str) -> None:
-        """Raise UsageError for a given setting that has no effect on a network of this objective."""
-        for name, why in IDLE.get(objective, {}).items():
-            if self.given.get(name) not in (None, "sentence"):  # --mode sentence is what it does anyway
-                self.refuse(name, f"--objective {objective}, {why}")
+    def refuse_idle_with(self, objective: str, task: str | None) -> None:
+        """Raise UsageError for a given setting that has no effect on a network of this objective, or for this task."""
+        option = f"--task {task}" if task else f"--objective {objective}"
+        for name, why in IDLE.get(option, {}).items():
+            if self.given.get(name) not in (None, _WHAT_IT_DOES_ANYWAY.get(name)):
+                self.refuse(name, f"{option}, {why}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -223,6 +231,9 @@ def _check_task(request: TrainRequest) -> None:
     if request.prepared:
         what = "a text prepared by charlm tokenize has no labels"
         raise UsageError(what, str(request.prepared), "give the labelled data")
+    if given.get("balance") and given.get("multi"):
+        what = "--balance weighs the labels of texts that have one each; with --multi each label is decided on its own"
+        raise UsageError(what, to_do="leave one of them out")
     if task == "translate" and request.init_from is not None:
         raise UsageError("--init-from does nothing with --task translate", to_do="leave it out")
     if given.get("freeze") and request.init_from is None:
@@ -232,7 +243,7 @@ def _check_task(request: TrainRequest) -> None:
 def _check_model(settings: Settings) -> None:
     """Raise UsageError for a size of a part that this network does not have."""
     model, given = settings.model, settings.given
-    settings.refuse_idle_with(model.objective)
+    settings.refuse_idle_with(model.objective, model.task)
     for name in sorted({name for cell in CELLS.values() for name in cell.settings} & set(given)):
         if name not in CELLS[model.cell].settings:
             cells = ", ".join(other for other, cell in CELLS.items() if name in cell.settings)

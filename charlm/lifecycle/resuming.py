@@ -9,11 +9,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from charlm.corpus.gathering import Texts
+from charlm.corpus.labelled import labelled_sha256
+from charlm.corpus.labelled_data import DataFiles
 from charlm.corpus.prepare import is_prepared, open_prepared, source_sha256
 from charlm.errors import RunError, UsageError
 from charlm.lifecycle.creation import about_micro_batches, remove_left_drafts
 from charlm.lifecycle.kinds import kind_of
+from charlm.lifecycle.preparing import data_files
 from charlm.lifecycle.request import TrainRequest
 from charlm.lifecycle.saved_state import GIVEN_ANEW, SavedState, read_state
 from charlm.lifecycle.session import Instruments, Opening, Session, open_session
@@ -41,7 +43,7 @@ def resume(request: TrainRequest, instruments: Instruments) -> Session:
     config, newest = read_config(run), run.stamp(LAST)  # before reading it, to notice if another process saves one
     saved, notes_on_state = _newest_state(run, config)
     stored, given = saved.training if saved else config.training, request.settings.given
-    request.settings.refuse_idle_with(config.architecture.objective)
+    request.settings.refuse_idle_with(config.architecture.objective, config.architecture.task)
     _refuse_other_settings(run, config, stored, given)
     notes += [*_refuse_other_texts(run, config, request), *_changes(config), *notes_on_state]
     training, replan, is_patient = _given_anew(stored, given, has_ended=bool(saved and saved.scalars.ended))
@@ -149,29 +151,30 @@ def _refuse_other_settings(
 
 def _refuse_other_texts(run: RunDirectory, config: RunConfig, request: TrainRequest) -> Iterator[str]:
     """Raise UsageError unless the given texts and tokenizer are those that the run was created from; yield notes."""
-    facts, texts = config.corpus, request.texts or Texts(())
-    given = (
-        (request.texts, facts.sha256),
-        (texts.with_same_patterns(request.valid), facts.valid_sha256),
-        (texts.with_same_patterns(request.test), facts.test_sha256),
-    )
-    for text, sha256 in given:
-        if text is not None and not facts.sha256:  # a run of an older charlm
-            yield f"whether this run began with {text} was not recorded: continuing with its own copy"
-        elif text is not None and _sha256(text, config) != sha256:
+    facts = config.corpus
+    own = {"train": facts.sha256, "valid": facts.valid_sha256, "test": facts.test_sha256}
+    for part, files in data_files(request).items():
+        if not facts.sha256:  # a run of an older charlm
+            yield f"whether this run began with {files} was not recorded: continuing with its own copy"
+        elif _sha256(files, config) != own[part]:
             what = "this is not the text that the run began with, or it has changed since"
             to_do = "leave it out to continue with the run's own copy, or start a new run from its weights: --init-from"
-            raise UsageError(what, f"{text}, and {run.path}", f"{to_do} {run.path.name}")
+            raise UsageError(what, f"{files}, and {run.path}", f"{to_do} {run.path.name}")
     tokenizer = request.tokenizer
     if tokenizer is not None and load_tokenizer(tokenizer).sha256() != load_tokenizer(run.path).sha256():
         what = "--tokenizer is not the one that this run began with"
         raise UsageError(what, f"{tokenizer}, and {run.path}", "leave it out")
 
 
-def _sha256(text: Texts, config: RunConfig) -> str:
-    if is_prepared(folder := Path(str(text))):
+def _sha256(files: DataFiles, config: RunConfig) -> str:
+    """The checksum that a run with this configuration would have stored for these files."""
+    if task := config.architecture.task:
+        return labelled_sha256(files, task, config.data, config.reading)
+    if files.target is not None:
+        raise UsageError("--target is for pairs, and this run has a text alone", str(files.target), "leave it out")
+    if is_prepared(folder := Path(str(files.texts))):
         return open_prepared(folder).train.header.source_sha256
-    return source_sha256(text, config.reading, raw=TOKENIZERS[config.corpus.unit].takes_any_bytes)
+    return source_sha256(files.texts, config.reading, raw=TOKENIZERS[config.corpus.unit].takes_any_bytes)
 
 
 def _changes(config: RunConfig) -> Iterator[str]:

@@ -95,6 +95,11 @@ class Architecture:
         return self.num_symbols
 
     @property
+    def num_kept(self) -> int:
+        """Numbers kept for each token until the backward pass, beside those of the recurrent layers."""
+        return self.embedding_size + 3 * self.num_outputs + 2 * self.head_layers * self.head_size
+
+    @property
     def networks(self) -> "dict[str, Architecture]":
         """The networks of a run, by what the names of their files and tensors begin with: one, or a pair."""
         if not self.is_pair:

@@ -52,6 +52,11 @@ class Classifier(Architecture):
         return self.num_labels
 
     @property
+    def num_kept(self) -> int:
+        spoken = 3 * self.num_labels  # of each n-gram: its ratios, its weights, and their products
+        return super().num_kept + self.ngram_order * spoken
+
+    @property
     def stacks(self) -> dict[str, OneDirection]:
         """By what the names of their weights begin with: the stacks of layers that read in one direction only."""
         if self.is_bidirectional:

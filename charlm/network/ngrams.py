@@ -32,7 +32,7 @@ def logits(ids: Array, lengths: Array, weights: Weights, order: int, ops: Ops) -
     for rows, counts in rows_of_ngrams(ids, lengths, order, len(trained)):
         spoken = ops.embed(rows, ratios) * ops.embed(rows, trained)
         total, count = total + ops.sum_over_time(spoken, counts), count + counts.clip(min=0)
-    return SCALE * total / (count[:, None] + ops.zeros((1,), trained)) ** 0.5  # the root in the type of the weights
+    return SCALE * total / (count[:, None] + ops.zeros((1,), trained)) ** 0.5  # torch has no root of a whole number
 
 
 def rows_of_ngrams(ids: Array, lengths: Array, order: int, num_rows: int) -> Iterator[tuple[Array, Array]]:

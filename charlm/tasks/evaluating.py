@@ -1,38 +1,44 @@
 """Evaluate a run on labelled data: its figures, each with an interval, and the examples that it got most wrong."""
 
-import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from importlib.util import find_spec
+from math import isfinite
 from pathlib import Path
 from typing import Any
 
 from charlm.corpus.labelled_data import DataFiles, open_labelled
-from charlm.corpus.task_data import TASK_DATA
+from charlm.corpus.schemes import brought_into
+from charlm.corpus.task_data import TASK_DATA, about_new_labels
+from charlm.corpus.vocabularies import Vocabularies
+from charlm.errors import UsageError
 from charlm.evaluation.classification import ClassificationReport, evaluate_classification, evaluate_label_sets
 from charlm.evaluation.edit_distance import edit_distance
 from charlm.evaluation.tagging import TaggingReport, evaluate_tagging
 from charlm.evaluation.translation import TranslationReport, evaluate_translation, symbols
-from charlm.formats.records import Labelled, Pair, Tagged
+from charlm.formats.records import Labelled, Pair, Record, Tagged, Wanted
 from charlm.runs.config import RunConfig, read_config
 from charlm.runs.directory import RunDirectory
-from charlm.settings import DataSettings
+from charlm.scoring.reading import Reading
+from charlm.settings import CorpusSettings, DataSettings, fill, flag
 from charlm.tasks.classification import load_classifier
 from charlm.tasks.tagging import load_tagger
 from charlm.tasks.translation import load_translator
+from charlm.text.tokenizer import load_tokenizer
 from charlm.text.words import is_split_at_white_space
 
 Report = ClassificationReport | TaggingReport | TranslationReport
 COSTS = {"classify": "nats", "generate": "nats", "tag": "wrong words", "translate": "edits"}
 """By kind of network what a wrong answer costs: -log p of the right labels, wrong words, or changes of a symbol."""
+COLUMNS = "columns", "tag_column"  # the settings that choose them; they exclude each other
 
 
 @dataclass(frozen=True)
 class Wrong:
     """An example that was got wrong: where it is from, what was expected and found, and how wrong that is.
 
-    `cost` is in the unit of its `Evaluated`.
+    `cost` is in the unit of its `Evaluated`; it is infinite for what the network can never answer.
     """
 
     where: str
@@ -40,6 +46,10 @@ class Wrong:
     expected: str
     found: str
     cost: float
+
+    def as_json(self) -> dict[str, Any]:
+        """The fields of a JSON object, which has no infinite numbers: None stands for them."""
+        return {**vars(self), "cost": self.cost if isfinite(self.cost) else None}
 
 
 @dataclass(frozen=True)
@@ -63,7 +73,7 @@ class EvaluationRequest:
 
     run: RunDirectory
     files: DataFiles
-    data: dict[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
     encoding: str = "utf-8"
     threshold: float | None = None
     """Of a classifier: leave texts unanswered whose likeliest label has a smaller probability."""
@@ -77,18 +87,51 @@ def evaluate(request: EvaluationRequest) -> Evaluated:
     if task not in EVALUATORS:
         config.check_kind("classify", request.run.path)
     assert task is not None
-    with ExitStack() as opened:
-        form = DataSettings(**{**_form_of_run(config), **request.data})
-        reading = dataclasses.replace(config.reading, encoding=request.encoding)
-        data = open_labelled(request.files, TASK_DATA[task].wanted, form, reading, opened)
-        evaluated = EVALUATORS[task](request, list(data.records()))
-        notes = [*data.notes, *([data.skipped] if data.skipped else [])]
+    if request.threshold is not None and task not in ("classify", "generate"):
+        raise UsageError(f"--threshold does nothing with a run of --task {task}", to_do="leave it out")
+    records, notes = _records(request, config, TASK_DATA[task].wanted)
+    records = _as_in_training(records, request.files.texts.name, Vocabularies.load(request.run.path), notes)
+    evaluated = EVALUATORS[task](request, records)
+    if task == "translate" and not has_sacrebleu():
+        notes.append("BLEU and chrF are left out: they need sacrebleu (pip install 'charlm[eval]')")
     return Evaluated(request.run.path, *evaluated, COSTS[task], tuple(notes))
 
 
-def _form_of_run(config: RunConfig) -> dict[str, Any]:
-    """How the run's own data was read, without what depends on the single file."""
-    return {"multi": config.data.multi, "columns": config.data.columns, "tag_column": config.data.tag_column}
+def _records(request: EvaluationRequest, config: RunConfig, wanted: Wanted) -> tuple[list[Record], list[str]]:
+    """The records of the data, and notes.
+
+    Its columns are those of the run's own data, where none are given and the data has them.
+    """
+    own = {name: getattr(config.data, name) for name in COLUMNS if getattr(config.data, name) is not None}
+    if not own or any(name in request.data for name in COLUMNS):
+        return _read(request, config, wanted, request.data)
+    try:
+        return _read(request, config, wanted, {**own, **request.data})
+    except UsageError:  # the columns do not suit this file
+        records, notes = _read(request, config, wanted, request.data)
+    ((name, value),) = own.items()
+    return records, [f"read without the run's own {flag(name)} {value}, which this data does not have", *notes]
+
+
+def _read(
+    request: EvaluationRequest, config: RunConfig, wanted: Wanted, data: Mapping[str, Any]
+) -> tuple[list[Record], list[str]]:
+    """The records of the data, read with these settings, and notes."""
+    own = Reading(config.reading, load_tokenizer(request.run.path))
+    reading = own.of_file(CorpusSettings(encoding=request.encoding, item=config.reading.item))
+    with ExitStack() as opened:
+        form = fill(DataSettings, {"multi": config.data.multi, **data})
+        opened_data = open_labelled(request.files, wanted, form, reading, opened)
+        records = list(opened_data.records())
+    return records, [*opened_data.notes, *([opened_data.skipped] if opened_data.skipped else [])]
+
+
+def _as_in_training(records: list[Any], name: str, known: Vocabularies, notes: list[str]) -> list[Any]:
+    """The records, with the tags in the scheme of the training; notes say what else was not as in training."""
+    if known.tagging_scheme.has_spans:
+        records = list(brought_into(known.tagging_scheme, lambda: iter(records), name, notes)())
+    notes += about_new_labels(name, records, set(known.labels)) if known.labels else ()
+    return records
 
 
 def _evaluate_classification(
@@ -137,8 +180,13 @@ def _evaluate_translation(request: EvaluationRequest, records: Sequence[Pair]) -
     for record, true, given in zip(records, expected, found, strict=True):
         if edits := edit_distance(symbols(true, is_split), symbols(given, is_split)):
             wrong.append(Wrong(record.where, record.source, true, given, edits))
-    report = evaluate_translation(expected, found, is_split, with_bleu=find_spec("sacrebleu") is not None)
+    report = evaluate_translation(expected, found, is_split, with_bleu=has_sacrebleu())
     return report, _worst_first(wrong), len(records)
+
+
+def has_sacrebleu() -> bool:
+    """Whether BLEU and chrF can be computed here."""
+    return find_spec("sacrebleu") is not None
 
 
 def _worst_first(wrong: Sequence[Wrong]) -> tuple[Wrong, ...]:

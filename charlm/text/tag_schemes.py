@@ -14,7 +14,7 @@ In all of them O is outside. Part-of-speech tags have no letters: their scheme i
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, starmap
 from typing import NamedTuple
 
 from charlm.errors import TextError
@@ -64,6 +64,10 @@ class Scheme:
             return True
         first, second = parts(before), parts(after)
         return self.allows(first.letter + second.letter, first.type == second.type)
+
+    def fits(self, tags: Sequence[str]) -> bool:
+        """Whether each tag of a sentence may be where it is."""
+        return all(starmap(self.may_follow, _neighbours(tags)))
 
     def allows(self, letters: str, is_same_type: bool) -> bool:
         """Whether two tags with these letters may follow one another."""
@@ -129,6 +133,28 @@ def spans(tags: Sequence[str], scheme: Scheme) -> list[Span]:
             found.append(Span(start, place + 1, now.type))
         before = now
     return found
+
+
+def in_scheme(tags: Sequence[str], scheme: Scheme, new: Scheme) -> tuple[str, ...]:
+    """The tags of a new scheme that mark the same spans as the tags of a sentence in another. Both have spans."""
+    written, before = [OUTSIDE] * len(tags), Span(0, 0, "")
+    for span in spans(tags, scheme):
+        follows_its_type = before.start < before.stop == span.start and before.type == span.type
+        ending = f"-{span.type}" if span.type else ""
+        letters = _letters(span.stop - span.start, follows_its_type, new)
+        written[span.start : span.stop] = [letter + ending for letter in letters]
+        before = span
+    return tuple(written)
+
+
+def _letters(length: int, follows_its_type: bool, scheme: Scheme) -> str:
+    """The letters of a span, which may come right after another one of its type."""
+    begin, inside, *ends = list(scheme.letters.removeprefix(OUTSIDE))
+    if ends:
+        end, single = ends
+        return single if length == 1 else begin + inside * (length - 2) + end
+    needs_begin = follows_its_type or scheme.may_follow(None, begin)
+    return (begin if needs_begin else inside) + inside * (length - 1)
 
 
 def _as_in_iobes(tag: Tag, scheme: Scheme) -> Tag:

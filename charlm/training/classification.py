@@ -95,16 +95,21 @@ class ClassificationObjective(ExampleObjective):
         return nats, len(examples), None
 
     def check(self) -> Check:
-        """Nats per text on examples spread over the validation part, in the precision of the training."""
+        """Nats per text on examples spread over the validation part, in the precision of the training.
+
+        The best weights are chosen by what the training weighs: with `--balance` all labels count the same.
+        """
         valid = self.corpus.valid
         assert valid is not None
         predictor = TorchClassifierPredictor(self.network, self.is_bfloat16)
-        share, nats, count = self.share_to_check(valid.num_tokens), 0.0, 0
+        share, nats, weights = self.share_to_check(valid.num_tokens), list[float](), list[float]()
+        weight_of = np.append(self._weights_of_labels(), 0)  # the last one of labels that no training row has
         for found, numbers in predictions(predictor, valid, self.corpus.tokenizer.eos_id, share):
             targets = targets_of(valid, numbers, self.architecture)
-            nats += nats_of(found, targets, self.architecture).sum()
-            count += len(numbers)
-        return Check(float(nats) / count)
+            nats += nats_of(found, targets, self.architecture).tolist()
+            weights += weight_of[targets].tolist() if self._settings.balance else []
+        cost = float(np.dot(nats, weights)) / max(1.0, sum(weights)) if self._settings.balance else None
+        return Check(sum(nats) / len(nats), cost)
 
     def try_measuring(self) -> int:
         texts = self._texts.texts(self.upcoming())

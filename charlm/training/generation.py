@@ -13,7 +13,7 @@ from torch import Tensor
 from charlm.cells.cell import NetworkState
 from charlm.corpus.batching import ExampleBatches
 from charlm.corpus.labelled import LabelledCorpus
-from charlm.corpus.texts import TextColumn, Texts
+from charlm.corpus.texts import TextColumn
 from charlm.corpus.windows import IGNORED
 from charlm.errors import DivergedError
 from charlm.model.generator import TorchGenerator
@@ -64,10 +64,8 @@ class GenerationObjective(ExampleObjective):
     def next_batch(self) -> Batch:
         pass_number = self._batches.pass_number
         numbers = self._batches.next()
-        texts = self._texts.texts(numbers, pass_number)
+        texts = self._texts.without_false_ends(numbers, pass_number)
         size_of_one = f"{texts.ids.shape[1]:,} tokens in the longest text"
-        is_cut = self._texts.column.lengths[numbers] > self._texts.max_tokens
-        texts = Texts(texts.ids, texts.lengths - is_cut)  # a text that is cut does not end there
         labelled = LabelledTexts(texts, labels_of(self.corpus.train)[numbers])
         return Batch(labelled, (), texts.num_tokens, texts.num_tokens, size_of_one)
 

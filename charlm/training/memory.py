@@ -30,8 +30,7 @@ def window_bytes(architecture: Architecture, machine: Machine, num_tokens: int) 
     is_unrolled = kernel_for(architecture.cell, machine.device, architecture.hidden_size) is unroll_gathered
     per_unit = 10 * gates + 12 if is_unrolled else 5 * gates + 10
     numbers = architecture.num_layers * per_unit * architecture.hidden_size
-    numbers += architecture.embedding_size + 3 * architecture.num_outputs
-    numbers += 2 * architecture.head_layers * architecture.head_size
+    numbers += architecture.num_kept
     own, symbols = FLOAT32_BYTES * num_tokens * numbers, SYMBOLS_PER_WORD * num_tokens
     return own + sum(window_bytes(part, machine, symbols) for part in architecture.parts.values())
 

@@ -2,12 +2,15 @@
 
 import dataclasses
 import math
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from charlm.corpus.examples import Ragged
 from charlm.corpus.labelled import LabelledCorpus
+from charlm.corpus.sources import number_of
+from charlm.corpus.texts import MAX_READ_TOKENS
 from charlm.network.architecture import Architecture, cell_sizes
 from charlm.network.classifier import Classifier
 from charlm.network.generator import Generator
@@ -19,12 +22,14 @@ MAX_PASSES = 60  # over the examples, even if --time allows more
 MIN_PASSES, ENOUGH_UPDATES = 8, 3_000  # a classifier's passes end when it has had both
 EXAMPLES_AT_ONCE = 32  # in a batch, of mean length
 MIN_WINDOW = 8  # tokens
+CUT_COLUMNS = "text", "source", "target"  # of which training reads MAX_READ_TOKENS tokens
 DROPOUT = 0.5
 LEARNING_RATES = {"adamw": 0.002, "sgd": 0.5}
 
 # Of n-grams: the longest ones by whether tokens are characters; rows; numbers in all rows.
 NGRAM_ORDERS = {True: 5, False: 2}
 MIN_NGRAM_ROWS, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS = 2**8, 2**18, 2**21
+MAX_NGRAM_LABELS = 512  # each n-gram of a text says something of each label, which takes memory
 
 # Largest number of tokens to train on: (hidden size of one direction, embedding size).
 SIZES = {2_000_000: (128, 64), math.inf: (256, 128)}
@@ -60,7 +65,8 @@ def suitable_ngrams(corpus: LabelledCorpus) -> dict[str, Any]:
     order = NGRAM_ORDERS[is_character(corpus.tokenizer.unit)]
     wanted = min(order * corpus.train.num_tokens, MAX_NGRAM_ROWS, MAX_NGRAM_NUMBERS // len(corpus.labels))
     rows = 1 << max(0, wanted.bit_length() - 1)
-    return {"ngram_order": order, "ngram_rows": rows} if rows >= MIN_NGRAM_ROWS else {}
+    is_suitable = rows >= MIN_NGRAM_ROWS and len(corpus.labels) <= MAX_NGRAM_LABELS
+    return {"ngram_order": order, "ngram_rows": rows} if is_suitable else {}
 
 
 def decide_generator(model: ModelSettings, corpus: LabelledCorpus, machine: Machine) -> Generator:
@@ -86,7 +92,16 @@ def decide_training_by_example(
         precision=training.precision or ("bfloat16" if machine.bfloat16 else "float32"),
         threads=machine.threads,
     )
-    return decided, []
+    return decided, [*about_long_texts(corpus)]
+
+
+def about_long_texts(corpus: LabelledCorpus) -> Iterator[str]:
+    """A note where training reads only the beginning of some texts."""
+    columns = [corpus.train[name] for name in CUT_COLUMNS if name in corpus.train.columns]
+    num_cut = sum(int((column.lengths > MAX_READ_TOKENS).sum()) for column in columns)
+    if num_cut:
+        texts = number_of(num_cut, "text")
+        yield f"training reads only the first {MAX_READ_TOKENS:,} tokens of {texts} that are longer"
 
 
 def mean_length(column: Ragged) -> int:
