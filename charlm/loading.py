@@ -7,7 +7,7 @@ from charlm.runs.directory import RunDirectory
 from charlm.runs.finding import find_run
 from charlm.scoring.generators import load_model_given
 from charlm.scoring.language_model import LanguageModel
-from charlm.settings import Device, Direction, FillBy, Precision, Prior
+from charlm.settings import Device, Direction, FillBy, Precision, PredictorName, Prior
 
 if TYPE_CHECKING:
     from charlm.scoring.cloze import ClozeModel
@@ -35,6 +35,8 @@ def load(
     engine: str | None = None,
     direction: Direction | None = None,
     given: str | None = None,
+    *,
+    predictor: PredictorName | None = None,
 ) -> LanguageModel: ...
 def load(
     run: Run = None,
@@ -45,13 +47,15 @@ def load(
     direction: Direction | None = None,
     given: str | None = None,
     task: Literal["classify", "tag", "translate"] | None = None,
+    predictor: PredictorName | None = None,
 ) -> Any:
     """Load what a run has learned: a LanguageModel, or what classifies, tags or translates if it was trained for that.
 
     `task` says which, for type checkers, and to classify by Bayes with a generator; without it the run decides. All
     other options are for language models: `direction` ("forward" or "backward") picks one of a pair, the forward one by
-    default; `given` is the label of the texts that a generator models. `device` is for scoring in batches; single
-    sentences and samples always run on the CPU. Precision "bfloat16" is faster, with probabilities that differ by some
+    default; `predictor` is "network" or "ngram" for one of the two alone, by default their mixture, where the run has
+    one; `given` is the label of the texts that a generator models. `device` is for scoring in batches; single sentences
+    and samples always run on the CPU. Precision "bfloat16" is faster, with probabilities that differ by some
     thousandths of a nat. Several texts are scored with `threads` threads (default: all cores). `engine` is one of
     `charlm.scoring.loading.ENGINES`, to use it for everything; by default each use gets the fastest one. Raises
     RunError or UsageError.
@@ -60,7 +64,7 @@ def load(
     loaders: dict[str | None, Any] = {"classify": load_classifier, "tag": load_tagger, "translate": load_translator}
     if loader := loaders.get(task or _kind(directory)):
         return loader(directory.path, threads=threads)
-    return load_language_model(directory.path, device, precision, threads, engine, direction, given)
+    return load_language_model(directory.path, device, precision, threads, engine, direction, given, predictor)
 
 
 def load_language_model(
@@ -71,9 +75,10 @@ def load_language_model(
     engine: str | None = None,
     direction: Direction | None = None,
     given: str | None = None,
+    predictor: PredictorName | None = None,
 ) -> LanguageModel:
     """Load the language model of a run; the options are those of `load`. Raises RunError for a run of another kind."""
-    return load_model_given(RunDirectory(found(run)), given, device, precision, threads, engine, direction)
+    return load_model_given(RunDirectory(found(run)), given, device, precision, threads, engine, direction, predictor)
 
 
 def found(run: Run) -> Path:

@@ -58,6 +58,9 @@ OptimizerName = Literal["adamw", "sgd"]
 Precision = Literal["float32", "bfloat16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 PresetName = Literal["tiny", "small", "medium", "large"]
+PredictorName = Literal["mixture", "network", "ngram"]
+
+MAX_NGRAM = 32  # tokens
 
 Settings = TypeVar("Settings")
 
@@ -230,6 +233,11 @@ class TrainingSettings:
     warmup_steps: int | None = setting(
         None, "Steps until the learning rate is highest.", low=0, high=10**9, panel="Training"
     )
+    ngram: str = setting(
+        "auto",
+        f"Counts beside the network: auto (where they help), none, or the length of the longest (1 to {MAX_NGRAM}).",
+        panel="Training",
+    )
     balance: bool = setting(False, "classify: give rare labels as much weight as frequent ones.", panel="Task")
     freeze: bool = setting(
         False, "classify with --init-from: keep the language model as it is, and train the output only.", panel="Task"
@@ -359,6 +367,16 @@ def seconds(duration: str) -> float:
     if value > MAX_SECONDS:  # so is a number of 400 digits, which float() makes infinite
         raise UsageError(f"--time {duration[:40]} is out of range", to_do="give at most a hundred years: 36525d")
     return value
+
+
+def ngram_order(ngram: str) -> int | None:
+    """The length of the longest n-grams that `--ngram` asks for: 0 for none, None for auto. Raises UsageError."""
+    if ngram in ("auto", "none"):
+        return None if ngram == "auto" else 0
+    if not (re.fullmatch("[0-9]{1,3}", ngram) and 1 <= int(ngram) <= MAX_NGRAM):
+        to_do = f"give auto, none, or a number from 1 to {MAX_NGRAM}"
+        raise UsageError(f"--ngram {ngram[:40]} is no length", to_do=to_do)
+    return int(ngram)
 
 
 def _is_inside(value: float, low: float | None, high: float | None) -> bool:

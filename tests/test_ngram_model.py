@@ -3,6 +3,7 @@
 import itertools
 import lzma
 import math
+import os
 import pickle
 import random
 import tracemalloc
@@ -25,7 +26,8 @@ from charlm.ngram import compiled
 from charlm.ngram.counting import Text
 from charlm.ngram.discounts import FALLBACK, discounts
 from charlm.ngram.estimation import build
-from charlm.ngram.predictor import NgramPredictor
+from charlm.ngram.gate import Gate
+from charlm.ngram.predictor import NgramPredictor, matched
 from charlm.ngram.pruning import HEADER_BYTES
 from charlm.ngram.storage import read_trie, write_trie
 from charlm.ngram.trie import UNSEEN, Lookup, Trie
@@ -241,8 +243,8 @@ def test_it_says_how_long_the_known_context_is() -> None:
     ids = np.array([EOS, 0, 1, 3, 4, EOS, 3, 0, 5])
     predictor = NgramPredictor(build(Text(ids, VOCAB, EOS, 4)))
     inputs = np.array([[EOS, 0, 1, 3, 0, 1, 6, 3, 5]])
-    found, _ = predictor.measure(inputs, inputs, predictor.initial_state())
-    assert found.matched.tolist() == [[1, 2, 3, 3, 2, 2, 0, 1, 0]]  # nothing followed 5, and 6 was not seen
+    _, contexts = predictor.measure(inputs, inputs, predictor.initial_state())
+    assert matched(contexts).tolist() == [[1, 2, 3, 3, 2, 2, 0, 1, 0]]  # nothing followed 5, and 6 was not seen
 
 
 # Its size
@@ -305,10 +307,12 @@ def saved(tmp_path: Path) -> Path:
 def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     for vocab_size in (VOCAB, 300, 70_000):
         trie = build(random_text(300, vocab_size=vocab_size))
-        write_trie(tmp_path / "ngrams", trie, "sentence", "run")
+        gate = Gate((0.5,) * trie.order, (0.1, -0.2, 0.0, 3.0, -1e-9))
+        write_trie(tmp_path / "ngrams", trie, "sentence", "run", gate)
         for verify in (True, False):
             found, described = read_trie(tmp_path / "ngrams", "run", verify)
             assert_same(found, trie)
+            assert described.gate == gate
             assert (described.mode, described.vocab_size, found.vocab_size) == ("sentence", vocab_size, vocab_size)
         for predictor in predictors(found):
             ids = random_text(30, seed=2).ids[None]
@@ -344,6 +348,19 @@ def test_any_damage_is_found(saved: Path) -> None:
                 read_trie(saved, "run")
 
 
+def test_a_file_that_was_changed_is_read_as_a_whole_before_it_is_used(saved: Path) -> None:
+    whole, changed = bytearray(saved.read_bytes()), saved.stat().st_mtime_ns
+    whole[-1] ^= 1
+    with saved.open("r+b") as file:
+        file.write(whole)
+    os.utime(saved, ns=(changed, changed))
+    read_trie(saved, "run")  # nothing tells that it is damaged, but ...
+    for verify, moment in ((True, changed), (False, changed + 10**9)):
+        os.utime(saved, ns=(moment, moment))
+        with pytest.raises(RunError, match="damaged"):
+            read_trie(saved, "run", verify)
+
+
 def forged(trie: Trie, length: int, **arrays: Callable[[Any], Any]) -> Trie:
     """The trie with some arrays changed."""
     old = trie.branches[length]
@@ -370,8 +387,8 @@ def test_numbers_that_contradict_each_other_are_refused_and_harmless(tmp_path: P
     wrong = forged(build(random_text(300, order=3)), length, **FORGERIES[what])
     write_trie(tmp_path / "ngrams", wrong, "stream", "run")
     with pytest.raises(RunError, match="damaged n-grams: after contexts of"):
-        read_trie(tmp_path / "ngrams", "run")
-    trie, _ = read_trie(tmp_path / "ngrams", "run", verify=False)
+        read_trie(tmp_path / "ngrams", "run", verify=True)
+    trie, _ = read_trie(tmp_path / "ngrams", "run")
     ids, state = random_text(200, seed=7).ids[None], np.full((1, trie.order - 1), UNSEEN)
     for lookup in lookups(trie):
         with suppress(IndexError):

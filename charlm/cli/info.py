@@ -16,6 +16,7 @@ from charlm.errors import RunError
 CHECKSUMS = ("sha256", "valid_sha256", "test_sha256", "seal")
 AS_IT_IS = ("keep", "line")  # ways to read a text that change nothing
 MAX_COLUMNS = 80  # of the description of one run, also where there is no terminal
+ALONE = {"network": "network", "ngram": "n-grams"}  # the predictors that are mixed
 MAX_FIGURE = 1e300  # a larger one in a file is not a measurement
 EXAMPLES = """[bold]Examples[/]
 
@@ -124,6 +125,7 @@ def _show_one(record: dict[str, Any]) -> None:
     rows = {
         "run": record["run"],
         "validation": _validation(record, "valid") or _shares(record, "valid"),
+        "alone": _alone(record),
         "labels": _shares(record, "valid") if record["model"]["kind"] == "generate" else "",
         "backward": _validation(record, "valid_backward"),
         "masked tokens": _masked(record),
@@ -163,6 +165,12 @@ def _validation(record: dict[str, Any], part: str) -> str:
     figures = {"cold": as_trained} if is_by_sentence else {"streamed": as_trained, "cold": cold}
     shown = ", ".join(f"{value:.4f} {reading}" for reading, value in figures.items() if value is not None)
     return shown and f"{shown} (nats/char; lower is better)"
+
+
+def _alone(record: dict[str, Any]) -> str:
+    """What the network and the n-grams beside it give without the other one."""
+    figures = {name: _measured(record, f"valid_{key}_nats_per_char") for key, name in ALONE.items()}
+    return ", ".join(f"{value:.4f} {name}" for name, value in figures.items() if value is not None)
 
 
 def _shares(record: dict[str, Any], part: str) -> str:

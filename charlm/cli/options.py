@@ -9,10 +9,14 @@ from typing import Annotated, Any
 
 import typer
 
-from charlm.settings import flag
+from charlm.settings import PredictorName, flag
 
 OneRun = Annotated[str | None, typer.Option(help="The run (default: the one saved last).")]
 EncodingOfFile = Annotated[str, typer.Option(help="The encoding of --file.")]
+Predictor = Annotated[
+    PredictorName | None,
+    typer.Option(help="The network or the n-grams beside it alone (default: their mixture, where the run has one)."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="Number of processor threads.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print results only.")]
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
-from charlm.cli.options import OneRun
+from charlm.cli.console import out, say, say_what_is_missing, say_which, text_fields, write_json, write_text
+from charlm.cli.options import OneRun, Predictor
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
 from charlm.errors import UsageError
@@ -79,6 +79,7 @@ def sample_cli(
     given: Annotated[
         str | None, typer.Option(metavar="LABEL", help="With a run of --task generate: the label of the text to write.")
     ] = None,
+    predictor: Predictor = None,
     length: Annotated[
         int | None, typer.Option(help="Number of tokens (default 500, or at most 5,000 with --until-eos).")
     ] = None,
@@ -144,7 +145,11 @@ def sample_cli(
         what = "--prompt is what a text begins with, and a backward model writes what stands before a text"
         raise UsageError(what, to_do="give the text that follows: --suffix TEXT")
     reading = "backward" if suffix else direction
-    lm = load_language_model(run, precision=precision, threads=threads, direction=reading, given=given)
+    lm = load_language_model(
+        run, precision=precision, threads=threads, direction=reading, given=given, predictor=predictor
+    )
+    if predictor is None and lm.direction == "forward":
+        say_what_is_missing(lm.path, quiet)
     if run is None and not quiet:
         say_which(lm.path)
     prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)

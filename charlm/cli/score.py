@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import say, say_which
-from charlm.cli.options import Quiet, Threads
+from charlm.cli.console import say, say_what_is_missing, say_which
+from charlm.cli.options import Predictor, Quiet, Threads
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
 from charlm.cli.score_pseudo import show_pseudo_scores
 from charlm.cli.score_tables import (
@@ -98,6 +98,7 @@ def score_cli(
     given: Annotated[
         str | None, typer.Option(metavar="LABEL", help="With a run of --task generate: the label of the sentences.")
     ] = None,
+    predictor: Predictor = None,
     context: Annotated[
         str, typer.Option(help="Text before the sentence, which is not counted; - is standard input.")
     ] = "",
@@ -151,10 +152,21 @@ def score_cli(
     if pseudo:
         chosen_precision, chosen_device = precision != "float32" and precision, device != "auto" and device
         others = (stream, next_tokens, context, per_token, direction, not eos, chosen_precision, chosen_device)
-        _refuse_with_pseudo(*others, given is not None)
+        _refuse_with_pseudo(*others, given is not None, predictor)
         show_pseudo_scores(run, sentences, file, settings, escapes, json, quiet)
         return
-    models = _load_all(run, direction, device, precision, threads, given, quiet)
+    from charlm.api import load_language_model
+
+    load = partial(
+        load_language_model,
+        device=device,
+        precision=precision,
+        threads=threads,
+        direction=direction,
+        given=given,
+        predictor=predictor,
+    )
+    models = _load_all(run, load, quiet)
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
         likeliest = models[0].next_tokens(asked.context, next_tokens)
@@ -170,28 +182,19 @@ def score_cli(
 def _refuse_with_pseudo(*given: object) -> None:
     """Raise UsageError for an option that has no effect on a cloze network."""
     options = ("--stream", "--next", "--context", "--per-token", "--direction", "--no-eos", "--precision", "--device")
-    for option, value in zip((*options, "--given"), given, strict=True):
+    for option, value in zip((*options, "--given", "--predictor"), given, strict=True):
         if value:
             raise UsageError(f"{option} does nothing with --pseudo", to_do="leave one of them out")
 
 
 def _load_all(
-    runs: list[str] | None,
-    direction: OneDirection | None,
-    device: Device,
-    precision: Precision,
-    threads: int | None,
-    given: str | None,
-    quiet: bool,
+    runs: list[str] | None, load: "Callable[[str | None], LanguageModel]", quiet: bool
 ) -> "list[LanguageModel]":
     """The models of these runs, each once; without any, that of the run saved last."""
-    from charlm.api import load_language_model
-
-    loaded = [
-        load_language_model(run, device, precision, threads, direction=direction, given=given)
-        for run in runs or (None,)
-    ]
+    loaded = [load(run) for run in runs or (None,)]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
+    for lm in models:
+        say_what_is_missing(lm.path, quiet or lm.direction == "backward")
     if not runs and not quiet:
         say_which(models[0].path)
     if len(models) > 1:

@@ -1,6 +1,6 @@
 """What `charlm train` shows at the end: the figures of each kind of network."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.table import Table
@@ -36,7 +36,7 @@ def show_language_model(result: "TrainResult") -> None:
     per_token = ("nats/token", "bits/token") if out.width >= MIN_COLUMNS_FOR_ALL else ()
     table = _table(result, "", "nats/char", "bits/char", *per_token, "perplexity", space=1)
     measured = {name: tally for name, tally in _measured(result).items() if tally is not None}
-    for name, tally in measured.items():
+    for name, tally in _with_those_alone(result, measured):
         figures = (tally.nats_per_char, tally.bits_per_char, tally.nats_per_token, tally.bits_per_token)
         shown = [f"{figure:.4f}" for figure in figures[: 2 + len(per_token)]]
         table.add_row(name, *shown, perplexity(tally.nats_per_token, 2))
@@ -55,6 +55,8 @@ def _explained(result: "TrainResult", measured: list[str]) -> Iterator[str]:
     """Lines that say which figure to look at, what the rows mean, why training ended, and which weights were kept."""
     if measured:
         yield f"Look at nats/char of {measured[0]}: lower is better."
+    if result.predictor == "mixture":
+        yield "A mixture of the network and the n-grams of the text, by a gate that was fitted on validation."
     meanings = {"streamed": "read as one text", "cold": f"each {result.item} on its own, as in charlm score"}
     if needed := [f"{name}: {meaning}" for name, meaning in meanings.items() if name in " ".join(measured)]:
         yield "; ".join(needed)
@@ -77,10 +79,25 @@ def _measured(result: "TrainResult") -> "dict[str, Tally | None]":
 
 
 def _measured_of_network(result: "TrainResult") -> "dict[str, Tally | None]":
-    streamed, cold = ("validation, streamed", result.valid_streamed), ("validation, cold", result.valid_cold)
+    return {name: getattr(result, field) for name, field in _fields(result).items()}
+
+
+def _fields(result: "TrainResult") -> dict[str, str]:
+    """The measurements by name, and the fields that have them."""
+    streamed, cold = ("validation, streamed", "valid_streamed"), ("validation, cold", "valid_cold")
     if result.mode == "sentence":  # such a model has never seen a running text
-        return dict([cold, streamed, ("test, cold", result.test)])
-    return dict([streamed, cold, ("test, streamed", result.test)])
+        return dict([cold, streamed, ("test, cold", "test")])
+    return dict([streamed, cold, ("test, streamed", "test")])
+
+
+def _with_those_alone(result: "TrainResult", measured: "Mapping[str, Tally]") -> "Iterator[tuple[str, Tally]]":
+    """The measurements, each followed by those of what is not used, or only in a mixture."""
+    forward = ", forward" if result.backward else ""
+    fields = {name + forward: field for name, field in _fields(result).items()}
+    for name, tally in measured.items():
+        yield name, tally
+        for predictor, tallies in result.alone.items() if name in fields else ():
+            yield f"  {PREDICTORS[predictor]}", getattr(tallies, fields[name])
 
 
 def show_cloze_result(result: "ClozeResult") -> None:
@@ -185,6 +202,7 @@ def _show_table(result: "Result", table: Table, meaning: str) -> None:
     out.print(what_it_took(result), soft_wrap=False)
 
 
+PREDICTORS = {"network": "network alone", "ngram": "n-grams alone"}
 SHOWN: dict[str, Callable[[Any], None]] = {
     "TrainResult": show_language_model,
     "ClozeResult": show_cloze_result,

@@ -27,8 +27,6 @@ def describe_run(path: Path) -> Description:
     run = RunDirectory(path)
     config = read_config(run)
     best = run.load(BEST, max_weight_bytes(config.architecture)) if run.has(BEST) else None
-    measured = None
-    for record in run.log.records():
-        measured = record if record.get("event") == "Measured" else measured
+    measured = run.log.newest("Measured")
     best_check = best.scalars.get("nats_per_token") if best else None
     return Description(config, best.step if best else None, best_check, measured, run.saved_at)

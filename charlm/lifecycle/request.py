@@ -25,6 +25,7 @@ from charlm.settings import (
     TrainingSettings,
     fill,
     flag,
+    ngram_order,
     seconds,
 )
 
@@ -100,6 +101,7 @@ class Settings:
         typed = {name: value for kind in kinds for name, value in dataclasses.asdict(kind).items() if name in values}
         if "time" in typed:
             seconds(typed["time"])
+        ngram_order(parsed.training.ngram)
         others = [name for name in typed if (values if flags is None else flags).get(name) is None]
         places = {name: _place(name, values[name], config) for name in others}
         return dataclasses.replace(parsed, given=typed, places=places)

@@ -3,24 +3,28 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from typing import Any, TypeVar
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
+from charlm.lifecycle.counts import MIN_GAIN, Mixing, PredictorTallies, counted, keep, tallies_of
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.time_limit import Clock, TimeLimit, ToMeasure, Watched, train_tokens
 from charlm.network.architecture import BACKWARD
+from charlm.ngram.gate import Evidence
 from charlm.runs.directory import CORPUS, RunDirectory
 from charlm.runs.lock import writing
 from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
 from charlm.scoring.metrics import Tally
+from charlm.scoring.mixture import Witness
 from charlm.scoring.predictor import Predictor
 from charlm.scoring.spelling import spelling_nats
-from charlm.settings import Item, TrainingSettings
-from charlm.training.evaluation import mean_nats, score_pieces, spread_lines, tally_cold, tally_streamed
+from charlm.settings import Item, PredictorName, TrainingSettings
+from charlm.training.evaluation import Scored, mean_nats, score_cold, score_pieces, score_streamed, spread_lines
 from charlm.training.events import Finished
 from charlm.training.state import Progress
 
@@ -92,6 +96,10 @@ class TrainResult(Result):
     """Cold in sentence mode, else streamed."""
     valid_tokens: int
     valid_tokens_measured: int
+    predictor: PredictorName = "network"
+    """What these figures are of, and what is used by default: the network, or its mixture with an n-gram model."""
+    alone: dict[PredictorName, PredictorTallies] = field(default_factory=dict)
+    """Where n-grams were counted: the same figures of the others, such as the network and the n-gram model alone."""
     backward: "TrainResult | None" = None
     """The result of the backward network of a pair. All other figures are those of the forward one, but the times,
     `tokens_seen` and `num_params`, which are those of both."""
@@ -120,8 +128,21 @@ class TrainResult(Result):
             "test_nats_per_token": self.test.nats_per_token if self.test else None,
             "valid_tokens": self.valid_tokens,
             "valid_tokens_measured": self.valid_tokens_measured,
+            "predictor": self.predictor,
+            **self._alone_as_json(),
             **(self.backward._as_backward() if self.backward else {}),
         }
+
+    def _alone_as_json(self) -> dict[str, object]:
+        """The figures of the predictors that are not used by default."""
+        fields: dict[str, object] = {}
+        for name, tallies in self.alone.items():
+            main = tallies.valid_cold if self.mode == "sentence" else tallies.valid_streamed
+            fields[f"valid_{name}_nats_per_token"] = main.nats_per_token if main else None
+            fields[f"valid_{name}_nats_per_char"] = main.nats_per_char if main else None
+            fields[f"valid_cold_{name}_nats_per_char"] = tallies.valid_cold and tallies.valid_cold.nats_per_char
+            fields[f"test_{name}_nats_per_token"] = tallies.test and tallies.test.nats_per_token
+        return fields
 
     def _as_backward(self) -> dict[str, object]:
         """The figures of the backward network of a pair."""
@@ -198,34 +219,57 @@ def measure(outcome: Outcome, show: Callable[[float], None]) -> TrainResult:
 
 
 def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None]) -> TrainResult:
-    """The result of one network: its best weights, measured."""
+    """The result of one network: its best weights, measured alone and beside counts, where there are any."""
     objective, best = with_best_weights(outcome, prefix)
-    predictor: Predictor = objective.predictor
     corpus: PreparedCorpus = corpus_of(outcome, prefix)
-    by_line, eos_id, unk_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id, corpus.tokenizer.unk_id
-    to_measure, share = ToMeasure.from_corpus(corpus, by_line), 1.0
+    by_line, eos_id = outcome.training.mode == "sentence", corpus.tokenizer.eos_id
+    num_left = len(outcome.objectives) - list(outcome.objectives).index(prefix)
+    counts, to_measure, share = None, ToMeasure.from_corpus(corpus, by_line), 1.0
+    if objective.network.architecture.direction == "forward":
+        counts = counted(outcome.training, corpus, _seconds_left(outcome, num_left))
     if outcome.limit is not None:
-        left = list(outcome.objectives)[list(outcome.objectives).index(prefix) :]
-        seconds = outcome.limit.for_measuring(outcome.clock()) / len(left)
-        share = to_measure.share_within(seconds, predictor, corpus.train.ids[1:], eos_id, outcome.clock)
-    watched = Watched(predictor, int(share * to_measure.num_tokens), show)
-    train_nats = _train_nats(watched, corpus, share, by_line)
-    running = corpus.valid if corpus.division.is_running else None
-    streamed = tally_streamed(watched, running, eos_id, unk_id, share) if running else (None, 0)
-    by_items = partial(tally_cold, item=corpus.division.item)
-    cold = by_items(watched, corpus.valid, eos_id, unk_id, share) if corpus.valid else (None, 0)
-    tally = by_items if by_line else tally_streamed
+        sample = (objective.predictor, corpus.train.ids[1:], eos_id)
+        share = to_measure.share_within(_seconds_left(outcome, num_left), *sample, outcome.clock)
+    network = Watched(objective.predictor, int(share * to_measure.num_tokens), show)
+    predictor: Any = network if counts is None else Witness(network, counts)
+    train_nats = _train_nats(network, corpus, share, by_line)
+    scored = _scored(predictor, corpus, by_line, share)
+    main = scored["valid_cold" if by_line else "valid_streamed"]
+    mixing = Mixing.fitted(Evidence(*main.scores.T), counts.trie.order) if counts and main else None
+    tallies = tallies_of(scored, mixing, corpus.tokenizer.unk_id)
+    is_mixed = mixing is not None and (outcome.training.ngram != "auto" or mixing.gain > MIN_GAIN)
+    trie, gate = (counts.trie, mixing.gate) if counts and mixing and is_mixed else (None, None)
+    unsaved = keep(outcome.run, outcome.training, trie, gate) if not prefix else None
+    own = tallies.pop("mixture" if is_mixed else "network")
+    about = about_training(outcome, best, prefix)
     return TrainResult(
-        **about_training(outcome, best, prefix),
+        **{**about, "unsaved": about["unsaved"] or unsaved},
         mode=outcome.training.mode,
         item=corpus.division.item,
         train_nats_per_token=train_nats,
-        valid_streamed=streamed[0],
-        valid_cold=cold[0],
-        test=tally(watched, corpus.test, eos_id, unk_id, share)[0] if corpus.test else None,
+        **vars(own),
         valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
-        valid_tokens_measured=cold[1] if by_line else streamed[1],
+        valid_tokens_measured=len(main.ids) if main else 0,
+        predictor="mixture" if is_mixed else "network",
+        alone={name: each for name, each in tallies.items() if name != "mixture"},
     )
+
+
+def _seconds_left(outcome: Outcome, num_networks: int) -> float:
+    """The seconds that there are to measure one of so many networks."""
+    return inf if outcome.limit is None else outcome.limit.for_measuring(outcome.clock()) / num_networks
+
+
+def _scored(predictor: Predictor, corpus: PreparedCorpus, by_line: bool, share: float) -> dict[str, Scored | None]:
+    """What a predictor gives to the parts that are measured."""
+    eos_id, item, running = corpus.tokenizer.eos_id, corpus.division.item, corpus.division.is_running
+    by_items = partial(score_cold, item=item)
+    score = by_items if by_line else score_streamed
+    return {
+        "valid_streamed": score_streamed(predictor, corpus.valid, eos_id, share) if corpus.valid and running else None,
+        "valid_cold": by_items(predictor, corpus.valid, eos_id, share) if corpus.valid else None,
+        "test": score(predictor, corpus.test, eos_id, share) if corpus.test else None,
+    }
 
 
 def logged(outcome: Outcome, result: AnyResult) -> AnyResult:

@@ -24,7 +24,7 @@ from charlm.training.evaluation import CHECK_TOKENS
 from charlm.training.objective import DataOrder
 from charlm.training.state import Progress, TrainingState
 
-GIVEN_ANEW = (*LENGTHS, "patience", "threads", "device")
+GIVEN_ANEW = (*LENGTHS, "patience", "threads", "device", "ngram")
 """Settings that may be changed each time a run is resumed. The newest saved state holds their values."""
 MAX_MICRO_BATCHES = 1 << 16
 

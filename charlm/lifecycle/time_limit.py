@@ -10,7 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.scoring.predictor import Predictor
+from charlm.lifecycle.counts import seconds_of
+from charlm.probability import Measured
+from charlm.scoring.predictor import MeasuringPredictor, Predictor
 from charlm.scoring.score import MAX_WHOLE_TOKENS, SEGMENTS, score_sequences
 from charlm.settings import TrainingSettings, seconds
 from charlm.training.budget import StepBudget, half_over
@@ -126,6 +128,7 @@ def limit_of(
     pace = _seconds_per_token(*sample, SEGMENTS, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
     measuring = to_measure.seconds(*sample, clock) + check_tokens * pace  # the last check comes after the last step
+    measuring += seconds_of(training, corpus) / num_networks
     return TimeLimit(began, wanted, min(num_networks * measuring, MAX_MEASURING * wanted), check_tokens)
 
 
@@ -164,14 +167,22 @@ def _seconds_per_token(predictor: Predictor, ids: Ids, eos_id: int, rows: int, c
 class Watched:
     """A predictor that reports its progress: it calls `show` with the share of `num_tokens` that it has scored."""
 
-    def __init__(self, predictor: Predictor, num_tokens: int, show: Callable[[float], None]) -> None:
+    def __init__(self, predictor: MeasuringPredictor, num_tokens: int, show: Callable[[float], None]) -> None:
         self.vocab_size, self.can_run_in_segments = predictor.vocab_size, predictor.can_run_in_segments
         self.initial_state, self.step = predictor.initial_state, predictor.step
         self.select, self.join = predictor.select, predictor.join
         self._predictor, self._num_tokens, self._show, self._done = predictor, max(1, num_tokens), show, 0
 
+    def measure(self, inputs: Ids, targets: Ids, state: Any) -> tuple[Measured, Any]:
+        result = self._predictor.measure(inputs, targets, state)
+        self._note(targets)
+        return result
+
     def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
         result = self._predictor.logprobs(inputs, targets, state)
+        self._note(targets)
+        return result
+
+    def _note(self, targets: Ids) -> None:
         self._done += int((targets >= 0).sum())
         self._show(min(1.0, self._done / self._num_tokens))
-        return result

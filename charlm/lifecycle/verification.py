@@ -11,8 +11,9 @@ from charlm.errors import RunError
 from charlm.network.architecture import BACKWARD, Architecture
 from charlm.network.snapshot import NETWORK, of_network, under
 from charlm.network.weights import check_finite, check_weights, max_weight_bytes
+from charlm.ngram.storage import read_trie
 from charlm.runs.config import RunConfig, read_config, was_trained
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RunDirectory
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, NGRAMS, PREVIOUS, RunDirectory
 from charlm.runs.log import METRICS
 from charlm.runs.weights import Weights
 from charlm.scoring.loading import load_best
@@ -59,6 +60,8 @@ class _Verification:
             self._check(f"{name}.safetensors", partial(self._network, name))
         for name in (LAST, PREVIOUS):
             self._check(f"{name}.safetensors", partial(self._state, name))
+        if (self.run.path / NGRAMS).exists():
+            self._check(NGRAMS, self._ngrams)
         self._check(METRICS, self._log)
         self._check(f"{CORPUS}/", self._corpus)
 
@@ -133,6 +136,13 @@ class _Verification:
             return was_trained(self.run, self._sound_config())
         except RunError:
             return True
+
+    def _ngrams(self) -> str:
+        config = self._sound_config()
+        trie, _ = read_trie(self.run.path / NGRAMS, config.run_id, verify=True)
+        if trie.vocab_size != config.architecture.num_symbols:
+            raise self.run.damaged(NGRAMS, "does not suit the network: another number of types")
+        return f"{trie.num_ngrams:,} n-grams of up to {trie.order} tokens"
 
     def _log(self) -> str:
         num_lines = sum(1 for _ in self.run.log.records())

@@ -6,7 +6,10 @@ aligned. Where each stands follows from how many n-grams of each length there ar
 
 import json
 import mmap
+import os
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -16,6 +19,7 @@ from annotated_types import Ge, Le
 from numpy.typing import NDArray
 
 from charlm.errors import RunError
+from charlm.ngram.gate import Gate
 from charlm.ngram.trie import Branches, Trie, id_type
 from charlm.runs.weights import checksum, checksum_of, data_start, header_of
 from charlm.settings import Mode
@@ -23,9 +27,9 @@ from charlm.system.files import open_file, replacing
 from charlm.system.json_files import parse_json
 from charlm.system.records import ShortText, read_record
 
-NGRAMS = "ngram.safetensors"
 FORMAT = 1
 ALIGNMENT = 8  # bytes
+ROUNDED_NS = 10**9  # file systems and archives may have no finer times
 MAX_ORDER, MAX_TYPES, MAX_NGRAMS = 64, 1 << 31, (1 << 32) - 1
 TOLERANCE = 1e-3  # of a sum of probabilities
 TO_DO = "restore them from a copy, or train again"
@@ -42,13 +46,18 @@ class Description:
     mode: Mode
     run_id: ShortText
     """The run that the model belongs to."""
+    gate: Gate | None
+    """How much it counts beside the run's network; None: that was not found out."""
+    written_ns: Annotated[int, Ge(0)]
+    """The time of the file's last change, as the file system has it. Another time means that it was changed since."""
     format: Annotated[int, Ge(1)] = FORMAT
 
 
-def write_trie(path: Path, trie: Trie, mode: Mode, run_id: str) -> None:
+def write_trie(path: Path, trie: Trie, mode: Mode, run_id: str, gate: Gate | None = None) -> None:
     """Write a model; the file appears when it is complete. Raises ResourceError."""
     numbers = tuple(len(branches.ids) for branches in trie.branches)
-    described = asdict(Description(trie.vocab_size, numbers, mode, run_id))
+    now_ns = time.time_ns() // ROUNDED_NS * ROUNDED_NS
+    described = asdict(Description(trie.vocab_size, numbers, mode, run_id, gate, now_ns))
     arrays = [np.ascontiguousarray(trie.branches[length]._asdict()[name]) for name, length in _order(trie.order)]
     header: dict[str, Any] = {"__metadata__": {"ngrams": json.dumps(described)}, **_layout(trie.vocab_size, numbers)}
     header["__metadata__"]["sha256"] = checksum_of(header, arrays)
@@ -58,18 +67,21 @@ def write_trie(path: Path, trie: Trie, mode: Mode, run_id: str) -> None:
         file.write(len(head).to_bytes(8, "little") + head)
         for array in arrays:
             file.write(array.data)
+    with suppress(OSError):  # then it is read as a whole each time
+        os.utime(path, ns=(now_ns, now_ns))
 
 
-def read_trie(path: Path, run_id: str, verify: bool = True) -> tuple[Trie, Description]:
+def read_trie(path: Path, run_id: str, verify: bool = False) -> tuple[Trie, Description]:
     """The model in a file, whose arrays are mapped, and what the file says about it.
 
-    With `verify` all of it is read and checked. Without it the arrays may hold anything; what is looked up in them may
-    then be wrong, or raise IndexError. Raises RunError if the file is missing, damaged, or of another run.
+    With `verify`, and where the file was changed after it was written, all of it is read and checked. Otherwise only
+    its header and its size are; what is looked up in arrays that hold anything else may be wrong, or raise IndexError.
+    Raises RunError if the file is missing, damaged, or of another run.
     """
-    data = _map(path)
+    data, changed_ns = _map(path)
     try:
         trie, described = _parse(data)
-        if verify:
+        if verify or changed_ns != described.written_ns:
             _verify(data, trie)
     except ValueError as error:
         raise _damaged(path, str(error)[:100]) from error
@@ -80,11 +92,11 @@ def read_trie(path: Path, run_id: str, verify: bool = True) -> tuple[Trie, Descr
     return trie, described
 
 
-def _map(path: Path) -> Any:
-    """The bytes of a file, mapped. Raises RunError."""
+def _map(path: Path) -> tuple[Any, int]:
+    """The bytes of a file, mapped, and the time of its last change in nanoseconds. Raises RunError."""
     try:
         with open_file(path) as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ), os.fstat(file.fileno()).st_mtime_ns
     except (OSError, ValueError) as error:
         reason = error.strerror or error if isinstance(error, OSError) else error
         raise RunError(f"cannot read the n-grams: {reason}", str(path), TO_DO) from error
@@ -103,6 +115,8 @@ def _parse(data: Any) -> tuple[Trie, Description]:
     if header != layout or data_start(data) % ALIGNMENT or data_start(data) + end != len(data):
         raise ValueError("the arrays are not where they should be")
     order = len(described.num_ngrams)
+    if described.gate and len(described.gate.bias) != order:
+        raise ValueError("the gate is that of another order")
     branches = [
         Branches(*(_array(data, layout[f"{name}.{length}"]) for name in Branches._fields)) for length in range(order)
     ]

@@ -9,7 +9,7 @@ from charlm.corpus.sources import TRAIN
 from charlm.corpus.vocabularies import LABELS_FILE, SECOND
 from charlm.errors import ResourceError, UsageError
 from charlm.network.architecture import BACKWARD
-from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, PREVIOUS, RUNS
+from charlm.runs.directory import BEST, CONFIG, CORPUS, INITIAL, LAST, NGRAMS, PREVIOUS, RUNS
 from charlm.runs.lock import HOLDER, LOCK
 from charlm.runs.log import METRICS
 from charlm.system.files import MANIFEST, TEMPORARY
@@ -17,7 +17,7 @@ from charlm.text.interface import MODEL_FILE, TOKENIZER_FILE
 
 TOKENIZER_FILES = {TOKENIZER_FILE, MODEL_FILE, SECOND + TOKENIZER_FILE, SECOND + MODEL_FILE, LABELS_FILE}
 WEIGHTS_FILES = {f"{kind}.safetensors" for kind in (BEST, LAST, PREVIOUS, INITIAL, BACKWARD + BEST, BACKWARD + INITIAL)}
-RUN_FILES = {CONFIG, MANIFEST, METRICS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
+RUN_FILES = {CONFIG, MANIFEST, METRICS, NGRAMS, LOCK, HOLDER, *TOKENIZER_FILES, *WEIGHTS_FILES}
 CORPUS_FILES = {MANIFEST, TRAIN, VALID, TEST, *EXAMPLES_FILES, *TOKENIZER_FILES}
 
 

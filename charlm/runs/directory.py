@@ -5,6 +5,7 @@ runs/stories/
     best.safetensors                                the weights used for sampling and scoring
     last.safetensors, previous.safetensors          the newest training state, and the one before it
     initial.safetensors                             the starting weights, when they come from another run
+    ngram.safetensors                               the counts beside the network, if they help; holds its own checksum
     metrics.jsonl                                   one event per line, append-only
     corpus/                                         the text as ids, needed only for training
 """
@@ -27,6 +28,7 @@ RUNS = Path("runs")
 FORMAT, OLDEST_FORMAT = 5, 1  # docs/run-directory.md describes each format
 CONFIG, CORPUS = "config.json", "corpus"
 BEST, LAST, PREVIOUS, INITIAL = "best", "last", "previous", "initial"
+NGRAMS = "ngram.safetensors"
 MAX_SEALED = 1 << 29  # bytes, of all files in the manifest together
 MAX_FILES = 64  # in the manifest
 MAX_WEIGHTS = 1 << 36  # bytes, of a weights file

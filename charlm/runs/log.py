@@ -42,6 +42,20 @@ class RunLog:
                 if line.endswith(b"\n"):
                     yield self._record(line, number)
 
+    def newest(self, event: str) -> dict[str, Any] | None:
+        """The last complete line of one event; None if there is none. Raises RunError as `records` does."""
+        if not os.path.lexists(self.path):
+            return None
+        named, found = json.dumps(event).encode(), None
+        with self._open() as file:
+            number = 0
+            while line := file.readline(MAX_LINE + 1):
+                number += 1
+                if named in line and line.endswith(b"\n"):
+                    record = self._record(line, number)
+                    found = record if record.get("event") == event else found
+        return found
+
     @property
     def num_bytes(self) -> int:
         return self.path.lstat().st_size if os.path.lexists(self.path) else 0

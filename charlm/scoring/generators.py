@@ -14,7 +14,7 @@ from charlm.runs.directory import RunDirectory
 from charlm.scoring.language_model import LanguageModel
 from charlm.scoring.loading import OpenedModel, check_engine, language_model, load_model
 from charlm.scoring.opened import Opened
-from charlm.settings import Device, Direction, Precision
+from charlm.settings import Device, Direction, Precision, PredictorName
 
 MAX_NAMED = 10  # labels that an error names
 
@@ -70,13 +70,14 @@ def load_model_given(
     threads: int | None = None,
     engine: str | None = None,
     direction: Direction | None = None,
+    predictor: PredictorName | None = None,
 ) -> LanguageModel:
     """The language model of a run, as `load_model` gives it; of a generator, the one for the label `given`.
 
     Raises RunError and UsageError.
     """
     if read_config(run).architecture.kind != "generate":
-        lm = load_model(run, device, precision, threads, engine, direction)
+        lm = load_model(run, device, precision, threads, engine, direction, predictor)
         if given is not None:
             what = f"--given {given[:40]} does nothing: this run is a language model without labels"
             raise UsageError(what, str(run.path), "leave it out, or train with labels: charlm train --task generate")
@@ -85,5 +86,8 @@ def load_model_given(
     if direction not in (None, "forward"):
         what = f"--direction {direction}: this run generates texts of a given label, and reads forward"
         raise RunError(what, str(run.path), "leave it out")
+    if predictor not in (None, "network"):
+        what = f"--predictor {predictor}: beside a network that writes texts of a given label there are no n-grams"
+        raise UsageError(what, str(run.path), "leave it out")
     generator = open_generator(run)
     return language_model(generator.given(given), run.path, device, precision, threads, engine)

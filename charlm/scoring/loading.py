@@ -16,10 +16,11 @@ from charlm.network.weights import check_weights, max_weight_bytes
 from charlm.runs.config import RunConfig, read_config, was_trained
 from charlm.runs.directory import BEST, RunDirectory
 from charlm.runs.weights import Weights
+from charlm.scoring.counts import Counts, load_counts
 from charlm.scoring.language_model import LanguageModel
-from charlm.scoring.predictor import DeferredPredictor, Predictor
+from charlm.scoring.predictor import DeferredPredictor, MeasuringPredictor
 from charlm.scoring.reading import Reading
-from charlm.settings import Device, Direction, Precision
+from charlm.settings import Device, Direction, Precision, PredictorName
 from charlm.system.machine import cores, find_device, may_have_gpu
 from charlm.text.tokenizer import Tokenizer, load_tokenizer
 
@@ -51,15 +52,18 @@ def load_model(
     threads: int | None = None,
     engine: str | None = None,
     direction: Direction | None = None,
+    predictor: PredictorName | None = None,
 ) -> LanguageModel:
     """The language model of a run, with its best weights. Raises RunError and UsageError.
 
-    `direction` picks a network of a pair, the forward one by default. `device` is for scoring in batches; single
-    sentences and samples always run on the CPU. `engine` is one of ENGINES,
-    to use it for everything; without it each use gets the fastest one.
+    `direction` picks a network of a pair, the forward one by default. `predictor` is the network alone, the n-gram
+    model beside it, or their mixture; by default the mixture, where the run has one. `device` is for scoring in batches;
+    single sentences and samples always run on the CPU. `engine` is one of ENGINES, to run the network everywhere;
+    without it each use gets the fastest one.
     """
     check_engine(device, precision, threads, engine)
-    return language_model(open_model(run, direction), run.path, device, precision, threads, engine)
+    opened = open_model(run, direction, predictor)
+    return language_model(opened, run.path, device, precision, threads, engine)
 
 
 def check_engine(device: str, precision: str, threads: int | None, engine: str | None) -> None:
@@ -82,13 +86,13 @@ def language_model(
 ) -> LanguageModel:
     """The language model of the run at `path` that was opened, as `load_model` returns it."""
     trained = Trained(opened.architecture, opened.weights, path, device, precision, threads or cores())
-    predictor = _deferred(ENGINES[engine] if engine else for_sentences, trained)
+    network = _deferred(ENGINES[engine] if engine else for_sentences, trained)
     has_no_gpu = device == "cpu" or (device == "auto" and not may_have_gpu())
     is_best = engine is not None or (trained.can_compile and has_no_gpu)
-    batch_predictor = predictor if is_best else _deferred(_for_batches, trained)
+    for_batches = network if is_best else _deferred(_for_batches, trained)
     reading = Reading(opened.config.reading, opened.tokenizer)
-    direction = opened.architecture.direction
-    return LanguageModel(opened.tokenizer, predictor, batch_predictor, reading, path, trained.threads, direction)
+    predictors = [opened.counts.beside(each) if opened.counts else each for each in (network, for_batches)]
+    return LanguageModel(opened.tokenizer, *predictors, reading, path, trained.threads, opened.architecture.direction)
 
 
 @dataclass(frozen=True)
@@ -99,18 +103,22 @@ class OpenedModel:
     architecture: Architecture
     tokenizer: Tokenizer
     weights: Mapping[str, NDArray[Any]]
+    counts: Counts | None = None
 
 
-def open_model(run: RunDirectory, direction: Direction | None = None) -> OpenedModel:
+def open_model(
+    run: RunDirectory, direction: Direction | None = None, predictor: PredictorName | None = "network"
+) -> OpenedModel:
     """The language model of a run that reads in this direction, the forward one of a pair by default.
 
-    Raises RunError.
+    With it come the counts that the `predictor` needs. Raises RunError and UsageError.
     """
     config = read_config(run)
     config.check_kind("language-model", run.path)
     tokenizer = trained_tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
-    return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors)
+    counts = load_counts(run, config, architecture, predictor)
+    return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors, counts)
 
 
 def load_cloze_model(run: RunDirectory) -> "ClozeModel":
@@ -159,7 +167,7 @@ def load_best(run: RunDirectory, architecture: Architecture, prefix: str = "") -
     return best
 
 
-def for_sentences(trained: Trained) -> Predictor:
+def for_sentences(trained: Trained) -> MeasuringPredictor:
     """A predictor for single sentences and samples, one token at a time. Raises UsageError."""
     if trained.can_compile:
         return ENGINES["compiled"](trained)
@@ -169,18 +177,18 @@ def for_sentences(trained: Trained) -> Predictor:
     return ENGINES["numpy"](trained)
 
 
-def _for_batches(trained: Trained) -> Predictor:
+def _for_batches(trained: Trained) -> MeasuringPredictor:
     """A predictor for batches: in torch on a GPU, or if no compiled code can run the network. Raises UsageError."""
     if trained.can_compile and find_device(trained.device) == "cpu":
         return ENGINES["compiled"](trained)
     return ENGINES["torch"](trained)
 
 
-def _deferred(build: Callable[[Trained], Predictor], trained: Trained) -> Predictor:
+def _deferred(build: Callable[[Trained], MeasuringPredictor], trained: Trained) -> MeasuringPredictor:
     return DeferredPredictor(trained.architecture.vocab_size, partial(build, trained))
 
 
-def _compiled(trained: Trained) -> Predictor:
+def _compiled(trained: Trained) -> MeasuringPredictor:
     if not trained.can_compile:
         what = f"the engine compiled cannot run {trained.architecture.cell} in {trained.precision} here"
         raise UsageError(what, str(trained.run), "choose the engine numpy or torch")
@@ -188,13 +196,13 @@ def _compiled(trained: Trained) -> Predictor:
     return CompiledPredictor(trained.architecture, trained.weights, bfloat16, trained.threads)
 
 
-def _numpy(trained: Trained) -> Predictor:
+def _numpy(trained: Trained) -> MeasuringPredictor:
     if trained.precision == "bfloat16":
         raise UsageError("the engine numpy has no bfloat16", str(trained.run), "choose the engine compiled or torch")
     return StepPredictor(trained.architecture, trained.weights)
 
 
-def _torch(trained: Trained) -> Predictor:
+def _torch(trained: Trained) -> MeasuringPredictor:
     from charlm.model.network import load_network
     from charlm.model.predictor import TorchPredictor
 
@@ -202,7 +210,7 @@ def _torch(trained: Trained) -> Predictor:
     return TorchPredictor(network, bfloat16=trained.precision == "bfloat16")
 
 
-ENGINES: dict[str, Callable[[Trained], Predictor]] = {
+ENGINES: dict[str, Callable[[Trained], MeasuringPredictor]] = {
     "compiled": _compiled,
     "numpy": _numpy,
     "torch": _torch,

@@ -45,13 +45,13 @@ class MeasuringPredictor(Predictor, Protocol):
 
 
 class DeferredPredictor:
-    """A predictor that is built when it is first used. A copy, also in another process, is built again."""
+    """A network's predictor that is built when it is first used. A copy, also in another process, is built again."""
 
-    def __init__(self, vocab_size: int, build: Callable[[], Predictor]) -> None:
+    def __init__(self, vocab_size: int, build: Callable[[], MeasuringPredictor]) -> None:
         self.vocab_size, self._build = vocab_size, build
 
     @cached_property
-    def built(self) -> Predictor:
+    def built(self) -> MeasuringPredictor:
         """The predictor itself."""
         return self._build()
 
@@ -67,6 +67,9 @@ class DeferredPredictor:
 
     def logprobs(self, inputs: Ids, targets: Ids, state: Any) -> tuple[NDArray[np.float64], Any]:
         return self.built.logprobs(inputs, targets, state)
+
+    def measure(self, inputs: Ids, targets: Ids, state: Any) -> tuple[Measured, Any]:
+        return self.built.measure(inputs, targets, state)
 
     def select(self, state: Any, rows: Sequence[int]) -> Any:
         return self.built.select(state, rows)

@@ -1,6 +1,7 @@
 """Compute the probability of a text. All scoring and validation goes through this module.
 
-A sequence is scored from the initial state with `<eos>` as first input. Shapes: B batch, T time.
+A sequence is scored from the initial state with `<eos>` as first input. Shapes: B batch, T time. A predictor whose
+`logprobs` gives several numbers for each token, as a `Witness` does, is read in the same way.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
@@ -39,8 +40,8 @@ def score_sequence(predictor: Predictor, ids: Ids, eos_id: int, before: Ids | No
     starts = range(len(before), len(text), segment)
     warmed = [text[max(0, start - WARM_UP) : start + segment] for start in starts]
     scores = score_padded(predictor, warmed, eos_id) if warmed else []
-    new = (logprobs[min(start, WARM_UP) :] for logprobs, start in zip(scores, starts, strict=True))
-    return np.concatenate([np.empty(0), *new])
+    new = [logprobs[min(start, WARM_UP) :] for logprobs, start in zip(scores, starts, strict=True)]
+    return np.concatenate(new) if new else np.empty(0)
 
 
 def score_stream(predictor: Predictor, pieces: Iterable[Ids], eos_id: int) -> Iterator[tuple[Ids, NDArray[np.float64]]]:

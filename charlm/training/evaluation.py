@@ -1,6 +1,7 @@
 """Measure a network on a part of the corpus: quick checks during training, and the final figures."""
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from math import ceil
 from typing import Any
 
@@ -44,33 +45,52 @@ def mean_nats(predictor: Predictor, sequences: list[Ids], eos_id: int) -> float:
     return -sum(float(logprobs.sum()) for logprobs in scores) / sum(map(len, scores))
 
 
-def tally_streamed(
-    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0
-) -> tuple[Tally, int]:
+@dataclass(frozen=True)
+class Scored:
+    """The tokens of a part that were scored (N,), and what the predictor's `logprobs` said of each: (N,) or (N, K)."""
+
+    part: IdsFile
+    ids: Ids
+    scores: NDArray[np.float64]
+
+    def tally(self, logprobs: NDArray[np.float64], unk_id: int | None) -> Tally:
+        """The tally of the whole part, given log p of each token (N,); an estimate, if only a share was scored."""
+        sums = Sums()
+        sums.add(logprobs, self.ids, unk_id)
+        spelling = spelling_nats(self.part.header.unknown_bytes)
+        scale = self.part.num_tokens / sums.tokens if sums.tokens else 1.0
+        return Tally(
+            total_nats=-sums.logprob_nats * scale + spelling,
+            tokens=self.part.num_tokens,
+            characters=self.part.header.num_characters,
+            bytes=self.part.header.num_bytes,
+            unknown=self.part.header.num_unknown,
+            unknown_nats=sums.unknown_nats(self.part.header.num_unknown) + spelling,
+        )
+
+
+def score_streamed(predictor: Predictor, part: IdsFile, eos_id: int, share: float = 1.0) -> Scored:
     """Score a part as one continuous text, the state carried over from line to line.
 
-    Returns the tally and the number of tokens that were scored. With a `share` below 1 only that share is scored, in
-    pieces spread evenly over the part, and the tally is an estimate for the whole.
+    With a `share` below 1 only that share is scored, in pieces spread evenly over the part.
     """
-    ids, sums = part.ids[1:], Sums()
+    ids = part.ids[1:]
     scored = score_stream(predictor, [ids], eos_id) if share >= 1 else score_pieces(predictor, ids, eos_id, share)
-    for piece, logprobs in scored:
-        sums.add(logprobs, piece, unk_id)
-    return _tally(sums, part), sums.tokens
+    return _scored(part, list(scored))
 
 
-def tally_cold(
-    predictor: Predictor, part: IdsFile, eos_id: int, unk_id: int | None, share: float = 1.0, item: Item = "line"
-) -> tuple[Tally, int]:
+def score_cold(predictor: Predictor, part: IdsFile, eos_id: int, share: float = 1.0, item: Item = "line") -> Scored:
     """Score a part line by line, or by other items, each of them from the initial state.
 
-    Returns the tally and the number of tokens that were scored. With a `share` below 1 only about that share is
-    scored, in lines spread evenly over the part, and the tally is an estimate for the whole.
+    With a `share` below 1 only about that share is scored, in lines spread evenly over the part.
     """
-    sums, lines = Sums(), spread_lines(part.ids[1:], eos_id, share, item)
-    for ids, logprobs in zip(lines, score_sequences(predictor, lines, eos_id), strict=True):
-        sums.add(logprobs, ids, unk_id)
-    return _tally(sums, part), sums.tokens
+    lines = spread_lines(part.ids[1:], eos_id, share, item)
+    return _scored(part, list(zip(lines, score_sequences(predictor, lines, eos_id), strict=True)))
+
+
+def _scored(part: IdsFile, pieces: list[tuple[Ids, NDArray[np.float64]]]) -> Scored:
+    ids, scores = zip(*pieces or [(part.ids[:0], np.empty(0))], strict=True)
+    return Scored(part, np.concatenate(ids), np.concatenate(scores))
 
 
 def score_pieces(
@@ -102,17 +122,3 @@ def spread_lines(ids: Ids, eos_id: int, share: float, item: Item = "line") -> li
     ends = np.append(ends_of_items(ids[:-1], eos_id, item) + 1, len(ids))
     starts, step = np.append(0, ends[:-1]), ceil(len(ids) / max_tokens)
     return [ids[start:end][:max_tokens] for start, end in zip(starts[::step], ends[::step], strict=True)]
-
-
-def _tally(sums: Sums, part: IdsFile) -> Tally:
-    """The tally of a whole part from the sums over its scored tokens, scaled up if only a share was scored."""
-    spelling = spelling_nats(part.header.unknown_bytes)
-    scale = part.num_tokens / sums.tokens if sums.tokens else 1.0
-    return Tally(
-        total_nats=-sums.logprob_nats * scale + spelling,
-        tokens=part.num_tokens,
-        characters=part.header.num_characters,
-        bytes=part.header.num_bytes,
-        unknown=part.header.num_unknown,
-        unknown_nats=sums.unknown_nats(part.header.num_unknown) + spelling,
-    )
