@@ -5,6 +5,7 @@ import os
 from pathlib import Path
 
 from charlm.corpus.forms import taken_over
+from charlm.corpus.gathering import Texts
 from charlm.corpus.labelled import LabelledCorpus, LabelledRequest, prepare_labelled
 from charlm.corpus.labelled_data import DataFiles
 from charlm.corpus.prepare import PreparedCorpus, open_prepared, prepare
@@ -104,11 +105,11 @@ def prepare_data(request: TrainRequest, folder: Path, base: Base | None) -> Labe
 
 def data_files(request: TrainRequest) -> dict[str, DataFiles]:
     """The files of each part that were given. Raises UsageError for targets without sources."""
-    texts = request.texts
+    like = request.texts or Texts(())  # resuming needs no text, but may be given others
     given = {
-        "train": (texts, request.target),
-        "valid": (texts and texts.with_same_patterns(request.valid), request.valid_target),
-        "test": (texts and texts.with_same_patterns(request.test), request.test_target),
+        "train": (request.texts, request.target),
+        "valid": (like.with_same_patterns(request.valid), request.valid_target),
+        "test": (like.with_same_patterns(request.test), request.test_target),
     }
     for name, (files, target) in given.items():
         if target is not None and files is None:
