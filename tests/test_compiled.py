@@ -270,7 +270,7 @@ def without_library(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("without_library")
 def test_without_compiled_code_everything_works_but_bfloat16(trained_run: Path) -> None:
-    plain = charlm.load(trained_run)
+    plain = charlm.load(trained_run, predictor="network")
     assert isinstance(plain.predictor, DeferredPredictor)
     assert type(plain.predictor.built) is StepPredictor
     assert len(plain.sample(length=5, seed=1).ids) == 5

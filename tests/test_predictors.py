@@ -21,12 +21,14 @@ from charlm.model.predictor import TorchPredictor
 from charlm.ngram import estimation
 from charlm.ngram.compiled import CompiledLookup
 from charlm.ngram.counting import Text
+from charlm.ngram.gate import Gate
 from charlm.ngram.predictor import NgramPredictor
 from charlm.probability import log_softmax
 from charlm.sampling.generate import Ending, collect
 from charlm.sampling.strategies import Strategy
 from charlm.scoring import score as scoring
 from charlm.scoring.loading import ENGINES, Trained
+from charlm.scoring.mixture import Mixture
 from charlm.scoring.predictor import DeferredPredictor, Predictor
 from charlm.scoring.score import score_sequence, score_sequences, score_stream
 from charlm.settings import Precision, TextSettings
@@ -97,6 +99,12 @@ def count(is_compiled: bool) -> Predictor:
     return NgramPredictor(trie, CompiledLookup(trie) if is_compiled else trie)
 
 
+def mix(engine: str) -> Predictor:
+    network, ngram = build(engine), count(is_compiled=engine == "compiled")
+    assert isinstance(ngram, NgramPredictor)
+    return Mixture(network, ngram, Gate((-2.0, 0.5, 1.5, 3.0), (0.5, -1.0, 0.2, 0.1, -0.3)))  # type: ignore[arg-type]
+
+
 WAYS = {
     "compiled": Way(partial(build, "compiled")),
     "compiled, bfloat16": Way(partial(build, "compiled", "bfloat16")),
@@ -108,6 +116,9 @@ WAYS = {
     "deferred, torch": Way(partial(defer, "torch")),
     "n-grams": Way(partial(count, is_compiled=False)),
     "n-grams, compiled": Way(partial(count, is_compiled=True)),
+    "mixture": Way(partial(mix, "numpy")),
+    "mixture, compiled": Way(partial(mix, "compiled")),
+    "mixture, torch": Way(partial(mix, "torch")),
     "learning": Way(partial(Learning, VOCAB), tolerance=0.0),
 }
 built = pytest.mark.skipif(not can_compile(LSTM), reason="the compiled code was not built")

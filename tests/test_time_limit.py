@@ -19,7 +19,7 @@ from charlm.runs.log import RunLog
 from charlm.runs.weights import Weights
 from charlm.scoring.score import SEGMENTS, WARM_UP, score_stream, split_items
 from charlm.training.budget import StepBudget, max_over
-from charlm.training.evaluation import score_pieces, spread_lines, tally_cold, tally_streamed
+from charlm.training.evaluation import score_cold, score_pieces, score_streamed, spread_lines
 from tests.cases import slow_but
 from tests.conftest import english
 from tests.test_cli import QUICK, Charlm, charlm, records, trained
@@ -179,11 +179,15 @@ def test_a_tally_of_a_share_estimates_the_whole(start: Start) -> None:
     training = start(valid_fraction=0.5)
     part = training.corpus.valid
     assert part is not None
-    for tally in (tally_streamed, tally_cold):
-        whole, all_tokens = tally(Counting(), part, EOS, None)
-        estimate, tokens = tally(Counting(), part, EOS, None, share=0.5)
-        assert (all_tokens, estimate.tokens, estimate.characters) == (part.num_tokens, whole.tokens, whole.characters)
-        assert 0.2 * all_tokens < tokens < 0.6 * all_tokens
+    for score in (score_streamed, score_cold):
+        scored, some = score(Counting(), part, EOS), score(Counting(), part, EOS, share=0.5)
+        whole, estimate = scored.tally(scored.scores, None), some.tally(some.scores, None)
+        assert (len(scored.ids), estimate.tokens, estimate.characters) == (
+            part.num_tokens,
+            whole.tokens,
+            whole.characters,
+        )
+        assert 0.2 * part.num_tokens < len(some.ids) < 0.6 * part.num_tokens
         assert estimate.total_nats == pytest.approx(whole.total_nats, rel=0.15)
     assert sum(len(ids) for ids, _ in score_stream(Counting(), [part.ids[1:]], EOS)) == part.num_tokens
 

@@ -705,16 +705,22 @@ def test_scoring_the_validation_part_as_a_stream_gives_the_number_that_training_
         part = part[part.index("\n") + 1 :]
     (tmp_path / "part.txt").write_text(part, encoding="utf-8")
     result = charlm.train(
-        corpus, run=str(tmp_path / "runs" / "x"), unit=unit, vocab_size=None if unit != "subword" else 300, **TINY
+        corpus,
+        run=str(tmp_path / "runs" / "x"),
+        unit=unit,
+        vocab_size=None if unit != "subword" else 300,
+        ngram="none",
+        **TINY,
     )
-    streamed = charlm.load(result.run).score_stream(tmp_path / "part.txt")
+    network = charlm.load(result.run, predictor="network")
+    streamed = network.score_stream(tmp_path / "part.txt")
     assert result.valid_streamed is not None
     assert streamed.total_nats == pytest.approx(result.valid_streamed.total_nats, rel=1e-6)
     assert dataclasses.replace(streamed, total_nats=0, unknown_nats=0) == dataclasses.replace(
         result.valid_streamed, total_nats=0, unknown_nats=0
     )
     lines = part.removesuffix("\n").split("\n")
-    cold = sum((score.tally for score in charlm.load(result.run).score_lines(lines)), start=Tally())
+    cold = sum((score.tally for score in network.score_lines(lines)), start=Tally())
     assert result.valid_cold is not None
     assert cold.total_nats == pytest.approx(result.valid_cold.total_nats, rel=1e-6)
 

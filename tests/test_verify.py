@@ -41,7 +41,7 @@ def test_a_whole_run_is_ok(unit: str, trained: Callable[[str], Path]) -> None:
     checked = verify(trained(unit))
     assert [result.file for result in checked if result.ok] == [
         *("MANIFEST.json", "config.json", "tokenizer.json", "best.safetensors", "last.safetensors"),
-        *("previous.safetensors", "metrics.jsonl", "corpus/"),
+        *("previous.safetensors", "ngram.safetensors", "metrics.jsonl", "corpus/"),
     ]
 
 
@@ -148,7 +148,7 @@ def test_the_command_ends_with_4_for_a_damaged_run(
             printed = capsys.readouterr().out
             if more:
                 record = json.loads(printed)
-                assert (record["ok"], len(record["files"])) == (not harm, 8)
+                assert (record["ok"], len(record["files"])) == (not harm, 9)
             else:
                 assert ("damaged" in printed) == harm
 
@@ -160,7 +160,7 @@ from charlm.lifecycle.verification import verify
 
 print(len(verify(Path(sys.argv[1]))), "torch" in sys.modules)"""
     done = subprocess.run([sys.executable, "-c", code, str(run)], capture_output=True, text=True, check=True)
-    assert done.stdout == "8 False\n"
+    assert done.stdout == "9 False\n"
 
 
 # The peak of a command that first looks at a run, and then at its twin that is the same but for a file of 40 GB.

@@ -134,9 +134,10 @@ class TrainResult(Result):
         }
 
     def _alone_as_json(self) -> dict[str, object]:
-        """The figures of the predictors that are not used by default."""
+        """The figures of the network and of the n-gram model, where there are both."""
         fields: dict[str, object] = {}
-        for name, tallies in self.alone.items():
+        for name in ("network", "ngram") if self.alone else ():
+            tallies = self.alone.get(name, self)
             main = tallies.valid_cold if self.mode == "sentence" else tallies.valid_streamed
             fields[f"valid_{name}_nats_per_token"] = main.nats_per_token if main else None
             fields[f"valid_{name}_nats_per_char"] = main.nats_per_char if main else None

@@ -1,11 +1,11 @@
 """The gate of a mixture: how much an n-gram model counts beside a network, at each place.
 
-    weight = sigmoid(bias[matched] + slopes . (H, h, H^2, H h, h^2))
+    weight = s(bias[matched] + slopes . (H, h, H^2, H h, h^2))
 
-`matched` is the length of the longest context that the n-gram model has seen; H and h are the entropies, in nats, of
-what the network and the n-gram model expect. Nothing of this depends on the token that follows, so the mixture
-(1 - weight) p_network + weight p_ngram sums to 1 (linear interpolation whose weights depend on the context: Jelinek &
-Mercer 1980).
+s is the logistic function, and `matched` the length of the longest context that the n-gram model has seen; H and h are
+the entropies, in nats, of what the network and the n-gram model expect. Nothing of this depends on the token that
+follows, so the mixture (1 - weight) p_network + weight p_ngram sums to 1 (linear interpolation whose weights depend on
+the context: Jelinek & Mercer 1980).
 
 Shapes: N places, n length of the longest n-grams, F features.
 """
@@ -23,7 +23,8 @@ NUM_SLOPES = 5
 MAX_FITTED = 1 << 16  # places, evenly spread over those there are
 MAX_ROUNDS, TOLERANCE = 100, 1e-7  # of fitting; nats per place
 START = -1.0  # of all biases: the n-gram model has a weight of 0.27
-STIFFNESS = 1e-6  # of the ridge, per place: what is not seen in the evidence stays near the start
+RIDGE = 1.0  # as if every number had been seen once near the start; it matters where there is little evidence
+MIN_WEIGHT = 1e-3  # of either side
 
 
 class Evidence(NamedTuple):
@@ -69,8 +70,7 @@ class Gate:
 
 def mixed(network: Numbers, ngram: Numbers, weight: Numbers) -> Numbers:
     """log((1 - weight) e^network + weight e^ngram), all (...)."""
-    with np.errstate(divide="ignore"):  # rounded, a weight can be 0 or 1
-        return np.asarray(np.logaddexp(np.log1p(-weight) + network, np.log(weight) + ngram))
+    return np.asarray(np.logaddexp(np.log1p(-weight) + network, np.log(weight) + ngram))
 
 
 def fitted(evidence: Evidence, order: int) -> Gate:
@@ -81,7 +81,6 @@ def fitted(evidence: Evidence, order: int) -> Gate:
     """
     evidence = evidence.part(slice(None, None, -(-len(evidence.network) // MAX_FITTED) or 1))
     features = _features(evidence, order)
-    ridge = STIFFNESS * max(1, len(features))
     start = np.concatenate([np.full(order, START), np.zeros(NUM_SLOPES)])
     weights, best, best_nats = start, start, np.inf
     for _ in range(MAX_ROUNDS):
@@ -92,8 +91,8 @@ def fitted(evidence: Evidence, order: int) -> Gate:
             break
         best, best_nats = weights, nats
         share = weight * np.exp(evidence.ngram - logprobs)
-        curvature = (features * (weight * (1 - weight))[:, None]).T @ features + ridge * np.eye(len(start))
-        weights = weights + np.linalg.solve(curvature, features.T @ (share - weight) - ridge * (weights - start))
+        curvature = (features * (weight * (1 - weight))[:, None]).T @ features + RIDGE * np.eye(len(start))
+        weights = weights + np.linalg.solve(curvature, features.T @ (share - weight) - RIDGE * (weights - start))
     return Gate(tuple(best[:order].tolist()), tuple(best[order:].tolist()))
 
 
@@ -122,4 +121,5 @@ def _products(network: Numbers, ngram: Numbers) -> Sequence[Numbers]:
 
 
 def _sigmoid(x: Numbers) -> Numbers:
-    return np.asarray(1 / (1 + np.exp(-np.clip(x, -700, 700))))
+    """The logistic function, at least MIN_WEIGHT away from 0 and 1."""
+    return np.asarray((1 / (1 + np.exp(-x.clip(-500, 500)))).clip(MIN_WEIGHT, 1 - MIN_WEIGHT))

@@ -57,9 +57,9 @@ def load_model(
     """The language model of a run, with its best weights. Raises RunError and UsageError.
 
     `direction` picks a network of a pair, the forward one by default. `predictor` is the network alone, the n-gram
-    model beside it, or their mixture; by default the mixture, where the run has one. `device` is for scoring in batches;
-    single sentences and samples always run on the CPU. `engine` is one of ENGINES, to run the network everywhere;
-    without it each use gets the fastest one.
+    model beside it, or their mixture; by default the mixture, where the run has one. `device` is for scoring in
+    batches; single sentences and samples always run on the CPU. `engine` is one of ENGINES, to run the network
+    everywhere; without it each use gets the fastest one.
     """
     check_engine(device, precision, threads, engine)
     opened = open_model(run, direction, predictor)
@@ -91,8 +91,8 @@ def language_model(
     is_best = engine is not None or (trained.can_compile and has_no_gpu)
     for_batches = network if is_best else _deferred(_for_batches, trained)
     reading = Reading(opened.config.reading, opened.tokenizer)
-    predictors = [opened.counts.beside(each) if opened.counts else each for each in (network, for_batches)]
-    return LanguageModel(opened.tokenizer, *predictors, reading, path, trained.threads, opened.architecture.direction)
+    one, many = (opened.counts.beside(each) if opened.counts else each for each in (network, for_batches))
+    return LanguageModel(opened.tokenizer, one, many, reading, path, trained.threads, opened.architecture.direction)
 
 
 @dataclass(frozen=True)
