@@ -46,6 +46,7 @@ def test_a_trained_cell_comes_back_from_its_run(cell: str, corpus: Path, tmp_pat
         "head_layers": 1,
         "steps": 4,
         "eval_every": 2,
+        "ngram": "none",
     }
     result = charlm.train(corpus, run=str(tmp_path / "run"), cell=cell, initial_state="learned", **settings)
     run, saved = result.run, RunDirectory(Path(result.run)).load(BEST).tensors

@@ -333,7 +333,7 @@ def test_every_cell_deep_goes_on_byte_for_byte_and_line_for_line(tunes: Path, tm
 def test_it_starts_as_the_language_model_that_it_is_given(tunes: Path, tmp_path: Path, tied: bool) -> None:
     text = tmp_path / "texts.txt"
     text.write_text("".join(line.split("\t")[1] + "\n" for line in tunes.read_text().splitlines()))
-    small = {"hidden_size": 8, "embedding_size": 6, "steps": 3, "device": "cpu", "threads": 1}
+    small = {"hidden_size": 8, "embedding_size": 6, "steps": 3, "device": "cpu", "threads": 1, "ngram": "none"}
     base = charlm.train(text, run=str(tmp_path / "base"), initial_state="learned", tie_embeddings=tied, **small).run
     own = {"hidden_size": None, "embedding_size": None}
     session = start_training(request_for(tunes, tmp_path / "run", init_from=base, epochs=1, **own))

@@ -91,13 +91,13 @@ def _fields(result: "TrainResult") -> dict[str, str]:
 
 
 def _with_those_alone(result: "TrainResult", measured: "Mapping[str, Tally]") -> "Iterator[tuple[str, Tally]]":
-    """The measurements, each followed by those of what is not used, or only in a mixture."""
-    forward = ", forward" if result.backward else ""
-    fields = {name + forward: field for name, field in _fields(result).items()}
-    for name, tally in measured.items():
+    """The measurements, the first one followed by the same of what is not used, or only in a mixture."""
+    field = next(iter(_fields(result).values()))
+    for number, (name, tally) in enumerate(measured.items()):
         yield name, tally
-        for predictor, tallies in result.alone.items() if name in fields else ():
-            yield f"  {PREDICTORS[predictor]}", getattr(tallies, fields[name])
+        for predictor, tallies in result.alone.items() if number == 0 else ():
+            if (alone := getattr(tallies, field)) is not None:
+                yield f"  {PREDICTORS[predictor]}", alone
 
 
 def show_cloze_result(result: "ClozeResult") -> None:

@@ -70,7 +70,8 @@ class Gate:
 
 def mixed(network: Numbers, ngram: Numbers, weight: Numbers) -> Numbers:
     """log((1 - weight) e^network + weight e^ngram), all (...)."""
-    return np.asarray(np.logaddexp(np.log1p(-weight) + network, np.log(weight) + ngram))
+    with np.errstate(invalid="ignore"):  # a network can diverge; callers check what comes out
+        return np.asarray(np.logaddexp(np.log1p(-weight) + network, np.log(weight) + ngram))
 
 
 def fitted(evidence: Evidence, order: int) -> Gate:

@@ -140,6 +140,7 @@ def _with_current_names(config: Mapping[str, Any]) -> dict[str, Any]:
     model, text, training = (_part(config, name) for name in ("model", "text", "training"))
     if config["format"] < 5:  # there, dropout belonged to the model
         training["dropout"] = model.pop("dropout", None)
+    training.setdefault("ngram", "none")  # older runs have no counts
     text.setdefault("unit", _part(config, "corpus").get("unit"))
     text["line_ends"] = text.get("line_ends") or "keep"  # before format 4 they were always kept
     return {**config, "architecture": model, "text": text, "reading": text, "training": training}

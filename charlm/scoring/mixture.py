@@ -29,7 +29,11 @@ class Both:
 
     def __init__(self, network: MeasuringPredictor, ngram: NgramPredictor) -> None:
         self.network, self.ngram, self.vocab_size = network, ngram, network.vocab_size
-        self.can_run_in_segments = network.can_run_in_segments and ngram.can_run_in_segments
+
+    @property
+    def can_run_in_segments(self) -> bool:
+        """Whether the network may; the contexts of n-grams are short."""
+        return self.network.can_run_in_segments
 
     def initial_state(self, batch_size: int = 1) -> BothStates:
         """The states before the first token."""
