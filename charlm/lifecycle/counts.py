@@ -31,7 +31,7 @@ ORDERS = {True: (9, 6), False: (5, 3)}  # tried on a text of characters, or of l
 CHOSEN_BY_TOKENS = 2**16  # of the validation part, for the choice of the order
 FILE_BYTES = 8  # of an n-gram model's file, for each byte of text
 SECONDS_PER_TOKEN = 2e-6  # to count a text and choose: typical, for one order
-MIN_GAIN = 1e-4  # nats per token, for which counts are kept
+MIN_GAIN = 0.002  # share of the network's nats, for which counts are kept
 
 Measured = Mapping[str, Scored | None]
 """The parts of a text by their names in `PredictorTallies`."""
@@ -53,13 +53,14 @@ class Mixing:
     gate: Gate
     of_halves: tuple[Gate, Gate]
     gain: float
-    """By how many nats per token the mixture is better than the network."""
+    """The share of the network's nats that the mixture saves."""
 
     @classmethod
     def fitted(cls, evidence: Evidence, order: int) -> "Mixing":
         halves = fitted_by_halves(evidence, order)
-        gain = float(np.mean(logprobs_by_halves(halves, evidence) - evidence.network))
-        return cls(fitted(evidence, order), halves, gain)
+        nats = -float(np.sum(evidence.network))
+        saved = nats + float(np.sum(logprobs_by_halves(halves, evidence)))
+        return cls(fitted(evidence, order), halves, saved / nats if nats else 0.0)
 
 
 def seconds_of(training: TrainingSettings, corpus: PreparedCorpus) -> float:
