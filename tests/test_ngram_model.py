@@ -27,10 +27,10 @@ from charlm.ngram.counting import Text
 from charlm.ngram.discounts import FALLBACK, discounts
 from charlm.ngram.estimation import build
 from charlm.ngram.gate import Gate
-from charlm.ngram.predictor import NgramPredictor, matched
+from charlm.ngram.predictor import NgramPredictor
 from charlm.ngram.pruning import HEADER_BYTES
 from charlm.ngram.storage import read_trie, write_trie
-from charlm.ngram.trie import UNSEEN, Lookup, Trie
+from charlm.ngram.trie import UNSEEN, Lookup, Trie, matched
 from charlm.settings import Item, Mode
 from charlm.text.items import EndOfItem
 from tests.mutations import mutate_bytes
@@ -237,6 +237,22 @@ def test_entropies_are_those_of_the_distributions(mode: Mode, order: int) -> Non
             p = lookup.distributions(lookup.contexts(ids[:, :-1], state).reshape(100, -1))
             np.testing.assert_allclose(found.entropies.ravel(), -(p * np.log(p)).sum(axis=1), atol=1e-5)
         np.testing.assert_array_equal(found.logprobs, predictor.logprobs(ids[:, :-1], ids[:, 1:], state)[0])
+
+
+@pytest.mark.parametrize("order", [1, 3, 6])
+def test_a_mixed_step_is_that_of_its_slow_twin(order: int) -> None:
+    trie = build(random_text(500, order=order))
+    rng = np.random.default_rng(order)
+    gates = [Gate(tuple(rng.normal(-1, 2, trie.order)), tuple(rng.normal(0, scale, 5))) for scale in (0.3, 9.0)]
+    ids, logits = random_text(4, seed=5).ids, rng.normal(0, 4, (5, VOCAB)).astype(np.float32)
+    state = NgramPredictor(trie).initial_state(5)
+    logits[1, 2] = -np.inf
+    for gate in (*gates, gates[0]):
+        slow, fast = (lookup.mixed_step(ids, state, logits, gate) for lookup in lookups(trie))
+        np.testing.assert_allclose(fast[0], slow[0], atol=1e-9)
+        np.testing.assert_allclose(np.exp(fast[0]).sum(axis=1), 1)
+        np.testing.assert_array_equal(fast[1], slow[1])
+        state = slow[1]
 
 
 def test_it_says_how_long_the_known_context_is() -> None:

@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from charlm.ngram.gate import MIN_WEIGHT, Gate
 from charlm.ngram.trie import Contexts, Ids, Lookup, Probabilities, Trie
 from charlm.system.libraries import address, load_library
 
@@ -38,6 +40,12 @@ class _Trie(ctypes.Structure):
     )
 
 
+class _Gate(ctypes.Structure):
+    """`gate` in ngram.c."""
+
+    _fields_ = (("bias", ctypes.c_void_p), ("slopes", ctypes.c_void_p), ("min_weight", ctypes.c_double))
+
+
 class CompiledLookup:
     """A `Lookup` in compiled code. What its arguments are and what it returns, `Lookup` says."""
 
@@ -45,6 +53,7 @@ class CompiledLookup:
         self._trie, self._library = trie, _library()
         branches = (_Branches * trie.order)(*map(_branches, trie.branches))
         self._in_c = _Trie(trie.order, trie.vocab_size, trie.branches[0].ids.itemsize, branches)
+        self._known_gate: Any = (None, None, ())  # a gate, the same in C, and the arrays that this points to
 
     def __reduce__(self) -> tuple[Any, ...]:
         return CompiledLookup, (self._trie,)
@@ -72,6 +81,24 @@ class CompiledLookup:
             raise ValueError(f"contexts of {contexts.shape}")
         self._library.charlm_ngram_distributions(self._in_c, len(contexts), *map(address, (contexts, result)))
         return result
+
+    def mixed_step(self, ids: Ids, state: Contexts, logits: NDArray[Any], gate: Gate) -> tuple[Probabilities, Contexts]:
+        ids, state, logits = _integers(ids), _integers(state), np.array(logits, np.float32, order="C")
+        batch, contexts, mixed = len(ids), np.empty_like(state), np.empty(logits.shape)
+        if (state.shape, logits.shape) != ((batch, self._trie.order - 1), (batch, self._trie.vocab_size)):
+            raise ValueError(f"a state of {state.shape} and logits of {logits.shape} for {batch} ids")
+        addresses = map(address, (ids, state, logits, contexts, mixed))
+        self._library.charlm_ngram_mixed_step(self._in_c, self._gate(gate), batch, *addresses)
+        return mixed, contexts
+
+    def _gate(self, gate: Gate) -> _Gate:
+        if gate is not self._known_gate[0]:
+            if len(gate.bias) != self._trie.order:
+                raise ValueError(f"a gate for {len(gate.bias)} lengths, not {self._trie.order}")
+            bias, slopes = np.array(gate.bias), np.array(gate.slopes)
+            self._known_gate = gate, _Gate(address(bias), address(slopes), MIN_WEIGHT), (bias, slopes)
+        found: _Gate = self._known_gate[1]
+        return found
 
 
 def fastest(trie: Trie) -> Lookup:
@@ -103,5 +130,6 @@ def _library() -> Any:
         "charlm_ngram_contexts": (trie, number, number, pointer, pointer, pointer),
         "charlm_ngram_probabilities": (trie, number, pointer, pointer, pointer),
         "charlm_ngram_distributions": (trie, number, pointer, pointer),
+        "charlm_ngram_mixed_step": (trie, ctypes.POINTER(_Gate), number, *[pointer] * 5),
     }
     return load_library(LIBRARY, [Path(__file__).with_name(name) for name in SOURCES], arguments)

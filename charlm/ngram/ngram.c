@@ -5,6 +5,7 @@
  * V vocabulary, n length of the longest n-grams. The contexts of a place are n - 1 numbers: those of the last 1, 2, ...
  * tokens, UNSEEN where nothing followed these in training.
  */
+#include <math.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -23,6 +24,12 @@ typedef struct {
     int64_t order, vocab_size, id_bytes;
     const branches *branches; /* of the contexts of 0 to order - 1 tokens */
 } trie;
+
+/* `Gate` in gate.py, and the least weight of either side. */
+typedef struct {
+    const double *bias, *slopes;
+    double min_weight;
+} gate;
 
 typedef struct {
     int64_t begin, end;
@@ -109,5 +116,39 @@ void charlm_ngram_distributions(const trie *t, int64_t count, const int64_t *con
             weight *= b->gamma[context];
         }
         for (int64_t id = 0; id < t->vocab_size; id++) probabilities[id] += weight / (double)t->vocab_size;
+    }
+}
+
+/* From the logits (V) of a network and the probabilities (V) of an n-gram model, whose longest known context has
+ * `matched` tokens, to the log-probabilities of their mixture, in the place of the latter; `gate.py` has the equation. */
+static void mix(const gate *g, int64_t vocab_size, int64_t matched, const float *logits, double *mixed) {
+    double largest = logits[0], total = 0, weighted = 0, ngram_entropy = 0;
+    for (int64_t id = 1; id < vocab_size; id++) largest = logits[id] > largest ? logits[id] : largest;
+    for (int64_t id = 0; id < vocab_size; id++) {
+        const double below = logits[id] - largest, share = exp(below);
+        total += share, weighted += share > 0 ? share * below : 0;
+        ngram_entropy -= mixed[id] > 0 ? mixed[id] * log(mixed[id]) : 0;
+    }
+    const double entropy = log(total) - weighted / total;
+    const double products[] = {entropy, ngram_entropy, entropy * entropy, entropy * ngram_entropy,
+                               ngram_entropy * ngram_entropy};
+    double x = g->bias[matched];
+    for (int n = 0; n < 5; n++) x += g->slopes[n] * products[n];
+    double weight = 1 / (1 + exp(-x));
+    weight = weight < g->min_weight ? g->min_weight : weight > 1 - g->min_weight ? 1 - g->min_weight : weight;
+    for (int64_t id = 0; id < vocab_size; id++)
+        mixed[id] = log((1 - weight) * exp(logits[id] - largest) / total + weight * mixed[id]);
+}
+
+/* One token of each of B sequences: ids (B), the state (B, n - 1) before them and the logits (B, V) of a network for what
+ * follows them -> the contexts (B, n - 1) behind them, and the log-probabilities (B, V) of the mixture. */
+void charlm_ngram_mixed_step(const trie *t, const gate *g, int64_t batch, const int64_t *ids, const int64_t *state,
+                             const float *logits, int64_t *contexts, double *mixed) {
+    charlm_ngram_contexts(t, batch, 1, ids, state, contexts);
+    charlm_ngram_distributions(t, batch, contexts, mixed);
+    for (int64_t row = 0; row < batch; row++, contexts += t->order - 1) {
+        int64_t matched = 0;
+        for (int64_t length = 1; length < t->order; length++) matched += contexts[length - 1] >= 0;
+        mix(g, t->vocab_size, matched, logits + row * t->vocab_size, mixed + row * t->vocab_size);
     }
 }

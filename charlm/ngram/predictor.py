@@ -6,12 +6,14 @@ time, V vocabulary, n length of the longest n-grams.
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from charlm.ngram.compiled import fastest
 from charlm.ngram.entropy import Entropies
+from charlm.ngram.gate import Gate
 from charlm.ngram.trie import UNSEEN, Contexts, Ids, Lookup, Trie
 from charlm.probability import Measured
 
@@ -33,6 +35,12 @@ class NgramPredictor:
         """Read one token of each sequence: ids (B,) -> log-probabilities (B, V) of the next one, and the new state."""
         new_state = self._lookup.contexts(ids[:, None], state)[:, 0]
         return np.log(self._lookup.distributions(new_state)), new_state
+
+    def mixed_step(
+        self, ids: Ids, state: Contexts, logits: NDArray[Any], gate: Gate
+    ) -> tuple[NDArray[np.float64], Contexts]:
+        """`step`, mixed with the logits (B, V) of a network by a gate."""
+        return self._lookup.mixed_step(ids, state, logits, gate)
 
     def logprobs(self, inputs: Ids, targets: Ids, state: Contexts) -> tuple[NDArray[np.float64], Contexts]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new state.
@@ -62,11 +70,6 @@ class NgramPredictor:
     @cached_property
     def _entropies(self) -> Entropies:
         return Entropies(self.trie, self._lookup)
-
-
-def matched(contexts: Contexts) -> NDArray[np.int64]:
-    """The length of the longest context (...), given contexts, or a state, (..., n - 1): 0 to n - 1."""
-    return np.asarray(np.count_nonzero(contexts >= 0, axis=-1))
 
 
 def _last(contexts: Contexts, state: Contexts) -> Contexts:

@@ -17,6 +17,9 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from charlm.ngram.gate import Gate, mixed
+from charlm.probability import entropy, log_softmax
+
 Ids = NDArray[Any]
 Numbers = NDArray[np.int64]
 Contexts = NDArray[np.int64]
@@ -40,6 +43,11 @@ class Lookup(Protocol):
 
     def distributions(self, contexts: Contexts) -> Probabilities:
         """p(w | c) of all types w (N, V), given contexts (N, n - 1)."""
+
+    def mixed_step(self, ids: Ids, state: Contexts, logits: NDArray[Any], gate: Gate) -> tuple[Probabilities, Contexts]:
+        """Read one token of each sequence, and mix: ids (B,), the contexts before them, and the logits (B, V) of a
+        network -> log-probabilities (B, V), and the contexts (B, n - 1) behind them.
+        """
 
 
 class Branches(NamedTuple):
@@ -127,6 +135,12 @@ class Trie:
             result[rows, ids[ngrams]] += alpha[ngrams]
         return result
 
+    def mixed_step(self, ids: Ids, state: Contexts, logits: NDArray[Any], gate: Gate) -> tuple[Probabilities, Contexts]:
+        contexts = self.contexts(ids[:, None], state)[:, 0]
+        network, ngram = log_softmax(logits), np.log(self.distributions(contexts))
+        weight = gate.weight(matched(contexts), entropy(network), entropy(ngram))
+        return mixed(network, ngram, weight[:, None]), contexts
+
     def continuations(self, length: int, contexts: Numbers) -> tuple[Numbers, Numbers]:
         """All continuations of contexts (N,) of this length: the row of each one's context, and its number."""
         low, end = self._range(length, contexts)
@@ -157,6 +171,11 @@ class Trie:
         low, end = first[contexts].astype(np.int64), first[contexts + 1].astype(np.int64)
         is_seen &= end <= len(self.branches[length].ids)  # as it always is, unless the arrays are damaged
         return np.where(is_seen, low, 0), np.where(is_seen, np.maximum(low, end), 0)
+
+
+def matched(contexts: Contexts) -> Numbers:
+    """The length of the longest context (...), given contexts, or a state, (..., n - 1): 0 to n - 1."""
+    return np.asarray(np.count_nonzero(contexts >= 0, axis=-1))
 
 
 def id_type(vocab_size: int) -> "np.dtype[Any]":

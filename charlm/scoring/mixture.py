@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from charlm.ngram.gate import Evidence, Gate, mixed
-from charlm.ngram.predictor import NgramPredictor, matched
-from charlm.ngram.trie import Contexts
-from charlm.probability import entropy, log_softmax
+from charlm.ngram.gate import Evidence, Gate
+from charlm.ngram.predictor import NgramPredictor
+from charlm.ngram.trie import Contexts, matched
 from charlm.scoring.predictor import Ids, MeasuringPredictor
 
 Numbers = NDArray[np.float64]
@@ -71,10 +70,8 @@ class Mixture(Both):
     def step(self, ids: Ids, state: BothStates) -> tuple[Numbers, BothStates]:
         """One token of each sequence: ids (B,) -> log-probabilities (B, V) of the next one, and the new states."""
         logits, network_state = self.network.step(ids, state.network)
-        ngram, contexts = self.ngram.step(ids, state.ngram)
-        network = log_softmax(logits)
-        weight = self.gate.weight(matched(contexts), entropy(network), entropy(ngram))
-        return mixed(network, ngram, weight[:, None]), BothStates(network_state, contexts)
+        logprobs, contexts = self.ngram.mixed_step(ids, state.ngram, logits, self.gate)
+        return logprobs, BothStates(network_state, contexts)
 
     def logprobs(self, inputs: Ids, targets: Ids, state: BothStates) -> tuple[Numbers, BothStates]:
         """log p(target) in nats of each target: inputs and targets (B, T) -> (B, T), and the new states.
