@@ -324,7 +324,7 @@ def inspect_agreement(runs: Sequence[str | Path], pairs: str | Path) -> "list[Ag
     from charlm.scoring.loading import load_model
 
     read = read_pairs(Path(pairs))
-    return measure_agreement([load_model(run_with_language_model(str(run))) for run in runs], read)
+    return measure_agreement([load_model(run_with_language_model(str(run)), predictor="network") for run in runs], read)
 
 
 def inspect_embeddings(run: str | Path, symbols: Sequence[str] = ()) -> "tuple[list[Neighbours], Map]":

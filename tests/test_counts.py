@@ -12,16 +12,18 @@ import numpy as np
 import pytest
 
 import charlm
-from charlm.errors import RunError, UsageError
+from charlm.errors import ResourceError, RunError, UsageError
+from charlm.lifecycle import counts
 from charlm.lifecycle.verification import verify
 from charlm.ngram.gate import MIN_WEIGHT, Evidence, Gate, fitted, fitted_by_halves, logprobs_by_halves
 from charlm.ngram.storage import read_trie
 from charlm.probability import log_softmax
 from charlm.runs.config import read_config
-from charlm.runs.directory import NGRAMS, RunDirectory
+from charlm.runs.directory import BEST, NGRAMS, RunDirectory
+from charlm.runs.lock import writing
 from charlm.scoring.loading import ENGINES, Trained
 from charlm.scoring.mixture import Mixture
-from charlm.settings import PredictorName
+from charlm.settings import PredictorName, TrainingSettings
 from tests.conftest import TINY, english
 from tests.test_cli import Charlm, records, succeed
 from tests.test_cli import charlm as charlm_command
@@ -179,7 +181,7 @@ def test_counts_that_do_not_help_are_left_out_unless_they_are_asked_for(tmp_path
 def test_a_given_order_is_the_length_of_the_longest_ngrams(counted: Callable[..., Any], mode: str) -> None:
     run = RunDirectory(Path(counted(f"{mode}-3", ngram="3", mode=mode).run))
     trie, described = read_trie(run.path / NGRAMS, read_config(run).run_id, verify=True)
-    assert (trie.order, described.mode) == (3, mode)
+    assert (trie.order, described.origin.mode) == (3, mode)
 
 
 def test_without_a_validation_part_nothing_is_counted(counted: Callable[..., Any]) -> None:
@@ -268,6 +270,54 @@ def test_counts_of_another_run_are_refused(run: Path, trained: Callable[[str], P
     shutil.copyfile(trained("word") / NGRAMS, run / NGRAMS)
     with pytest.raises(RunError, match="another run"):
         charlm.load(run)
+
+
+def test_a_gate_of_older_weights_is_not_used(charlm_command: Charlm) -> None:
+    succeed(charlm_command, "train", "corpus.txt", "--run", "r", "--steps", "9", "--hidden-size", "9", "-q")
+    older = Path("runs/r", NGRAMS).read_bytes()
+    succeed(charlm_command, "train", "--resume", "--run", "r", "--steps", "30", "-q")
+    Path("runs/r", NGRAMS).write_bytes(older)  # as after an interrupt, before anything was measured
+    network = records(charlm_command("score", "the cat", "--run", "r", "--predictor", "network", "--json"))
+    outcome = charlm_command("score", "the cat", "--run", "r", "--json")
+    assert records(outcome) == network
+    assert "older weights" in outcome.err
+    asked = charlm_command("score", "the cat", "--run", "r", "--predictor", "mixture")
+    assert (asked.code, "--resume" in asked.err) == (4, True)
+    assert charlm_command("score", "the cat", "--run", "r", "--predictor", "ngram").code == 0
+
+
+def test_where_counts_cannot_be_made_or_kept_the_network_has_its_figures(
+    counted: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> Any:
+        raise ResourceError("no space left on the device")
+
+    expected = counted("plain", ngram="none").as_json()["valid_nats_per_char"]
+    for name in ("build", "write_trie"):
+        with monkeypatch.context() as patched:
+            patched.setattr(counts, name, full)
+            result = counted(f"full-{name}")
+        assert (result.predictor, (Path(result.run) / NGRAMS).exists()) == ("network", False)
+        assert result.as_json()["valid_nats_per_char"] == pytest.approx(expected, rel=1e-6)
+        assert (result.unsaved is None) == (name == "build")
+
+
+def test_counts_of_a_run_that_another_process_trains_are_left_as_they_are(counted: Callable[..., Any]) -> None:
+    result = counted("held")
+    run, before = RunDirectory(Path(result.run)), (Path(result.run) / NGRAMS).read_bytes()
+    best = run.load(BEST)
+    with writing(run.path):
+        assert not counts.keep(run, TrainingSettings(), None, None, best).is_there
+    assert not counts.keep(run, TrainingSettings(), None, None, dataclasses.replace(best, step=3)).is_there
+    assert (run.path / NGRAMS).read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "arguments", [("--objective", "cloze"), ("--task", "classify"), ("--task", "generate"), ("--task", "translate")]
+)
+def test_networks_without_counts_refuse_to_count(charlm_command: Charlm, arguments: tuple[str, ...]) -> None:
+    outcome = charlm_command("train", "corpus.txt", *arguments, "--ngram", "5", "--steps", "1")
+    assert (outcome.code, "--ngram" in outcome.err) == (2, True)
 
 
 @pytest.mark.parametrize("ngram", ["0", "33", "-1", "many", "3.5", ""])

@@ -29,7 +29,7 @@ from charlm.ngram.estimation import build
 from charlm.ngram.gate import Gate
 from charlm.ngram.predictor import NgramPredictor
 from charlm.ngram.pruning import HEADER_BYTES
-from charlm.ngram.storage import read_trie, write_trie
+from charlm.ngram.storage import Origin, read_trie, write_trie
 from charlm.ngram.trie import UNSEEN, Lookup, Trie, matched
 from charlm.settings import Item, Mode
 from charlm.text.items import EndOfItem
@@ -281,7 +281,7 @@ def test_a_file_is_as_small_as_asked_and_rare_long_ngrams_go_first(tmp_path: Pat
     text = markov_text(60_000, 6)
     whole, max_bytes = build(text), int(factor * len(text.ids))
     pruned = build(text, max_bytes)
-    write_trie(tmp_path / "ngrams", pruned, "stream", "run")
+    write_trie(tmp_path / "ngrams", pruned, Origin("stream", "run"))
     assert max_bytes / 3 < (tmp_path / "ngrams").stat().st_size <= max_bytes
     kept = [len(few.ids) / len(all_.ids) for few, all_ in zip(pruned.branches, whole.branches, strict=False)]
     assert kept[:2] == [1, 1]
@@ -316,7 +316,7 @@ def test_memory_stays_below_40_bytes_an_ngram(repetitions: int) -> None:
 
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
-    write_trie(tmp_path / "ngrams", build(random_text(300, order=3)), "sentence", "run")
+    write_trie(tmp_path / "ngrams", build(random_text(300, order=3)), Origin("sentence", "run"))
     return tmp_path / "ngrams"
 
 
@@ -324,12 +324,16 @@ def test_a_model_is_read_as_it_was_written(tmp_path: Path) -> None:
     for vocab_size in (VOCAB, 300, 70_000):
         trie = build(random_text(300, vocab_size=vocab_size))
         gate = Gate((0.5,) * trie.order, (0.1, -0.2, 0.0, 3.0, -1e-9))
-        write_trie(tmp_path / "ngrams", trie, "sentence", "run", gate)
+        write_trie(tmp_path / "ngrams", trie, Origin("sentence", "run"), gate)
         for verify in (True, False):
             found, described = read_trie(tmp_path / "ngrams", "run", verify)
             assert_same(found, trie)
             assert described.gate == gate
-            assert (described.mode, described.vocab_size, found.vocab_size) == ("sentence", vocab_size, vocab_size)
+            assert (described.origin.mode, described.vocab_size, found.vocab_size) == (
+                "sentence",
+                vocab_size,
+                vocab_size,
+            )
         for predictor in predictors(found):
             ids = random_text(30, seed=2).ids[None]
             np.testing.assert_array_equal(read(predictor, ids), read(predictors(trie)[0], ids))
@@ -401,7 +405,7 @@ FORGERIES: dict[str, dict[str, Callable[[Any], Any]]] = {
 @pytest.mark.parametrize("length", [0, 1, 2])
 def test_numbers_that_contradict_each_other_are_refused_and_harmless(tmp_path: Path, what: str, length: int) -> None:
     wrong = forged(build(random_text(300, order=3)), length, **FORGERIES[what])
-    write_trie(tmp_path / "ngrams", wrong, "stream", "run")
+    write_trie(tmp_path / "ngrams", wrong, Origin("stream", "run"))
     with pytest.raises(RunError, match="damaged n-grams: after contexts of"):
         read_trie(tmp_path / "ngrams", "run", verify=True)
     trie, _ = read_trie(tmp_path / "ngrams", "run")

@@ -167,6 +167,8 @@ def score_cli(
         predictor=predictor,
     )
     models = _load_all(run, load, quiet)
+    for lm in models if predictor is None else ():
+        say_what_is_missing(lm.path, quiet or lm.direction == "backward")
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
         likeliest = models[0].next_tokens(asked.context, next_tokens)
@@ -193,8 +195,6 @@ def _load_all(
     """The models of these runs, each once; without any, that of the run saved last."""
     loaded = [load(run) for run in runs or (None,)]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
-    for lm in models:
-        say_what_is_missing(lm.path, quiet or lm.direction == "backward")
     if not runs and not quiet:
         say_which(models[0].path)
     if len(models) > 1:

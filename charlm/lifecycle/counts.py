@@ -11,16 +11,17 @@ from dataclasses import dataclass
 import numpy as np
 
 from charlm.corpus.prepare import PreparedCorpus
-from charlm.errors import ResourceError, UsageError
+from charlm.errors import ResourceError, RunError, UsageError
 from charlm.ngram.counting import Text
 from charlm.ngram.estimation import build
 from charlm.ngram.gate import Evidence, Gate, fitted, fitted_by_halves, logprobs_by_halves
 from charlm.ngram.predictor import NgramPredictor
-from charlm.ngram.storage import write_trie
+from charlm.ngram.storage import Origin, write_trie
 from charlm.ngram.trie import Trie
 from charlm.runs.config import read_config
-from charlm.runs.directory import NGRAMS, RunDirectory
+from charlm.runs.directory import BEST, NGRAMS, RunDirectory
 from charlm.runs.lock import writing
+from charlm.runs.weights import Weights
 from charlm.scoring.metrics import Tally
 from charlm.settings import PredictorName, TrainingSettings, ngram_order
 from charlm.system.files import remove
@@ -71,14 +72,18 @@ def seconds_of(training: TrainingSettings, corpus: PreparedCorpus) -> float:
 def counted(training: TrainingSettings, corpus: PreparedCorpus, seconds: float) -> NgramPredictor | None:
     """The n-gram model of a run's text, the best of those that are tried.
 
-    Fewer orders are tried where there are only so many `seconds`, and none without a validation part.
+    Fewer orders are tried where there are only so many `seconds`, and none without a validation part. None, too, where
+    there is no room to count in.
     """
     orders = _orders(training, corpus)
     while orders and len(orders) * SECONDS_PER_TOKEN * corpus.train.num_tokens > seconds:
         orders = orders[:-1]
     if not orders:
         return None
-    models = [NgramPredictor(_built(training, corpus, order)) for order in orders]
+    try:
+        models = [NgramPredictor(_built(training, corpus, order)) for order in orders]
+    except (ResourceError, MemoryError):  # the network has been trained, and is worth its figures
+        return None
     return models[0] if len(models) == 1 else min(models, key=lambda model: _nats(model, training, corpus))
 
 
@@ -98,20 +103,33 @@ def tallies_of(scored: Measured, mixing: Mixing | None, unk_id: int | None) -> d
     }
 
 
-def keep(run: RunDirectory, training: TrainingSettings, trie: Trie | None, gate: Gate | None) -> ResourceError | None:
-    """Put an n-gram model into the run's folder, or take it out; why it could not be done.
+@dataclass(frozen=True)
+class Kept:
+    """What became of an n-gram model: whether the run has it now, or why it could not be written."""
 
-    Nothing is done while another process holds the run's lock.
+    is_there: bool = False
+    unsaved: ResourceError | None = None
+
+
+def keep(run: RunDirectory, training: TrainingSettings, trie: Trie | None, gate: Gate | None, best: Weights) -> Kept:
+    """Put an n-gram model beside a run's best weights, or take the old one out.
+
+    Nothing is done if another process trains the run now, or has trained it or put another one there meanwhile.
     """
+    run_id = read_config(run).run_id
     try:
-        with suppress(UsageError), writing(run.path):
+        with suppress(UsageError, RunError), writing(run.path):
+            now = RunDirectory(run.path)
+            if read_config(now).run_id != run_id or now.load(BEST).step != best.step:
+                return Kept()
             if trie is None:
                 remove(run.path / NGRAMS)
-            else:
-                write_trie(run.path / NGRAMS, trie, training.mode, read_config(run).run_id, gate)
+                return Kept()
+            write_trie(run.path / NGRAMS, trie, Origin(training.mode, run_id, best.step), gate)
+            return Kept(is_there=True)
     except ResourceError as error:
-        return error
-    return None
+        return Kept(unsaved=error)
+    return Kept()
 
 
 def _orders(training: TrainingSettings, corpus: PreparedCorpus) -> tuple[int, ...]:

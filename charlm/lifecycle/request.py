@@ -51,6 +51,7 @@ TASKS_OF_OPTIONS: dict[str, tuple[TaskName, ...]] = {
 """The options of labelled data, each with the tasks that it belongs to."""
 COMPRESSED = (".gz", ".bz2", ".xz", ".zst")
 _READS_ALL_WAYS = {"direction": "whose network reads in both directions, or in those of the run that it begins from"}
+_HAS_NO_COUNTS = {"ngram": "which has no counts beside its network"}
 _WRITES_NOTHING = {"sample_every": "whose network writes no text"}
 _HAS_NO_SYMBOLS = {"tie_embeddings": "whose network decides on labels, which have no embeddings"}
 IDLE: dict[str, dict[str, str]] = {
@@ -58,13 +59,15 @@ IDLE: dict[str, dict[str, str]] = {
         "direction": "whose network reads in both directions",
         "mode": "which reads each line on its own",
         **_WRITES_NOTHING,
+        **_HAS_NO_COUNTS,
     },
-    "--task classify": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS},
-    "--task tag": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS},
-    "--task translate": _READS_ALL_WAYS,
+    "--task classify": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS, **_HAS_NO_COUNTS},
+    "--task tag": {**_READS_ALL_WAYS, **_WRITES_NOTHING, **_HAS_NO_SYMBOLS, **_HAS_NO_COUNTS},
+    "--task translate": {**_READS_ALL_WAYS, **_HAS_NO_COUNTS},
+    "--task generate": _HAS_NO_COUNTS,
 }
 """By what is trained the settings that it does nothing with, and why, as the end of a sentence."""
-_WHAT_IT_DOES_ANYWAY = {"mode": "sentence", "tie_embeddings": False}
+_WHAT_IT_DOES_ANYWAY = {"mode": "sentence", "tie_embeddings": False, "ngram": "none"}
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from charlm.corpus.prepare import PreparedCorpus
 from charlm.errors import ResourceError, UsageError
-from charlm.lifecycle.counts import MIN_GAIN, Mixing, PredictorTallies, counted, keep, tallies_of
+from charlm.lifecycle.counts import MIN_GAIN, Kept, Mixing, PredictorTallies, counted, keep, tallies_of
 from charlm.lifecycle.replacement import moved
 from charlm.lifecycle.time_limit import Clock, TimeLimit, ToMeasure, Watched, train_tokens
 from charlm.network.architecture import BACKWARD
@@ -236,22 +236,23 @@ def _measure_network(outcome: Outcome, prefix: str, show: Callable[[float], None
     train_nats = _train_nats(network, corpus, share, by_line)
     scored = _scored(predictor, corpus, by_line, share)
     main = scored["valid_cold" if by_line else "valid_streamed"]
-    mixing = Mixing.fitted(Evidence(*main.scores.T), counts.trie.order) if counts and main else None
+    judged = main or scored["valid_cold"]
+    mixing = Mixing.fitted(Evidence(*judged.scores.T), counts.trie.order) if counts and judged else None
     tallies = tallies_of(scored, mixing, corpus.tokenizer.unk_id)
-    is_mixed = mixing is not None and (outcome.training.ngram != "auto" or mixing.gain > MIN_GAIN)
-    trie, gate = (counts.trie, mixing.gate) if counts and mixing and is_mixed else (None, None)
-    unsaved = keep(outcome.run, outcome.training, trie, gate) if not prefix else None
-    own = tallies.pop("mixture" if is_mixed else "network")
+    helps = mixing is not None and (outcome.training.ngram != "auto" or mixing.gain > MIN_GAIN)
+    trie, gate = (counts.trie, mixing.gate) if counts and mixing and helps else (None, None)
+    kept = keep(outcome.run, outcome.training, trie, gate, best) if not prefix else Kept()
+    own = tallies.pop("mixture" if kept.is_there else "network")
     about = about_training(outcome, best, prefix)
     return TrainResult(
-        **{**about, "unsaved": about["unsaved"] or unsaved},
+        **{**about, "unsaved": about["unsaved"] or kept.unsaved},
         mode=outcome.training.mode,
         item=corpus.division.item,
         train_nats_per_token=train_nats,
         **vars(own),
         valid_tokens=corpus.valid.num_tokens if corpus.valid else 0,
         valid_tokens_measured=len(main.ids) if main else 0,
-        predictor="mixture" if is_mixed else "network",
+        predictor="mixture" if kept.is_there else "network",
         alone={name: each for name, each in tallies.items() if name != "mixture"},
     )
 

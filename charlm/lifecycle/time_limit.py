@@ -128,7 +128,8 @@ def limit_of(
     pace = _seconds_per_token(*sample, SEGMENTS, clock)
     check_tokens = min(CHECK_TOKENS, max(MIN_MEASURED, int(MAX_CHECKING * wanted / max(pace, 1e-12))))
     measuring = to_measure.seconds(*sample, clock) + check_tokens * pace  # the last check comes after the last step
-    measuring += seconds_of(training, corpus) / num_networks
+    if objective.network.architecture.direction == "forward":
+        measuring += seconds_of(training, corpus) / num_networks
     return TimeLimit(began, wanted, min(num_networks * measuring, MAX_MEASURING * wanted), check_tokens)
 
 

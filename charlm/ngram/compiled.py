@@ -53,10 +53,10 @@ class CompiledLookup:
         self._trie, self._library = trie, _library()
         branches = (_Branches * trie.order)(*map(_branches, trie.branches))
         self._in_c = _Trie(trie.order, trie.vocab_size, trie.branches[0].ids.itemsize, branches)
-        self._known_gate: Any = (None, None, ())  # a gate, the same in C, and the arrays that this points to
+        self._known_gate: Any = (None, None)  # a gate, and the same in C
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return CompiledLookup, (self._trie,)
+        return fastest, (self._trie,)
 
     def contexts(self, ids: Ids, state: Contexts) -> Contexts:
         ids, state = _integers(ids), _integers(state)
@@ -91,14 +91,16 @@ class CompiledLookup:
         self._library.charlm_ngram_mixed_step(self._in_c, self._gate(gate), batch, *addresses)
         return mixed, contexts
 
-    def _gate(self, gate: Gate) -> _Gate:
-        if gate is not self._known_gate[0]:
+    def _gate(self, gate: Gate) -> Any:
+        known, in_c = self._known_gate
+        if gate is not known:
             if len(gate.bias) != self._trie.order:
                 raise ValueError(f"a gate for {len(gate.bias)} lengths, not {self._trie.order}")
             bias, slopes = np.array(gate.bias), np.array(gate.slopes)
-            self._known_gate = gate, _Gate(address(bias), address(slopes), MIN_WEIGHT), (bias, slopes)
-        found: _Gate = self._known_gate[1]
-        return found
+            in_c = _Gate(address(bias), address(slopes), MIN_WEIGHT)
+            in_c.arrays = (bias, slopes)  # they live as long as what points to them
+            self._known_gate = gate, in_c
+        return in_c
 
 
 def fastest(trie: Trie) -> Lookup:

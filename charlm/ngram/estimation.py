@@ -4,6 +4,7 @@ alpha, the discounted share of a continuation, is its count less a discount, by 
 context. gamma is what remains: the discounts, and the counts of what is left out to keep the model small.
 """
 
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -71,7 +72,9 @@ def _array(size: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
     if size * dtype.itemsize <= MAX_ARRAY_IN_MEMORY:
         return np.empty(size, dtype)
     try:
-        return np.memmap(temporary_file(), dtype, mode="w+", shape=(size,))
+        file = temporary_file()
+        os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)  # a disk that is full later would end the process
+        return np.memmap(file, dtype, mode="r+", shape=(size,))
     except OSError as error:
         raise cannot_copy(error) from error
 

@@ -25,7 +25,7 @@ from charlm.runs.weights import checksum, checksum_of, data_start, header_of
 from charlm.settings import Mode
 from charlm.system.files import open_file, replacing
 from charlm.system.json_files import parse_json
-from charlm.system.records import ShortText, read_record
+from charlm.system.records import Count, ShortText, read_record
 
 FORMAT = 1
 ALIGNMENT = 8  # bytes
@@ -37,15 +37,22 @@ TYPE_NAMES = {"uint8": "U8", "uint16": "U16", "uint32": "U32", "float32": "F32"}
 
 
 @dataclass(frozen=True)
+class Origin:
+    """How the text was read, the run that the model belongs to, and the step of the weights that it was mixed with."""
+
+    mode: Mode
+    run_id: ShortText
+    step: Count = 0
+
+
+@dataclass(frozen=True)
 class Description:
     """What a file says about its model."""
 
     vocab_size: Annotated[int, Ge(1), Le(MAX_TYPES)]
     num_ngrams: tuple[Annotated[int, Ge(1), Le(MAX_NGRAMS)], ...]
     """Of each length from 1 to the order of the model."""
-    mode: Mode
-    run_id: ShortText
-    """The run that the model belongs to."""
+    origin: Origin
     gate: Gate | None
     """How much it counts beside the run's network; None: that was not found out."""
     written_ns: Annotated[int, Ge(0)]
@@ -53,11 +60,11 @@ class Description:
     format: Annotated[int, Ge(1)] = FORMAT
 
 
-def write_trie(path: Path, trie: Trie, mode: Mode, run_id: str, gate: Gate | None = None) -> None:
+def write_trie(path: Path, trie: Trie, origin: Origin, gate: Gate | None = None) -> None:
     """Write a model; the file appears when it is complete. Raises ResourceError."""
     numbers = tuple(len(branches.ids) for branches in trie.branches)
     now_ns = time.time_ns() // ROUNDED_NS * ROUNDED_NS
-    described = asdict(Description(trie.vocab_size, numbers, mode, run_id, gate, now_ns))
+    described = asdict(Description(trie.vocab_size, numbers, origin, gate, now_ns))
     arrays = [np.ascontiguousarray(trie.branches[length]._asdict()[name]) for name, length in _order(trie.order)]
     header: dict[str, Any] = {"__metadata__": {"ngrams": json.dumps(described)}, **_layout(trie.vocab_size, numbers)}
     header["__metadata__"]["sha256"] = checksum_of(header, arrays)
@@ -87,7 +94,7 @@ def read_trie(path: Path, run_id: str, verify: bool = False) -> tuple[Trie, Desc
         raise _damaged(path, str(error)[:100]) from error
     except (LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _damaged(path, "the header is not that of n-grams") from error
-    if described.run_id != run_id:
+    if described.origin.run_id != run_id:
         raise _damaged(path, "they belong to another run")
     return trie, described
 

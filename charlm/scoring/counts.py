@@ -1,17 +1,21 @@
 """The counts beside a run's network: its n-gram model, and the gate that mixes the two."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 
 from charlm.errors import RunError, UsageError
 from charlm.network.architecture import Architecture
+from charlm.network.weights import max_weight_bytes
 from charlm.ngram.gate import Gate
 from charlm.ngram.predictor import NgramPredictor
 from charlm.ngram.storage import read_trie
-from charlm.runs.config import RunConfig
-from charlm.runs.directory import NGRAMS, RunDirectory
+from charlm.runs.config import RunConfig, read_config
+from charlm.runs.directory import BEST, NGRAMS, RunDirectory
 from charlm.scoring.mixture import Mixture
 from charlm.scoring.predictor import MeasuringPredictor, Predictor
 from charlm.settings import PredictorName
+
+OLDER_GATE = "the n-grams were mixed with older weights, before the training went on"
 
 
 @dataclass(frozen=True)
@@ -27,11 +31,12 @@ class Counts:
 
 
 def load_counts(
-    run: RunDirectory, config: RunConfig, architecture: Architecture, predictor: PredictorName | None
+    run: RunDirectory, config: RunConfig, architecture: Architecture, predictor: PredictorName | None, step: int
 ) -> Counts | None:
     """The counts that a predictor needs, by default those that the run has; None for the network alone.
 
-    Raises UsageError if the network reads backward and cannot have any, and RunError if they are missing or damaged.
+    `step` is that of the network's weights: a gate that was fitted beside others is not used. Raises UsageError if the
+    network reads backward and cannot have any, and RunError if they are missing or damaged.
     """
     if predictor == "network":
         return None
@@ -49,13 +54,26 @@ def load_counts(
     trie, described = read_trie(path, config.run_id)
     if trie.vocab_size != architecture.num_symbols or described.gate is None:
         raise RunError("damaged n-grams: they do not suit the network", str(path), "give --predictor network")
+    if described.origin.step != step and predictor != "ngram":
+        if predictor == "mixture":
+            raise RunError(OLDER_GATE, str(path), "end the training: charlm train --resume")
+        return None
     return Counts(NgramPredictor(trie), None if predictor == "ngram" else described.gate)
 
 
 def about_missing_counts(run: RunDirectory) -> str | None:
-    """A note where a run's figures are those of a mixture, but its n-grams are not there any more."""
-    if (run.path / NGRAMS).exists():
-        return None
+    """A note where a run's figures are those of a mixture, but its n-grams cannot be used any more."""
+    with suppress(RunError):  # damage that scoring does not mind
+        config = read_config(run)
+        if (run.path / NGRAMS).exists():
+            _, described = read_trie(run.path / NGRAMS, config.run_id)
+            step = run.load(BEST, max_weight_bytes(config.architecture)).step
+            return None if described.origin.step == step else f"{OLDER_GATE}: the network answers alone"
+        return _about_removed(run)
+    return None
+
+
+def _about_removed(run: RunDirectory) -> str | None:
     measured = run.log.newest("Measured")
     if measured is None or measured.get("predictor") != "mixture":
         return None

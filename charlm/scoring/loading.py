@@ -117,8 +117,9 @@ def open_model(
     config.check_kind("language-model", run.path)
     tokenizer = trained_tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
-    counts = load_counts(run, config, architecture, predictor)
-    return OpenedModel(config, architecture, tokenizer, load_best(run, architecture, prefix).tensors, counts)
+    best = load_best(run, architecture, prefix)
+    counts = load_counts(run, config, architecture, predictor, best.step)
+    return OpenedModel(config, architecture, tokenizer, best.tensors, counts)
 
 
 def load_cloze_model(run: RunDirectory) -> "ClozeModel":

@@ -48,7 +48,7 @@ class Both:
         evidence = Evidence(
             network.logprobs, ngram.logprobs, network.entropies, ngram.entropies, matched(contexts).astype(np.float64)
         )
-        return evidence, BothStates(network_state, contexts[:, -1] if inputs.shape[1] else state.ngram)
+        return evidence, BothStates(network_state, contexts[:, -1].copy() if inputs.shape[1] else state.ngram)
 
     def select(self, state: BothStates, rows: Sequence[int]) -> BothStates:
         """The states of some of the sequences, in the order of `rows`; a row may be repeated."""
