@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from charlm.errors import RunError
-from charlm.ngram import compiled
+from charlm.ngram import compiled, estimation
 from charlm.ngram.counting import Text
 from charlm.ngram.discounts import FALLBACK, discounts
 from charlm.ngram.estimation import build
@@ -237,6 +237,14 @@ def test_entropies_are_those_of_the_distributions(mode: Mode, order: int) -> Non
             p = lookup.distributions(lookup.contexts(ids[:, :-1], state).reshape(100, -1))
             np.testing.assert_allclose(found.entropies.ravel(), -(p * np.log(p)).sum(axis=1), atol=1e-5)
         np.testing.assert_array_equal(found.logprobs, predictor.logprobs(ids[:, :-1], ids[:, 1:], state)[0])
+
+
+def test_arrays_on_disk_are_those_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    text = random_text(700, order=4)
+    in_memory = build(text)
+    monkeypatch.setattr(estimation, "MAX_ARRAY_IN_MEMORY", 100)
+    monkeypatch.setattr(estimation, "ZEROS", bytes(7))
+    assert_same(build(text), in_memory)
 
 
 @pytest.mark.parametrize("order", [1, 3, 6])

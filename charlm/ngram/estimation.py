@@ -4,7 +4,6 @@ alpha, the discounted share of a continuation, is its count less a discount, by 
 context. gamma is what remains: the discounts, and the counts of what is left out to keep the model small.
 """
 
-import os
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from typing import Any
@@ -19,6 +18,7 @@ from charlm.ngram.pruning import MAX_NGRAMS, choose_cutoffs, num_kept
 from charlm.ngram.trie import Branches, Trie, id_type
 
 CONTEXTS_AT_ONCE = 1 << 13
+ZEROS = bytes(1 << 20)
 MAX_ARRAY_IN_MEMORY = 1 << 26  # bytes; a larger array is a temporary file
 
 
@@ -72,8 +72,10 @@ def _array(size: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
     if size * dtype.itemsize <= MAX_ARRAY_IN_MEMORY:
         return np.empty(size, dtype)
     try:
-        file = temporary_file()
-        os.posix_fallocate(file.fileno(), 0, size * dtype.itemsize)  # a disk that is full later would end the process
+        file, num_bytes = temporary_file(), size * dtype.itemsize
+        for start in range(0, num_bytes, len(ZEROS)):  # room that is only promised could end the process later
+            file.write(ZEROS[: num_bytes - start])
+        file.flush()
         return np.memmap(file, dtype, mode="r+", shape=(size,))
     except OSError as error:
         raise cannot_copy(error) from error
