@@ -72,11 +72,12 @@ def _array(size: int, dtype: "np.dtype[Any]") -> NDArray[Any]:
     if size * dtype.itemsize <= MAX_ARRAY_IN_MEMORY:
         return np.empty(size, dtype)
     try:
-        file, num_bytes = temporary_file(), size * dtype.itemsize
-        for start in range(0, num_bytes, len(ZEROS)):  # room that is only promised could end the process later
-            file.write(ZEROS[: num_bytes - start])
-        file.flush()
-        return np.memmap(file, dtype, mode="r+", shape=(size,))
+        with temporary_file() as file:
+            num_bytes = size * dtype.itemsize
+            for start in range(0, num_bytes, len(ZEROS)):  # room that is only promised could end the process later
+                file.write(ZEROS[: num_bytes - start])
+            file.flush()
+            return np.memmap(file, dtype, mode="r+", shape=(size,))
     except OSError as error:
         raise cannot_copy(error) from error
 
