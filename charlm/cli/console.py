@@ -65,15 +65,6 @@ def say_which(run: Path) -> None:
         say(note)
 
 
-def say_what_is_missing(run: Path, quiet: bool) -> None:
-    """Say so where a run's n-grams have been removed."""
-    from charlm.runs.directory import RunDirectory
-    from charlm.scoring.counts import about_missing_counts
-
-    if not quiet and (note := about_missing_counts(RunDirectory(run))):
-        say(note)
-
-
 def write_json(value: dict[str, Any]) -> None:
     """Print a JSON object as one line on stdout; bytes that are not UTF-8 become U+FFFD (see `text_fields`)."""
     whole = {"schema_version": SCHEMA_VERSION, **value}

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import out, say, say_what_is_missing, say_which, text_fields, write_json, write_text
+from charlm.cli.console import out, say, say_which, text_fields, write_json, write_text
 from charlm.cli.options import OneRun, Predictor
 from charlm.cli.typed import read_escapes, typed_text
 from charlm.cli.wrapping import WrappedText
@@ -148,8 +148,8 @@ def sample_cli(
     lm = load_language_model(
         run, precision=precision, threads=threads, direction=reading, given=given, predictor=predictor
     )
-    if predictor is None and lm.direction == "forward":
-        say_what_is_missing(lm.path, quiet)
+    for note in lm.notes:
+        say(note, quiet)
     if run is None and not quiet:
         say_which(lm.path)
     prompt, suffix = typed_text(prompt, "--prompt", escapes is True), typed_text(suffix, "--suffix", escapes is True)

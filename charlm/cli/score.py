@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from charlm.cli.console import say, say_what_is_missing, say_which
+from charlm.cli.console import say, say_which
 from charlm.cli.options import Predictor, Quiet, Threads
 from charlm.cli.score_json import write_line, write_next, write_sentences, write_total, write_totals
 from charlm.cli.score_pseudo import show_pseudo_scores
@@ -167,8 +167,6 @@ def score_cli(
         predictor=predictor,
     )
     models = _load_all(run, load, quiet)
-    for lm in models if predictor is None else ():
-        say_what_is_missing(lm.path, quiet or lm.direction == "backward")
     asked = Asked(typed_text(context, "--context", escapes), eos, escapes, per_token, json, quiet)
     if next_tokens:
         likeliest = models[0].next_tokens(asked.context, next_tokens)
@@ -195,6 +193,8 @@ def _load_all(
     """The models of these runs, each once; without any, that of the run saved last."""
     loaded = [load(run) for run in runs or (None,)]
     models = list({lm.path.resolve(): lm for lm in loaded}.values())
+    for note in (note for lm in models for note in lm.notes):
+        say(note, quiet)
     if not runs and not quiet:
         say_which(models[0].path)
     if len(models) > 1:

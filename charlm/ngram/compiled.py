@@ -85,9 +85,10 @@ class CompiledLookup:
     def mixed_step(self, ids: Ids, state: Contexts, logits: NDArray[Any], gate: Gate) -> tuple[Probabilities, Contexts]:
         ids, state, logits = _integers(ids), _integers(state), np.array(logits, np.float32, order="C")
         batch, contexts, mixed = len(ids), np.empty_like(state), np.empty(logits.shape)
+        room = np.empty(self._trie.vocab_size)
         if (state.shape, logits.shape) != ((batch, self._trie.order - 1), (batch, self._trie.vocab_size)):
             raise ValueError(f"a state of {state.shape} and logits of {logits.shape} for {batch} ids")
-        addresses = map(address, (ids, state, logits, contexts, mixed))
+        addresses = map(address, (ids, state, logits, contexts, mixed, room))
         self._library.charlm_ngram_mixed_step(self._in_c, self._gate(gate), batch, *addresses)
         return mixed, contexts
 
@@ -132,6 +133,6 @@ def _library() -> Any:
         "charlm_ngram_contexts": (trie, number, number, pointer, pointer, pointer),
         "charlm_ngram_probabilities": (trie, number, pointer, pointer, pointer),
         "charlm_ngram_distributions": (trie, number, pointer, pointer),
-        "charlm_ngram_mixed_step": (trie, ctypes.POINTER(_Gate), number, *[pointer] * 5),
+        "charlm_ngram_mixed_step": (trie, ctypes.POINTER(_Gate), number, *[pointer] * 6),
     }
     return load_library(LIBRARY, [Path(__file__).with_name(name) for name in SOURCES], arguments)

@@ -120,12 +120,13 @@ void charlm_ngram_distributions(const trie *t, int64_t count, const int64_t *con
 }
 
 /* From the logits (V) of a network and the probabilities (V) of an n-gram model, whose longest known context has
- * `matched` tokens, to the log-probabilities of their mixture, in the place of the latter; `gate.py` has the equation. */
-static void mix(const gate *g, int64_t vocab_size, int64_t matched, const float *logits, double *mixed) {
+ * `matched` tokens, to the log-probabilities of their mixture, in the place of the latter; `gate.py` has the equation.
+ * `shares` (V) is room for what the network expects. */
+static void mix(const gate *g, int64_t vocab_size, int64_t matched, const float *logits, double *mixed, double *shares) {
     double largest = logits[0], total = 0, weighted = 0, ngram_entropy = 0;
     for (int64_t id = 1; id < vocab_size; id++) largest = logits[id] > largest ? logits[id] : largest;
     for (int64_t id = 0; id < vocab_size; id++) {
-        const double below = logits[id] - largest, share = exp(below);
+        const double below = logits[id] - largest, share = shares[id] = exp(below);
         total += share, weighted += share > 0 ? share * below : 0;
         ngram_entropy -= mixed[id] > 0 ? mixed[id] * log(mixed[id]) : 0;
     }
@@ -136,19 +137,20 @@ static void mix(const gate *g, int64_t vocab_size, int64_t matched, const float 
     for (int n = 0; n < 5; n++) x += g->slopes[n] * products[n];
     double weight = 1 / (1 + exp(-x));
     weight = weight < g->min_weight ? g->min_weight : weight > 1 - g->min_weight ? 1 - g->min_weight : weight;
-    for (int64_t id = 0; id < vocab_size; id++)
-        mixed[id] = log((1 - weight) * exp(logits[id] - largest) / total + weight * mixed[id]);
+    const double network_weight = (1 - weight) / total;
+    for (int64_t id = 0; id < vocab_size; id++) mixed[id] = log(network_weight * shares[id] + weight * mixed[id]);
 }
 
 /* One token of each of B sequences: ids (B), the state (B, n - 1) before them and the logits (B, V) of a network for what
- * follows them -> the contexts (B, n - 1) behind them, and the log-probabilities (B, V) of the mixture. */
+ * follows them -> the contexts (B, n - 1) behind them, and the log-probabilities (B, V) of the mixture. `room` has V
+ * numbers. */
 void charlm_ngram_mixed_step(const trie *t, const gate *g, int64_t batch, const int64_t *ids, const int64_t *state,
-                             const float *logits, int64_t *contexts, double *mixed) {
+                             const float *logits, int64_t *contexts, double *mixed, double *room) {
     charlm_ngram_contexts(t, batch, 1, ids, state, contexts);
     charlm_ngram_distributions(t, batch, contexts, mixed);
     for (int64_t row = 0; row < batch; row++, contexts += t->order - 1) {
         int64_t matched = 0;
         for (int64_t length = 1; length < t->order; length++) matched += contexts[length - 1] >= 0;
-        mix(g, t->vocab_size, matched, logits + row * t->vocab_size, mixed + row * t->vocab_size);
+        mix(g, t->vocab_size, matched, logits + row * t->vocab_size, mixed + row * t->vocab_size, room);
     }
 }

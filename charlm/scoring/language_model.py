@@ -41,8 +41,9 @@ class LanguageModel:
     """A tokenizer and a predictor. `charlm.load` makes one from a run; any other predictor also works.
 
     `batch_predictor` scores many texts at once where that is faster by another way. `reading` says in which form texts
-    are read, `path` which run it is from, for messages. Several texts are sampled in up to `threads` threads. With the
-    `direction` "backward" the predictor reads each text from its end (`corpus/direction.py`).
+    are read, `path` which run it is from, for messages, and `notes` what people should know of it. Several texts are
+    sampled in up to `threads` threads. With the `direction` "backward" the predictor reads each text from its end
+    (`corpus/direction.py`).
     A model can be used by several threads, copied, and sent to other processes. Raises ValueError where tokenizer and
     predictor differ in size.
     """
@@ -56,6 +57,7 @@ class LanguageModel:
         path: Path = Path(),
         threads: int = 1,
         direction: Direction = "forward",
+        notes: tuple[str, ...] = (),
     ) -> None:
         if predictor.vocab_size != tokenizer.vocab_size:
             raise ValueError(f"a tokenizer of {tokenizer.vocab_size} types, a predictor of {predictor.vocab_size}")
@@ -63,7 +65,7 @@ class LanguageModel:
         self.batch_predictor = batch_predictor or predictor
         self.reading = reading or Reading(CorpusSettings(line_ends="keep"), tokenizer)
         self.item = self.reading.settings.item
-        self.path, self._threads, self.direction = path, threads, direction
+        self.path, self._threads, self.direction, self.notes = path, threads, direction, notes
 
     def score(
         self,

@@ -92,7 +92,8 @@ def language_model(
     for_batches = network if is_best else _deferred(_for_batches, trained)
     reading = Reading(opened.config.reading, opened.tokenizer)
     one, many = (opened.counts.beside(each) if opened.counts else each for each in (network, for_batches))
-    return LanguageModel(opened.tokenizer, one, many, reading, path, trained.threads, opened.architecture.direction)
+    direction = opened.architecture.direction
+    return LanguageModel(opened.tokenizer, one, many, reading, path, trained.threads, direction, opened.notes)
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,7 @@ class OpenedModel:
     tokenizer: Tokenizer
     weights: Mapping[str, NDArray[Any]]
     counts: Counts | None = None
+    notes: tuple[str, ...] = ()
 
 
 def open_model(
@@ -118,8 +120,8 @@ def open_model(
     tokenizer = trained_tokenizer(run, config)
     prefix, architecture = _network(config.architecture, direction, run)
     best = load_best(run, architecture, prefix)
-    counts = load_counts(run, config, architecture, predictor, best.step)
-    return OpenedModel(config, architecture, tokenizer, best.tensors, counts)
+    counts, note = load_counts(run, config, architecture, predictor, best.step)
+    return OpenedModel(config, architecture, tokenizer, best.tensors, counts, (note,) if note else ())
 
 
 def load_cloze_model(run: RunDirectory) -> "ClozeModel":
